@@ -1,0 +1,71 @@
+/* effects.h - what goes through the log: effects, not commands (DESIGN.md 2, 15).
+ *
+ * Entry body (RAFT_ENTRY_NORMAL): header, then effects until the end. Little-endian.
+ *   header: u8 format (1) | u8 flags | u32 node | u32 boot epoch | u16 worker | u64 seq |
+ *           u16 attempt | u16 watermark distance (seq - watermark) | i64 entry time (us) |
+ *           i64 commit time (0 if none) | u32 outcome size | outcome
+ *   effect: u8 kind |
+ *           put:    varint key size, key, u8 type, u8 flags, u64 expiry, varint size, value
+ *           delete: varint key size, key
+ *           add:    varint key size, key, i64 delta  (value is an i64; absent counts as 0)
+ *           drop:   u8 service, u32 namespace        (all rows of the namespace)
+ *           fence:  u32 node, u32 boot epoch         (rule B4)
+ * Applying is blind and pure; an unknown kind or format stops the replica (WHY 13.1). */
+#ifndef HOLON_PARTITION_EFFECTS_H
+#define HOLON_PARTITION_EFFECTS_H
+
+#include "base/codec.h"
+#include "base/ids.h"
+#include "partition/row_table.h"
+
+enum { ENTRY_FORMAT = 1, ENTRY_HEADER_SIZE = 44, OUTCOME_SIZE_MAX = 16 << 10 };
+enum { ENTRY_BODY_MAX = 300 << 10 };
+
+enum effect_kind { EFFECT_PUT = 1, EFFECT_DELETE, EFFECT_ADD, EFFECT_DROP, EFFECT_FENCE };
+enum entry_flags { ENTRY_OUTCOME_TOO_BIG = 1 };
+
+struct gateway_id { /* rule B1 */
+    node_id_t node;
+    boot_epoch_t epoch;
+    uint16_t worker;
+};
+
+struct entry_header {
+    uint8_t flags;
+    struct gateway_id gateway; /* node 0: the system itself, no dedup */
+    uint64_t seq;
+    uint16_t attempt;
+    uint16_t watermark_distance;
+    int64_t entry_time;  /* us since 1970 */
+    int64_t commit_time;
+    struct bytes outcome; /* the reply, for replay; borrowed */
+};
+
+struct effect {
+    uint8_t kind;
+    struct bytes key;
+    struct row_header header; /* put: type, flags, expiry */
+    struct bytes value;
+    int64_t delta;
+    uint8_t service;
+    uint32_t namespace;
+    node_id_t node;
+    boot_epoch_t epoch;
+};
+
+void entry_header_encode(const struct entry_header *header, struct buffer *buffer);
+/* Header, and *reader left at the first effect. STATUS_CORRUPT, STATUS_VERSION. */
+enum status entry_header_decode(struct reader *reader, struct entry_header *ret_header);
+/* STATUS_NOT_FOUND at the end; STATUS_VERSION for an unknown kind; STATUS_CORRUPT. */
+enum status effect_decode(struct reader *reader, struct effect *ret_effect);
+void effect_put_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,
+                       struct bytes value);
+void effect_delete_encode(struct buffer *buffer, struct bytes key);
+void effect_add_encode(struct buffer *buffer, struct bytes key, int64_t delta);
+void effect_drop_encode(struct buffer *buffer, uint8_t service, uint32_t namespace);
+void effect_fence_encode(struct buffer *buffer, node_id_t node, boot_epoch_t epoch);
+/* Applies put, delete, add and drop to the table at `index` (fences are the caller's). */
+void effect_apply(const struct effect *effect, uint64_t index, bool proposed,
+                  struct row_table *table);
+
+#endif

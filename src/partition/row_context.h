@@ -1,0 +1,92 @@
+/* row_context.h - what an evaluation sees of the world: rows, time, random numbers, budget
+ * (rules A2, A6; DESIGN.md 15). It gathers effects, and computes `dep`: the highest log
+ * index of anything uncommitted that was consulted, absences and ranges included. Service
+ * code never touches the table or the clock by itself, never asserts on data, and may be
+ * stopped and run again.
+ *
+ * Thread: the partition's worker. */
+#ifndef HOLON_PARTITION_ROW_CONTEXT_H
+#define HOLON_PARTITION_ROW_CONTEXT_H
+
+#include "base/arena.h"
+#include "base/random.h"
+#include "partition/effects.h"
+#include "partition/row_table.h"
+
+enum evaluate_result {
+    EVALUATE_DONE,
+    EVALUATE_NEED_ROWS,
+    EVALUATE_WAIT,
+    EVALUATE_OVER_BUDGET,
+};
+
+/* One request as the leader sees it; body in the service's own encoding. Borrowed. */
+struct request {
+    uint8_t service;   /* enum row_service */
+    uint16_t slot;     /* routing slot */
+    struct bytes body;
+};
+
+/* The answer in the service's own encoding (for redis: RESP bytes as the client gets them). */
+struct reply {
+    struct buffer *buffer; /* append here; size_max = limit of one reply */
+};
+
+struct row_context;
+typedef enum evaluate_result evaluate_fn(struct row_context *rows, const struct request *request,
+                                         struct reply *reply);
+
+enum { EVALUATE_ROWS_MAX = 65536, EVALUATE_BYTES_MAX = 32 << 20 };
+
+struct row_context {
+    struct row_table *table;
+    int64_t time;          /* us since 1970: the time of the entry, if one is made (D3) */
+    uint64_t random_state; /* fixed per request: equal at each run */
+    struct arena *arena;   /* scratch of the service; reset after the request */
+    uint64_t commit_index; /* rows above it are uncommitted */
+    struct buffer *effects; /* encoded effects, appended by put/delete/add/drop */
+    uint32_t effect_count;
+    uint64_t dep;          /* highest uncommitted index consulted; 0: none */
+    uint32_t rows_left;    /* budget */
+    uint64_t bytes_left;
+    bool over_budget;
+    bool need_rows;        /* the table is not complete for what was asked */
+    struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
+    size_t pending_count;
+    size_t pending_capacity;
+};
+
+void row_context_begin(struct row_context *rows, struct row_table *table, struct arena *arena,
+                       struct buffer *effects, uint64_t commit_index, int64_t time,
+                       uint64_t random_seed);
+/* Frees what begin and the calls between allocated (not arena, effects, table). */
+void row_context_end(struct row_context *rows);
+
+enum row_result { ROW_FOUND, ROW_ABSENT, ROW_STOP }; /* STOP: return what row_context_stop() says */
+
+/* Newest version, own writes of this evaluation included. Expired rows are found: expiry is
+ * the service's business (rule D3: a read that meets an expired row deletes it). */
+enum row_result row_get(struct row_context *rows, struct bytes key, struct row_view *ret);
+/* Value may be scratch; copied. Types from 1. */
+void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t flags,
+             uint64_t expiry_ms, struct bytes value);
+void row_delete(struct row_context *rows, struct bytes key);
+void row_add(struct row_context *rows, struct bytes key, int64_t delta);
+void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t namespace);
+/* Rows from <= key < to in order; on_row returns false to stop. A tombstone that hides a
+ * row counts for dep and is not shown. Own writes of this evaluation are NOT seen here. */
+enum row_result row_scan(struct row_context *rows, struct bytes from, struct bytes to,
+                         void *context,
+                         bool (*on_row)(void *context, struct bytes key,
+                                        const struct row_view *row));
+/* Number of live rows of a namespace in this partition. */
+uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace);
+static inline int64_t row_time_ms(const struct row_context *rows)
+{
+    return rows->time / 1000;
+}
+uint64_t row_random(struct row_context *rows);
+/* After ROW_STOP: EVALUATE_NEED_ROWS or EVALUATE_OVER_BUDGET. */
+enum evaluate_result row_context_stop(const struct row_context *rows);
+
+#endif

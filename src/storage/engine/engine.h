@@ -1,0 +1,131 @@
+/* engine.h - the cold tier of one store: sorted rows on disk, written only by whole sorted
+ * runs. Never in the write path: the log makes writes durable, the engine lets it be cut.
+ *
+ * Two implementations: engine_rocksdb.c (the real one, the only code that touches files by
+ * itself) and engine_memory.c (the simulator's, with equally honest crash semantics: a run
+ * is there whole after engine_run_ingest() returned, or not at all).
+ *
+ * Keys are row keys ([slot u16 BE]...) and per-replica records under slot 0xffff (see
+ * partition/replica_record.h). One column family. Thread: reads any; runs one at a time
+ * (LANE_FLUSH), concurrent with reads. */
+#ifndef HOLON_STORAGE_ENGINE_ENGINE_H
+#define HOLON_STORAGE_ENGINE_ENGINE_H
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+struct engine;
+struct engine_run;
+struct engine_iterator;
+
+/* A run being built: one sorted file. Keys must be added in strictly rising order; range
+ * deletions (whole partitions only: snapshot install, removal) cover older runs, never the
+ * puts of the same run. */
+struct engine_table {
+    enum status (*get)(struct engine *, struct bytes key, void *context,
+                       void (*on_value)(void *context, struct bytes value), struct error *);
+    struct engine_iterator *(*iterate)(struct engine *, struct bytes from, struct bytes to);
+    bool (*iterator_next)(struct engine_iterator *, struct bytes *key, struct bytes *value);
+    enum status (*iterator_close)(struct engine_iterator *, struct error *);
+    enum status (*run_open)(struct engine *, struct engine_run **, struct error *);
+    enum status (*run_put)(struct engine_run *, struct bytes key, struct bytes value,
+                           struct error *);
+    enum status (*run_delete)(struct engine_run *, struct bytes key, struct error *);
+    enum status (*run_delete_range)(struct engine_run *, struct bytes from, struct bytes to,
+                                    struct error *);
+    enum status (*run_ingest)(struct engine_run *, struct error *);
+    void (*run_abandon)(struct engine_run *);
+    enum status (*checkpoint)(struct engine *, const char *directory, struct error *);
+    void (*close)(struct engine *);
+    uint64_t (*level0_files)(struct engine *);
+    uint64_t (*bytes_on_disk)(struct engine *);
+};
+
+struct engine {
+    const struct engine_table *table;
+};
+
+/* STATUS_NOT_FOUND, or on_value is called once with the value, borrowed. */
+static inline enum status engine_get(struct engine *engine, struct bytes key, void *context,
+                                     void (*on_value)(void *context, struct bytes value),
+                                     struct error *error)
+{
+    return engine->table->get(engine, key, context, on_value, error);
+}
+
+/* Rows with from <= key < to (to empty: no end) as of now, in order. */
+static inline struct engine_iterator *engine_iterate(struct engine *engine, struct bytes from,
+                                                     struct bytes to)
+{
+    return engine->table->iterate(engine, from, to);
+}
+static inline bool engine_iterator_next(struct engine *engine, struct engine_iterator *iterator,
+                                        struct bytes *ret_key, struct bytes *ret_value)
+{
+    return engine->table->iterator_next(iterator, ret_key, ret_value);
+}
+/* The status tells whether the iteration ended because of an error (STATUS_CORRUPT, IO). */
+static inline enum status engine_iterator_close(struct engine *engine,
+                                                struct engine_iterator *iterator,
+                                                struct error *error)
+{
+    return engine->table->iterator_close(iterator, error);
+}
+static inline enum status engine_run_open(struct engine *engine, struct engine_run **ret_run,
+                                          struct error *error)
+{
+    return engine->table->run_open(engine, ret_run, error);
+}
+static inline enum status engine_run_put(struct engine *engine, struct engine_run *run,
+                                         struct bytes key, struct bytes value,
+                                         struct error *error)
+{
+    return engine->table->run_put(run, key, value, error);
+}
+static inline enum status engine_run_delete(struct engine *engine, struct engine_run *run,
+                                            struct bytes key, struct error *error)
+{
+    return engine->table->run_delete(run, key, error);
+}
+static inline enum status engine_run_delete_range(struct engine *engine, struct engine_run *run,
+                                                  struct bytes from, struct bytes to,
+                                                  struct error *error)
+{
+    return engine->table->run_delete_range(run, from, to, error);
+}
+/* Atomic and durable as a unit. Frees the run, also on error. */
+static inline enum status engine_run_ingest(struct engine *engine, struct engine_run *run,
+                                            struct error *error)
+{
+    return engine->table->run_ingest(run, error);
+}
+static inline void engine_run_abandon(struct engine *engine, struct engine_run *run)
+{
+    engine->table->run_abandon(run);
+}
+static inline void engine_close(struct engine *engine)
+{
+    engine->table->close(engine);
+}
+static inline uint64_t engine_level0_files(struct engine *engine)
+{
+    return engine->table->level0_files(engine);
+}
+static inline uint64_t engine_bytes_on_disk(struct engine *engine)
+{
+    return engine->table->bytes_on_disk(engine);
+}
+
+/* Opens or makes the store in `directory`. Small footprint: shared block cache, one write
+ * buffer of the least size (never used), no WAL, no statistics dumps. */
+enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_bytes,
+                                struct engine **ret_engine, struct error *error);
+
+/* The simulator's: content lives in *disk, which outlives the engine (a crash is closing it
+ * without ingesting). Made by engine_memory_disk_make(). */
+struct engine_memory_disk;
+struct engine_memory_disk *engine_memory_disk_make(void);
+void engine_memory_disk_free(struct engine_memory_disk *disk);
+struct engine *engine_memory_open(struct engine_memory_disk *disk);
+
+#endif

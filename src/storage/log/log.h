@@ -1,0 +1,109 @@
+/* log.h - the log of one storage device: append-only, in preallocated and recycled segments,
+ * shared by all Raft groups of the node, so that one sync makes the entries of many groups
+ * durable (group commit). DESIGN.md 5; WHY.md 5; FAULTS rules 1, 5, 6, 7.
+ *
+ * Each worker queues records into its own queue and submits them at the end of its turn.
+ * The writer (a job on LANE_LOG, one at a time) takes what all queues hold as one batch,
+ * writes it aligned to 4 KiB, syncs, and tells each queue how far it is durable, while the
+ * next batch gathers. Format: docs/reference/log-format.md (owned by this module).
+ * A write or sync failure is world_fatal(). Thread: a queue belongs to its worker. */
+#ifndef HOLON_STORAGE_LOG_LOG_H
+#define HOLON_STORAGE_LOG_LOG_H
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "world/world.h"
+
+struct log;       /* one per storage device */
+struct log_queue; /* one per worker */
+
+struct log_options {
+    const char *directory; /* DIR/log; made if absent */
+    struct cluster_id cluster;
+    node_id_t node;
+    store_id_t store;
+    uint64_t segment_size;    /* 64 MiB by default; the simulator uses tiny ones */
+    uint64_t queue_bytes_max; /* of records queued and not yet durable, per queue */
+};
+
+struct log_entry {
+    uint64_t index;
+    uint64_t term;
+    uint8_t type;
+    struct bytes body;
+};
+
+struct log_state {
+    uint64_t term;
+    struct replica_id vote;
+    uint64_t commit;
+};
+
+/* What recovery found of one group: its last living replica on this node. */
+struct log_recovered {
+    struct group_id group;
+    struct replica_id replica;
+    struct log_state state;
+    uint64_t base_index, base_term; /* a snapshot or release: entries begin behind it */
+    struct log_entry *entries;      /* base_index + 1, without gaps; bodies owned by the log */
+    size_t entry_count;             /* until log_recovery_free() */
+};
+
+/* Opens or makes the log; cuts a torn tail, rewrites and syncs what is left of it so that it
+ * counts again (FAULTS rule 6). STATUS_CORRUPT: damage that is not a torn tail (nothing was
+ * changed; error says file, offset and what to do). Also STATUS_IO, STATUS_NO_SPACE,
+ * STATUS_REFUSED (another cluster's or node's log). */
+enum status log_open(struct world *world, const struct log_options *options,
+                     struct log **ret_log, struct error *error);
+void log_recovery(struct log *log, const struct log_recovered **ret_groups, size_t *ret_count);
+void log_recovery_free(struct log *log);
+/* After all queues are idle (see log_queue_idle). */
+void log_close(struct log *log);
+
+/* on_durable(context, position): all that this queue had appended up to `position` is
+ * durable. Called on the worker's thread, once per batch at most, positions rising. */
+struct log_queue *log_queue_open(struct log *log, struct world *world, void *context,
+                                 void (*on_durable)(void *context, uint64_t position));
+void log_queue_close(struct log_queue *queue);
+bool log_queue_idle(const struct log_queue *queue);
+/* More than queue_bytes_max waits: proposers should hold back. */
+bool log_queue_full(const struct log_queue *queue);
+
+/* Each copies what it is given, returns the position by which it will be durable, and
+ * becomes visible to the writer with log_queue_submit(). */
+uint64_t log_append_entry(struct log_queue *queue, struct group_id group,
+                          struct replica_id replica, const struct log_entry *entry);
+/* Entries >= from_index are void. */
+uint64_t log_append_truncate(struct log_queue *queue, struct group_id group,
+                             struct replica_id replica, uint64_t from_index);
+/* Written twice in the batch, in different 4 KiB blocks, when term or vote changed. The first
+ * state of a replica is also its birth record: written before anything else of it. */
+uint64_t log_append_state(struct log_queue *queue, struct group_id group,
+                          struct replica_id replica, const struct log_state *state);
+/* The replica's state up to (index, term) is durable in the engine by a received snapshot:
+ * the log of this replica restarts behind it, all older entries are void. */
+uint64_t log_append_snapshot(struct log_queue *queue, struct group_id group,
+                             struct replica_id replica, uint64_t index, uint64_t term);
+/* The replica is no more (a committed configuration said so, or it was born anew). */
+uint64_t log_append_removed(struct log_queue *queue, struct group_id group,
+                            struct replica_id replica);
+void log_queue_submit(struct log_queue *queue);
+
+/* Entries <= index of this replica are durable in the engine and may be freed with their
+ * segments. Cheap; takes effect when the oldest segment is needed by nobody. */
+void log_release(struct log_queue *queue, struct group_id group, struct replica_id replica,
+                 uint64_t index, uint64_t term);
+
+struct log_statistics {
+    uint64_t batches, records, bytes, syncs, segments, bytes_on_disk, last_sync_us;
+    /* The group that holds back the oldest segment (its engine flush would free it). */
+    struct group_id oldest_group;
+    bool oldest_segment_pinned;
+};
+void log_statistics(struct log *log, struct log_statistics *ret);
+
+/* `holon inspect log`: prints one line per record to `print`, changes nothing. */
+enum status log_inspect(struct world *world, const char *directory, void *context,
+                        void (*print)(void *context, const char *line), struct error *error);
+
+#endif
