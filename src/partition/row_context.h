@@ -40,6 +40,8 @@ enum { EVALUATE_ROWS_MAX = 65536, EVALUATE_BYTES_MAX = 32 << 20 };
 
 struct row_context {
     struct row_table *table;
+    uint16_t slot_first, slot_last; /* of the partition, both included */
+    uint64_t hash_secret[2]; /* drawn at founding: keys the 48-bit hash before user keys */
     int64_t time;          /* us since 1970: the time of the entry, if one is made (D3) */
     uint64_t random_state; /* fixed per request: equal at each run */
     struct arena *arena;   /* scratch of the service; reset after the request */

@@ -1,0 +1,81 @@
+/* gateway.h - the client side of rules B: takes requests of services, finds the leader of the
+ * partition, and brings back exactly one outcome, over leader changes and restarts of other
+ * nodes. One per worker; (node id, boot epoch, worker) is its identity (B1).
+ *
+ * Order: requests for one partition are evaluated in the order of gateway_submit(). Requests
+ * for different partitions are not ordered: a service holds back what must wait (C9).
+ * Thread: its worker. */
+#ifndef HOLON_CLUSTER_GATEWAY_H
+#define HOLON_CLUSTER_GATEWAY_H
+
+#include "base/list.h"
+#include "cluster/view.h"
+#include "partition/host.h"
+
+struct gateway;
+
+enum gateway_outcome {
+    GATEWAY_REPLY,       /* reply bytes as evaluate() wrote them */
+    GATEWAY_UNKNOWN,     /* B7: it may have been executed */
+    GATEWAY_UNAVAILABLE, /* B7: it surely was not */
+    GATEWAY_BUSY,        /* a limit was reached; nothing was executed */
+    GATEWAY_TOO_BIG,     /* done, but its reply was too big to repeat after a failover, or the
+                            write is larger than an entry may be (then nothing was executed) */
+};
+
+/* Memory of the caller until on_reply ran. `body` is copied by gateway_submit(). */
+struct gateway_request {
+    uint8_t service;
+    uint16_t slot;
+    bool write; /* may have effects: gets a seq that is remembered */
+    struct bytes body;
+    /* Once per request; may be called before gateway_submit() returns. Reply is borrowed. */
+    void (*on_reply)(struct gateway_request *request, enum gateway_outcome outcome,
+                     struct bytes reply);
+    void *context;
+    /* Private: */
+    struct list link;
+    struct gateway_stream *stream;
+    uint64_t seq, watermark;
+    uint64_t arrived; /* boot time */
+    uint32_t body_at, body_size;
+    uint32_t attempts;
+    bool sent_ever;
+};
+
+struct gateway_options {
+    struct world *world;
+    struct transport *transport;
+    struct partition_host *host;  /* of the same worker: the short way */
+    struct cluster_view *view;    /* of the same worker; leaders are updated by the gateway */
+    node_id_t node;
+    boot_epoch_t epoch;
+    uint64_t patience;            /* us; B7 */
+    uint32_t inflight_max;        /* requests per partition; 512 */
+    uint64_t inflight_bytes_max;  /* over all partitions */
+};
+
+struct gateway *gateway_open(const struct gateway_options *options);
+/* Outstanding requests end with GATEWAY_UNKNOWN or GATEWAY_UNAVAILABLE. */
+void gateway_close(struct gateway *gateway);
+void gateway_submit(struct gateway *gateway, struct gateway_request *request);
+/* The client is gone: on_reply will not be called. The request may still be executed. */
+void gateway_forget(struct gateway *gateway, struct gateway_request *request);
+
+/* From the node's frame dispatch (PEER_FRAME_REPLIES), peer events and leader news. */
+void gateway_on_frame(struct gateway *gateway, const struct transport_peer *from,
+                      struct bytes payload);
+void gateway_peer_down(struct gateway *gateway, node_id_t node);
+void gateway_leader_changed(struct gateway *gateway, struct group_id group);
+/* After the view was replaced. */
+void gateway_view_changed(struct gateway *gateway);
+/* Requests not yet answered. */
+uint32_t gateway_pending(const struct gateway *gateway);
+bool gateway_is_fenced(const struct gateway *gateway); /* B4: close clients, take a new epoch */
+
+struct gateway_statistics {
+    uint64_t requests, local, forwarded, resent, unknown, unavailable, busy;
+};
+void gateway_statistics(const struct gateway *gateway, struct gateway_statistics *ret);
+
+#endif

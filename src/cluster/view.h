@@ -1,0 +1,78 @@
+/* view.h - what a node knows of the cluster: nodes, the slot->partition and the
+ * partition->replicas tables, settings. Meta (group 0) owns the truth; every worker keeps its
+ * own copy of the latest (rule: data keeps working while meta has no quorum), plus the
+ * leaders it has heard of. Plain data, replaced as a whole by cluster_view_assign().
+ * Thread: its worker. */
+#ifndef HOLON_CLUSTER_VIEW_H
+#define HOLON_CLUSTER_VIEW_H
+
+#include "base/buffer.h"
+#include "base/hash.h"
+#include "base/ids.h"
+#include "base/status.h"
+
+enum { ADDRESS_SIZE_MAX = 128, NODE_NAME_SIZE_MAX = 64, VIEW_REPLICAS_MAX = 8 };
+
+enum reads_mode { READS_LEASE = 0, READS_QUORUM = 1 };
+
+struct view_node {
+    node_id_t id;
+    store_id_t store;
+    boot_epoch_t epoch; /* highest known */
+    char name[NODE_NAME_SIZE_MAX];
+    char hex_id[41]; /* 40 hex digits, stable over the life of the node (Redis cluster) */
+    char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX];
+    char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX];
+};
+
+/* A replica that meta wishes for. Truth about members is the group's own configuration. */
+struct view_replica {
+    node_id_t node;
+    struct replica_id replica;
+};
+
+struct view_group { /* group 0: meta; 1: coord (no replicas until its service exists); 2...: data */
+    uint16_t slot_first, slot_last; /* data: slots served, both included */
+    uint8_t replica_count;
+    struct view_replica replicas[VIEW_REPLICAS_MAX];
+    /* Learned from heartbeats and NACKs, not from meta: */
+    node_id_t leader;     /* 0: unknown */
+    uint64_t leader_term;
+};
+
+struct cluster_view {
+    struct cluster_id cluster;
+    uint64_t table_epoch;  /* rises with every change in meta; 0: nothing known yet */
+    uint32_t cluster_version;
+    uint32_t partition_count;
+    uint32_t replicas;     /* wished replication factor */
+    enum reads_mode reads;
+    uint64_t hash_secret[2];
+    uint64_t next_replica_id;
+    node_id_t self;
+    uint32_t node_count;
+    struct view_node nodes[NODES_MAX];
+    uint32_t group_count;        /* GROUP_DATA_FIRST + partition_count */
+    struct view_group *groups;   /* owned */
+    uint16_t slot_partition[SLOT_COUNT]; /* slot -> partition number (not group) */
+};
+
+void cluster_view_init(struct cluster_view *view);
+void cluster_view_free(struct cluster_view *view);
+/* Copies everything from `from`, but keeps the leaders that `to` knew. */
+void cluster_view_assign(struct cluster_view *to, const struct cluster_view *from);
+const struct view_node *cluster_view_node(const struct cluster_view *view, node_id_t id);
+/* Slot 0..16383, or ROW_SLOT_META. */
+static inline struct group_id cluster_view_group_of_slot(const struct cluster_view *view,
+                                                         uint16_t slot)
+{
+    if (slot >= SLOT_COUNT) return (struct group_id){slot == 0x4000 ? GROUP_META : GROUP_COORD};
+    return (struct group_id){GROUP_DATA_FIRST + view->slot_partition[slot]};
+}
+/* Fresh view of a founding: `view` has nodes, partition_count, replicas, ids set; fills the
+ * slot table and a balanced assignment with replica ids (deterministic). */
+void cluster_view_place(struct cluster_view *view);
+void cluster_view_encode(const struct cluster_view *view, struct buffer *buffer);
+enum status cluster_view_decode(struct bytes bytes, struct cluster_view *ret_view);
+
+#endif

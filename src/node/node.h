@@ -1,0 +1,94 @@
+/* node.h - puts a node together: identity or founding, log, engines, workers with their
+ * hosts, gateways and services; lifecycle from start to the last flush.
+ *
+ * The platform (src/cli for real processes, sim/ for simulated ones) supplies one world per
+ * worker, transports and engines; everything else is the same code. node_start() runs on the
+ * thread of worker 0; work for other workers goes there by world_post(). */
+#ifndef HOLON_NODE_NODE_H
+#define HOLON_NODE_NODE_H
+
+#include "cluster/view.h"
+#include "net/transport.h"
+#include "raft/raft.h"
+#include "storage/engine/engine.h"
+#include "world/world.h"
+
+enum { MEMBERS_MAX = 16 };
+
+struct node_member { /* of --cluster */
+    char name[NODE_NAME_SIZE_MAX];
+    char peer[ADDRESS_SIZE_MAX];
+};
+
+struct node_options {
+    char name[NODE_NAME_SIZE_MAX];
+    char data[1024];
+    char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX];
+    char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX]; /* empty: do not listen */
+    uint32_t member_count; /* 0: a one-node cluster */
+    struct node_member members[MEMBERS_MAX];
+    uint32_t workers;
+    uint64_t patience; /* us */
+    uint32_t max_connections;
+    /* Settings of the cluster: used at founding; afterwards a given value that differs from
+     * the stored one is refused. 0 / false: not given, take what is stored or the default. */
+    uint32_t partitions, replicas;
+    bool reads_given;
+    enum reads_mode reads;
+    struct raft_timing timing;
+    uint32_t stores;
+    uint64_t log_segment_size, flush_bytes, entries_bytes_max;
+    uint32_t raft_planted_bugs; /* simulator only */
+};
+
+void node_options_default(struct node_options *options);
+
+struct node;
+
+/* Identity that a transport needs; zero cluster until founded. */
+struct node_identity {
+    struct cluster_id cluster;
+    node_id_t node;
+    boot_epoch_t epoch;
+    store_id_t store;
+    char name[NODE_NAME_SIZE_MAX];
+};
+
+struct node_platform {
+    void *context;
+    uint32_t worker_count;
+    struct world **worlds;
+    /* Transport of a worker; peers are options->members, whose node ids are their ranks by
+     * name, from 1. Called on that worker's thread. events/context are set by the node. */
+    struct transport *(*transport_open)(void *context, uint32_t worker,
+                                        const struct node_identity *identity);
+    /* The identity became known (founding) or got a new epoch: connections start afresh. */
+    void (*transport_set_identity)(void *context, uint32_t worker,
+                                   const struct node_identity *identity);
+    void (*transport_close)(void *context, uint32_t worker);
+    enum status (*engine_open)(void *context, uint32_t store, const char *directory,
+                               struct engine **ret_engine, struct error *error);
+    /* The node says how far it is; text for people. Worker 0's thread. */
+    void (*on_waiting)(void *context, const char *for_whom); /* "n2, n3" */
+    void (*on_ready)(void *context);
+    /* A clean stop ended, or the start failed with *error (exit code, message). */
+    void (*on_stopped)(void *context, const struct error *error);
+};
+
+struct node *node_create(const struct node_options *options,
+                         const struct node_platform *platform);
+/* Worker 0's thread. Progress and failure by the platform's callbacks. */
+void node_start(struct node *node);
+/* SIGTERM: hand leaderships over, finish what is in flight (bounded: 5 s), sync, stop. */
+void node_stop(struct node *node);
+/* After on_stopped, or when the simulator killed it: frees memory, touches nothing outside. */
+void node_destroy(struct node *node);
+
+bool node_is_ready(const struct node *node);
+/* Ports actually bound (for port 0); after the services listen. */
+uint16_t node_redis_port(const struct node *node);
+
+/* JSON of /status, the page of `holon status`; appended to buffer. Worker 0's thread. */
+void node_status_json(struct node *node, struct buffer *buffer);
+
+#endif

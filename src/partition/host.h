@@ -1,0 +1,120 @@
+/* host.h - all replicas that one worker owns: it drives their Raft cores, shares one log queue
+ * and coalesced heartbeats among them, evaluates requests on those that lead, applies what is
+ * committed, flushes to the engines and transfers snapshots (DESIGN.md 3A, 3B, 4, 6).
+ *
+ * A group belongs to store (group mod stores) and a store to worker (store mod workers), so
+ * that every node knows which worker of a peer a frame is for. Thread: its worker. */
+#ifndef HOLON_PARTITION_HOST_H
+#define HOLON_PARTITION_HOST_H
+
+#include "net/transport.h"
+#include "partition/row_context.h"
+#include "raft/raft.h"
+#include "storage/engine/engine.h"
+#include "storage/log/log.h"
+#include "world/world.h"
+
+enum { STORES_MAX = 64, STORES_DEFAULT = 8 };
+
+struct partition_host;
+
+static inline uint32_t group_store(struct group_id group, uint32_t store_count)
+{
+    return group.value % store_count;
+}
+
+static inline uint32_t group_worker(struct group_id group, uint32_t store_count,
+                                    uint32_t worker_count)
+{
+    return group_store(group, store_count) % worker_count;
+}
+
+struct host_events {
+    /* A replica of this worker learned of a leader (node 0: lost it). */
+    void (*on_leader)(void *context, struct group_id group, node_id_t leader, uint64_t term);
+    /* Entries of the meta group were applied on this worker: read its rows again. */
+    void (*on_meta_applied)(void *context);
+    /* A committed configuration no longer has this replica: it stopped. Data stays until
+     * host_drop_replica(). */
+    void (*on_removed)(void *context, struct group_id group, struct replica_id replica);
+    /* Frames of kind REPLIES and others the host does not handle go to the node. */
+};
+
+struct host_options {
+    struct world *world;
+    struct transport *transport;
+    struct log *log;
+    struct engine **engines; /* by store */
+    uint32_t store_count;
+    uint32_t worker_count;
+    node_id_t node;
+    boot_epoch_t epoch;
+    struct raft_timing timing;
+    bool reads_by_quorum;
+    uint64_t hash_secret[2];
+    evaluate_fn *evaluate[SERVICE_COUNT];
+    uint64_t flush_bytes;       /* dirty bytes of a store that start a flush: 32 MiB */
+    uint64_t entries_bytes_max; /* of entries kept in memory for one group: 4 MiB */
+    struct host_events events;
+    void *context;
+};
+
+struct replica_options {
+    struct group_id group;
+    struct replica_id replica;
+    uint16_t slot_first, slot_last;
+    const struct raft_config *birth_config; /* members at founding; learner: empty config */
+    const struct log_recovered *recovered;  /* of this replica id; NULL: newly born */
+    bool vote_at_once;                      /* the start that founds the cluster */
+};
+
+struct partition_host *host_open(const struct host_options *options);
+/* Stops everything; unreleased requests are dropped. */
+void host_close(struct partition_host *host);
+/* Loads the replica's record and rows from its engine, then joins its group. */
+enum status host_add_replica(struct partition_host *host, const struct replica_options *options,
+                             struct error *error);
+/* Moves its rows and records out of sight for ever (deletes the range from the engine and
+ * logs "removed"). Only on a committed removal, or for a new replica id in its place. */
+void host_drop_replica(struct partition_host *host, struct group_id group);
+
+/* Any frame of kinds RAFT, HEARTBEATS, HEARTBEAT_ACKS, SNAPSHOT, SNAPSHOT_ACK, REQUESTS. */
+void host_on_frame(struct partition_host *host, const struct transport_peer *from, uint8_t kind,
+                   struct bytes payload);
+void host_peer_down(struct partition_host *host, node_id_t node);
+
+/* What meta wishes the members to be; the leader changes the configuration towards it:
+ * learner -> caught up -> joint swap. Replicas of nodes unknown here are kept. */
+void host_set_wish(struct partition_host *host, struct group_id group,
+                   const struct raft_member *members, uint32_t count);
+/* SIGTERM, drain: hand all leaderships over. host_leader_count() tells when it is done. */
+void host_transfer_all(struct partition_host *host);
+uint32_t host_leader_count(const struct partition_host *host);
+
+/* Committed rows of a group of this worker (meta for the node), or NULL. */
+const struct row_table *host_rows(const struct partition_host *host, struct group_id group);
+
+struct replica_status {
+    struct group_id group;
+    struct replica_id replica;
+    enum raft_role role;
+    bool ready; /* leads and evaluates */
+    uint64_t term;
+    node_id_t leader;
+    uint64_t commit, applied, last, durable, flushed;
+    uint64_t rows, row_bytes;
+    uint32_t voters, learners;
+    uint32_t behind; /* leader: members not caught up or silent */
+};
+uint32_t host_replica_count(const struct partition_host *host);
+void host_replica_status(const struct partition_host *host, uint32_t index,
+                         struct replica_status *ret);
+
+struct host_statistics {
+    uint64_t evaluations, reads, writes, dedup_hits, nacks, lease_reads, round_reads;
+    uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
+    uint64_t flushes, flushed_bytes, loop_gaps;
+};
+void host_statistics(const struct partition_host *host, struct host_statistics *ret);
+
+#endif
