@@ -41,7 +41,8 @@ static inline int bytes_compare(struct bytes a, struct bytes b)
 
 static inline bool bytes_starts_with(struct bytes a, struct bytes prefix)
 {
-    return a.size >= prefix.size && (prefix.size == 0 || memcmp(a.data, prefix.data, prefix.size) == 0);
+    return a.size >= prefix.size &&
+           (prefix.size == 0 || memcmp(a.data, prefix.data, prefix.size) == 0);
 }
 
 /* Bytes from `offset` to the end. Offset must be <= size. */

@@ -93,18 +93,60 @@ CODEC_WRITER(write_i64, int64_t)
 #undef CODEC_WRITER
 
 /* Fixed-place little- and big-endian access for formats laid out by hand. */
-static inline void store_u16(uint8_t *at, uint16_t value) { memcpy(at, &value, 2); }
-static inline void store_u32(uint8_t *at, uint32_t value) { memcpy(at, &value, 4); }
-static inline void store_u64(uint8_t *at, uint64_t value) { memcpy(at, &value, 8); }
-static inline uint16_t load_u16(const uint8_t *at) { uint16_t value; memcpy(&value, at, 2); return value; }
-static inline uint32_t load_u32(const uint8_t *at) { uint32_t value; memcpy(&value, at, 4); return value; }
-static inline uint64_t load_u64(const uint8_t *at) { uint64_t value; memcpy(&value, at, 8); return value; }
-static inline void store_u16_be(uint8_t *at, uint16_t value) { store_u16(at, __builtin_bswap16(value)); }
-static inline void store_u32_be(uint8_t *at, uint32_t value) { store_u32(at, __builtin_bswap32(value)); }
-static inline void store_u64_be(uint8_t *at, uint64_t value) { store_u64(at, __builtin_bswap64(value)); }
-static inline uint16_t load_u16_be(const uint8_t *at) { return __builtin_bswap16(load_u16(at)); }
-static inline uint32_t load_u32_be(const uint8_t *at) { return __builtin_bswap32(load_u32(at)); }
-static inline uint64_t load_u64_be(const uint8_t *at) { return __builtin_bswap64(load_u64(at)); }
+static inline void store_u16(uint8_t *at, uint16_t value)
+{
+    memcpy(at, &value, 2);
+}
+static inline void store_u32(uint8_t *at, uint32_t value)
+{
+    memcpy(at, &value, 4);
+}
+static inline void store_u64(uint8_t *at, uint64_t value)
+{
+    memcpy(at, &value, 8);
+}
+static inline uint16_t load_u16(const uint8_t *at)
+{
+    uint16_t value;
+    memcpy(&value, at, 2);
+    return value;
+}
+static inline uint32_t load_u32(const uint8_t *at)
+{
+    uint32_t value;
+    memcpy(&value, at, 4);
+    return value;
+}
+static inline uint64_t load_u64(const uint8_t *at)
+{
+    uint64_t value;
+    memcpy(&value, at, 8);
+    return value;
+}
+static inline void store_u16_be(uint8_t *at, uint16_t value)
+{
+    store_u16(at, __builtin_bswap16(value));
+}
+static inline void store_u32_be(uint8_t *at, uint32_t value)
+{
+    store_u32(at, __builtin_bswap32(value));
+}
+static inline void store_u64_be(uint8_t *at, uint64_t value)
+{
+    store_u64(at, __builtin_bswap64(value));
+}
+static inline uint16_t load_u16_be(const uint8_t *at)
+{
+    return __builtin_bswap16(load_u16(at));
+}
+static inline uint32_t load_u32_be(const uint8_t *at)
+{
+    return __builtin_bswap32(load_u32(at));
+}
+static inline uint64_t load_u64_be(const uint8_t *at)
+{
+    return __builtin_bswap64(load_u64(at));
+}
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "formats are little-endian");
 

@@ -32,8 +32,8 @@ static void write_to_stderr(void *context, enum log_level level, const char *lin
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     size_t size = strftime(output, sizeof(output), "%Y-%m-%dT%H:%M:%S", &utc);
-    int more = snprintf(output + size, sizeof(output) - size, ".%03ldZ %s\n",
-                        now.tv_nsec / 1000000, line);
+    int more =
+        snprintf(output + size, sizeof(output) - size, ".%03ldZ %s\n", now.tv_nsec / 1000000, line);
     if (more < 0) return;
     size += (size_t)more;
     if (size >= sizeof(output)) size = sizeof(output) - 1;

@@ -19,7 +19,7 @@ struct map {
 };
 
 void map_init(struct map *map);
-void map_free(struct map *map); /* not the values */
+void map_free(struct map *map);                     /* not the values */
 void *map_get(const struct map *map, uint64_t key); /* NULL if absent */
 /* Value must not be NULL. Returns the value it replaced, or NULL. */
 void *map_put(struct map *map, uint64_t key, void *value);
