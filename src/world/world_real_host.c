@@ -1,0 +1,376 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/ids.h"
+#include "base/memory.h"
+#include "world/world_real_internal.h"
+
+enum {
+    LISTEN_BACKLOG = 1024,
+    ADDRESS_TEXT_SIZE_MAX = 280,
+    /* A client that vanished without a word is noticed after about half a minute. */
+    ACCEPTED_KEEPALIVE_IDLE_S = 15,
+    ACCEPTED_KEEPALIVE_INTERVAL_S = 5,
+    ACCEPTED_KEEPALIVE_COUNT = 3,
+};
+
+/* One thread and its jobs, oldest first. */
+struct lane_thread {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    struct world_job *first;
+    struct world_job *last;
+    bool stop;
+    bool started;
+};
+
+/* A listening socket shared by the workers, so that each has the same port and a second
+ * process is refused it (SO_REUSEPORT would let it in). */
+struct listen_socket {
+    struct list link;
+    char address[ADDRESS_TEXT_SIZE_MAX]; /* as asked for, which is not the real port if 0 */
+    int descriptor;
+    uint16_t port;
+    uint32_t references; /* listeners, and connections being handed to a worker */
+    uint32_t next_worker;
+    void *listeners[WORKERS_MAX]; /* NULL: that worker does not listen */
+};
+
+struct host {
+    const struct logger *logger;
+    uint32_t lane_threads[LANE_COUNT];
+    struct lane_thread lanes[LANE_COUNT][WORLD_LANE_THREADS_MAX];
+    pthread_mutex_t mutex; /* for what follows */
+    struct list sockets;
+    struct world *worlds[WORKERS_MAX];
+};
+
+/* --- lanes ----------------------------------------------------------------------------------- */
+
+static struct world_job *lane_take(struct lane_thread *lane)
+{
+    struct world_job *job;
+
+    pthread_mutex_lock(&lane->mutex);
+    while (lane->first == NULL && !lane->stop)
+        pthread_cond_wait(&lane->changed, &lane->mutex);
+    job = lane->first;
+    if (job) {
+        lane->first = job->next;
+        if (lane->first == NULL) lane->last = NULL;
+    }
+    pthread_mutex_unlock(&lane->mutex);
+    return job;
+}
+
+static void *lane_main(void *argument)
+{
+    struct lane_thread *lane = argument;
+    struct world_job *job;
+
+    while ((job = lane_take(lane)) != NULL) {
+        job->run(job);
+        real_world_job_done(job);
+    }
+    return NULL;
+}
+
+void host_job_start(struct host *host, enum world_lane lane, struct world_job *job)
+{
+    uint32_t index = job->world->worker % host->lane_threads[lane];
+    struct lane_thread *thread = &host->lanes[lane][index];
+    bool was_empty;
+
+    pthread_mutex_lock(&thread->mutex);
+    was_empty = thread->first == NULL;
+    if (was_empty)
+        thread->first = job;
+    else
+        thread->last->next = job;
+    thread->last = job;
+    pthread_mutex_unlock(&thread->mutex);
+    if (was_empty) pthread_cond_signal(&thread->changed);
+}
+
+static enum status lane_start(struct lane_thread *lane, struct error *error)
+{
+    sigset_t all, before;
+    int result;
+
+    pthread_mutex_init(&lane->mutex, NULL);
+    pthread_cond_init(&lane->changed, NULL);
+    sigfillset(&all); /* signals are for the loops */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    result = pthread_create(&lane->thread, NULL, lane_main, lane);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    lane->started = result == 0;
+    if (result == 0) return STATUS_OK;
+    return error_set(error, STATUS_IO,
+                     "cannot start a thread for files: %s; raise the limit of tasks",
+                     strerrordesc_np(result));
+}
+
+static void lane_stop(struct lane_thread *lane)
+{
+    if (!lane->started) return;
+    pthread_mutex_lock(&lane->mutex);
+    lane->stop = true;
+    pthread_mutex_unlock(&lane->mutex);
+    pthread_cond_signal(&lane->changed);
+    pthread_join(lane->thread, NULL);
+    ASSERT(lane->first == NULL);
+    pthread_mutex_destroy(&lane->mutex);
+    pthread_cond_destroy(&lane->changed);
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+enum status host_create(const struct world_real_options *options, struct host **ret_host,
+                        struct error *error)
+{
+    struct host *host = memory_allocate_zero(sizeof(*host));
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    enum status status = STATUS_OK;
+
+    ASSERT(options->logger != NULL);
+    host->logger = options->logger;
+    pthread_mutex_init(&host->mutex, NULL);
+    list_init(&host->sockets);
+    sigaction(SIGPIPE, &ignore, NULL);
+    for (int lane = 0; lane < LANE_COUNT; lane++) {
+        uint32_t count = options->lane_threads[lane] ? options->lane_threads[lane] : 1;
+        ASSERT(count <= WORLD_LANE_THREADS_MAX);
+        host->lane_threads[lane] = count;
+        for (uint32_t i = 0; i < count && status == STATUS_OK; i++)
+            status = lane_start(&host->lanes[lane][i], error);
+    }
+    if (status) {
+        host_destroy(host);
+        return status;
+    }
+    *ret_host = host;
+    return STATUS_OK;
+}
+
+void host_destroy(struct host *host)
+{
+    if (host == NULL) return;
+    for (uint32_t worker = 0; worker < WORKERS_MAX; worker++)
+        ASSERT(host->worlds[worker] == NULL);
+    ASSERT(list_empty(&host->sockets));
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        for (uint32_t i = 0; i < WORLD_LANE_THREADS_MAX; i++)
+            lane_stop(&host->lanes[lane][i]);
+    pthread_mutex_destroy(&host->mutex);
+    memory_free(host);
+}
+
+const struct logger *host_logger(struct host *host)
+{
+    return host->logger;
+}
+
+void host_world_set(struct host *host, uint32_t worker, struct world *world)
+{
+    pthread_mutex_lock(&host->mutex);
+    ASSERT(world == NULL || host->worlds[worker] == NULL);
+    host->worlds[worker] = world;
+    pthread_mutex_unlock(&host->mutex);
+}
+
+/* --- listening sockets ----------------------------------------------------------------------- */
+
+static enum status listen_failed(const char *address, const char *step, struct error *error)
+{
+    int number = errno;
+
+    switch (number) {
+    case EADDRINUSE:
+        return error_set(error, STATUS_EXISTS,
+                         "cannot listen on %s: the address is in use; stop the other process or "
+                         "choose another port",
+                         address);
+    case EACCES:
+        return error_set(error, STATUS_REFUSED,
+                         "cannot listen on %s: permission denied; ports below 1024 need "
+                         "CAP_NET_BIND_SERVICE",
+                         address);
+    case EADDRNOTAVAIL:
+        return error_set(error, STATUS_INVALID,
+                         "cannot listen on %s: this machine has no such address; see 'ip address'",
+                         address);
+    default:
+        return error_set(error, STATUS_IO, "cannot listen on %s (%s): %s", address, step,
+                         strerrordesc_np(number));
+    }
+}
+
+/* Accepted connections inherit these from the listening socket: no calls for each of them. */
+static void listen_options_set(int descriptor)
+{
+    int on = 1, idle = ACCEPTED_KEEPALIVE_IDLE_S, interval = ACCEPTED_KEEPALIVE_INTERVAL_S;
+    int count = ACCEPTED_KEEPALIVE_COUNT;
+
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
+static enum status listen_socket_open(const char *address, int *ret_descriptor, uint16_t *ret_port,
+                                      struct error *error)
+{
+    struct address_parts parts;
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof(bound);
+    const char *failed = NULL;
+    enum status status;
+    int descriptor;
+
+    status = address_split(address, &parts, error);
+    if (status) return status;
+    status = address_resolve(&parts, &bound, error);
+    if (status) return status;
+
+    descriptor = socket(bound.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (descriptor < 0) return listen_failed(address, "socket", error);
+    listen_options_set(descriptor);
+    if (bind(descriptor, (struct sockaddr *)&bound, address_size(&bound)) != 0)
+        failed = "bind";
+    else if (listen(descriptor, LISTEN_BACKLOG) != 0)
+        failed = "listen";
+    else if (getsockname(descriptor, (struct sockaddr *)&bound, &size) != 0)
+        failed = "getsockname";
+    if (failed) {
+        status = listen_failed(address, failed, error);
+        close(descriptor);
+        return status;
+    }
+    *ret_descriptor = descriptor;
+    *ret_port = address_port(&bound);
+    return STATUS_OK;
+}
+
+static struct listen_socket *listen_socket_find(struct host *host, const char *address,
+                                                uint32_t worker)
+{
+    for (struct list *link = host->sockets.next; link != &host->sockets; link = link->next) {
+        struct listen_socket *socket = CONTAINER_OF(link, struct listen_socket, link);
+        if (socket->listeners[worker] == NULL && strcmp(socket->address, address) == 0)
+            return socket;
+    }
+    return NULL;
+}
+
+static enum status listen_socket_make(struct host *host, const char *address,
+                                      struct listen_socket **ret_socket, struct error *error)
+{
+    struct listen_socket *socket = memory_allocate_zero(sizeof(*socket));
+    enum status status = listen_socket_open(address, &socket->descriptor, &socket->port, error);
+
+    if (status) {
+        memory_free(socket);
+        return status;
+    }
+    snprintf(socket->address, sizeof(socket->address), "%s", address);
+    list_insert_before(&host->sockets, &socket->link);
+    *ret_socket = socket;
+    return STATUS_OK;
+}
+
+enum status host_socket_get(struct host *host, const char *address, uint32_t worker, void *listener,
+                            struct listen_socket **ret_socket, struct error *error)
+{
+    struct listen_socket *socket;
+    enum status status = STATUS_OK;
+
+    pthread_mutex_lock(&host->mutex);
+    socket = listen_socket_find(host, address, worker);
+    if (socket == NULL) status = listen_socket_make(host, address, &socket, error);
+    if (status == STATUS_OK) {
+        socket->listeners[worker] = listener;
+        socket->references++;
+        *ret_socket = socket;
+    }
+    pthread_mutex_unlock(&host->mutex);
+    return status;
+}
+
+static void listen_socket_unreference(struct listen_socket *socket)
+{
+    ASSERT(socket->references > 0);
+    socket->references--;
+    if (socket->references > 0) return;
+    list_remove(&socket->link);
+    close(socket->descriptor);
+    memory_free(socket);
+}
+
+void host_socket_leave(struct host *host, struct listen_socket *socket, uint32_t worker)
+{
+    pthread_mutex_lock(&host->mutex);
+    ASSERT(socket->listeners[worker] != NULL);
+    socket->listeners[worker] = NULL;
+    listen_socket_unreference(socket);
+    pthread_mutex_unlock(&host->mutex);
+}
+
+int listen_socket_descriptor(const struct listen_socket *socket)
+{
+    return socket->descriptor;
+}
+
+uint16_t listen_socket_port(const struct listen_socket *socket)
+{
+    return socket->port;
+}
+
+uint32_t host_socket_next_worker(struct host *host, struct listen_socket *socket)
+{
+    uint32_t worker;
+
+    pthread_mutex_lock(&host->mutex);
+    worker = socket->next_worker;
+    for (uint32_t i = 0; i < WORKERS_MAX && socket->listeners[worker] == NULL; i++)
+        worker = (worker + 1) % WORKERS_MAX;
+    ASSERT(socket->listeners[worker] != NULL); /* the caller at least */
+    socket->next_worker = (worker + 1) % WORKERS_MAX;
+    socket->references++;
+    pthread_mutex_unlock(&host->mutex);
+    return worker;
+}
+
+void *host_socket_claim(struct host *host, struct listen_socket *socket, uint32_t worker)
+{
+    void *listener;
+
+    pthread_mutex_lock(&host->mutex);
+    listener = socket->listeners[worker];
+    listen_socket_unreference(socket);
+    pthread_mutex_unlock(&host->mutex);
+    return listener;
+}
+
+bool host_world_post(struct host *host, uint32_t worker, struct world_post *post)
+{
+    struct world *world;
+
+    /* Under the mutex: the world cannot go away between finding it and posting to it. */
+    pthread_mutex_lock(&host->mutex);
+    world = host->worlds[worker];
+    if (world) world_post(world, post);
+    pthread_mutex_unlock(&host->mutex);
+    return world != NULL;
+}
