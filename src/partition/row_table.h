@@ -25,7 +25,7 @@ enum row_state { ROW_PROPOSED, ROW_COMMITTED, ROW_CLEAN };
 struct row_found {
     struct row_header header; /* header.version: index of the entry that wrote it */
     struct bytes key;
-    struct bytes value;  /* borrowed until the row changes */
+    struct bytes value; /* borrowed until the row changes */
     bool tombstone;
     enum row_state state;
 };
@@ -37,11 +37,17 @@ void row_table_free(struct row_table *table);
 bool row_table_get(const struct row_table *table, struct bytes key, struct row_found *ret);
 
 /* Writes at index header->version. `proposed`: by evaluation on the leader, over whatever
- * is there; otherwise applied (followers, recovery): committed at once. Applying is
- * idempotent: an index <= the present version changes nothing. Copies key and value. */
+ * is there; otherwise applied (followers, recovery): committed at once. Copies key and value.
+ * Applying is idempotent: an index below the present version changes nothing; the same index
+ * is a later effect of the same entry and does. Deleting what has no row changes nothing when
+ * applied; proposed, it leaves a tombstone, because readers depend on the absence.
+ * Indexes rise: proposals among themselves, and applied writes stay below all proposals. */
 void row_table_put(struct row_table *table, struct bytes key, const struct row_header *header,
                    struct bytes value, bool proposed);
 void row_table_delete(struct row_table *table, struct bytes key, uint64_t index, bool proposed);
+/* Deletes each visible row of a [service][namespace], in all slots. O(rows of it). */
+void row_table_drop(struct row_table *table, uint8_t service, uint32_t namespace, uint64_t index,
+                    bool proposed);
 /* As the engine gave it back: clean. Ignored if the key has a row already. */
 void row_table_load(struct row_table *table, struct bytes key, const struct row_header *header,
                     struct bytes value);
@@ -51,18 +57,23 @@ void row_table_commit(struct row_table *table, uint64_t index);
 /* Drops all proposals (step-down). */
 void row_table_revert(struct row_table *table);
 
-/* In key order: the first row with key >= from (or > from if after), tombstones included;
- * false at the end or at a key >= to (to empty: no end). Cost O(log n); a scan calls it with
- * the last key it got, or uses a cursor. */
+/* Index of the newest proposal, or 0. */
+uint64_t row_table_newest_proposed(const struct row_table *table);
+
+/* Rows in key order, newest versions, tombstones included. A cursor is used up by any change
+ * of the table (asserted): go on with row_cursor_seek_after() from a copy of the last key.
+ * Needs no freeing. */
 struct row_cursor {
-    const struct row_table *table;
-    void *leaf;      /* private */
+    const struct row_table *table; /* all private */
+    void *leaf;
     uint32_t slot;
-    uint64_t change; /* the table changed: the cursor seeks again by itself */
-    struct bytes last_key;
+    uint64_t change;
 };
 void row_cursor_seek(struct row_cursor *cursor, const struct row_table *table,
-                     struct bytes from);
+                     struct bytes from); /* the first key >= from */
+void row_cursor_seek_after(struct row_cursor *cursor, const struct row_table *table,
+                           struct bytes after); /* the first key > after */
+/* False at the end or at a key >= to (to empty: no end). */
 bool row_cursor_next(struct row_cursor *cursor, struct bytes to, struct row_found *ret);
 
 /* Live rows (newest version, not tombstones) under a [service][namespace] over all slots. */
@@ -83,5 +94,9 @@ void row_table_flushed(struct row_table *table, uint64_t index);
  * by the key after which to go on (empty: from the start). Stops when on_row returns false. */
 void row_table_committed_each(const struct row_table *table, struct bytes after, void *context,
                               bool (*on_row)(void *context, const struct row_found *row));
+
+/* Over key, header and value of all committed rows: equal content gives an equal hash,
+ * whatever was proposed or flushed (S-1: equal applied index, equal hash). O(rows). */
+uint64_t row_table_hash(const struct row_table *table);
 
 #endif

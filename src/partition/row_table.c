@@ -1,0 +1,266 @@
+#include "partition/row_table_internal.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+
+struct row_table *row_table_make(void)
+{
+    struct row_table *table = memory_allocate_zero(sizeof(*table));
+    tree_init(&table->tree);
+    map_init(&table->counts);
+    return table;
+}
+
+static void free_chain(struct row_table *table, struct row *row)
+{
+    while (row) {
+        struct row *below = row->below;
+        row_free(table, row);
+        row = below;
+    }
+}
+
+void row_table_free(struct row_table *table)
+{
+    if (table == NULL) return;
+    for (struct node *leaf = table->tree.first; leaf; leaf = leaf->next) {
+        for (uint32_t i = 0; i < leaf->count; i++)
+            free_chain(table, leaf_row(leaf, i));
+    }
+    ASSERT(table->row_bytes == 0 && table->dirty_bytes == 0);
+    tree_free(&table->tree);
+    map_free(&table->counts);
+    memory_free(table->proposals.rows);
+    memory_free(table);
+}
+
+static void row_fill(struct row *row, const struct row_write *write)
+{
+    row->version = write->header.version;
+    row->expiry = write->header.expiry;
+    row->type = write->header.type;
+    row->flags = write->header.flags;
+    row->tombstone = write->tombstone;
+    row->value_size = (uint32_t)write->value.size;
+    /* The value may be the row's own. */
+    if (write->value.size) memmove(row->data + row->key_size, write->value.data, write->value.size);
+}
+
+struct row *row_make(struct row_table *table, struct bytes key, const struct row_write *write,
+                     enum row_state state)
+{
+    /* malloc() rounds up to 16: let the value grow into that. */
+    size_t size = (sizeof(struct row) + key.size + write->value.size + 15) & ~(size_t)15;
+    struct row *row = memory_allocate(size);
+    row->below = NULL;
+    row->capacity = (uint32_t)(size - sizeof(*row));
+    row->key_size = (uint32_t)key.size;
+    row->state = (uint8_t)state;
+    row->covered = false;
+    memcpy(row->data, key.data, key.size);
+    row_fill(row, write);
+    table->row_bytes += row_bytes(row);
+    if (state == ROW_COMMITTED) table->dirty_bytes += row_bytes(row);
+    return row;
+}
+
+void row_free(struct row_table *table, struct row *row)
+{
+    table->row_bytes -= row_bytes(row);
+    if (row->state == ROW_COMMITTED) table->dirty_bytes -= row_bytes(row);
+    memory_free(row);
+}
+
+static uint64_t count_key(uint8_t service, uint32_t namespace)
+{
+    return (uint64_t)service << 32 | namespace;
+}
+
+void row_table_count_change(struct row_table *table, struct bytes key, bool before, bool now)
+{
+    if (before == now) return;
+    uint64_t name = count_key(key.data[2], load_u32_be(key.data + 3));
+    uintptr_t count = (uintptr_t)map_get(&table->counts, name);
+    ASSERT(now || count > 0);
+    count = now ? count + 1 : count - 1;
+    if (count) {
+        map_put(&table->counts, name, (void *)count);
+    } else {
+        map_remove(&table->counts, name);
+    }
+}
+
+void row_table_unlink(struct row_table *table, struct bytes key)
+{
+    struct tree_place place;
+    tree_find(&table->tree, key, &place);
+    tree_remove(&table->tree, &place);
+    table->rows--;
+    table->change++;
+}
+
+bool row_table_get(const struct row_table *table, struct bytes key, struct row_found *ret)
+{
+    struct node *leaf;
+    uint32_t slot;
+    if (!tree_seek(&table->tree, key, &leaf, &slot)) return false;
+    *ret = row_found_make(leaf_row(leaf, slot));
+    return true;
+}
+
+/* Whether a write of this size may reuse the memory of the row. */
+static bool row_fits(const struct row *row, size_t value_size)
+{
+    size_t need = row->key_size + value_size;
+    return need <= row->capacity && row->capacity - need <= 64 + need / 4;
+}
+
+/* Puts what is written in the place of *link, the applied end of a chain. */
+static void replace_applied(struct row_table *table, struct row **link,
+                            const struct row_write *write)
+{
+    struct row *old = *link;
+    if (row_fits(old, write->value.size)) {
+        if (old->state == ROW_CLEAN) table->dirty_bytes += row_bytes(old);
+        old->state = ROW_COMMITTED;
+        row_fill(old, write);
+        return;
+    }
+    struct row *row = row_make(table, row_key(old), write, ROW_COMMITTED);
+    row->covered = old->covered;
+    *link = row;
+    row_free(table, old);
+}
+
+static void row_table_apply(struct row_table *table, struct bytes key,
+                            const struct row_write *write)
+{
+    const struct row *oldest = proposals_oldest(&table->proposals);
+    ASSERT(oldest == NULL || oldest->version > write->header.version);
+
+    struct tree_place place;
+    tree_find(&table->tree, key, &place);
+    if (!place.found) {
+        if (write->tombstone) return; /* the table is complete: nothing to delete */
+        struct row *row = row_make(table, key, write, ROW_COMMITTED);
+        tree_insert(&table->tree, &place, row);
+        table->rows++;
+        table->change++;
+        row_table_count_change(table, key, false, true);
+        return;
+    }
+
+    struct row **newest = (struct row **)&place.leaf->items[place.slot];
+    struct row **link = newest;
+    while (*link && (*link)->state == ROW_PROPOSED)
+        link = &(*link)->below;
+    if (*link && (*link)->version > write->header.version) return; /* replay */
+    if (*link == NULL && write->tombstone) return;
+
+    table->change++;
+    place.leaf->unclean |= (uint64_t)1 << place.slot;
+    bool visible = link == newest;
+    bool live_before = row_live(*link);
+    if (*link) {
+        replace_applied(table, link, write);
+    } else {
+        *link = row_make(table, key, write, ROW_COMMITTED);
+        (*link)->covered = true;
+    }
+    if (visible) row_table_count_change(table, row_key(*link), live_before, !write->tombstone);
+}
+
+static void row_table_write(struct row_table *table, struct bytes key,
+                            const struct row_write *write, bool proposed)
+{
+    ASSERT(key.size >= ROW_PREFIX_SIZE && key.size <= ROW_KEY_SIZE_MAX);
+    ASSERT(write->value.size <= ROW_VALUE_SIZE_MAX);
+    ASSERT(write->header.version > 0);
+    if (proposed) {
+        row_table_propose(table, key, write);
+    } else {
+        row_table_apply(table, key, write);
+    }
+}
+
+void row_table_put(struct row_table *table, struct bytes key, const struct row_header *header,
+                   struct bytes value, bool proposed)
+{
+    struct row_write write = {.header = *header, .value = value};
+    row_table_write(table, key, &write, proposed);
+}
+
+void row_table_delete(struct row_table *table, struct bytes key, uint64_t index, bool proposed)
+{
+    struct row_write write = {.header = {.version = index}, .tombstone = true};
+    row_table_write(table, key, &write, proposed);
+}
+
+void row_table_drop(struct row_table *table, uint8_t service, uint32_t namespace, uint64_t index,
+                    bool proposed)
+{
+    uint8_t first[ROW_PREFIX_SIZE];
+    uint32_t slot_number = 0;
+    while (slot_number <= UINT16_MAX) {
+        row_prefix_store(first, (uint16_t)slot_number, service, namespace);
+        struct node *leaf;
+        uint32_t slot;
+        tree_seek(&table->tree, bytes_make(first, sizeof(first)), &leaf, &slot);
+        if (slot == leaf->count) {
+            leaf = leaf->next;
+            slot = 0;
+        }
+        if (leaf == NULL || leaf->count == 0) return;
+
+        uint32_t slot_found = load_u16_be(row_key(leaf_row(leaf, slot)).data);
+        bool ours = memcmp(row_key(leaf_row(leaf, slot)).data, first, sizeof(first)) == 0;
+        /* Tombstones take the places of rows: the leaves stay as they are meanwhile. */
+        while (ours) {
+            struct row *row = leaf_row(leaf, slot);
+            if (row_live(row)) row_table_delete(table, row_key(row), index, proposed);
+            if (++slot == leaf->count) {
+                leaf = leaf->next;
+                slot = 0;
+            }
+            ours = leaf && memcmp(row_key(leaf_row(leaf, slot)).data, first, sizeof(first)) == 0;
+        }
+        slot_number = slot_found > slot_number ? slot_found : slot_number + 1;
+    }
+}
+
+void row_table_load(struct row_table *table, struct bytes key, const struct row_header *header,
+                    struct bytes value)
+{
+    struct tree_place place;
+    tree_find(&table->tree, key, &place);
+    if (place.found) return;
+    struct row_write write = {.header = *header, .value = value};
+    struct row *row = row_make(table, key, &write, ROW_CLEAN);
+    tree_insert(&table->tree, &place, row);
+    place.leaf->unclean &= ~((uint64_t)1 << place.slot);
+    table->rows++;
+    table->change++;
+    row_table_count_change(table, key, false, true);
+}
+
+uint64_t row_table_count(const struct row_table *table, uint8_t service, uint32_t namespace)
+{
+    return (uintptr_t)map_get(&table->counts, count_key(service, namespace));
+}
+
+uint64_t row_table_rows(const struct row_table *table)
+{
+    return table->rows;
+}
+
+uint64_t row_table_bytes(const struct row_table *table)
+{
+    return sizeof(*table) + table->row_bytes + table->tree.bytes +
+           table->counts.capacity * sizeof(struct map_slot) +
+           table->proposals.capacity * sizeof(struct row *);
+}
+
+uint64_t row_table_dirty_bytes(const struct row_table *table)
+{
+    return table->dirty_bytes;
+}

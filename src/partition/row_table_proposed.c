@@ -1,0 +1,126 @@
+/* row_table_proposed.c - proposed versions: put on top by evaluation, committed from the
+ * oldest on, or reverted from the newest on. */
+#include "partition/row_table_internal.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+
+static struct row **proposals_at(const struct proposals *proposals, size_t position)
+{
+    return &proposals->rows[(proposals->first + position) & (proposals->capacity - 1)];
+}
+
+struct row *proposals_oldest(const struct proposals *proposals)
+{
+    return proposals->count ? *proposals_at(proposals, 0) : NULL;
+}
+
+static struct row *proposals_newest(const struct proposals *proposals)
+{
+    return proposals->count ? *proposals_at(proposals, proposals->count - 1) : NULL;
+}
+
+static void proposals_push(struct proposals *proposals, struct row *row)
+{
+    if (proposals->count == proposals->capacity) {
+        size_t capacity = proposals->capacity ? proposals->capacity * 2 : 64;
+        struct row **rows = memory_allocate(capacity * sizeof(*rows));
+        for (size_t i = 0; i < proposals->count; i++)
+            rows[i] = *proposals_at(proposals, i);
+        memory_free(proposals->rows);
+        proposals->rows = rows;
+        proposals->first = 0;
+        proposals->capacity = capacity;
+    }
+    proposals->count++;
+    *proposals_at(proposals, proposals->count - 1) = row;
+}
+
+uint64_t row_table_newest_proposed(const struct row_table *table)
+{
+    const struct row *newest = proposals_newest(&table->proposals);
+    return newest ? newest->version : 0;
+}
+
+void row_table_propose(struct row_table *table, struct bytes key, const struct row_write *write)
+{
+    ASSERT(write->header.version >= row_table_newest_proposed(table));
+
+    struct tree_place place;
+    tree_find(&table->tree, key, &place);
+    struct row *row = row_make(table, key, write, ROW_PROPOSED);
+    struct row *below = NULL;
+    if (place.found) {
+        below = leaf_row(place.leaf, place.slot);
+        ASSERT(below->version <= write->header.version);
+        row->below = below;
+        below->covered = true;
+        place.leaf->items[place.slot] = row;
+        place.leaf->unclean |= (uint64_t)1 << place.slot;
+    } else {
+        tree_insert(&table->tree, &place, row);
+        table->rows++;
+    }
+    table->change++;
+    row_table_count_change(table, key, row_live(below), !write->tombstone);
+    proposals_push(&table->proposals, row);
+}
+
+void row_table_commit(struct row_table *table, uint64_t index)
+{
+    struct proposals *proposals = &table->proposals;
+    while (proposals->count > 0) {
+        struct row *row = proposals_oldest(proposals);
+        if (row->version > index) break;
+        proposals->first = (proposals->first + 1) & (proposals->capacity - 1);
+        proposals->count--;
+        table->change++;
+
+        struct row *below = row->below;
+        ASSERT(row->state == ROW_PROPOSED);
+        ASSERT(below == NULL || (below->state != ROW_PROPOSED && below->below == NULL));
+        row->state = ROW_COMMITTED;
+        row->below = NULL;
+        table->dirty_bytes += row_bytes(row);
+        if (below) {
+            row_free(table, below);
+        } else if (row->tombstone && !row->covered) {
+            /* It deleted nothing: neither a row nor, as the table is complete, one of the
+             * engine. Nobody depends on it any more. */
+            row_table_unlink(table, row_key(row));
+            row_free(table, row);
+        }
+    }
+}
+
+/* Takes the newest version off its chain. */
+static void revert_one(struct row_table *table, struct row *row)
+{
+    struct tree_place place;
+    tree_find(&table->tree, row_key(row), &place);
+    ASSERT(place.found && leaf_row(place.leaf, place.slot) == row);
+
+    struct row *below = row->below;
+    row_table_count_change(table, row_key(row), row_live(row), row_live(below));
+    bool gone = below && below->tombstone && below->state == ROW_CLEAN;
+    if (below == NULL || gone) {
+        tree_remove(&table->tree, &place);
+        table->rows--;
+        if (below) row_free(table, below);
+    } else {
+        below->covered = false;
+        place.leaf->items[place.slot] = below;
+    }
+    row_free(table, row);
+}
+
+void row_table_revert(struct row_table *table)
+{
+    struct proposals *proposals = &table->proposals;
+    while (proposals->count > 0) {
+        struct row *row = proposals_newest(proposals);
+        proposals->count--;
+        revert_one(table, row);
+    }
+    table->change++;
+}

@@ -1,0 +1,91 @@
+/* row_table_scan.c - walks in key order: cursors, committed rows, the hash of all. */
+#include "partition/row_table_internal.h"
+
+#include "base/assert.h"
+#include "base/hash.h"
+
+enum { PREFETCH_ROWS = 6 };
+
+/* Rows lie anywhere in memory: ask for those to come while the present one is read. */
+static inline void prefetch(const struct node *leaf, uint32_t slot)
+{
+    if (slot + PREFETCH_ROWS < leaf->count) {
+        __builtin_prefetch(leaf->items[slot + PREFETCH_ROWS]);
+    } else if (leaf->next) {
+        uint32_t ahead = slot + PREFETCH_ROWS - leaf->count;
+        if (ahead < leaf->next->count) __builtin_prefetch(leaf->next->items[ahead]);
+    }
+}
+
+void row_cursor_seek(struct row_cursor *cursor, const struct row_table *table, struct bytes from)
+{
+    struct node *leaf;
+    uint32_t slot;
+    tree_seek(&table->tree, from, &leaf, &slot);
+    *cursor =
+        (struct row_cursor){.table = table, .leaf = leaf, .slot = slot, .change = table->change};
+}
+
+void row_cursor_seek_after(struct row_cursor *cursor, const struct row_table *table,
+                           struct bytes after)
+{
+    row_cursor_seek(cursor, table, after);
+    const struct node *leaf = cursor->leaf;
+    bool at_key =
+        cursor->slot < leaf->count && bytes_equal(row_key(leaf_row(leaf, cursor->slot)), after);
+    if (at_key) cursor->slot++;
+}
+
+bool row_cursor_next(struct row_cursor *cursor, struct bytes to, struct row_found *ret)
+{
+    ASSERT(cursor->change == cursor->table->change);
+    const struct node *leaf = cursor->leaf;
+    while (leaf && cursor->slot >= leaf->count) {
+        leaf = leaf->next;
+        cursor->slot = 0;
+    }
+    cursor->leaf = (void *)(uintptr_t)leaf;
+    if (leaf == NULL) return false;
+    const struct row *row = leaf_row(leaf, cursor->slot);
+    prefetch(leaf, cursor->slot);
+    if (to.size > 0 && bytes_compare(row_key(row), to) >= 0) return false;
+    cursor->slot++;
+    *ret = row_found_make(row);
+    return true;
+}
+
+void row_table_committed_each(const struct row_table *table, struct bytes after, void *context,
+                              bool (*on_row)(void *context, const struct row_found *row))
+{
+    struct row_cursor cursor;
+    row_cursor_seek_after(&cursor, table, after);
+    const struct node *leaf = cursor.leaf;
+    uint32_t slot = cursor.slot;
+    for (; leaf; leaf = leaf->next, slot = 0) {
+        for (; slot < leaf->count; slot++) {
+            prefetch(leaf, slot);
+            const struct row *row = row_applied(leaf_row(leaf, slot));
+            if (!row_live(row)) continue;
+            struct row_found found = row_found_make(row);
+            if (!on_row(context, &found)) return;
+        }
+    }
+}
+
+static bool hash_row(void *context, const struct row_found *row)
+{
+    uint64_t *hash = context;
+    uint64_t fields[4] = {row->header.version, row->header.expiry,
+                          (uint64_t)row->header.type << 8 | row->header.flags, row->key.size};
+    *hash = hash64(*hash, bytes_make(fields, sizeof(fields)));
+    *hash = hash64(*hash, row->key);
+    *hash = hash64(*hash, row->value);
+    return true;
+}
+
+uint64_t row_table_hash(const struct row_table *table)
+{
+    uint64_t hash = 0;
+    row_table_committed_each(table, bytes_make(NULL, 0), &hash, hash_row);
+    return hash;
+}

@@ -1,0 +1,114 @@
+/* row_table_tree.h - the B+-tree under a row table: rows in key order, found with few cache
+ * misses. Private to row_table*.c.
+ *
+ *   inner   | heads | separators |      child i: separator[i - 1] <= key < separator[i]
+ *             /         |
+ *   leaf    | heads | rows | <-> | heads | rows | <-> ...    linked in key order
+ *
+ * Comparisons rarely leave the node: every node knows a prefix that all keys in it begin
+ * with, and keeps the 8 key bytes after it (the head) as a big-endian number beside each item.
+ * Only items of an equal head are compared in full. So the bytes that the rows of a partition
+ * share (slot, service, namespace, the id of a collection) cost nothing, wherever they end.
+ * The prefix need not be the longest one: it shrinks when a key without it comes, and grows
+ * again at a split if heads had become equal. (Graefe, "Modern B-Tree Techniques", 3.4, 3.5.)
+ *
+ * Each leaf has a bit per row that may be other than clean, so that a flush reads only those. */
+#ifndef HOLON_PARTITION_ROW_TABLE_TREE_H
+#define HOLON_PARTITION_ROW_TABLE_TREE_H
+
+#include "partition/row_table.h"
+
+enum { TREE_ITEMS = 64, TREE_PREFIX_MAX = 44, TREE_HEIGHT_MAX = 16 };
+
+/* One version of a row: one allocation, key then value in data. */
+struct row {
+    struct row *below; /* the version that this one hides, or NULL; only while proposed */
+    uint64_t version;
+    uint64_t expiry;
+    uint32_t key_size;
+    uint32_t value_size;
+    uint32_t capacity; /* of data */
+    uint8_t type;
+    uint8_t flags;
+    uint8_t state; /* enum row_state */
+    bool tombstone : 1;
+    bool covered : 1; /* a newer version is on top */
+    uint8_t data[];
+};
+
+/* A key between two children, just long enough to tell them apart. */
+struct separator {
+    uint32_t size;
+    uint8_t data[];
+};
+
+struct node {
+    uint16_t count;
+    bool leaf;
+    uint8_t prefix_size;
+    uint8_t prefix[TREE_PREFIX_MAX];
+    struct node *next;     /* leaf */
+    struct node *previous; /* leaf */
+    uint64_t unclean;      /* leaf: bit i clear: rows[i] is clean, and has nothing below */
+    uint64_t heads[TREE_ITEMS];
+    void *items[TREE_ITEMS]; /* leaf: struct row *; inner: struct separator * */
+    struct node *children[]; /* inner: TREE_ITEMS + 1 */
+};
+
+_Static_assert(TREE_ITEMS == 64, "a leaf's bits are one word");
+_Static_assert(TREE_PREFIX_MAX <= UINT8_MAX, "prefix_size is a byte");
+
+struct tree {
+    struct node *root;
+    struct node *first; /* leaf */
+    uint64_t bytes;     /* of nodes and separators */
+};
+
+/* Where a key is or belongs, and how the descent went there. */
+struct tree_place {
+    struct node *leaf;
+    uint32_t slot;
+    bool found;
+    uint32_t depth; /* of inner nodes above the leaf */
+    struct node *nodes[TREE_HEIGHT_MAX];
+    uint32_t child[TREE_HEIGHT_MAX]; /* which child was taken */
+};
+
+static inline struct bytes row_key(const struct row *row)
+{
+    return bytes_make(row->data, row->key_size);
+}
+
+static inline struct row *leaf_row(const struct node *leaf, uint32_t slot)
+{
+    return leaf->items[slot];
+}
+
+void tree_init(struct tree *tree);
+/* Frees nodes and separators, not rows. */
+void tree_free(struct tree *tree);
+
+void tree_find(const struct tree *tree, struct bytes key, struct tree_place *ret_place);
+/* Like tree_find() without the way there: leaf and slot of the first key >= `key`; the slot
+ * may be one past the leaf's last. True if it is `key`. */
+bool tree_seek(const struct tree *tree, struct bytes key, struct node **ret_leaf,
+               uint32_t *ret_slot);
+/* Inserts a row of a key that is not there, at its place; sets place to where it went. */
+void tree_insert(struct tree *tree, struct tree_place *place, struct row *row);
+/* Takes the row at a found place out of the tree; the place is used up. */
+void tree_remove(struct tree *tree, struct tree_place *place);
+
+/* row_table_node.c: items of one node. */
+
+/* First item whose key is >= `key`; *ret_equal: it is `key`. */
+uint32_t node_search(const struct node *node, struct bytes key, bool *ret_equal);
+/* Makes room at `slot` and puts the item there; count < TREE_ITEMS. A leaf's bit is set. */
+void node_insert(struct node *node, uint32_t slot, void *item, struct bytes key);
+void node_remove(struct node *node, uint32_t slot);
+/* Appends the items from `slot` on to `to`, which may be new, and drops them here. */
+void node_move_tail(struct node *node, uint32_t slot, struct node *to);
+/* Lengthens the prefix if that tells apart items whose heads are equal. */
+void node_sharpen(struct node *node);
+struct bytes node_key(const struct node *node, uint32_t slot);
+
+#endif
