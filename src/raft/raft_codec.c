@@ -1,0 +1,204 @@
+/* raft_codec.c - messages on the wire and configurations in entries. Nothing is allocated
+ * from a number that the input could not back with bytes.
+ *
+ * Configuration: u8 version (1) | u8 incoming, outgoing, learner count | varint index |
+ * members: u64 replica, u32 node. */
+#include "raft/raft_codec.h"
+#include "raft/raft_internal.h"
+
+enum { FLAG_REJECT = 1, FLAG_TRANSFER = 2, FLAGS_ALL = 3 };
+enum { CONFIG_VERSION = 1 };
+enum { ENTRY_WIRE_SIZE_MIN = 3 }; /* term, type, size */
+
+/* --- messages --- */
+
+static void write_entry(struct writer *writer, const struct raft_entry *entry)
+{
+    ASSERT(entry->size <= RAFT_ENTRY_BODY_MAX);
+    ASSERT(entry->term != 0);
+    write_varint(writer, entry->term);
+    write_u8(writer, entry->type);
+    write_sized(writer, bytes_make(entry->body, entry->size));
+}
+
+enum status raft_message_encode(const struct raft_message *message, struct buffer *buffer)
+{
+    size_t size_before = buffer_size(buffer);
+    struct writer writer = writer_make(buffer);
+    uint8_t flags =
+        (uint8_t)((message->reject ? FLAG_REJECT : 0) | (message->transfer ? FLAG_TRANSFER : 0));
+    ASSERT(message->from.value != 0);
+    ASSERT(message->to.value != 0);
+    write_u8(&writer, message->type);
+    write_u8(&writer, flags);
+    write_u32(&writer, message->group.value);
+    write_u64(&writer, message->from.value);
+    write_u64(&writer, message->to.value);
+    write_u32(&writer, message->from_node);
+    write_u32(&writer, message->to_node);
+    write_varint(&writer, message->term);
+    write_varint(&writer, message->index);
+    write_varint(&writer, message->log_term);
+    write_varint(&writer, message->commit);
+    write_varint(&writer, message->hint_index);
+    write_varint(&writer, message->hint_term);
+    write_varint(&writer, message->promise);
+    write_varint(&writer, message->entry_count);
+    for (uint32_t i = 0; i < message->entry_count && !writer.failed; i++) {
+        write_entry(&writer, message->entries[i]);
+    }
+    if (!writer.failed) return STATUS_OK;
+    buffer->end = buffer->start + size_before;
+    return STATUS_FULL;
+}
+
+static bool entry_sound(const struct raft_entry *entry, uint64_t term_before)
+{
+    struct raft_config config;
+    if (entry->term == 0 || entry->term < term_before) return false;
+    if (entry->type > RAFT_ENTRY_CONFIG) return false;
+    return entry->type != RAFT_ENTRY_CONFIG || raft_config_of_entry(entry, &config);
+}
+
+static struct raft_entry *read_entry(struct reader *reader, uint64_t index, uint64_t term_before)
+{
+    uint64_t term = read_varint(reader);
+    uint8_t type = read_u8(reader);
+    struct bytes body = read_sized(reader);
+    if (reader->failed || body.size > RAFT_ENTRY_BODY_MAX) return NULL;
+
+    struct raft_entry *entry = raft_entry_make(type, (uint32_t)body.size);
+    entry->index = index;
+    entry->term = term;
+    if (body.size) memcpy(entry->body, body.data, body.size);
+    if (entry_sound(entry, term_before)) return entry;
+    memory_free(entry);
+    return NULL;
+}
+
+static bool read_entries(struct reader *reader, struct raft_message *message, uint64_t count)
+{
+    uint64_t term_before = message->log_term;
+    if (count == 0) return true;
+    if (message->type != RAFT_APPEND) return false;
+    if (count > reader_left(reader) / ENTRY_WIRE_SIZE_MIN) return false;
+    if (message->index > UINT64_MAX - count) return false;
+
+    message->entries = memory_allocate(count * sizeof(struct raft_entry *));
+    while (message->entry_count < count) {
+        uint64_t index = message->index + message->entry_count + 1;
+        struct raft_entry *entry = read_entry(reader, index, term_before);
+        if (entry == NULL) return false;
+        message->entries[message->entry_count++] = entry;
+        term_before = entry->term;
+    }
+    ASSERT(message->entry_count == count);
+    return term_before <= message->term;
+}
+
+/* What a correct sender keeps, so that the core may rely on it. */
+static bool message_sound(const struct raft_message *message, uint8_t flags)
+{
+    bool ids = message->from.value != 0 && message->to.value != 0;
+    bool terms = message->term != 0 && message->log_term <= message->term;
+    bool origin = message->index != 0 || message->log_term == 0; /* nothing precedes index 1 */
+    return message->type <= RAFT_TIMEOUT_NOW && flags <= FLAGS_ALL && ids && terms && origin;
+}
+
+enum status raft_message_decode(struct reader *reader, struct raft_message *ret_message)
+{
+    struct raft_message message = {.type = read_u8(reader)};
+    uint8_t flags = read_u8(reader);
+    message.reject = flags & FLAG_REJECT;
+    message.transfer = flags & FLAG_TRANSFER;
+    message.group.value = read_u32(reader);
+    message.from.value = read_u64(reader);
+    message.to.value = read_u64(reader);
+    message.from_node = read_u32(reader);
+    message.to_node = read_u32(reader);
+    message.term = read_varint(reader);
+    message.index = read_varint(reader);
+    message.log_term = read_varint(reader);
+    message.commit = read_varint(reader);
+    message.hint_index = read_varint(reader);
+    message.hint_term = read_varint(reader);
+    message.promise = read_varint(reader);
+    uint64_t count = read_varint(reader);
+
+    bool sound = !reader->failed && message_sound(&message, flags);
+    if (!sound || !read_entries(reader, &message, count)) {
+        raft_message_clear(&message);
+        return STATUS_CORRUPT;
+    }
+    *ret_message = message;
+    return STATUS_OK;
+}
+
+void raft_message_clear(struct raft_message *message)
+{
+    for (uint32_t i = 0; i < message->entry_count; i++) {
+        memory_free(message->entries[i]);
+    }
+    memory_free(message->entries);
+    message->entries = NULL;
+    message->entry_count = 0;
+}
+
+/* --- configurations --- */
+
+static void write_members(struct writer *writer, const struct raft_member *members, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        write_u64(writer, members[i].replica.value);
+        write_u32(writer, members[i].node);
+    }
+}
+
+void raft_config_encode(const struct raft_config *config, struct buffer *buffer)
+{
+    struct writer writer = writer_make(buffer);
+    ASSERT(config->incoming_count <= RAFT_MEMBERS_MAX);
+    ASSERT(config->outgoing_count <= RAFT_MEMBERS_MAX);
+    ASSERT(config->learner_count <= RAFT_MEMBERS_MAX);
+    write_u8(&writer, CONFIG_VERSION);
+    write_u8(&writer, config->incoming_count);
+    write_u8(&writer, config->outgoing_count);
+    write_u8(&writer, config->learner_count);
+    write_varint(&writer, config->index);
+    write_members(&writer, config->incoming, config->incoming_count);
+    write_members(&writer, config->outgoing, config->outgoing_count);
+    write_members(&writer, config->learners, config->learner_count);
+    ASSERT(!writer.failed);
+}
+
+static bool read_members(struct reader *reader, struct raft_member *members, size_t count)
+{
+    if (count > RAFT_MEMBERS_MAX) return false;
+    for (size_t i = 0; i < count; i++) {
+        members[i].replica.value = read_u64(reader);
+        members[i].node = read_u32(reader);
+        if (members[i].replica.value == 0) return false;
+        if (raft_member_find(members, i, members[i].replica)) return false;
+    }
+    return !reader->failed;
+}
+
+enum status raft_config_decode(struct bytes bytes, struct raft_config *ret_config)
+{
+    struct reader reader = reader_make(bytes);
+    struct raft_config config = {0};
+    uint8_t version = read_u8(&reader);
+    config.incoming_count = read_u8(&reader);
+    config.outgoing_count = read_u8(&reader);
+    config.learner_count = read_u8(&reader);
+    config.index = read_varint(&reader);
+    if (reader.failed) return STATUS_CORRUPT;
+    if (version != CONFIG_VERSION) return STATUS_VERSION;
+
+    bool sound = read_members(&reader, config.incoming, config.incoming_count) &&
+                 read_members(&reader, config.outgoing, config.outgoing_count) &&
+                 read_members(&reader, config.learners, config.learner_count);
+    if (!sound || reader_left(&reader) != 0) return STATUS_CORRUPT;
+    *ret_config = config;
+    return STATUS_OK;
+}

@@ -1,0 +1,230 @@
+/* replicate.c - the leader's side of replication: proposals, appends, commit.
+ *
+ * Appends are made when the output is taken, from the entries in memory, and leave in
+ * parallel with the leader's own disk write (Raft thesis, 10.2.1). */
+#include "raft/raft_internal.h"
+
+uint64_t raft_append_own(struct raft *raft, struct raft_entry *entry)
+{
+    ASSERT(raft->role == RAFT_LEADER);
+    entry->index = raft_last_index(raft) + 1;
+    entry->term = raft->term;
+    raft_log_append(raft, entry);
+    raft->send_wanted = true;
+    return entry->index;
+}
+
+uint64_t raft_propose(struct raft *raft, struct raft_entry *entry)
+{
+    ASSERT(entry->type != RAFT_ENTRY_CONFIG); /* raft_propose_config() */
+    if (raft->role != RAFT_LEADER || raft_transferring(raft)) {
+        memory_free(entry);
+        return 0;
+    }
+    return raft_append_own(raft, entry);
+}
+
+/* Only the own term's no-op makes what former leaders left countable (paper, 5.4.2). */
+void raft_become_leader(struct raft *raft)
+{
+    ASSERT(raft->role == RAFT_CANDIDATE);
+    ASSERT(raft->durable_term == raft->term);
+    raft->role = RAFT_LEADER;
+    raft->role_changed = true;
+    raft->leader = (struct raft_member){.replica = raft->self, .node = raft->node};
+    raft->leader_since = raft->now;
+    if (raft_bug(raft, RAFT_BUG_IGNORE_PROMISE)) raft->evaluate_after = 0;
+    raft_progress_reset(raft);
+    raft_lease_void(raft);
+    raft->noop_index = raft_append_own(raft, raft_entry_make(RAFT_ENTRY_NOOP, 0));
+}
+
+/* --- answers --- */
+
+static void on_refusal(struct raft *raft, struct progress *progress,
+                       const struct raft_message *reply)
+{
+    bool stale = reply->index <= progress->match || progress->state == PROGRESS_SNAPSHOT ||
+                 (progress->state == PROGRESS_PROBE && reply->index + 1 != progress->next);
+    if (stale) return;
+
+    uint64_t hint = reply->hint_index < reply->index ? reply->hint_index : reply->index - 1;
+    if (hint > raft_last_index(raft)) hint = raft_last_index(raft);
+    hint = raft_log_back(raft, hint, reply->hint_term, progress->match);
+    if (hint < progress->match) hint = progress->match;
+    raft_progress_probe(progress, hint + 1);
+    raft->send_wanted = true;
+}
+
+void raft_on_append_reply(struct raft *raft, const struct raft_message *message)
+{
+    ASSERT(message->term == raft->term);
+    if (raft->role != RAFT_LEADER) return;
+    struct progress *progress = raft_progress_find(raft, message->from);
+    if (progress == NULL) return;
+    progress->acked_at = raft->now;
+    if (message->reject) {
+        on_refusal(raft, progress, message);
+        return;
+    }
+    if (message->index > raft_last_index(raft)) return; /* no correct member says so */
+    raft_progress_matched(raft, progress, message->index);
+    raft_commit_advance(raft);
+}
+
+/* --- commit --- */
+
+void raft_commit_to(struct raft *raft, uint64_t index)
+{
+    if (index <= raft->commit) return;
+    ASSERT(index <= raft_last_index(raft));
+    raft->commit = index;
+}
+
+void raft_commit_advance(struct raft *raft)
+{
+    ASSERT(raft->role == RAFT_LEADER);
+    uint64_t agreed = raft_quorum_match(raft);
+    /* Count replicas only for entries of our own term: an older one on a majority can still be
+     * overwritten by a later leader (paper, 5.4.2). The older ones commit along with ours. */
+    bool own_term = raft_term_at(raft, agreed) == raft->term;
+    if (raft_bug(raft, RAFT_BUG_COMMIT_OLD_TERM)) own_term = true;
+
+    ASSERT(agreed <= raft_last_index(raft));
+    if (own_term) raft_commit_to(raft, agreed);
+    raft_transfer_advance(raft);
+    raft_config_advance(raft);
+}
+
+/* --- appends --- */
+
+static void send_append(struct raft *raft, const struct progress *progress, uint32_t entry_count)
+{
+    uint64_t previous = progress->next - 1;
+    ASSERT(previous >= raft->base_index);
+    ASSERT(previous + entry_count <= raft_last_index(raft));
+    struct raft_entry **entries = entry_count ? raft_log_entries(raft, progress->next) : NULL;
+    raft_send_now(raft, (struct raft_message){.type = RAFT_APPEND,
+                                              .to = progress->member.replica,
+                                              .to_node = progress->member.node,
+                                              .index = previous,
+                                              .log_term = raft_term_at(raft, previous),
+                                              .commit = raft->commit,
+                                              .entries = entries,
+                                              .entry_count = entry_count});
+}
+
+/* How many entries from `next` on fit into one message; at least one if there is one. */
+static uint32_t batch_of(const struct raft *raft, uint64_t next, uint64_t *ret_bytes)
+{
+    uint32_t count = 0;
+    uint64_t bytes = 0;
+    for (uint64_t index = next; index <= raft_last_index(raft); index++) {
+        uint64_t size = sizeof(struct raft_entry) + raft_entry_at(raft, index)->size;
+        if (count > 0 && bytes + size > RAFT_APPEND_BYTES_MAX) break;
+        bytes += size;
+        count++;
+    }
+    *ret_bytes = bytes;
+    return count;
+}
+
+static void send_probe(struct raft *raft, struct progress *progress)
+{
+    uint64_t bytes = 0;
+    uint32_t count = 0;
+    if (progress->probe_sent) return;
+    if (!progress->probe_empty) count = batch_of(raft, progress->next, &bytes);
+    send_append(raft, progress, count);
+    progress->probe_sent = true;
+}
+
+static void send_stream(struct raft *raft, struct progress *progress)
+{
+    if (progress->check_wanted) send_append(raft, progress, 0);
+    progress->check_wanted = false;
+    while (progress->next <= raft_last_index(raft) && raft_progress_has_room(progress)) {
+        uint64_t bytes;
+        uint32_t count = batch_of(raft, progress->next, &bytes);
+        ASSERT(count > 0);
+        send_append(raft, progress, count);
+        raft_progress_sent(progress, progress->next + count - 1, bytes);
+    }
+}
+
+void raft_replicate(struct raft *raft)
+{
+    ASSERT(raft->role == RAFT_LEADER);
+    for (size_t i = 0; i < raft->progress_count; i++) {
+        struct progress *progress = &raft->progress[i];
+        ASSERT(progress->match < progress->next);
+        bool behind = progress->next <= raft->base_index;
+        if (behind && progress->state != PROGRESS_SNAPSHOT) {
+            raft_progress_probe(progress, progress->next);
+            progress->state = PROGRESS_SNAPSHOT;
+        }
+        switch (progress->state) {
+        case PROGRESS_PROBE:
+            send_probe(raft, progress);
+            break;
+        case PROGRESS_REPLICATE:
+            send_stream(raft, progress);
+            break;
+        case PROGRESS_SNAPSHOT:
+            raft_snapshot_offer(raft, progress);
+            break;
+        }
+    }
+}
+
+/* --- check-quorum (thesis, 6.2) --- */
+
+static uint64_t value_heard(const struct raft *raft, const struct progress *progress)
+{
+    return progress->acked_at > raft->leader_since ? progress->acked_at : raft->leader_since;
+}
+
+uint64_t raft_check_quorum_deadline(const struct raft *raft)
+{
+    ASSERT(raft->role == RAFT_LEADER);
+    uint64_t heard = raft_quorum_value(raft, value_heard, UINT64_MAX);
+    uint64_t patience = raft->timing.election_timeout_max;
+    return heard > UINT64_MAX - patience ? UINT64_MAX : heard + patience;
+}
+
+void raft_check_quorum(struct raft *raft)
+{
+    if (raft->role != RAFT_LEADER) return;
+    if (raft->now < raft_check_quorum_deadline(raft)) return;
+    raft_become_follower(raft, raft->term);
+    ASSERT(raft->role == RAFT_FOLLOWER);
+}
+
+/* --- state of the members --- */
+
+uint64_t raft_match_min(const struct raft *raft)
+{
+    if (raft->role != RAFT_LEADER) return 0;
+    uint64_t lowest = raft->durable_index;
+    for (size_t i = 0; i < raft->progress_count; i++) {
+        if (raft->progress[i].match < lowest) lowest = raft->progress[i].match;
+    }
+    return lowest;
+}
+
+uint64_t raft_match_of(const struct raft *raft, struct replica_id replica, uint64_t now,
+                       bool *ret_active)
+{
+    bool active = false;
+    uint64_t match = 0;
+    const struct progress *progress = raft_progress_find(raft, replica);
+    if (raft->role == RAFT_LEADER && replica_id_equal(replica, raft->self)) {
+        active = true;
+        match = raft->durable_index;
+    } else if (raft->role == RAFT_LEADER && progress != NULL) {
+        active = raft_progress_active(raft, progress, now);
+        match = progress->match;
+    }
+    if (ret_active) *ret_active = active;
+    return match;
+}
