@@ -1,0 +1,218 @@
+#include "cluster/identity.h"
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/codec.h"
+#include "cluster/view_codec.h"
+
+static const char identity_magic[] = "HOLONID1";
+static const char view_magic[] = "HOLONTB1";
+
+enum { IDENTITY_FLAG_BORN = 1, IDENTITY_FLAG_CLEAN = 2, IDENTITY_SIZE_MAX = 512 };
+
+void cluster_id_print(struct cluster_id id, char ret_text[CLUSTER_ID_TEXT_SIZE])
+{
+    snprintf(ret_text, CLUSTER_ID_TEXT_SIZE, "%016llx%016llx", (unsigned long long)id.high,
+             (unsigned long long)id.low);
+}
+
+const char *reads_mode_name(enum reads_mode reads)
+{
+    return reads == READS_QUORUM ? "quorum" : "lease";
+}
+
+static void identity_encode(const struct identity *identity, struct buffer *buffer)
+{
+    struct writer writer = writer_make(buffer);
+    uint8_t flags = (uint8_t)((identity->born ? IDENTITY_FLAG_BORN : 0) |
+                              (identity->clean ? IDENTITY_FLAG_CLEAN : 0));
+
+    write_u8(&writer, (uint8_t)identity->state);
+    write_u64(&writer, identity->cluster.high);
+    write_u64(&writer, identity->cluster.low);
+    write_u32(&writer, identity->node);
+    write_u64(&writer, identity->store);
+    write_u32(&writer, identity->epoch_first);
+    write_u32(&writer, identity->epoch_last);
+    write_u32(&writer, identity->epoch_next);
+    write_u32(&writer, identity->proposal);
+    write_u32(&writer, identity->stores);
+    write_u32(&writer, identity->partitions);
+    write_u32(&writer, identity->replicas);
+    write_u8(&writer, (uint8_t)identity->reads);
+    write_u8(&writer, flags);
+    write_sized(&writer, bytes_of(identity->name));
+    ASSERT(!writer.failed);
+}
+
+static bool identity_decode(struct bytes bytes, struct identity *ret_identity)
+{
+    struct reader reader = reader_make(bytes);
+    struct identity identity = {0};
+
+    uint8_t state = read_u8(&reader);
+    identity.state = (enum identity_state)state;
+    identity.cluster.high = read_u64(&reader);
+    identity.cluster.low = read_u64(&reader);
+    identity.node = read_u32(&reader);
+    identity.store = read_u64(&reader);
+    identity.epoch_first = read_u32(&reader);
+    identity.epoch_last = read_u32(&reader);
+    identity.epoch_next = read_u32(&reader);
+    identity.proposal = read_u32(&reader);
+    identity.stores = read_u32(&reader);
+    identity.partitions = read_u32(&reader);
+    identity.replicas = read_u32(&reader);
+    uint8_t reads = read_u8(&reader);
+    identity.reads = (enum reads_mode)reads;
+    uint8_t flags = read_u8(&reader);
+    identity.born = flags & IDENTITY_FLAG_BORN;
+    identity.clean = flags & IDENTITY_FLAG_CLEAN;
+    read_text(&reader, identity.name, sizeof(identity.name));
+
+    bool valid = !reader.failed && (state == IDENTITY_ACCEPTED || state == IDENTITY_MEMBER) &&
+                 !cluster_id_is_none(identity.cluster) && identity.node != 0 &&
+                 identity.store != 0 && identity.epoch_next >= 1 && identity.stores >= 1 &&
+                 identity.partitions >= 1 && identity.partitions <= PARTITIONS_MAX &&
+                 reads <= READS_QUORUM && identity.name[0] != '\0';
+    if (!valid) return false;
+    *ret_identity = identity;
+    return true;
+}
+
+enum status identity_load(struct world *world, const char *directory, struct identity *ret_identity,
+                          struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct buffer body;
+    struct error cause = {0};
+
+    path_join(path, directory, "identity");
+    buffer_init(&body, SEALED_SIZE_MAX);
+    enum status status = sealed_file_read(world, path, identity_magic, &body, &cause);
+    if (status == STATUS_OK && !identity_decode(buffer_bytes(&body), ret_identity))
+        status = error_set(&cause, STATUS_CORRUPT, "%.400s holds impossible values", path);
+    if (status == STATUS_CORRUPT) {
+        error_set(error, status,
+                  "%.300s; without it nobody knows whose data this is. Move the directory away "
+                  "and start with an empty one: the node rejoins its cluster",
+                  cause.text);
+    } else if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+        error_set(error, status, "%s", cause.text);
+    }
+    buffer_free(&body);
+    return status;
+}
+
+enum status identity_save(struct world *world, const char *directory,
+                          const struct identity *identity, struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct buffer body;
+
+    path_join(path, directory, "identity");
+    buffer_init(&body, IDENTITY_SIZE_MAX);
+    identity_encode(identity, &body);
+    enum status status = sealed_file_write(world, path, identity_magic, buffer_bytes(&body), error);
+    buffer_free(&body);
+    return status;
+}
+
+enum status identity_take_epoch(struct world *world, const char *directory,
+                                struct identity *identity, boot_epoch_t *ret_epoch,
+                                struct error *error)
+{
+    struct identity next = *identity;
+
+    ASSERT(identity->epoch_next < UINT32_MAX);
+    next.epoch_next++;
+    next.clean = false;
+    enum status status = identity_save(world, directory, &next, error);
+    if (status) return status;
+    *ret_epoch = identity->epoch_next;
+    *identity = next;
+    return STATUS_OK;
+}
+
+enum status view_file_load(struct world *world, const char *directory, const char *file,
+                           struct cluster_view *ret_view, struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct buffer body;
+    struct error cause = {0};
+
+    path_join(path, directory, file);
+    buffer_init(&body, SEALED_SIZE_MAX);
+    enum status status = sealed_file_read(world, path, view_magic, &body, &cause);
+    if (status == STATUS_OK) {
+        node_id_t self = ret_view->self;
+        status = cluster_view_decode(buffer_bytes(&body), ret_view);
+        ret_view->self = self;
+        if (status) error_set(&cause, status, "%.400s: %s", path, status_text(status));
+    }
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        error_set(error, status,
+                  "%.380s. Move the directory away and start with an empty one: the node rejoins "
+                  "its cluster",
+                  cause.text);
+    buffer_free(&body);
+    return status;
+}
+
+enum status view_file_save(struct world *world, const char *directory, const char *file,
+                           const struct cluster_view *view, struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct buffer body;
+
+    path_join(path, directory, file);
+    buffer_init(&body, VIEW_SIZE_MAX);
+    cluster_view_encode(view, &body);
+    enum status status = sealed_file_write(world, path, view_magic, buffer_bytes(&body), error);
+    buffer_free(&body);
+    return status;
+}
+
+struct directory_check {
+    char found[64];
+};
+
+/* What may be there before a founding: our own lock and pid, a founding that was interrupted,
+ * the log file of `holon dev`, and what file systems put there. */
+static void directory_check_name(void *context, const char *name)
+{
+    static const char *const harmless[] = {"lock",         "holon.pid",    "founding",
+                                           "founding.new", "identity.new", "table.new",
+                                           "birth.new",    "holon.log",    "lost+found"};
+    struct directory_check *check = context;
+
+    for (size_t i = 0; i < ARRAY_COUNT(harmless); i++)
+        if (strcmp(name, harmless[i]) == 0) return;
+    if (check->found[0] == '\0') snprintf(check->found, sizeof(check->found), "%s", name);
+}
+
+enum status directory_check_empty(struct world *world, const char *directory, struct error *error)
+{
+    struct directory_check check = {0};
+    bool has_founding = false;
+    char path[PATH_SIZE_MAX];
+    struct file *file = NULL;
+
+    /* The tables are written before the identity: with a founding under way they may stand
+     * alone. */
+    path_join(path, directory, "founding");
+    if (file_open(world, path, FILE_READ, &file, NULL) == STATUS_OK) has_founding = true;
+    file_close(file);
+
+    enum status status = world_list_dir(world, directory, &check, directory_check_name, error);
+    if (status) return status;
+    if (check.found[0] == '\0') return STATUS_OK;
+    bool table = strcmp(check.found, "table") == 0 || strcmp(check.found, "birth") == 0;
+    if (has_founding && table) return STATUS_OK;
+    return error_set(error, STATUS_REFUSED,
+                     "%.300s has no identity but is not empty (it holds `%s`): it is either not "
+                     "a directory of Holon or its identity was lost. Nothing was changed. Choose "
+                     "an empty directory, or move its content away",
+                     directory, check.found);
+}

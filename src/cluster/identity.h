@@ -1,0 +1,79 @@
+/* identity.h - who a data directory is: DIR/identity, and the tables kept beside it.
+ *
+ * DIR/identity ("HOLONID1", see sealed_file.h), replaced durably as one step:
+ *   u8 state | u64 u64 cluster | u32 node | u64 store | u32 epoch first, last, next |
+ *   u32 proposal | u32 stores | u32 partitions | u32 replicas | u8 reads | u8 flags | name
+ * DIR/table ("HOLONTB1"): the newest cluster view this node has seen (view_codec.h).
+ * DIR/birth ("HOLONTB1"): the view of the founding, never changed: what its replicas were born
+ *   with. Absent in a directory that joined later: its replicas are born as learners.
+ *
+ * Every start takes the next boot epoch and makes that durable before any group runs (rule
+ * B1): epochs never repeat. They come in blocks from meta, so that a node can start while
+ * meta has no quorum. Calls block; only while starting, or in jobs. */
+#ifndef HOLON_CLUSTER_IDENTITY_H
+#define HOLON_CLUSTER_IDENTITY_H
+
+#include "cluster/sealed_file.h"
+#include "cluster/view.h"
+
+enum {
+    EPOCH_BLOCK_SIZE = 16,
+    EPOCH_BLOCK_LOW = 8, /* fewer left than this: ask meta for a new block */
+};
+
+enum identity_state {
+    IDENTITY_ACCEPTED = 1, /* a founding was accepted, not yet every member has (founding.h) */
+    IDENTITY_MEMBER = 2,
+};
+
+struct identity {
+    enum identity_state state;
+    struct cluster_id cluster;
+    node_id_t node;
+    store_id_t store;
+    char name[NODE_NAME_SIZE_MAX];
+    /* Reserved block, both included, and the next one to take. next > last: the block is used
+     * up; then epochs go on, but the node serves no client before meta has registered one. */
+    boot_epoch_t epoch_first, epoch_last, epoch_next;
+    uint32_t proposal; /* of the founding that made it; 0: it joined as a wiped node */
+    uint32_t stores;   /* number of engine stores that the data is spread over; never changes */
+    uint32_t partitions, replicas; /* settings of the founding */
+    enum reads_mode reads;
+    /* All replicas were born, durably: from now on one that is missing in the log is lost and
+     * must not be born again (FAULTS rule 9). */
+    bool born;
+    bool clean; /* the last process ended by a clean stop */
+};
+
+/* STATUS_NOT_FOUND: there is none. STATUS_CORRUPT, STATUS_VERSION, STATUS_IO: *error says what
+ * is wrong with which file and what to do. */
+enum status identity_load(struct world *world, const char *directory, struct identity *ret_identity,
+                          struct error *error);
+enum status identity_save(struct world *world, const char *directory,
+                          const struct identity *identity, struct error *error);
+/* Takes the next boot epoch; durable when it returns. */
+enum status identity_take_epoch(struct world *world, const char *directory,
+                                struct identity *identity, boot_epoch_t *ret_epoch,
+                                struct error *error);
+
+/* `file`: "table" or "birth". *ret_view must be initialised; its `self` is left alone. */
+enum status view_file_load(struct world *world, const char *directory, const char *file,
+                           struct cluster_view *ret_view, struct error *error);
+enum status view_file_save(struct world *world, const char *directory, const char *file,
+                           const struct cluster_view *view, struct error *error);
+
+/* For a directory without DIR/identity: STATUS_OK if nothing in it can be data of a node (log,
+ * stores, tables); else STATUS_REFUSED and what was found (F29, F32). */
+enum status directory_check_empty(struct world *world, const char *directory, struct error *error);
+
+/* "0123456789abcdef0123456789abcdef". */
+enum { CLUSTER_ID_TEXT_SIZE = 33 };
+void cluster_id_print(struct cluster_id id, char ret_text[CLUSTER_ID_TEXT_SIZE]);
+static inline bool cluster_id_is_none(struct cluster_id id)
+{
+    return id.high == 0 && id.low == 0;
+}
+
+const char *reads_mode_name(enum reads_mode reads);
+
+#endif

@@ -1,0 +1,60 @@
+/* meta.h - the service whose rows are the truth about the cluster: group 0, service SERVICE_META,
+ * routing slot ROW_SLOT_META. Rows: docs/reference/meta-rows.md.
+ *
+ * Requests come through a gateway like any other (rules B), and are idempotent by themselves:
+ *   FOUND   writes the view of the founding, if there are no rows yet
+ *   BOOT    a process of a node has started: registers its epoch and addresses; refuses an
+ *           epoch that is not newer (an old image of the disk, or a twin: F11, F12) and a store
+ *           that is not the node's (F09)
+ *   EPOCHS  reserves the next block of boot epochs
+ *   REJOIN  a node came back with an empty disk: a new store id, a new block of epochs above
+ *           all of its old ones, and new replica ids for all its replicas
+ * Every change raises the table epoch by one. Thread: evaluation on the group's worker. */
+#ifndef HOLON_CLUSTER_META_H
+#define HOLON_CLUSTER_META_H
+
+#include "cluster/view.h"
+#include "partition/row_context.h"
+
+enum meta_kind { META_FOUND = 1, META_BOOT = 2, META_EPOCHS = 3, META_REJOIN = 4 };
+
+enum { META_REQUEST_SIZE_MAX = 240 << 10, META_REPLY_SIZE_MAX = 1024 };
+
+/* BOOT, EPOCHS and REJOIN. */
+struct meta_request {
+    enum meta_kind kind;
+    node_id_t node;
+    store_id_t store;
+    boot_epoch_t epoch; /* BOOT: the one that was taken; EPOCHS: last of the block it has */
+    uint64_t token;     /* random, of the process that asks */
+    char name[NODE_NAME_SIZE_MAX];
+    char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX];
+    char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX]; /* empty peer: as it was */
+};
+
+enum meta_result {
+    META_DONE = 0,
+    META_REFUSED = 1, /* text says why; asking again does not help */
+    META_RETRY = 2,   /* FOUND has not come yet */
+};
+
+struct meta_reply {
+    enum meta_result result;
+    uint64_t table_epoch;
+    boot_epoch_t epoch_first, epoch_last; /* EPOCHS, REJOIN: the reserved block */
+    char text[ERROR_TEXT_SIZE_MAX];
+};
+
+enum evaluate_result meta_evaluate(struct row_context *rows, const struct request *request,
+                                   struct reply *reply);
+
+void meta_request_encode(const struct meta_request *request, struct buffer *buffer);
+void meta_found_encode(const struct cluster_view *view, struct buffer *buffer);
+enum status meta_reply_decode(struct bytes bytes, struct meta_reply *ret_reply);
+
+/* Table epoch of the committed rows; 0: nothing founded yet. */
+uint64_t meta_rows_epoch(const struct row_table *table);
+/* The committed rows as a view. STATUS_NOT_FOUND: not founded yet; STATUS_CORRUPT. */
+enum status meta_rows_view(const struct row_table *table, struct cluster_view *ret_view);
+
+#endif

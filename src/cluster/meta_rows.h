@@ -1,0 +1,40 @@
+/* meta_rows.h - keys and values of the rows of meta (docs/reference/meta-rows.md).
+ *   key: row prefix (slot 0x4000, service 2, namespace 0) | u8 kind | u32 id, big-endian */
+#ifndef HOLON_CLUSTER_META_ROWS_H
+#define HOLON_CLUSTER_META_ROWS_H
+
+#include "cluster/view_codec.h"
+#include "partition/row.h"
+
+enum meta_row_kind {
+    META_ROW_SETTINGS = 1, /* id 0 */
+    META_ROW_NODE = 2,     /* id: node */
+    META_ROW_GROUP = 3,    /* id: group */
+};
+
+enum { META_KEY_SIZE = ROW_PREFIX_SIZE + 5, META_ROW_TYPE = 1, META_ROW_SIZE_MAX = 4096 };
+
+struct meta_key {
+    uint8_t bytes[META_KEY_SIZE];
+};
+
+struct meta_node { /* value of a node's row */
+    struct view_node node;
+    boot_epoch_t epoch_last;   /* of the blocks reserved so far */
+    uint64_t boot_token;       /* of the process that registered node.epoch */
+    uint64_t rejoin_token;     /* of the last rejoin; 0: none */
+    boot_epoch_t rejoin_first; /* block that was given to it */
+};
+
+struct meta_key meta_key_make(enum meta_row_kind kind, uint32_t id);
+/* False: not a row of meta. */
+bool meta_key_parse(struct bytes key, enum meta_row_kind *ret_kind, uint32_t *ret_id);
+static inline struct bytes meta_key_bytes(const struct meta_key *key)
+{
+    return bytes_make(key->bytes, sizeof(key->bytes));
+}
+
+void meta_node_encode(const struct meta_node *node, struct buffer *buffer);
+enum status meta_node_decode(struct bytes bytes, struct meta_node *ret_node);
+
+#endif
