@@ -17,13 +17,26 @@
 struct log;       /* one per storage device */
 struct log_queue; /* one per worker */
 
+enum {
+    LOG_ENTRY_BODY_MAX = 320 * 1024, /* of one entry; the partition's limit is below it */
+    LOG_SEGMENT_SIZE_MIN = 1024 * 1024,
+    LOG_SEGMENT_SIZE_MAX = 1024 * 1024 * 1024,
+    LOG_WRITER_LOOPS_DEFAULT = 16,
+};
+
 struct log_options {
     const char *directory; /* DIR/log; made if absent */
     struct cluster_id cluster;
     node_id_t node;
     store_id_t store;
-    uint64_t segment_size;    /* 64 MiB by default; the simulator uses tiny ones */
+    uint64_t segment_size;    /* 64 MiB by default; a multiple of 4 KiB; sim: 1 MiB */
     uint64_t queue_bytes_max; /* of records queued and not yet durable, per queue */
+    /* Batches that one run of the writer's job writes at most before it ends: more saves a
+     * wake-up per batch. 0: LOG_WRITER_LOOPS_DEFAULT. The simulator takes 1. */
+    uint32_t writer_loops;
+    /* A log was here before (DIR/identity says so): an empty directory is STATUS_CORRUPT and
+     * not a new log (F29). */
+    bool must_exist;
 };
 
 struct log_entry {
@@ -52,34 +65,45 @@ struct log_recovered {
 /* Opens or makes the log; cuts a torn tail, rewrites and syncs what is left of it so that it
  * counts again (FAULTS rule 6). STATUS_CORRUPT: damage that is not a torn tail (nothing was
  * changed; error says file, offset and what to do). Also STATUS_IO, STATUS_NO_SPACE,
- * STATUS_REFUSED (another cluster's or node's log). */
-enum status log_open(struct world *world, const struct log_options *options,
-                     struct log **ret_log, struct error *error);
+ * STATUS_REFUSED (another cluster's or node's log, or a file that is not ours),
+ * STATUS_VERSION, STATUS_INVALID (options). */
+enum status log_open(struct world *world, const struct log_options *options, struct log **ret_log,
+                     struct error *error);
 void log_recovery(struct log *log, const struct log_recovered **ret_groups, size_t *ret_count);
 void log_recovery_free(struct log *log);
-/* After all queues are idle (see log_queue_idle). */
+/* After all queues are closed. Records what is durable, so that damage found at the next start
+ * cannot be taken for a torn tail. */
 void log_close(struct log *log);
+/* For the simulator, after it killed a node: frees the log and its queues with whatever is in
+ * flight, writes nothing, calls nobody back. Its jobs, timers and posts must be gone. */
+void log_abandon(struct log *log);
 
 /* on_durable(context, position): all that this queue had appended up to `position` is
  * durable. Called on the worker's thread, once per batch at most, positions rising. */
 struct log_queue *log_queue_open(struct log *log, struct world *world, void *context,
                                  void (*on_durable)(void *context, uint64_t position));
+/* Only when idle. */
 void log_queue_close(struct log_queue *queue);
+/* All that was appended is durable and reported, and no job of this queue is running. */
 bool log_queue_idle(const struct log_queue *queue);
 /* More than queue_bytes_max waits: proposers should hold back. */
 bool log_queue_full(const struct log_queue *queue);
 
 /* Each copies what it is given, returns the position by which it will be durable, and
- * becomes visible to the writer with log_queue_submit(). */
-uint64_t log_append_entry(struct log_queue *queue, struct group_id group,
-                          struct replica_id replica, const struct log_entry *entry);
+ * becomes visible to the writer with log_queue_submit(). Records of one group all go through
+ * one queue. Once a replica was removed, or another was born in its group, whatever still
+ * comes of it is void.
+ * An entry's index is at most one behind the last one; one at or before the last truncates. */
+uint64_t log_append_entry(struct log_queue *queue, struct group_id group, struct replica_id replica,
+                          const struct log_entry *entry);
 /* Entries >= from_index are void. */
 uint64_t log_append_truncate(struct log_queue *queue, struct group_id group,
                              struct replica_id replica, uint64_t from_index);
 /* Written twice in the batch, in different 4 KiB blocks, when term or vote changed. The first
- * state of a replica is also its birth record: written before anything else of it. */
-uint64_t log_append_state(struct log_queue *queue, struct group_id group,
-                          struct replica_id replica, const struct log_state *state);
+ * state of a replica is also its birth record: written before anything else of it. A term that
+ * falls or a second vote in a term is a bug of the caller and ends the process. */
+uint64_t log_append_state(struct log_queue *queue, struct group_id group, struct replica_id replica,
+                          const struct log_state *state);
 /* The replica's state up to (index, term) is durable in the engine by a received snapshot:
  * the log of this replica restarts behind it, all older entries are void. */
 uint64_t log_append_snapshot(struct log_queue *queue, struct group_id group,
@@ -90,7 +114,9 @@ uint64_t log_append_removed(struct log_queue *queue, struct group_id group,
 void log_queue_submit(struct log_queue *queue);
 
 /* Entries <= index of this replica are durable in the engine and may be freed with their
- * segments. Cheap; takes effect when the oldest segment is needed by nobody. */
+ * segments. Cheap: waits for the next batch that has something else to write. Takes effect
+ * when the oldest segment is needed by nobody. Behind the last entry it acts like
+ * log_append_snapshot(). */
 void log_release(struct log_queue *queue, struct group_id group, struct replica_id replica,
                  uint64_t index, uint64_t term);
 
@@ -99,7 +125,11 @@ struct log_statistics {
     /* The group that holds back the oldest segment (its engine flush would free it). */
     struct group_id oldest_group;
     bool oldest_segment_pinned;
+    /* No space for another segment: at best a part of the present one is left, at worst batches
+     * wait (nothing is lost, it goes on when space is freed). Refuse what makes data grow. */
+    bool no_space;
 };
+/* Thread: any. */
 void log_statistics(struct log *log, struct log_statistics *ret);
 
 /* `holon inspect log`: prints one line per record to `print`, changes nothing. */

@@ -1,0 +1,76 @@
+/* group_table.h - what the log knows of each group, as of the records applied so far: state,
+ * base, last entry, and which segments hold entries still needed. Private to src/storage/log.
+ *
+ * One set of rules for both sides: recovery applies what it reads, the writer what it is about
+ * to write. So a dump at the start of a segment must say exactly what replaying everything
+ * before it gives, and recovery checks that it does.
+ * Thread: one at a time (recovery, then whoever runs the writer's job). */
+#ifndef HOLON_STORAGE_LOG_GROUP_TABLE_H
+#define HOLON_STORAGE_LOG_GROUP_TABLE_H
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "storage/log/format.h"
+
+/* The entries of a group in one segment: those behind the span before it, up to last_index. */
+struct log_span {
+    uint64_t segment;
+    uint64_t last_index;
+};
+
+struct log_group {
+    struct group_id group;
+    struct replica_id replica; /* 0: none lives */
+    struct replica_id dead;    /* the one before it: whatever still comes of it is void */
+    struct log_state state;
+    uint64_t base_index, base_term;
+    uint64_t last_index; /* base_index: no entries */
+
+    struct log_span *spans; /* segments rise, last_index rises, all > base_index */
+    size_t span_count, span_capacity;
+
+    /* Recovery only: entries first_index, first_index + 1, ...; those before first_index lie in
+     * segments that were freed, and must turn out to be released. */
+    struct log_entry *entries;
+    size_t entry_count, entry_capacity;
+    uint64_t first_index;
+};
+
+struct log_table {
+    struct map groups;         /* group id -> struct log_group */
+    uint32_t living;           /* groups that have a replica */
+    struct arena *bodies;      /* where recovery keeps bodies; NULL: entries are only counted */
+    bool old_replica_replayed; /* planted bug, see recovery.c */
+};
+
+void log_table_init(struct log_table *table, struct arena *bodies);
+void log_table_free(struct log_table *table);
+/* Hands the group's recovered entries over to the caller (memory_free) and forgets them. */
+struct log_entry *log_group_take_entries(struct log_group *group, size_t *ret_count);
+
+enum log_apply {
+    LOG_APPLIED,
+    LOG_APPLIED_VOTE, /* term or vote changed, or a replica was born: to be written twice */
+    LOG_APPLY_VOID,   /* of a replica that is no more */
+    LOG_APPLY_BAD,    /* breaks the rules: our own bug, or damage */
+};
+
+/* Applies one record that stands in `segment`. Dumps go to log_table_apply_dump(). */
+enum log_apply log_table_apply(struct log_table *table, const struct log_record *record,
+                               uint64_t segment);
+/* A dump record of the oldest segment: takes it over. BAD: a second one of the same group. */
+enum log_apply log_table_load_dump(struct log_table *table, const struct log_record *record);
+/* A dump record of a later segment: only compares. */
+bool log_table_dump_agrees(const struct log_table *table, const struct log_record *record);
+/* A vote found in a torn batch: taken over if it is newer and its replica lives. */
+bool log_table_adopt_vote(struct log_table *table, const struct log_vote *vote);
+
+/* The dump record of a living group. */
+struct log_record log_group_dump(const struct log_group *group);
+/* The oldest segment with an entry that is still needed, and whose; `none` if there is none. */
+uint64_t log_table_oldest_needed(const struct log_table *table, uint64_t none,
+                                 struct group_id *ret_group);
+/* for (size_t i = 0; (group = log_table_next(table, &i)) != NULL;) : the living ones. */
+struct log_group *log_table_next(const struct log_table *table, size_t *position);
+
+#endif

@@ -1,0 +1,205 @@
+/* log_private.h - struct log and the functions its files share. Private to src/storage/log.
+ *
+ *   worker      queue.c: gathers records into a chunk, submits chunks     (under the mutex)
+ *   LANE_LOG    writer.c: takes chunks, makes a batch, writes, syncs, publishes, frees segments
+ *   LANE_FLUSH  segment.c: prepares a spare segment, so that the writer need not wait for it
+ *   at start    recovery.c reads and judges, repair.c changes the files
+ *
+ * At most one writer job exists, whichever worker started it: `running`. */
+#ifndef HOLON_STORAGE_LOG_LOG_PRIVATE_H
+#define HOLON_STORAGE_LOG_LOG_PRIVATE_H
+
+#include <pthread.h>
+
+#include "base/list.h"
+#include "storage/log/group_table.h"
+
+enum {
+    LOG_PATH_SIZE = 1024,
+    LOG_SPARES_MAX = 2,
+    LOG_SEGMENT_FIRST = 1,
+    LOG_BATCH_BYTES_MAX = 8 * 1024 * 1024, /* of records; less if segments are small */
+    LOG_BATCH_BYTES_MIN = 384 * 1024,      /* the largest record fits */
+    LOG_CHUNK_BYTES_MAX = 1024 * 1024,
+    LOG_RELEASE_BYTES_MAX = 64 * 1024, /* releases that wait for something else to write */
+    LOG_CHUNKS_KEPT_MAX = 2,           /* per queue, for reuse */
+    LOG_MARK_BATCHES = 64,             /* the mark is at most this far behind */
+    LOG_MARK_IDLE_US = 5 * 1000,       /* or this long, when nothing is written */
+    LOG_NO_SPACE_RETRY_US = 200 * 1000,
+};
+_Static_assert((int)LOG_RECORD_SIZE_MAX <= (int)LOG_BATCH_BYTES_MIN, "a record fits in a batch");
+
+/* Records that one submit handed over, or a part of them: never more than fits in a batch. */
+struct log_chunk {
+    struct list link;        /* queue->pending, log->taken or queue->kept */
+    struct log_queue *queue; /* NULL: recovery's own */
+    struct buffer records;
+    size_t weight; /* bytes in a batch at most, second copies of votes included */
+    uint32_t record_count;
+    uint64_t position; /* the queue's position once this is durable */
+};
+
+struct log_queue {
+    struct log *log;
+    struct world *world;
+    void *context;
+    void (*on_durable)(void *context, uint64_t position);
+
+    /* The worker's own. */
+    struct log_chunk *gather; /* NULL: nothing gathered */
+    uint64_t position;        /* bytes of records appended so far, releases not counted */
+    uint64_t submitted;       /* position at the last submit */
+    struct world_timer timer; /* writes the mark when idle; retries when there is no space */
+
+    /* Under log->mutex. */
+    struct list link;    /* log->queues */
+    struct list pending; /* submitted chunks, oldest first */
+    struct list kept;    /* empty chunks for reuse */
+    uint32_t kept_count;
+    uint32_t in_flight; /* chunks submitted and not yet durable */
+    uint64_t durable;   /* position */
+    uint64_t reported;  /* told to on_durable */
+    bool posted;        /* `post` is on its way */
+    struct world_post post;
+};
+
+struct log {
+    struct world *world; /* for files and fatal errors */
+    char directory[LOG_PATH_SIZE];
+    struct log_identity identity;
+    uint64_t segment_size;
+    uint64_t queue_bytes_max;
+    uint64_t batch_bytes_max; /* weight of the chunks of one batch */
+    uint64_t chunk_bytes_max;
+    uint32_t writer_loops;
+    bool opened; /* errors are fatal from now on */
+    bool failed; /* world_fatal() was called and returned: a simulated node is dead */
+
+    /* The writer's: whoever set `running`, or open and close. */
+    struct log_table table;
+    struct buffer batch;
+    struct log_vote *votes;
+    size_t vote_count, vote_capacity;
+    struct list taken;       /* chunks of the batch being written */
+    uint64_t oldest_segment; /* 0: none yet */
+    uint64_t active_segment;
+    struct file *active_file;
+    uint64_t active_size;
+    uint64_t active_offset; /* where the next batch goes */
+    uint64_t batch_number;  /* of the last batch written */
+    struct file *mark_file;
+    uint64_t mark_number;   /* what it says */
+    uint64_t mark_sequence; /* of its last write; the parity chooses the slot */
+    bool released;          /* a base rose since segments were last looked at */
+    uint64_t job_started_at;
+    uint64_t job_batches;
+
+    struct world_job writer_job;
+    struct world_job spare_job;
+    uint32_t spare_index; /* being prepared */
+
+    pthread_mutex_t mutex; /* guards the rest, and what struct log_queue says */
+    struct list queues;
+    bool running;            /* a writer job was started and is not done */
+    struct log_queue *owner; /* who started it */
+    bool stalled;            /* the batch in `taken` waits for space */
+    uint64_t stall_retry_at;
+    bool preparing; /* a spare job was started and is not done */
+    struct log_queue *spare_owner;
+    uint64_t spare_retry_at; /* not before, after there was no space */
+    bool spare_ready[LOG_SPARES_MAX];
+    struct log_statistics statistics;
+
+    /* Recovery's result, until log_recovery_free(). */
+    struct log_recovered *recovered;
+    size_t recovered_count;
+    struct arena bodies;
+};
+
+/* --- segment.c: files of segments ---------------------------------------------------------- */
+
+void log_segment_path(const struct log *log, uint64_t segment, char path[LOG_PATH_SIZE]);
+/* "000000000000000a.seg" to 10; 0 if the name is none of a segment. */
+uint64_t log_segment_parse(const char *name);
+void log_spare_path(const struct log *log, uint32_t index, char path[LOG_PATH_SIZE]);
+/* "spare-0.seg" to 0; LOG_SPARES_MAX if it is no name of a spare. */
+uint32_t log_spare_parse(const char *name);
+/* Makes the next segment the active one: from a spare, or a new file. STATUS_NO_SPACE leaves
+ * everything as it was; any other failure is fatal. */
+enum status log_segment_switch(struct log *log, struct error *error);
+/* Turns a segment that is not needed into a spare, or removes it. Durable on return, so that
+ * what is left after a crash is always a row without holes. */
+enum status log_segment_discard(struct log *log, uint64_t segment, struct error *error);
+/* Starts the job that prepares a spare, if one is due. Thread: the queue's. */
+void log_spare_prepare(struct log *log, struct log_queue *queue);
+
+/* --- mark.c: the file that says which batch is known durable ------------------------------- */
+
+enum status log_mark_create(struct log *log, struct error *error);
+/* STATUS_NOT_FOUND: there is no mark file; STATUS_CORRUPT: neither slot can be read;
+ * STATUS_REFUSED: of another log. Opens it otherwise. */
+enum status log_mark_open(struct log *log, struct error *error);
+/* Says that log->batch_number is durable, and syncs. */
+enum status log_mark_write(struct log *log, struct error *error);
+enum { LOG_MARK_SIZE = 2 * LOG_BLOCK_SIZE };
+/* Reads one slot. 0 sequence: damaged or empty. For mark.c and inspect.c. */
+struct log_mark {
+    struct log_identity identity;
+    uint64_t sequence;
+    uint64_t number;
+};
+struct log_mark log_mark_read_slot(const uint8_t *slot);
+
+/* --- writer.c ------------------------------------------------------------------------------ */
+
+void log_writer_init(struct log *log);
+/* Writes what is in log->taken (it may be empty) as one batch, and syncs. STATUS_NO_SPACE: it
+ * stays in log->taken. Anything else but STATUS_OK was fatal once the log is open. */
+enum status log_write_batch(struct log *log, struct error *error);
+/* Starts a writer job if none runs. Thread: the queue's; locks the mutex. */
+void log_writer_wake(struct log_queue *queue);
+void log_pin_update(struct log *log); /* refreshes the statistics of segments */
+/* Calls on_durable if there is news. Thread: the queue's. */
+void log_queue_report(struct log_queue *queue);
+
+/* --- queue.c ------------------------------------------------------------------------------- */
+
+struct log_chunk *log_chunk_make(struct log_queue *queue); /* NULL: for recovery */
+void log_chunk_free(struct log_chunk *chunk);
+void log_chunk_add(struct log_chunk *chunk, const struct log_record *record);
+void log_queue_free(struct log_queue *queue);
+
+/* --- recovery.c, repair.c ------------------------------------------------------------------ */
+
+/* What the scan of an existing log found. */
+struct log_scan {
+    uint64_t *segments; /* ids, rising; owned */
+    size_t segment_count;
+    uint8_t *content; /* of one segment at a time; owned */
+    size_t content_capacity;
+
+    uint64_t last_number;  /* the last batch of the chain; 0: none */
+    uint64_t last_segment; /* where it is */
+    uint64_t last_offset;
+    uint64_t last_size;
+    uint64_t end_offset;    /* in last_segment: where the next batch would be */
+    bool torn;              /* something of batch last_number + 1 was found */
+    struct log_vote *votes; /* of the torn batch, owned */
+    size_t vote_count, vote_capacity;
+};
+
+/* Names of the directory: fills scan->segments and log->spare_ready. *ret_empty: no log. */
+enum status log_scan_directory(struct log *log, struct log_scan *scan, bool *ret_empty,
+                               struct error *error);
+/* Reads all segments into log->table. Changes no file. */
+enum status log_scan_segments(struct log *log, struct log_scan *scan, struct error *error);
+enum status log_segment_read(struct log *log, struct log_scan *scan, uint64_t segment,
+                             struct bytes *ret_bytes, struct error *error);
+void log_scan_free(struct log_scan *scan);
+/* Rewrites the last batch and frees the segments behind it; cuts the torn tail, unless keep_tail
+ * says that the log goes on in another segment. */
+enum status log_repair(struct log *log, struct log_scan *scan, bool keep_tail, struct error *error);
+/* For the planted bug log_cut_too_much: destroys the last good batch. */
+enum status log_repair_cut_too_much(struct log *log, struct log_scan *scan, struct error *error);
+
+#endif

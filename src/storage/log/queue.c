@@ -1,0 +1,252 @@
+/* queue.c - the worker's side: gathers records, hands them to the writer, hears what is
+ * durable. Between two submits only the worker touches the gathered chunk; the mutex is taken
+ * once per submit and once per report. */
+#include "base/assert.h"
+#include "base/memory.h"
+#include "storage/log/log_private.h"
+
+/* A state record may put a second copy of its vote into the batch. */
+enum { VOTE_WEIGHT = LOG_BLOCK_SIZE / LOG_VOTES_PER_BLOCK + 1 };
+
+/* --- chunks ------------------------------------------------------------------------------- */
+
+struct log_chunk *log_chunk_make(struct log_queue *queue)
+{
+    struct log_chunk *chunk = memory_allocate_zero(sizeof(*chunk));
+
+    list_init(&chunk->link);
+    chunk->queue = queue;
+    buffer_init(&chunk->records, LOG_CHUNK_BYTES_MAX + LOG_RECORD_SIZE_MAX);
+    return chunk;
+}
+
+void log_chunk_free(struct log_chunk *chunk)
+{
+    if (chunk == NULL) return;
+    list_remove(&chunk->link);
+    buffer_free(&chunk->records);
+    memory_free(chunk);
+}
+
+static size_t record_size_max(const struct log_record *record)
+{
+    return record->type == LOG_RECORD_ENTRY
+               ? LOG_RECORD_SIZE_MAX - LOG_ENTRY_BODY_MAX + record->entry.body.size
+               : LOG_RECORD_DUMP_SIZE + VOTE_WEIGHT;
+}
+
+void log_chunk_add(struct log_chunk *chunk, const struct log_record *record)
+{
+    size_t before = buffer_size(&chunk->records);
+
+    log_record_write(&chunk->records, record);
+    chunk->weight += buffer_size(&chunk->records) - before;
+    if (record->type == LOG_RECORD_STATE) chunk->weight += VOTE_WEIGHT;
+    chunk->record_count++;
+}
+
+static struct log_chunk *queue_chunk(struct log_queue *queue)
+{
+    struct log_chunk *chunk = NULL;
+
+    pthread_mutex_lock(&queue->log->mutex);
+    if (queue->kept_count > 0) {
+        chunk = CONTAINER_OF(queue->kept.next, struct log_chunk, link);
+        list_remove(&chunk->link);
+        queue->kept_count--;
+    }
+    pthread_mutex_unlock(&queue->log->mutex);
+    return chunk ? chunk : log_chunk_make(queue);
+}
+
+/* Hands the gathered chunk to the writer, which is not woken here. */
+static void queue_push(struct log_queue *queue)
+{
+    struct log_chunk *chunk = queue->gather;
+
+    if (chunk == NULL) return;
+    queue->gather = NULL;
+    chunk->position = queue->position;
+    pthread_mutex_lock(&queue->log->mutex);
+    list_insert_before(&queue->pending, &chunk->link);
+    queue->in_flight++;
+    pthread_mutex_unlock(&queue->log->mutex);
+}
+
+/* --- appending ---------------------------------------------------------------------------- */
+
+static uint64_t queue_add(struct log_queue *queue, const struct log_record *record)
+{
+    ASSERT(record->replica.value != 0);
+    size_t size = record_size_max(record);
+
+    if (queue->gather != NULL && queue->gather->weight + size > queue->log->chunk_bytes_max)
+        queue_push(queue);
+    if (queue->gather == NULL) queue->gather = queue_chunk(queue);
+
+    size_t before = buffer_size(&queue->gather->records);
+    log_chunk_add(queue->gather, record);
+    if (record->type != LOG_RECORD_RELEASE)
+        queue->position += buffer_size(&queue->gather->records) - before;
+    return queue->position;
+}
+
+uint64_t log_append_entry(struct log_queue *queue, struct group_id group, struct replica_id replica,
+                          const struct log_entry *entry)
+{
+    ASSERT(entry->index > 0);
+    ASSERT(entry->body.size <= LOG_ENTRY_BODY_MAX);
+    return queue_add(
+        queue, &(struct log_record){
+                   .type = LOG_RECORD_ENTRY, .group = group, .replica = replica, .entry = *entry});
+}
+
+uint64_t log_append_truncate(struct log_queue *queue, struct group_id group,
+                             struct replica_id replica, uint64_t from_index)
+{
+    ASSERT(from_index > 0);
+    return queue_add(queue, &(struct log_record){.type = LOG_RECORD_TRUNCATE,
+                                                 .group = group,
+                                                 .replica = replica,
+                                                 .index = from_index});
+}
+
+uint64_t log_append_state(struct log_queue *queue, struct group_id group, struct replica_id replica,
+                          const struct log_state *state)
+{
+    return queue_add(
+        queue, &(struct log_record){
+                   .type = LOG_RECORD_STATE, .group = group, .replica = replica, .state = *state});
+}
+
+uint64_t log_append_snapshot(struct log_queue *queue, struct group_id group,
+                             struct replica_id replica, uint64_t index, uint64_t term)
+{
+    return queue_add(queue, &(struct log_record){.type = LOG_RECORD_SNAPSHOT,
+                                                 .group = group,
+                                                 .replica = replica,
+                                                 .index = index,
+                                                 .term = term});
+}
+
+uint64_t log_append_removed(struct log_queue *queue, struct group_id group,
+                            struct replica_id replica)
+{
+    return queue_add(queue, &(struct log_record){
+                                .type = LOG_RECORD_REMOVED, .group = group, .replica = replica});
+}
+
+void log_release(struct log_queue *queue, struct group_id group, struct replica_id replica,
+                 uint64_t index, uint64_t term)
+{
+    queue_add(queue, &(struct log_record){.type = LOG_RECORD_RELEASE,
+                                          .group = group,
+                                          .replica = replica,
+                                          .index = index,
+                                          .term = term});
+}
+
+void log_queue_submit(struct log_queue *queue)
+{
+    bool many_releases =
+        queue->gather != NULL && buffer_size(&queue->gather->records) > LOG_RELEASE_BYTES_MAX;
+
+    if (queue->position == queue->submitted && !many_releases) return;
+    queue->submitted = queue->position;
+    queue_push(queue);
+    log_writer_wake(queue);
+}
+
+/* --- reports ------------------------------------------------------------------------------ */
+
+void log_queue_report(struct log_queue *queue)
+{
+    pthread_mutex_lock(&queue->log->mutex);
+    uint64_t durable = queue->durable;
+    bool news = durable > queue->reported;
+    queue->reported = durable;
+    pthread_mutex_unlock(&queue->log->mutex);
+    if (news) queue->on_durable(queue->context, durable);
+}
+
+static void queue_posted(struct world_post *post)
+{
+    struct log_queue *queue = post->context;
+
+    pthread_mutex_lock(&queue->log->mutex);
+    ASSERT(queue->posted);
+    queue->posted = false;
+    pthread_mutex_unlock(&queue->log->mutex);
+    log_queue_report(queue);
+}
+
+static void queue_timer_fired(struct world_timer *timer)
+{
+    struct log_queue *queue = timer->context;
+    log_writer_wake(queue);
+}
+
+bool log_queue_idle(const struct log_queue *queue)
+{
+    struct log *log = queue->log;
+
+    pthread_mutex_lock(&log->mutex);
+    bool all_durable = queue->reported == queue->position && queue->in_flight == 0;
+    bool has_job = (log->running && log->owner == queue) ||
+                   (log->preparing && log->spare_owner == queue) || queue->posted;
+    pthread_mutex_unlock(&log->mutex);
+    return all_durable && !has_job;
+}
+
+bool log_queue_full(const struct log_queue *queue)
+{
+    pthread_mutex_lock(&queue->log->mutex);
+    uint64_t waiting = queue->position - queue->reported;
+    pthread_mutex_unlock(&queue->log->mutex);
+    return waiting > queue->log->queue_bytes_max;
+}
+
+/* --- life --------------------------------------------------------------------------------- */
+
+struct log_queue *log_queue_open(struct log *log, struct world *world, void *context,
+                                 void (*on_durable)(void *context, uint64_t position))
+{
+    struct log_queue *queue = memory_allocate_zero(sizeof(*queue));
+
+    queue->log = log;
+    queue->world = world;
+    queue->context = context;
+    queue->on_durable = on_durable;
+    queue->timer = (struct world_timer){.fire = queue_timer_fired, .context = queue};
+    queue->post = (struct world_post){.run = queue_posted, .context = queue};
+    list_init(&queue->pending);
+    list_init(&queue->kept);
+    pthread_mutex_lock(&log->mutex);
+    list_insert_before(&log->queues, &queue->link);
+    pthread_mutex_unlock(&log->mutex);
+    return queue;
+}
+
+static void chunks_free(struct list *chunks)
+{
+    while (!list_empty(chunks))
+        log_chunk_free(CONTAINER_OF(chunks->next, struct log_chunk, link));
+}
+
+void log_queue_free(struct log_queue *queue)
+{
+    pthread_mutex_lock(&queue->log->mutex);
+    list_remove(&queue->link);
+    pthread_mutex_unlock(&queue->log->mutex);
+    log_chunk_free(queue->gather);
+    chunks_free(&queue->pending);
+    chunks_free(&queue->kept);
+    memory_free(queue);
+}
+
+void log_queue_close(struct log_queue *queue)
+{
+    ASSERT(log_queue_idle(queue));
+    world_timer_stop(queue->world, &queue->timer);
+    log_queue_free(queue);
+}

@@ -1,0 +1,124 @@
+/* repair.c - after recovery has judged a log to be sound up to some batch: cuts what is torn
+ * behind it, and makes the rest count.
+ *
+ * The last batch may be known to the page cache alone (the process died, or its sync failed and
+ * the kernel has forgotten that). So it is written again, byte by byte, and synced, before
+ * anybody relies on it (FAULTS rule 6). All batches before it were synced, else it would not
+ * have been written. Every step may be repeated after another crash. */
+#include <inttypes.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "storage/log/log_private.h"
+#include "world/probe.h"
+
+static bool all_zero(const uint8_t *bytes, size_t size)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
+
+/* Zeroes the blocks from `offset` on as far as a batch may reach. Does not sync. */
+static enum status zero_tail(const struct log *log, struct file *file, uint64_t offset,
+                             struct bytes content, struct error *error)
+{
+    static const uint8_t zeros[LOG_BLOCK_SIZE];
+    uint64_t end = offset + log->batch_bytes_max * 2; /* dump and vote blocks included */
+
+    if (end > content.size) end = content.size;
+    for (; offset + LOG_BLOCK_SIZE <= end; offset += LOG_BLOCK_SIZE) {
+        if (all_zero(content.data + offset, LOG_BLOCK_SIZE)) continue;
+        enum status status = file_write(file, offset, bytes_make(zeros, LOG_BLOCK_SIZE), error);
+        if (status) return status;
+    }
+    return STATUS_OK;
+}
+
+/* Segments behind the chain hold nothing but what was torn: they become spares, the newest
+ * first, so that no hole appears. */
+static enum status discard_behind(struct log *log, struct log_scan *scan, struct error *error)
+{
+    for (size_t i = scan->segment_count; i > 0; i--) {
+        uint64_t segment = scan->segments[i - 1];
+        if (segment == scan->last_segment) break;
+        ASSERT(segment > scan->last_segment);
+
+        struct bytes content;
+        struct file *file = NULL;
+        char path[LOG_PATH_SIZE];
+        log_segment_path(log, segment, path);
+        enum status status = log_segment_read(log, scan, segment, &content, error);
+        if (status) return status;
+        status = file_open(log->world, path, FILE_WRITE, &file, error);
+        if (status) return status;
+        status = zero_tail(log, file, 0, content, error);
+        if (status == STATUS_OK) status = file_sync(file, error);
+        file_close(file);
+        if (status == STATUS_OK) status = log_segment_discard(log, segment, error);
+        if (status) return status;
+    }
+    return STATUS_OK;
+}
+
+static enum status open_active(struct log *log, const struct log_scan *scan, struct error *error)
+{
+    char path[LOG_PATH_SIZE];
+
+    log_segment_path(log, scan->last_segment, path);
+    enum status status = file_open(log->world, path, FILE_WRITE, &log->active_file, error);
+    if (status) return status;
+    status = file_size(log->active_file, &log->active_size, error);
+    log->active_size -= log->active_size % LOG_BLOCK_SIZE;
+    log->oldest_segment = scan->segments[0];
+    log->active_segment = scan->last_segment;
+    log->active_offset = scan->end_offset;
+    log->batch_number = scan->last_number;
+    return status;
+}
+
+enum status log_repair(struct log *log, struct log_scan *scan, bool keep_tail, struct error *error)
+{
+    struct bytes content;
+
+    if (scan->torn) SOMETIMES(log->world, "log: torn tail cut");
+    enum status status = discard_behind(log, scan, error);
+    if (status) return status;
+    if (scan->last_number == 0) return world_sync_dir(log->world, log->directory, error);
+
+    status = open_active(log, scan, error);
+    if (status) return status;
+    status = log_segment_read(log, scan, scan->last_segment, &content, error);
+    if (status) return status;
+    if (!keep_tail) status = zero_tail(log, log->active_file, scan->end_offset, content, error);
+    if (status) return status;
+    struct bytes last = bytes_make(content.data + scan->last_offset, (size_t)scan->last_size);
+    status = file_write(log->active_file, scan->last_offset, last, error);
+    if (status) return status;
+    status = file_sync(log->active_file, error);
+    if (status) return status;
+    return world_sync_dir(log->world, log->directory, error);
+}
+
+enum status log_repair_cut_too_much(struct log *log, struct log_scan *scan, struct error *error)
+{
+    static const uint8_t zeros[LOG_BLOCK_SIZE];
+    struct file *file = NULL;
+    char path[LOG_PATH_SIZE];
+
+    if (scan->last_number < 2 || scan->last_offset == 0 || scan->last_number <= log->mark_number)
+        return STATUS_OK; /* the mark would give it away */
+    log_segment_path(log, scan->last_segment, path);
+    enum status status = file_open(log->world, path, FILE_WRITE, &file, error);
+    if (status) return status;
+    status = file_write(file, scan->last_offset, bytes_make(zeros, LOG_BLOCK_SIZE), error);
+    if (status == STATUS_OK) status = file_sync(file, error);
+    file_close(file);
+    if (status) return status;
+
+    struct log_scan again = {.segments = scan->segments, .segment_count = scan->segment_count};
+    scan->segments = NULL;
+    log_scan_free(scan);
+    *scan = again;
+    log_table_free(&log->table);
+    log_table_init(&log->table, &log->bodies);
+    return log_scan_segments(log, scan, error);
+}
