@@ -1,0 +1,405 @@
+#include "sim/sim_disk.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+
+enum { SECTORS_PER_PAGE = SIM_PAGE_SIZE / SIM_SECTOR_SIZE, CAPACITY_DEFAULT = 1 << 30 };
+_Static_assert(SECTORS_PER_PAGE == 8, "struct sim_page has one bit per sector in a byte");
+
+/* --- content --- */
+
+struct sim_inode *sim_inode_make(bool directory)
+{
+    struct sim_inode *inode = memory_allocate_zero(sizeof(*inode));
+
+    inode->directory = directory;
+    return inode;
+}
+
+static void free_pages(struct sim_inode *inode, uint32_t from)
+{
+    for (uint32_t i = from; i < inode->page_count; i++) {
+        memory_free(inode->pages[i].now);
+        memory_free(inode->pages[i].before);
+        inode->pages[i] = (struct sim_page){0};
+    }
+}
+
+void sim_inode_release(struct sim_disk *disk, struct sim_inode *inode)
+{
+    ASSERT(inode->references > 0);
+    if (--inode->references > 0) return;
+    disk->used -= inode->size;
+    free_pages(inode, 0);
+    memory_free(inode->pages);
+    memory_free(inode->dirty);
+    memory_free(inode);
+}
+
+static void make_dirty(struct sim_inode *inode, uint32_t number, uint8_t sectors)
+{
+    struct sim_page *page = &inode->pages[number];
+
+    if (page->dirty == 0) {
+        ASSERT(page->before == NULL);
+        if (page->now) {
+            page->before = memory_allocate(SIM_PAGE_SIZE);
+            memcpy(page->before, page->now, SIM_PAGE_SIZE);
+        }
+        if (inode->dirty_count == inode->dirty_capacity) {
+            inode->dirty_capacity = inode->dirty_capacity ? inode->dirty_capacity * 2 : 16;
+            inode->dirty =
+                memory_resize(inode->dirty, inode->dirty_capacity * sizeof(*inode->dirty));
+        }
+        inode->dirty[inode->dirty_count++] = number;
+    }
+    page->dirty |= sectors;
+}
+
+void sim_inode_resize(struct sim_disk *disk, struct sim_inode *inode, uint64_t size)
+{
+    uint32_t pages = (uint32_t)((size + SIM_PAGE_SIZE - 1) / SIM_PAGE_SIZE);
+
+    if (pages > inode->page_count) {
+        inode->pages = memory_resize(inode->pages, pages * sizeof(*inode->pages));
+        memset(inode->pages + inode->page_count, 0,
+               (pages - inode->page_count) * sizeof(*inode->pages));
+        inode->page_count = pages;
+    }
+    /* A cut page is dirty zeros, so that a power loss may bring its content back. */
+    for (uint64_t at = size; at < inode->size; at = (at / SIM_PAGE_SIZE + 1) * SIM_PAGE_SIZE) {
+        uint32_t number = (uint32_t)(at / SIM_PAGE_SIZE);
+        if (inode->pages[number].now == NULL) continue;
+        make_dirty(inode, number, 0xff);
+        memset(inode->pages[number].now + at % SIM_PAGE_SIZE, 0,
+               SIM_PAGE_SIZE - at % SIM_PAGE_SIZE);
+    }
+    disk->used += size - inode->size;
+    inode->size = size;
+}
+
+void sim_inode_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t offset,
+                     struct bytes bytes)
+{
+    uint64_t end = offset + bytes.size;
+
+    if (end > inode->size) sim_inode_resize(disk, inode, end);
+    while (offset < end) {
+        uint32_t number = (uint32_t)(offset / SIM_PAGE_SIZE);
+        uint32_t from = (uint32_t)(offset % SIM_PAGE_SIZE);
+        uint32_t size = SIM_PAGE_SIZE - from;
+        if (size > end - offset) size = (uint32_t)(end - offset);
+        uint8_t sectors = 0;
+        for (uint32_t s = from / SIM_SECTOR_SIZE; s <= (from + size - 1) / SIM_SECTOR_SIZE; s++)
+            sectors |= (uint8_t)(1u << s);
+        make_dirty(inode, number, sectors);
+        struct sim_page *page = &inode->pages[number];
+        if (page->now == NULL) page->now = memory_allocate_zero(SIM_PAGE_SIZE);
+        memcpy(page->now + from, bytes.data, size);
+        bytes = bytes_from(bytes, size);
+        offset += size;
+    }
+}
+
+void sim_inode_read(const struct sim_inode *inode, uint64_t offset, uint8_t *into, size_t size)
+{
+    while (size > 0) {
+        uint32_t number = (uint32_t)(offset / SIM_PAGE_SIZE);
+        uint32_t from = (uint32_t)(offset % SIM_PAGE_SIZE);
+        size_t part = SIM_PAGE_SIZE - from;
+        if (part > size) part = size;
+        const uint8_t *page = number < inode->page_count ? inode->pages[number].now : NULL;
+        if (page)
+            memcpy(into, page + from, part);
+        else
+            memset(into, 0, part);
+        into += part;
+        offset += part;
+        size -= part;
+    }
+}
+
+void sim_inode_sync(struct sim_inode *inode)
+{
+    for (uint32_t i = 0; i < inode->dirty_count; i++) {
+        struct sim_page *page = &inode->pages[inode->dirty[i]];
+        memory_free(page->before);
+        page->before = NULL;
+        page->dirty = 0;
+    }
+    inode->dirty_count = 0;
+    inode->size_durable = inode->size;
+}
+
+void sim_inode_lose(struct sim_disk *disk, struct sim_inode *inode, uint32_t percent)
+{
+    struct sim *sim = disk->sim;
+
+    for (uint32_t i = 0; i < inode->dirty_count; i++) {
+        struct sim_page *page = &inode->pages[inode->dirty[i]];
+        if (page->now == NULL) page->now = memory_allocate_zero(SIM_PAGE_SIZE);
+        uint32_t kept = 0, lost = 0;
+        for (uint32_t s = 0; s < SECTORS_PER_PAGE; s++) {
+            if (!(page->dirty & (1u << s))) continue;
+            if (sim_chance(sim, SIM_RANDOM_DISK, percent, 100)) {
+                kept++;
+                continue;
+            }
+            uint8_t *at = page->now + s * SIM_SECTOR_SIZE;
+            if (page->before)
+                memcpy(at, page->before + s * SIM_SECTOR_SIZE, SIM_SECTOR_SIZE);
+            else
+                memset(at, 0, SIM_SECTOR_SIZE);
+            lost++;
+            sim_fault_hit(sim, SIM_FAULT_SECTOR_LOST);
+        }
+        if (kept && lost) sim_fault_hit(sim, SIM_FAULT_TORN);
+        memory_free(page->before);
+        page->before = NULL;
+        page->dirty = 0;
+    }
+    inode->dirty_count = 0;
+    if (inode->size != inode->size_durable && !sim_chance(sim, SIM_RANDOM_DISK, percent, 100)) {
+        uint64_t size = inode->size_durable;
+        sim_fault_hit(sim, SIM_FAULT_SECTOR_LOST);
+        sim_inode_resize(disk, inode, size);
+        sim_inode_sync(inode);
+    }
+    inode->size_durable = inode->size;
+}
+
+/* --- names --- */
+
+struct sim_inode *sim_names_get(const struct sim_names *names, const char *path)
+{
+    for (uint32_t i = 0; i < names->count; i++)
+        if (strcmp(names->names[i].path, path) == 0) return names->names[i].inode;
+    return NULL;
+}
+
+void sim_names_remove(struct sim_disk *disk, struct sim_names *names, const char *path)
+{
+    for (uint32_t i = 0; i < names->count; i++) {
+        if (strcmp(names->names[i].path, path) != 0) continue;
+        struct sim_inode *inode = names->names[i].inode;
+        names->names[i] = names->names[--names->count];
+        sim_inode_release(disk, inode);
+        return;
+    }
+}
+
+void sim_names_put(struct sim_disk *disk, struct sim_names *names, const char *path,
+                   struct sim_inode *inode)
+{
+    inode->references++;
+    sim_names_remove(disk, names, path);
+    if (names->count == names->capacity) {
+        names->capacity = names->capacity ? names->capacity * 2 : 16;
+        names->names = memory_resize(names->names, names->capacity * sizeof(*names->names));
+    }
+    struct sim_name *name = &names->names[names->count++];
+    snprintf(name->path, sizeof(name->path), "%s", path);
+    name->inode = inode;
+}
+
+void sim_disk_name_op(struct sim_disk *disk, enum sim_name_change change, const char *path,
+                      const char *to, struct sim_inode *inode)
+{
+    if (disk->op_count == disk->op_capacity) {
+        disk->op_capacity = disk->op_capacity ? disk->op_capacity * 2 : 16;
+        disk->ops = memory_resize(disk->ops, disk->op_capacity * sizeof(*disk->ops));
+    }
+    struct sim_name_op *op = &disk->ops[disk->op_count++];
+    *op = (struct sim_name_op){.change = change, .inode = inode};
+    snprintf(op->path, sizeof(op->path), "%s", path);
+    if (to) snprintf(op->to, sizeof(op->to), "%s", to);
+    if (inode) inode->references++;
+}
+
+bool sim_path_move(char *path, const char *from, const char *to)
+{
+    char moved[SIM_PATH_SIZE_MAX * 2];
+    size_t size = strlen(from);
+
+    if (strncmp(path, from, size) != 0 || path[size] != '/') return false;
+    snprintf(moved, sizeof(moved), "%s%s", to, path + size);
+    ASSERT(strlen(moved) < SIM_PATH_SIZE_MAX);
+    memcpy(path, moved, strlen(moved) + 1);
+    return true;
+}
+
+static bool has_parent(const struct sim_names *names, const char *path)
+{
+    char parent[SIM_PATH_SIZE_MAX];
+    const char *slash = strrchr(path, '/');
+
+    if (slash == NULL || slash == path) return true;
+    snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+    return sim_names_get(names, parent) != NULL;
+}
+
+static void make_durable(struct sim_disk *disk, const struct sim_name_op *op)
+{
+    struct sim_inode *inode;
+
+    switch (op->change) {
+    case SIM_NAME_CREATE:
+        if (has_parent(&disk->durable, op->path))
+            sim_names_put(disk, &disk->durable, op->path, op->inode);
+        return;
+    case SIM_NAME_RENAME:
+        inode = sim_names_get(&disk->durable, op->path);
+        if (inode == NULL) return;
+        sim_names_put(disk, &disk->durable, op->to, inode);
+        sim_names_remove(disk, &disk->durable, op->path);
+        for (uint32_t i = 0; inode->directory && i < disk->durable.count; i++)
+            sim_path_move(disk->durable.names[i].path, op->path, op->to);
+        return;
+    case SIM_NAME_REMOVE:
+        sim_names_remove(disk, &disk->durable, op->path);
+        return;
+    }
+}
+
+static bool is_in_dir(const char *path, const char *dir)
+{
+    const char *slash = strrchr(path, '/');
+    size_t size = slash ? (size_t)(slash - path) : 0;
+
+    return strlen(dir) == size && strncmp(path, dir, size) == 0;
+}
+
+void sim_disk_sync_dir(struct sim_disk *disk, const char *path)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < disk->op_count; i++) {
+        struct sim_name_op op = disk->ops[i];
+        if (!is_in_dir(op.path, path) && !(op.to[0] && is_in_dir(op.to, path))) {
+            disk->ops[kept++] = op;
+            continue;
+        }
+        make_durable(disk, &op);
+        if (op.inode) sim_inode_release(disk, op.inode);
+    }
+    disk->op_count = kept;
+}
+
+/* --- the disk --- */
+
+struct sim_disk *sim_disk_make(struct sim *sim)
+{
+    struct sim_disk *disk = memory_allocate_zero(sizeof(*disk));
+
+    disk->sim = sim;
+    disk->options = (struct sim_disk_options){.capacity = CAPACITY_DEFAULT, .survive_percent = 101};
+    return disk;
+}
+
+static void names_clear(struct sim_disk *disk, struct sim_names *names)
+{
+    while (names->count > 0)
+        sim_inode_release(disk, names->names[--names->count].inode);
+}
+
+void sim_disk_wipe(struct sim_disk *disk)
+{
+    for (uint32_t i = 0; i < disk->op_count; i++)
+        if (disk->ops[i].inode) sim_inode_release(disk, disk->ops[i].inode);
+    disk->op_count = 0;
+    names_clear(disk, &disk->now);
+    names_clear(disk, &disk->durable);
+    ASSERT(disk->used == 0);
+}
+
+void sim_disk_free(struct sim_disk *disk)
+{
+    if (disk == NULL) return;
+    sim_disk_wipe(disk);
+    memory_free(disk->now.names);
+    memory_free(disk->durable.names);
+    memory_free(disk->ops);
+    memory_free(disk);
+}
+
+struct sim_disk_options *sim_disk_options(struct sim_disk *disk)
+{
+    return &disk->options;
+}
+
+void sim_disk_power_loss(struct sim_disk *disk)
+{
+    struct sim *sim = disk->sim;
+    uint32_t percent = disk->options.survive_percent;
+
+    if (percent > 100) { /* all, none and mixtures are about equally likely */
+        uint64_t kind = sim_below(sim, SIM_RANDOM_DISK, 3);
+        percent = kind == 0 ? 0 : kind == 1 ? 100 : (uint32_t)sim_below(sim, SIM_RANDOM_DISK, 101);
+    }
+    for (uint32_t i = 0; i < disk->op_count; i++) {
+        if (sim_chance(sim, SIM_RANDOM_DISK, percent, 100))
+            make_durable(disk, &disk->ops[i]);
+        else
+            sim_fault_hit(sim, SIM_FAULT_NAME_LOST);
+        if (disk->ops[i].inode) sim_inode_release(disk, disk->ops[i].inode);
+    }
+    disk->op_count = 0;
+    names_clear(disk, &disk->now);
+    for (uint32_t i = 0; i < disk->durable.count; i++) {
+        struct sim_name *name = &disk->durable.names[i];
+        sim_inode_lose(disk, name->inode, percent);
+        sim_names_put(disk, &disk->now, name->path, name->inode);
+    }
+}
+
+static struct sim_inode *find_part(struct sim_disk *disk, const char *part)
+{
+    for (uint32_t i = 0; i < disk->now.count; i++)
+        if (strstr(disk->now.names[i].path, part) && !disk->now.names[i].inode->directory)
+            return disk->now.names[i].inode;
+    return NULL;
+}
+
+bool sim_disk_flip(struct sim_disk *disk, const char *part, uint64_t offset)
+{
+    struct sim_inode *inode = find_part(disk, part);
+
+    if (inode == NULL || offset >= inode->size) return false;
+    struct sim_page *page = &inode->pages[offset / SIM_PAGE_SIZE];
+    if (page->now == NULL) page->now = memory_allocate_zero(SIM_PAGE_SIZE);
+    page->now[offset % SIM_PAGE_SIZE] ^= 0x10;
+    sim_fault_hit(disk->sim, SIM_FAULT_BIT_ROT);
+    return true;
+}
+
+uint64_t sim_disk_file_size(struct sim_disk *disk, const char *part)
+{
+    const struct sim_inode *inode = find_part(disk, part);
+
+    return inode ? inode->size : 0;
+}
+
+uint64_t sim_disk_content_end(struct sim_disk *disk, const char *part)
+{
+    const struct sim_inode *inode = find_part(disk, part);
+
+    if (inode == NULL) return 0;
+    for (uint32_t i = inode->page_count; i-- > 0;) {
+        const uint8_t *page = inode->pages[i].now;
+        for (uint32_t b = SIM_PAGE_SIZE; page && b-- > 0;)
+            if (page[b]) return (uint64_t)i * SIM_PAGE_SIZE + b + 1;
+    }
+    return 0;
+}
+
+uint64_t sim_disk_used(const struct sim_disk *disk)
+{
+    return disk->used;
+}
+
+uint64_t sim_disk_syncs(const struct sim_disk *disk)
+{
+    return disk->syncs;
+}
