@@ -1,0 +1,97 @@
+/* call.h - one evaluation of a command, and how commands see keys.
+ *
+ * Row key: [slot][SERVICE_REDIS][namespace][48-bit keyed hash of the user key][user key].
+ * The hash in front gives SCAN a cursor without state (WHY.md 10.1). The namespace of a
+ * database is its number, until FLUSHDB gives it another one (namespace.c).
+ *
+ * An expired row is answered as absent and deleted by whoever meets it (rule D3). */
+#ifndef HOLON_SERVICES_REDIS_CALL_H
+#define HOLON_SERVICES_REDIS_CALL_H
+
+#include "partition/row_context.h"
+#include "services/redis/command.h"
+#include "wire/resp.h"
+
+enum redis_row_type { REDIS_ROW_STRING = 1, REDIS_ROW_HASH = 2 };
+
+enum {
+    REDIS_HASH_SIZE = 6,
+    REDIS_ROW_PREFIX_SIZE = ROW_PREFIX_SIZE + REDIS_HASH_SIZE,
+    REDIS_KEY_SIZE_MAX = 64 << 10,
+    REDIS_VALUE_SIZE_MAX = 256 << 10, /* a string, or an encoded hash */
+    /* Effects of one command: what an entry can carry beside its header and outcome. */
+    REDIS_EFFECTS_SIZE_MAX = ENTRY_BODY_MAX - OUTCOME_SIZE_MAX - 1024,
+    REDIS_EFFECT_OVERHEAD = 48, /* of one put beside user key and value, at most */
+};
+
+struct redis_call {
+    struct row_context *rows;
+    const struct redis_command *command;
+    const struct bytes *arguments; /* [0] is the name, as in Redis' own documentation */
+    uint32_t count;                /* name included */
+    uint8_t database;
+    uint32_t namespace;
+    int64_t now_ms;
+    bool misrouted; /* a key is not of this partition: a bug of the sender */
+    struct resp_writer out;
+};
+
+/* A key of the call: where its row is, and what is there. */
+struct redis_key {
+    struct bytes row_key; /* in the arena */
+    bool exists;          /* not absent, not expired */
+    struct row_view row;  /* if exists; borrowed until the next write */
+};
+
+/* Looks a key up; an expired row gets deleted. ROW_STOP: return redis_stop(). */
+enum row_result redis_key_find(struct redis_call *call, struct bytes key,
+                               struct redis_key *ret_key);
+static inline enum evaluate_result redis_stop(const struct redis_call *call)
+{
+    return row_context_stop(call->rows);
+}
+
+/* Looks a key up that must be of `type` or absent (then row.value is empty). False:
+ * *ret_result is what to return. */
+bool redis_typed_find(struct redis_call *call, struct bytes key, uint8_t type,
+                      struct redis_key *ret_key, enum evaluate_result *ret_result);
+
+/* Writes a row, after checking the limits. False: refused, and the error is the reply. */
+bool redis_key_put(struct redis_call *call, const struct redis_key *key, uint8_t type,
+                   uint64_t expiry_ms, struct bytes value);
+void redis_key_delete(struct redis_call *call, const struct redis_key *key);
+/* The limits of redis_key_put() alone, for commands that must know before they write. */
+bool redis_key_fits(struct redis_call *call, size_t key_size, size_t value_size);
+/* May effects of `size` bytes be added? False: the error is the reply. */
+bool redis_effects_fit(struct redis_call *call, size_t size);
+
+static inline uint64_t redis_key_expiry(const struct redis_key *key)
+{
+    return key->exists ? key->row.header.expiry : 0;
+}
+static inline bool redis_row_is_expired(const struct redis_call *call,
+                                        const struct row_header *header)
+{
+    return header->expiry != 0 && call->now_ms > (int64_t)header->expiry;
+}
+
+/* The order of keys within a slot. */
+uint64_t redis_key_hash(const struct row_context *rows, struct bytes key); /* 48 bits */
+/* [slot][SERVICE_REDIS][namespace][hash] at `at`. */
+void redis_row_prefix_store(uint8_t at[REDIS_ROW_PREFIX_SIZE], uint16_t slot, uint32_t namespace,
+                            uint64_t hash);
+
+/* Replies. Each returns EVALUATE_DONE, so that `return redis_reply_...` works. */
+enum evaluate_result redis_reply_ok(struct redis_call *call);
+enum evaluate_result redis_reply_integer(struct redis_call *call, int64_t value);
+enum evaluate_result redis_reply_error(struct redis_call *call, const char *text);
+enum evaluate_result redis_reply_wrong_type(struct redis_call *call);
+enum evaluate_result redis_reply_syntax_error(struct redis_call *call);
+/* The number in arguments[index], or false with Redis' error as the reply. */
+bool redis_argument_i64(struct redis_call *call, uint32_t index, int64_t *ret_value);
+
+/* The row that maps a database to its namespace (namespace.c). ROW_STOP as above. */
+enum row_result redis_namespace_find(struct redis_call *call, uint8_t database,
+                                     uint32_t *ret_namespace);
+
+#endif

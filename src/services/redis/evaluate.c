@@ -1,0 +1,63 @@
+#include "services/redis/evaluate.h"
+
+#include "base/assert.h"
+#include "services/redis/call.h"
+#include "services/redis/request_body.h"
+
+/* The reply goes away with what was written of it; effects must not be there yet. */
+static enum evaluate_result refuse(struct redis_call *call, size_t reply_start, const char *text)
+{
+    struct buffer *buffer = call->out.buffer;
+
+    buffer->end = buffer->start + reply_start;
+    call->out.failed = false;
+    return redis_reply_error(call, text);
+}
+
+static bool decode(struct redis_call *call, struct bytes bytes)
+{
+    struct redis_body body;
+
+    if (redis_body_decode(bytes, call->rows->arena, &body)) return false;
+    call->command = redis_command_by_id(body.command);
+    if (call->command == NULL || call->command->evaluate == NULL) return false;
+    if (!redis_arity_is_right(call->command, body.count + 1)) return false;
+
+    struct bytes *arguments = (struct bytes *)body.arguments - 1; /* room left by decode */
+    arguments[0] = bytes_of(call->command->name);
+    call->arguments = arguments;
+    call->count = body.count + 1;
+    call->database = body.database;
+    call->out.resp3 = body.flags & REDIS_BODY_RESP3;
+    return true;
+}
+
+enum evaluate_result redis_evaluate(struct row_context *rows, const struct request *request,
+                                    struct reply *reply)
+{
+    size_t reply_start = buffer_size(reply->buffer);
+    uint32_t effects_before = rows->effect_count;
+    struct redis_call call = {
+        .rows = rows, .now_ms = row_time_ms(rows), .out = resp_writer_make(reply->buffer, false)};
+
+    /* Only another node sends bodies; a newer one may know commands that this one does not. */
+    if (!decode(&call, request->body))
+        return redis_reply_error(&call, "ERR this node does not understand the request: it may "
+                                        "run an older version; nothing was executed");
+    if (redis_namespace_find(&call, call.database, &call.namespace) == ROW_STOP)
+        return redis_stop(&call);
+
+    enum evaluate_result result = call.command->evaluate(&call);
+
+    /* Both cases would end the same way each time, so they are answers, not retries. */
+    bool no_effects = rows->effect_count == effects_before;
+    if (call.misrouted && no_effects)
+        return refuse(&call, reply_start, "ERR a key is not of this partition; nothing was executed");
+    if (call.misrouted) return EVALUATE_OVER_BUDGET; /* throws the effects away */
+    if (result == EVALUATE_OVER_BUDGET && no_effects)
+        return refuse(&call, reply_start, "ERR the command reads too many keys or bytes at once");
+    if (result == EVALUATE_DONE && call.out.failed && no_effects)
+        return refuse(&call, reply_start, "ERR the reply is larger than this version of Holon allows");
+    if (result == EVALUATE_DONE && call.out.failed) return EVALUATE_OVER_BUDGET;
+    return result;
+}

@@ -1,0 +1,15 @@
+/* evaluate_functions.h - the evaluate functions named in commands.def: one call in, one reply
+ * in call->out, effects in call->rows. */
+#ifndef HOLON_SERVICES_REDIS_EVALUATE_FUNCTIONS_H
+#define HOLON_SERVICES_REDIS_EVALUATE_FUNCTIONS_H
+
+#include "services/redis/call.h"
+
+#define REDIS_COMMAND(id, number, name, arity, flags, first, last, step, evaluate, ...)            \
+    enum evaluate_result evaluate(struct redis_call *call);
+#define REDIS_LOCAL(...)
+#include "services/redis/commands.def"
+#undef REDIS_COMMAND
+#undef REDIS_LOCAL
+
+#endif

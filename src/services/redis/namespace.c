@@ -1,0 +1,79 @@
+/* namespace.c - databases and FLUSHDB. A row per partition maps a database to its namespace:
+ *
+ *   key [first slot][SERVICE_SYSTEM][0][u8 service][u8 database], value u32 namespace
+ *
+ * Without the row the namespace is the number of the database. FLUSHDB drops the namespace
+ * and takes the next one: + 16, so that databases never meet in one. */
+#include "services/redis/call.h"
+#include "services/redis/evaluate_functions.h"
+#include "services/redis/request_body.h"
+
+enum { MAP_KEY_SIZE = ROW_PREFIX_SIZE + 2, MAP_ROW_TYPE = 1, MAP_NAMESPACE = 0 };
+
+static void map_key_store(uint8_t at[MAP_KEY_SIZE], const struct row_context *rows,
+                          uint8_t database)
+{
+    row_prefix_store(at, rows->slot_first, SERVICE_SYSTEM, MAP_NAMESPACE);
+    at[ROW_PREFIX_SIZE] = SERVICE_REDIS;
+    at[ROW_PREFIX_SIZE + 1] = database;
+}
+
+enum row_result redis_namespace_find(struct redis_call *call, uint8_t database,
+                                     uint32_t *ret_namespace)
+{
+    uint8_t key[MAP_KEY_SIZE];
+    struct row_view row;
+
+    *ret_namespace = database;
+    /* Such rows are never deleted: none counted means none there, and no lookup. */
+    if (row_count(call->rows, SERVICE_SYSTEM, MAP_NAMESPACE) == 0) return ROW_ABSENT;
+
+    map_key_store(key, call->rows, database);
+    enum row_result result = row_get(call->rows, bytes_make(key, sizeof(key)), &row);
+    if (result == ROW_FOUND && row.value.size == sizeof(uint32_t))
+        *ret_namespace = load_u32(row.value.data);
+    return result;
+}
+
+static void flush_namespace(struct redis_call *call, uint8_t database, uint32_t namespace)
+{
+    uint8_t key[MAP_KEY_SIZE], value[sizeof(uint32_t)];
+
+    if (row_count(call->rows, SERVICE_REDIS, namespace) == 0) return; /* then it is a read */
+    map_key_store(key, call->rows, database);
+    store_u32(value, namespace + REDIS_DATABASES);
+    row_put(call->rows, bytes_make(key, sizeof(key)), MAP_ROW_TYPE, 0, 0,
+            bytes_make(value, sizeof(value)));
+    row_drop_namespace(call->rows, SERVICE_REDIS, namespace);
+}
+
+static bool flush_options_are_right(const struct redis_call *call)
+{
+    if (call->count == 1) return true;
+    return call->count == 2 && (redis_word_is(call->arguments[1], "async") ||
+                                redis_word_is(call->arguments[1], "sync"));
+}
+
+enum evaluate_result evaluate_flushdb(struct redis_call *call)
+{
+    if (!flush_options_are_right(call)) return redis_reply_syntax_error(call);
+    flush_namespace(call, call->database, call->namespace);
+    return redis_reply_ok(call);
+}
+
+enum evaluate_result evaluate_flushall(struct redis_call *call)
+{
+    if (!flush_options_are_right(call)) return redis_reply_syntax_error(call);
+    for (uint8_t database = 0; database < REDIS_DATABASES; database++) {
+        uint32_t namespace;
+        if (redis_namespace_find(call, database, &namespace) == ROW_STOP) return redis_stop(call);
+        flush_namespace(call, database, namespace);
+    }
+    return redis_reply_ok(call);
+}
+
+enum evaluate_result evaluate_dbsize(struct redis_call *call)
+{
+    return redis_reply_integer(call,
+                               (int64_t)row_count(call->rows, SERVICE_REDIS, call->namespace));
+}

@@ -1,0 +1,66 @@
+#include "services/redis/request_body.h"
+
+enum { HEAD_SIZE = 5, VARINT_SIZE_MAX = 10 };
+
+static size_t store_varint(uint8_t *at, uint64_t value)
+{
+    size_t size = 0;
+
+    while (value >= 0x80) {
+        at[size++] = (uint8_t)(value | 0x80);
+        value >>= 7;
+    }
+    at[size++] = (uint8_t)value;
+    return size;
+}
+
+enum status redis_body_encode(const struct redis_body *body, struct buffer *buffer)
+{
+    size_t size_max = HEAD_SIZE + VARINT_SIZE_MAX;
+
+    for (uint32_t i = 0; i < body->count; i++)
+        size_max += VARINT_SIZE_MAX + body->arguments[i].size;
+    uint8_t *room = buffer_reserve(buffer, size_max);
+    if (room == NULL) return STATUS_FULL;
+
+    uint8_t *at = room;
+    *at++ = REDIS_BODY_FORMAT;
+    *at++ = body->flags;
+    *at++ = body->database;
+    store_u16(at, body->command);
+    at += 2;
+    at += store_varint(at, body->count);
+    for (uint32_t i = 0; i < body->count; i++) {
+        struct bytes argument = body->arguments[i];
+        at += store_varint(at, argument.size);
+        if (argument.size) memcpy(at, argument.data, argument.size);
+        at += argument.size;
+    }
+    buffer_commit(buffer, (size_t)(at - room));
+    return STATUS_OK;
+}
+
+enum status redis_body_decode(struct bytes bytes, struct arena *arena, struct redis_body *ret_body)
+{
+    struct reader reader = reader_make(bytes);
+    struct redis_body body = {0};
+
+    uint8_t format = read_u8(&reader);
+    if (!reader.failed && format != REDIS_BODY_FORMAT) return STATUS_VERSION;
+    body.flags = read_u8(&reader);
+    body.database = read_u8(&reader);
+    body.command = read_u16(&reader);
+    uint64_t count = read_varint(&reader);
+    if (reader.failed || body.database >= REDIS_DATABASES) return STATUS_CORRUPT;
+    if (count > reader_left(&reader)) return STATUS_CORRUPT; /* each takes a byte at least */
+    body.count = (uint32_t)count;
+
+    struct bytes *arguments = arena_allocate(arena, (body.count + 1) * sizeof(arguments[0]));
+    arguments++; /* room for the name in front */
+    for (uint32_t i = 0; i < body.count; i++)
+        arguments[i] = read_sized(&reader);
+    if (reader.failed || reader_left(&reader)) return STATUS_CORRUPT;
+    body.arguments = arguments;
+    *ret_body = body;
+    return STATUS_OK;
+}
