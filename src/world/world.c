@@ -242,12 +242,7 @@ static void path_directory(const char *path, char directory[REPLACE_PATH_SIZE_MA
     size_t size = slash == NULL ? 0 : (size_t)(slash - path);
 
     if (slash == path) size = 1;
-    if (size == 0) {
-        strcpy(directory, ".");
-        return;
-    }
-    memcpy(directory, path, size);
-    directory[size] = 0;
+    snprintf(directory, REPLACE_PATH_SIZE_MAX, "%.*s", size ? (int)size : 1, size ? path : ".");
 }
 
 /* Writes and syncs the whole new body; a body left over from an earlier crash is cut first. */

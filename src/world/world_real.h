@@ -16,10 +16,10 @@
  *     world_real_destroy(world);
  *     host_destroy(host);
  *
- * Reasons given to on_closed: STATUS_CLOSED (stream_close(), stream_abort(), the peer closed
- * or reset), STATUS_REFUSED and STATUS_TIMEOUT (connecting), STATUS_NOT_FOUND (unknown host
- * name), STATUS_INVALID (no address), STATUS_IO (anything else). Any event may be NULL: whoever
- * goes away before its stream sets events without functions and calls stream_abort(). */
+ * Reasons given to on_closed: STATUS_CLOSED (stream_close(), or the peer closed), STATUS_REFUSED
+ * and STATUS_TIMEOUT (connecting), STATUS_NOT_FOUND (unknown host name), STATUS_INVALID (no
+ * address), STATUS_IO (stream_abort(), reset, anything else). Any event may be NULL: whoever goes
+ * away before its stream sets events without functions and calls stream_abort(). */
 #ifndef HOLON_WORLD_WORLD_REAL_H
 #define HOLON_WORLD_WORLD_REAL_H
 

@@ -7,49 +7,18 @@
 #include "base/assert.h"
 #include "world/world_real_internal.h"
 
-enum { PORT_DIGITS_MAX = 5, PORT_MAX = 65535 };
+enum { PORT_TEXT_SIZE = sizeof("65535") };
 
-static bool port_parse(const char *text, uint16_t *ret_port)
+enum status address_split(const char *text, struct address *ret_address, struct error *error)
 {
-    uint32_t port = 0;
-    size_t digits = 0;
-
-    for (; text[digits]; digits++) {
-        if (text[digits] < '0' || text[digits] > '9' || digits == PORT_DIGITS_MAX) return false;
-        port = port * 10 + (uint32_t)(text[digits] - '0');
-    }
-    if (digits == 0 || port > PORT_MAX) return false;
-    *ret_port = (uint16_t)port;
-    return true;
+    if (parse_address(bytes_of(text), true, ret_address)) return STATUS_OK;
+    return error_set(error, STATUS_INVALID,
+                     "'%.200s' is not an address; write HOST:PORT or [IPV6]:PORT, for example "
+                     "127.0.0.1:7000",
+                     text);
 }
 
-enum status address_split(const char *address, struct address_parts *ret_parts, struct error *error)
-{
-    const char *colon = strrchr(address, ':');
-    const char *host = address;
-    struct address_parts parts = {0};
-
-    if (colon == NULL || !port_parse(colon + 1, &parts.port))
-        return error_set(error, STATUS_INVALID,
-                         "'%.200s' is not an address; write HOST:PORT, for example 127.0.0.1:7000",
-                         address);
-    size_t size = (size_t)(colon - address);
-    if (size >= 2 && host[0] == '[' && host[size - 1] == ']') {
-        host++;
-        size -= 2;
-    } else if (memchr(host, ':', size) != NULL) {
-        return error_set(error, STATUS_INVALID,
-                         "'%.200s' is not an address; write IPv6 as [HOST]:PORT", address);
-    }
-    if (size >= sizeof(parts.host))
-        return error_set(error, STATUS_INVALID, "the host name in '%.200s...' is too long",
-                         address);
-    if (!(size == 1 && host[0] == '*')) memcpy(parts.host, host, size);
-    *ret_parts = parts;
-    return STATUS_OK;
-}
-
-bool address_numeric(const struct address_parts *parts, struct sockaddr_storage *ret)
+bool address_numeric(const struct address *parts, struct sockaddr_storage *ret)
 {
     const char *host = parts->host[0] ? parts->host : "0.0.0.0";
 
@@ -59,12 +28,12 @@ bool address_numeric(const struct address_parts *parts, struct sockaddr_storage 
     return uv_ip6_addr(host, parts->port, (struct sockaddr_in6 *)ret) == 0;
 }
 
-enum status address_resolve(const struct address_parts *parts, struct sockaddr_storage *ret,
+enum status address_resolve(const struct address *parts, struct sockaddr_storage *ret,
                             struct error *error)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
-    char port[PORT_DIGITS_MAX + 1];
+    char port[PORT_TEXT_SIZE];
 
     if (address_numeric(parts, ret)) return STATUS_OK;
     snprintf(port, sizeof(port), "%u", (unsigned)parts->port);

@@ -232,7 +232,7 @@ static void listen_options_set(int descriptor)
 static enum status listen_socket_open(const char *address, int *ret_descriptor, uint16_t *ret_port,
                                       struct error *error)
 {
-    struct address_parts parts;
+    struct address parts;
     struct sockaddr_storage bound;
     socklen_t size = sizeof(bound);
     const char *failed = NULL;

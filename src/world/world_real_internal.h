@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <uv.h>
 
+#include "base/parse.h"
 #include "base/random.h"
 #include "world/timer_heap.h"
 #include "world/world_real.h"
@@ -103,17 +104,12 @@ void real_streams_drop_all(struct real_world *world);
 void real_file_table(struct world_table *table);
 
 /* --- world_real_address.c --- */
-enum { ADDRESS_HOST_SIZE_MAX = 256 };
-struct address_parts {
-    char host[ADDRESS_HOST_SIZE_MAX]; /* empty: any */
-    uint16_t port;
-};
-enum status address_split(const char *address, struct address_parts *ret_parts,
-                          struct error *error);
+/* An empty host means every interface. */
+enum status address_split(const char *text, struct address *ret_address, struct error *error);
 /* True when the host is a number; fills *ret. */
-bool address_numeric(const struct address_parts *parts, struct sockaddr_storage *ret);
+bool address_numeric(const struct address *parts, struct sockaddr_storage *ret);
 /* Blocks for names. */
-enum status address_resolve(const struct address_parts *parts, struct sockaddr_storage *ret,
+enum status address_resolve(const struct address *parts, struct sockaddr_storage *ret,
                             struct error *error);
 socklen_t address_size(const struct sockaddr_storage *address);
 uint16_t address_port(const struct sockaddr_storage *address);

@@ -81,10 +81,6 @@ static enum status reason_from_errno(int number)
     case EHOSTUNREACH:
     case ENETUNREACH:
         return STATUS_TIMEOUT;
-    case ECONNRESET:
-    case EPIPE:
-    case ENOTCONN:
-        return STATUS_CLOSED;
     default:
         return STATUS_IO;
     }
@@ -349,7 +345,7 @@ static void on_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *
     memory_free(resolve);
 }
 
-static void stream_resolve(struct real_stream *stream, const struct address_parts *parts)
+static void stream_resolve(struct real_stream *stream, const struct address *parts)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     char port[sizeof("65535")];
@@ -370,7 +366,7 @@ struct stream *real_connect(struct world *world, const char *address,
                             const struct stream_events *events, void *context)
 {
     struct real_stream *stream = stream_make(real_world_of(world));
-    struct address_parts parts;
+    struct address parts;
 
     stream->head.events = events;
     stream->head.context = context;
@@ -580,5 +576,5 @@ void real_stream_abort(struct stream *head)
     if (stream->state == STREAM_ENDED) return;
     if (stream->descriptor >= 0)
         setsockopt(stream->descriptor, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-    stream_end(stream, STATUS_CLOSED);
+    stream_end(stream, STATUS_IO);
 }
