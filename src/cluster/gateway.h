@@ -34,25 +34,26 @@ struct gateway_request {
                      struct bytes reply);
     void *context;
     /* Private: */
-    struct list link;
     struct gateway_stream *stream;
-    uint64_t seq, watermark;
-    uint64_t arrived; /* boot time */
-    uint32_t body_at, body_size;
-    uint32_t attempts;
-    bool sent_ever;
+    struct list by_age;
+    uint64_t seq;
+    uint64_t arrived; /* boot clock */
+    uint8_t *copy;    /* of body, for resending */
+    uint32_t size;
+    bool sent_ever; /* may have reached a leader */
 };
 
 struct gateway_options {
     struct world *world;
     struct transport *transport;
-    struct partition_host *host;  /* of the same worker: the short way */
-    struct cluster_view *view;    /* of the same worker; leaders are updated by the gateway */
+    struct partition_host *host; /* of the same worker: the short way */
+    struct cluster_view *view;   /* of the same worker; leaders are updated by the gateway */
     node_id_t node;
     boot_epoch_t epoch;
-    uint64_t patience;            /* us; B7 */
-    uint32_t inflight_max;        /* requests per partition; 512 */
-    uint64_t inflight_bytes_max;  /* over all partitions */
+    uint64_t patience;           /* us; B7 */
+    uint32_t store_count;        /* of every node; tells the worker of a group */
+    uint32_t inflight_max;       /* spread of open seqs per partition; 0: 8192 */
+    uint64_t inflight_bytes_max; /* over all partitions */
 };
 
 struct gateway *gateway_open(const struct gateway_options *options);

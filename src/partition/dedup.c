@@ -53,8 +53,8 @@ static void slot_clear(struct dedup_slot *slot)
     slot->size = 0;
 }
 
-static void slot_fill(struct dedup_slot *slot, uint64_t seq, uint64_t index,
-                      struct bytes outcome, bool too_big)
+static void slot_fill(struct dedup_slot *slot, uint64_t seq, uint64_t index, struct bytes outcome,
+                      bool too_big)
 {
     *slot = (struct dedup_slot){.seq = seq, .index = index, .too_big = too_big};
     slot->size = (uint32_t)outcome.size;
@@ -68,7 +68,8 @@ static void slot_fill(struct dedup_slot *slot, uint64_t seq, uint64_t index,
 
 static void window_free(struct dedup_window *window)
 {
-    for (size_t i = window->first; i < window->end; i++) slot_clear(&window->slots[i]);
+    for (size_t i = window->first; i < window->end; i++)
+        slot_clear(&window->slots[i]);
     memory_free(window->slots);
     memory_free(window);
 }
@@ -132,7 +133,8 @@ void dedup_forget_all(struct dedup *dedup)
 {
     void *value;
     uint64_t key;
-    for (size_t i = 0; map_next(&dedup->windows, &i, &key, &value);) window_free(value);
+    for (size_t i = 0; map_next(&dedup->windows, &i, &key, &value);)
+        window_free(value);
     map_free(&dedup->windows);
     map_init(&dedup->windows);
 }
@@ -183,8 +185,8 @@ void dedup_apply(struct dedup *dedup, const struct entry_header *header, uint64_
 {
     dedup_fence(dedup, header->gateway.node, header->gateway.epoch);
     struct dedup_window *window = window_for(dedup, header->gateway);
-    bool own_proposal = window->applied_end < window->end &&
-                        window->slots[window->applied_end].index == index;
+    bool own_proposal =
+        window->applied_end < window->end && window->slots[window->applied_end].index == index;
     if (!own_proposal) {
         ASSERT(window->applied_end == window->end);
         window_push(window, header->seq, index, header->outcome,
@@ -216,7 +218,8 @@ void dedup_fence(struct dedup *dedup, node_id_t node, boot_epoch_t epoch)
 
 static void window_revert(struct dedup_window *window)
 {
-    for (size_t i = window->applied_end; i < window->end; i++) slot_clear(&window->slots[i]);
+    for (size_t i = window->applied_end; i < window->end; i++)
+        slot_clear(&window->slots[i]);
     window->end = window->applied_end;
     window->highest = window->watermark;
     for (size_t i = window->first; i < window->end; i++) {
@@ -228,14 +231,14 @@ void dedup_revert(struct dedup *dedup)
 {
     void *value;
     uint64_t key;
-    for (size_t i = 0; map_next(&dedup->windows, &i, &key, &value);) window_revert(value);
+    for (size_t i = 0; map_next(&dedup->windows, &i, &key, &value);)
+        window_revert(value);
 }
 
 /* Windows in the order of (node, worker), so that equal state gives equal bytes. */
 static size_t windows_sorted(const struct dedup *dedup, struct dedup_window ***ret_windows)
 {
-    struct dedup_window **windows =
-        memory_allocate((dedup->windows.count + 1) * sizeof(*windows));
+    struct dedup_window **windows = memory_allocate((dedup->windows.count + 1) * sizeof(*windows));
     size_t count = 0;
     void *value;
     uint64_t key;
@@ -286,7 +289,8 @@ void dedup_encode(const struct dedup *dedup, struct buffer *buffer)
     }
     ASSERT(fences == dedup->fences.count);
     write_u32(&writer, (uint32_t)count);
-    for (size_t i = 0; i < count; i++) window_encode(windows[i], &writer);
+    for (size_t i = 0; i < count; i++)
+        window_encode(windows[i], &writer);
     memory_free(windows);
     ASSERT(!writer.failed);
 }

@@ -53,19 +53,24 @@ struct effect {
     boot_epoch_t epoch;
 };
 
-void entry_header_encode(const struct entry_header *header, struct buffer *buffer);
+/* Encoders append the whole, or nothing and return false if the buffer's size_max forbids. */
+bool entry_header_encode(const struct entry_header *header, struct buffer *buffer);
 /* Header, and *reader left at the first effect. STATUS_CORRUPT, STATUS_VERSION. */
 enum status entry_header_decode(struct reader *reader, struct entry_header *ret_header);
-/* STATUS_NOT_FOUND at the end; STATUS_VERSION for an unknown kind; STATUS_CORRUPT. */
+/* STATUS_NOT_FOUND at the end; STATUS_VERSION for an unknown kind; STATUS_CORRUPT: cut short,
+ * or a key or value of a size that no row has. Keys and values are borrowed from the input. */
 enum status effect_decode(struct reader *reader, struct effect *ret_effect);
-void effect_put_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,
+bool effect_put_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,
                        struct bytes value);
-void effect_delete_encode(struct buffer *buffer, struct bytes key);
-void effect_add_encode(struct buffer *buffer, struct bytes key, int64_t delta);
-void effect_drop_encode(struct buffer *buffer, uint8_t service, uint32_t namespace);
-void effect_fence_encode(struct buffer *buffer, node_id_t node, boot_epoch_t epoch);
+bool effect_delete_encode(struct buffer *buffer, struct bytes key);
+bool effect_add_encode(struct buffer *buffer, struct bytes key, int64_t delta);
+bool effect_drop_encode(struct buffer *buffer, uint8_t service, uint32_t namespace);
+bool effect_fence_encode(struct buffer *buffer, node_id_t node, boot_epoch_t epoch);
 /* Applies put, delete, add and drop to the table at `index` (fences are the caller's). */
 void effect_apply(const struct effect *effect, uint64_t index, bool proposed,
                   struct row_table *table);
+/* The number that `add` finds in a value: an i64; anything of another size counts as 0. Sums
+ * wrap around. A row that an add makes has type 1, no flags and no expiry. */
+int64_t effect_add_base(struct bytes value);
 
 #endif

@@ -51,6 +51,7 @@ struct host_options {
     boot_epoch_t epoch;
     struct raft_timing timing;
     bool reads_by_quorum;
+    uint32_t raft_planted_bugs; /* simulator only */
     uint64_t hash_secret[2];
     evaluate_fn *evaluate[SERVICE_COUNT];
     uint64_t flush_bytes;       /* dirty bytes of a store that start a flush: 32 MiB */
@@ -69,6 +70,9 @@ struct replica_options {
 };
 
 struct partition_host *host_open(const struct host_options *options);
+/* No job of this host and no record of it in the log is under way. Before host_close() in an
+ * orderly stop; a killed process of the simulator closes without it. */
+bool host_is_idle(const struct partition_host *host);
 /* Stops everything; unreleased requests are dropped. */
 void host_close(struct partition_host *host);
 /* Loads the replica's record and rows from its engine, then joins its group. */
@@ -93,6 +97,40 @@ uint32_t host_leader_count(const struct partition_host *host);
 
 /* Committed rows of a group of this worker (meta for the node), or NULL. */
 const struct row_table *host_rows(const struct partition_host *host, struct group_id group);
+
+/* --- the gateway of the same worker: no frames, no copies --- */
+struct host_gateway {
+    void *context;
+    /* Reply bytes are borrowed. Either may be called from inside host_request_local(). */
+    void (*on_reply)(void *context, struct group_id group, uint64_t route, uint64_t seq,
+                     uint8_t outcome, struct bytes bytes);
+    void (*on_nack)(void *context, struct group_id group, uint64_t route, uint8_t code,
+                    node_id_t leader, uint64_t leader_term);
+};
+void host_set_gateway(struct partition_host *host, const struct host_gateway *gateway);
+
+struct host_request {
+    struct gateway_id gateway;
+    uint64_t route;
+    uint32_t position;
+    uint64_t term;
+    uint64_t watermark;
+    uint64_t seq;
+    bool write;
+    uint8_t service;
+    uint16_t slot;
+    struct bytes body;
+};
+/* `now` read after the request's bytes were (A3). False: the group has no replica here. */
+bool host_request_local(struct partition_host *host, struct group_id group,
+                        const struct host_request *request, uint64_t now);
+/* Term in which the replica of this worker leads the group; 0: it does not. */
+uint64_t host_leads(const struct partition_host *host, struct group_id group);
+
+/* --- for the simulator's checkers and for `holon status` --- */
+const struct raft *host_raft(const struct partition_host *host, struct group_id group);
+/* Equal for replicas of equal applied index (S-1): rows and dedup windows. */
+uint64_t host_state_hash(const struct partition_host *host, struct group_id group);
 
 struct replica_status {
     struct group_id group;

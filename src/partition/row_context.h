@@ -51,23 +51,26 @@ struct row_context {
     uint64_t dep;          /* highest uncommitted index consulted; 0: none */
     uint32_t rows_left;    /* budget */
     uint64_t bytes_left;
-    bool over_budget;
+    bool over_budget;      /* also set by a write that does not fit the effects or a row: an
+                            * evaluation that says DONE all the same counts as OVER_BUDGET */
     bool need_rows;        /* the table is not complete for what was asked */
     struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
 };
 
+/* Sets everything but slot_first, slot_last and hash_secret, which the caller does. */
 void row_context_begin(struct row_context *rows, struct row_table *table, struct arena *arena,
                        struct buffer *effects, uint64_t commit_index, int64_t time,
                        uint64_t random_seed);
-/* Frees what begin and the calls between allocated (not arena, effects, table). */
+/* Views and own writes end here; what they took is in the arena. */
 void row_context_end(struct row_context *rows);
 
 enum row_result { ROW_FOUND, ROW_ABSENT, ROW_STOP }; /* STOP: return what row_context_stop() says */
 
 /* Newest version, own writes of this evaluation included. Expired rows are found: expiry is
- * the service's business (rule D3: a read that meets an expired row deletes it). */
+ * the service's business (rule D3: a read that meets an expired row deletes it). An own
+ * write shows version 0: its index is not known yet. */
 enum row_result row_get(struct row_context *rows, struct bytes key, struct row_view *ret);
 /* Value may be scratch; copied. Types from 1. */
 void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t flags,
@@ -76,12 +79,13 @@ void row_delete(struct row_context *rows, struct bytes key);
 void row_add(struct row_context *rows, struct bytes key, int64_t delta);
 void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t namespace);
 /* Rows from <= key < to in order; on_row returns false to stop. A tombstone that hides a
- * row counts for dep and is not shown. Own writes of this evaluation are NOT seen here. */
+ * row counts for dep and is not shown. Own writes of this evaluation are NOT seen here.
+ * ROW_FOUND: at least one row was shown; ROW_ABSENT: none. */
 enum row_result row_scan(struct row_context *rows, struct bytes from, struct bytes to,
                          void *context,
                          bool (*on_row)(void *context, struct bytes key,
                                         const struct row_view *row));
-/* Number of live rows of a namespace in this partition. */
+/* Number of live rows of a namespace in this partition, own writes counted. */
 uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace);
 static inline int64_t row_time_ms(const struct row_context *rows)
 {

@@ -108,6 +108,18 @@ bool row_table_get(const struct row_table *table, struct bytes key, struct row_f
     return true;
 }
 
+bool row_table_get_committed(const struct row_table *table, struct bytes key,
+                             struct row_found *ret)
+{
+    struct node *leaf;
+    uint32_t slot;
+    if (!tree_seek(&table->tree, key, &leaf, &slot)) return false;
+    const struct row *row = row_applied(leaf_row(leaf, slot));
+    if (!row_live(row)) return false;
+    *ret = row_found_make(row);
+    return true;
+}
+
 /* Whether a write of this size may reuse the memory of the row. */
 static bool row_fits(const struct row *row, size_t value_size)
 {

@@ -35,6 +35,9 @@ void row_table_free(struct row_table *table);
 
 /* Newest version of a key. False: no row at all (not even a tombstone). */
 bool row_table_get(const struct row_table *table, struct bytes key, struct row_found *ret);
+/* The committed row that stands or is hidden under proposals. False: none, or deleted. */
+bool row_table_get_committed(const struct row_table *table, struct bytes key,
+                             struct row_found *ret);
 
 /* Writes at index header->version. `proposed`: by evaluation on the leader, over whatever
  * is there; otherwise applied (followers, recovery): committed at once. Copies key and value.

@@ -173,8 +173,8 @@ static void split_leaf(struct tree *tree, struct tree_place *place)
         place->leaf = right;
         place->slot -= middle;
     } else if (place->slot == middle) {
-        /* Between both leaves: the separator decides, as it will for every later search. */
-        /* The caller finds the place again, see tree_insert(). */
+        /* Between both leaves the separator decides, as it will for every later search: the
+         * caller finds the place again. */
         place->leaf = NULL;
     }
 }

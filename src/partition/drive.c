@@ -1,0 +1,175 @@
+/* Outputs of the Raft cores: to the log, all groups of the turn under one submit, and to
+ * other nodes, all messages for one worker in shared frames. The core itself holds back what
+ * must not leave before something is durable. */
+#include "partition/host_internal.h"
+
+void persist_push(struct partition_host *host, struct replica *replica, uint64_t persist_id,
+                  uint64_t position)
+{
+    if (host->persist_count == host->persist_capacity) {
+        size_t capacity = host->persist_capacity == 0 ? 64 : host->persist_capacity * 2;
+        struct persist_wait *ring = memory_allocate(capacity * sizeof(*ring));
+        for (size_t i = 0; i < host->persist_count; i++) {
+            ring[i] = host->persist[(host->persist_first + i) % host->persist_capacity];
+        }
+        memory_free(host->persist);
+        host->persist = ring;
+        host->persist_first = 0;
+        host->persist_capacity = capacity;
+    }
+    size_t at = (host->persist_first + host->persist_count++) % host->persist_capacity;
+    host->persist[at] = (struct persist_wait){.position = position,
+                                              .replica = replica->id,
+                                              .group = replica->group,
+                                              .persist_id = persist_id};
+}
+
+static void persist_output(struct replica *replica, const struct raft_output *output)
+{
+    struct partition_host *host = replica->host;
+    uint64_t position = 0;
+    if (output->truncate_from != 0) {
+        position =
+            log_append_truncate(host->queue, replica->group, replica->id, output->truncate_from);
+        SOMETIMES(host->world, "a follower's tail was truncated");
+    }
+    if (output->hard_state_changed) {
+        struct log_state state = {.term = output->hard_state.term,
+                                  .vote = output->hard_state.vote,
+                                  .commit = output->hard_state.commit};
+        position = log_append_state(host->queue, replica->group, replica->id, &state);
+    }
+    for (size_t i = 0; i < output->entry_count; i++) {
+        const struct raft_entry *entry = output->entries[i];
+        struct log_entry record = {.index = entry->index,
+                                   .term = entry->term,
+                                   .type = entry->type,
+                                   .body = bytes_make(entry->body, entry->size)};
+        position = log_append_entry(host->queue, replica->group, replica->id, &record);
+    }
+    ASSERT(position != 0);
+    persist_push(host, replica, output->persist_id, position);
+}
+
+static void send_message(struct replica *replica, const struct raft_message *message)
+{
+    struct partition_host *host = replica->host;
+    if (message->type == RAFT_SNAPSHOT_OFFER) {
+        snapshot_offer(replica, message);
+        return;
+    }
+    uint32_t worker = host_remote_worker(host, message->to_node, replica->group);
+    struct peer_out *out = host_peer_out(host, message->to_node, worker);
+    if (buffer_size(&out->raft) > PEER_OUT_FLUSH_BYTES) {
+        peer_out_send(host, out, PEER_FRAME_RAFT, &out->raft);
+    }
+    enum status status = raft_message_encode(message, &out->raft);
+    ASSERT(status == STATUS_OK);
+}
+
+void drive_replica(struct replica *replica, uint64_t now)
+{
+    for (int rounds = 0; raft_has_output(replica->raft) && !replica->halted; rounds++) {
+        struct raft_output output;
+        ASSERT(rounds < 64);
+        raft_take_output(replica->raft, &output);
+        if (output.persist_id != 0) persist_output(replica, &output);
+        for (size_t i = 0; i < output.message_count; i++) {
+            send_message(replica, &output.messages[i]);
+        }
+        if (output.read_round > replica->read_round) replica->read_round = output.read_round;
+        if (output.role_changed) replica_role_changed(replica, now);
+        apply_committed(replica, output.commit);
+        if (replica->was_leader) release_ready(replica);
+        replica_leader_news(replica);
+    }
+    if (replica->heartbeat_now) {
+        replica->heartbeat_now = false;
+        heartbeat_replica(replica, now);
+    }
+    if (replica->held_first != NULL) execute_held(replica, now);
+}
+
+/* The log says: everything of this worker up to `position` is durable. */
+void drive_durable(struct partition_host *host, uint64_t position)
+{
+    uint64_t now = world_now(host->world);
+    while (host->persist_count > 0) {
+        struct persist_wait wait = host->persist[host->persist_first];
+        if (wait.position > position) break;
+        host->persist_first = (host->persist_first + 1) % host->persist_capacity;
+        host->persist_count--;
+        struct replica *replica = host_replica(host, wait.group);
+        bool gone = replica == NULL || !replica_id_equal(replica->id, wait.replica);
+        if (gone || replica->halted) continue;
+        if (wait.persist_id == 0) {
+            snapshot_log_durable(replica);
+        } else {
+            raft_persisted(replica->raft, wait.persist_id, now);
+        }
+        if (replica->flush_holds_apply) flush_replica_durable(replica);
+        host_mark_dirty(replica);
+    }
+}
+
+static bool is_for_this_replica(const struct replica *replica, const struct raft_message *message)
+{
+    return replica != NULL && !replica->halted && replica_id_equal(replica->id, message->to) &&
+           !snapshot_holds_core(replica);
+}
+
+static void count_entries(struct replica *replica, const struct raft_message *message)
+{
+    for (uint32_t i = 0; i < message->entry_count; i++) {
+        replica->entries_bytes += message->entries[i]->size;
+    }
+}
+
+void drive_raft_frame(struct partition_host *host, const struct transport_peer *from,
+                      struct bytes payload)
+{
+    struct reader reader = reader_make(payload);
+    uint64_t now = world_now(host->world);
+    while (reader_left(&reader) > 0) {
+        struct raft_message message;
+        enum status status = raft_message_decode(&reader, &message);
+        if (status) {
+            LOG_WARN(host_logger(host), "partition", "raft frame from node %u: %s; dropped",
+                     from->node, status_text(status));
+            return;
+        }
+        struct replica *replica = host_replica(host, message.group);
+        if (is_for_this_replica(replica, &message) && message.from_node == from->node) {
+            count_entries(replica, &message);
+            raft_step(replica->raft, &message, now);
+            host_mark_dirty(replica);
+        }
+        raft_message_clear(&message);
+    }
+}
+
+/* Entries that everybody has, or that cost too much, leave memory; a member that still needs
+ * one gets a snapshot. Never above what is applied. */
+void replica_trim(struct replica *replica)
+{
+    uint64_t applied = replica->applied;
+    uint64_t durable = raft_durable_index(replica->raft);
+    uint64_t limit = applied < durable ? applied : durable;
+    uint64_t target = limit > ENTRIES_KEEP ? limit - ENTRIES_KEEP : 0;
+    if (raft_role(replica->raft) == RAFT_LEADER) {
+        uint64_t match = raft_match_min(replica->raft);
+        if (match < target) target = match;
+    }
+    if (replica->entries_bytes > replica->host->options.entries_bytes_max) target = limit;
+    if (target <= replica->trimmed) return;
+    for (uint64_t i = replica->trimmed + 1; i <= target; i++) {
+        const struct raft_entry *entry = raft_entry_at(replica->raft, i);
+        if (entry == NULL) continue;
+        uint64_t size = entry->size;
+        replica->entries_bytes -= size < replica->entries_bytes ? size : replica->entries_bytes;
+    }
+    raft_trim(replica->raft, target);
+    replica->trimmed = target;
+    /* Refused and doubled entries were counted too: settle when nothing is left. */
+    if (target == raft_last_index(replica->raft)) replica->entries_bytes = 0;
+}

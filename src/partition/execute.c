@@ -1,0 +1,410 @@
+/* Requests at the leader of a partition: whose turn it is (sessions, B5), what was done
+ * already (B3, B4), evaluation (A2, A6) and the proposal of what it changed. */
+#include "base/hash.h"
+#include "partition/host_internal.h"
+
+static uint64_t session_key(struct gateway_id gateway)
+{
+    return ((uint64_t)gateway.node << 16) | gateway.worker;
+}
+
+static struct session *session_find(struct replica *replica, struct gateway_id gateway, bool local)
+{
+    struct session *session = map_get(&replica->sessions, session_key(gateway));
+    if (session == NULL) {
+        session = memory_allocate_zero(sizeof(*session));
+        map_put(&replica->sessions, session_key(gateway), session);
+    }
+    if (session->gateway.epoch < gateway.epoch) {
+        *session = (struct session){.gateway = gateway, .local = local};
+    }
+    return session;
+}
+
+/* Leads, and may evaluate: own no-op applied, promises run out (A1, D1). */
+bool replica_may_evaluate(const struct replica *replica, uint64_t now)
+{
+    if (raft_role(replica->raft) != RAFT_LEADER) return false;
+    if (PLANTED(replica->host->world, "evaluate_before_noop")) return true;
+    return raft_can_evaluate(replica->raft, now);
+}
+
+/* D3: the wall clock is taken once, at election, and advanced by the boot clock. */
+void replica_time_start(struct replica *replica, uint64_t now)
+{
+    replica->time_offset = world_wall_time(replica->host->world) - (int64_t)now;
+}
+
+/* Called at each tick: slews towards the wall clock by at most a tenth of the tick. */
+void replica_time_correct(struct replica *replica, uint64_t now)
+{
+    int64_t limit = (int64_t)(replica->host->options.timing.heartbeat / 10);
+    int64_t wall = world_wall_time(replica->host->world) - (int64_t)now;
+    int64_t off = wall - replica->time_offset;
+    if (off > limit) off = limit;
+    if (off < -limit) off = -limit;
+    replica->time_offset += off;
+}
+
+static int64_t replica_time(struct replica *replica, uint64_t now)
+{
+    int64_t time = (int64_t)now + replica->time_offset;
+    return time > replica->entry_time ? time : replica->entry_time;
+}
+
+static void hold_section(struct replica *replica, struct gateway_id from, bool local,
+                         const struct request_section *section, struct reader *items)
+{
+    size_t size = reader_left(items);
+    if (replica->held_bytes + size + sizeof(struct held) > HELD_BYTES_MAX) {
+        nack_deliver(replica, from, local, section->term, section->route, NACK_BUSY);
+        return;
+    }
+    struct held *held = memory_allocate(sizeof(*held) + size);
+    held->next = NULL;
+    held->gateway = from;
+    held->local = local;
+    held->section = *section;
+    held->size = size;
+    if (size > 0) memcpy(held->items, items->next, size);
+    *replica->held_last = held;
+    replica->held_last = &held->next;
+    replica->held_bytes += sizeof(*held) + size;
+    SOMETIMES(replica->host->world, "leader held requests until it may evaluate");
+    host_poll_ready(replica->host);
+}
+
+/* Whose turn is it? True: go on; false: dropped or refused already (B5). */
+static bool route_accept(struct replica *replica, struct session *session, struct gateway_id from,
+                         const struct request_section *section)
+{
+    if (PLANTED(replica->host->world, "no_route_numbers")) {
+        session->route = section->route;
+        return true;
+    }
+    if (from.epoch < session->gateway.epoch) return false; /* an earlier life of that node */
+    if (section->route < session->route) {
+        SOMETIMES(replica->host->world, "a frame of an older route was dropped");
+        return false;
+    }
+    if (section->route > session->route) {
+        if (section->position != 0) {
+            nack_deliver(replica, from, session->local, section->term, section->route, NACK_GAP);
+            return false;
+        }
+        session->route = section->route;
+        session->position = 0;
+    }
+    if (section->position < session->position) {
+        SOMETIMES(replica->host->world, "a doubled request frame was dropped");
+        return false;
+    }
+    if (section->position > session->position) {
+        SOMETIMES(replica->host->world, "a gap in a route was refused");
+        nack_deliver(replica, from, session->local, section->term, section->route, NACK_GAP);
+        return false;
+    }
+    session->position += section->count;
+    return true;
+}
+
+/* A retry of something logged: the same answer, once its entry is committed (A2). */
+static void answer_known(struct replica *replica, struct session *session, uint64_t route,
+                         uint64_t seq, uint64_t index, struct bytes outcome, bool too_big)
+{
+    replica->host->statistics.dedup_hits++;
+    SOMETIMES(replica->host->world, "a retry met its remembered outcome");
+    if (too_big) {
+        reply_deliver(replica, session, route, seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
+        return;
+    }
+    if (index <= raft_commit_index(replica->raft)) {
+        reply_deliver(replica, session, route, seq, OUTCOME_REPLY, outcome);
+        return;
+    }
+    SOMETIMES(replica->host->world, "a retry met an uncommitted outcome");
+    release_read_later(replica, session, route, seq, index, 0, outcome);
+}
+
+/* An evaluation without effects is a read, whatever its name (A2, A3). */
+static void finish_read(struct replica *replica, struct session *session, uint64_t route,
+                        uint64_t seq, uint64_t dep, uint64_t now, struct bytes reply)
+{
+    struct partition_host *host = replica->host;
+    uint64_t commit = raft_commit_index(replica->raft);
+    bool lease = !host->options.reads_by_quorum && raft_lease_valid(replica->raft, now);
+    if (PLANTED(host->world, "release_without_dep")) dep = 0;
+    host->statistics.reads++;
+    if (lease) {
+        host->statistics.lease_reads++;
+        if (dep <= commit) {
+            reply_deliver(replica, session, route, seq, OUTCOME_REPLY, reply);
+            return;
+        }
+        SOMETIMES(host->world, "a read waited for what it saw to commit");
+        release_read_later(replica, session, route, seq, dep, 0, reply);
+        return;
+    }
+    /* Evaluated first, confirmed after: whoever is leader of this term when the round ends
+     * was leader of it at the evaluation, and nobody had committed in a later one. */
+    bool send_now = false;
+    uint64_t round = raft_read_begin(replica->raft, now, &send_now);
+    host->statistics.round_reads++;
+    ASSERT(round != 0);
+    if (send_now) replica->heartbeat_now = true;
+    host_mark_dirty(replica);
+    release_read_later(replica, session, route, seq, dep, round, reply);
+}
+
+static bool apply_proposed(struct replica *replica, struct bytes effects, uint64_t index)
+{
+    struct reader reader = reader_make(effects);
+    struct effect effect;
+    enum status status;
+    while ((status = effect_decode(&reader, &effect)) == STATUS_OK) {
+        effect_apply(&effect, index, true, replica->table);
+    }
+    return status == STATUS_NOT_FOUND;
+}
+
+static void propose_write(struct replica *replica, struct session *session, uint64_t route,
+                          const struct request_item *item, int64_t time,
+                          struct evaluate_scratch *scratch)
+{
+    struct partition_host *host = replica->host;
+    struct bytes reply = buffer_bytes(&scratch->reply);
+    struct bytes effects = buffer_bytes(&scratch->effects);
+    bool big_reply = reply.size > OUTCOME_SIZE_MAX;
+    uint64_t distance = item->seq - session->watermark;
+    struct entry_header header = {
+        .flags = big_reply ? ENTRY_OUTCOME_TOO_BIG : 0,
+        .gateway = session->gateway,
+        .seq = item->seq,
+        .attempt = 1,
+        .watermark_distance = distance > UINT16_MAX ? UINT16_MAX : (uint16_t)distance,
+        .entry_time = time,
+        .outcome = big_reply ? bytes_make(NULL, 0) : reply,
+    };
+    buffer_clear(&host->header);
+    entry_header_encode(&header, &host->header);
+    size_t header_size = buffer_size(&host->header);
+    if (header_size + effects.size > ENTRY_BODY_MAX) {
+        reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
+        return;
+    }
+    struct raft_entry *entry =
+        raft_entry_make(RAFT_ENTRY_NORMAL, (uint32_t)(header_size + effects.size));
+    memcpy(entry->body, buffer_bytes(&host->header).data, header_size);
+    memcpy(entry->body + header_size, effects.data, effects.size);
+    uint32_t size = entry->size;
+    uint64_t index = raft_propose(replica->raft, entry);
+    if (index == 0) { /* leadership is being handed over */
+        nack_deliver(replica, session->gateway, session->local, raft_term(replica->raft), route,
+                     NACK_BUSY);
+        return;
+    }
+    replica->entry_time = time;
+    replica->entries_bytes += size;
+    replica->uncommitted_bytes += size;
+    host->statistics.writes++;
+    host->statistics.entries_proposed++;
+    bool sound = apply_proposed(replica, effects, index);
+    ASSERT(sound); /* own encoding */
+    dedup_propose(replica->dedup, &header, index);
+    host_mark_dirty(replica);
+    if (PLANTED(host->world, "release_before_commit")) {
+        reply_deliver(replica, session, route, item->seq, OUTCOME_REPLY, reply);
+        return;
+    }
+    release_write_later(replica, session, route, item->seq, index,
+                        big_reply ? reply : bytes_make(NULL, 0));
+}
+
+static enum evaluate_result evaluate_once(struct replica *replica, struct session *session,
+                                          const struct request_item *item, int64_t time,
+                                          struct evaluate_scratch *scratch,
+                                          struct row_context *rows)
+{
+    struct partition_host *host = replica->host;
+    struct request request = {.service = item->service, .slot = item->slot, .body = item->body};
+    struct reply reply = {.buffer = &scratch->reply};
+    uint64_t seed =
+        hash_u64(session_key(session->gateway) ^ hash_u64(item->seq)) ^ session->gateway.epoch;
+    arena_reset(&scratch->arena);
+    buffer_clear(&scratch->reply);
+    buffer_clear(&scratch->effects);
+    row_context_begin(rows, replica->table, &scratch->arena, &scratch->effects,
+                      raft_commit_index(replica->raft), time, seed);
+    rows->slot_first = replica->slot_first;
+    rows->slot_last = replica->slot_last;
+    rows->hash_secret[0] = host->options.hash_secret[0];
+    rows->hash_secret[1] = host->options.hash_secret[1];
+    enum evaluate_result result = host->options.evaluate[item->service](rows, &request, &reply);
+    row_context_end(rows);
+    host->statistics.evaluations++;
+    return result;
+}
+
+static bool slot_is_here(const struct replica *replica, uint16_t slot)
+{
+    return slot >= replica->slot_first && slot <= replica->slot_last;
+}
+
+static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
+                          const struct request_item *item, uint64_t now)
+{
+    struct partition_host *host = replica->host;
+    bool known_service =
+        item->service < SERVICE_COUNT && host->options.evaluate[item->service] != NULL;
+    if (!known_service || !slot_is_here(replica, item->slot)) {
+        reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
+        return;
+    }
+    struct evaluate_scratch *scratch = &host->scratch[host->depth++];
+    struct row_context rows;
+    int64_t time = replica_time(replica, now);
+    enum evaluate_result result = evaluate_once(replica, session, item, time, scratch, &rows);
+    if (MAYBE(host->world, "evaluate again")) { /* A6: it may be run again at any time */
+        result = evaluate_once(replica, session, item, time, scratch, &rows);
+    }
+    if (result != EVALUATE_DONE) {
+        reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
+    } else if (rows.effect_count == 0) {
+        finish_read(replica, session, route, item->seq, rows.dep, now,
+                    buffer_bytes(&scratch->reply));
+    } else {
+        propose_write(replica, session, route, item, time, scratch);
+    }
+    host->depth--;
+}
+
+static void execute_item(struct replica *replica, struct session *session,
+                         const struct request_section *section, const struct request_item *item,
+                         uint64_t now)
+{
+    uint64_t index = 0;
+    struct bytes outcome = bytes_make(NULL, 0);
+    bool too_big = false;
+    switch (dedup_find(replica->dedup, session->gateway, item->seq, &index, &outcome, &too_big)) {
+    case DEDUP_KNOWN:
+        answer_known(replica, session, section->route, item->seq, index, outcome, too_big);
+        return;
+    case DEDUP_FENCED:
+        SOMETIMES(replica->host->world, "a fenced gateway was refused");
+        nack_deliver(replica, session->gateway, session->local, section->term, section->route,
+                     NACK_FENCED);
+        return;
+    case DEDUP_STALE:
+        reply_deliver(replica, session, section->route, item->seq, OUTCOME_STALE,
+                      bytes_make(NULL, 0));
+        return;
+    case DEDUP_NEW:
+        break;
+    }
+    if (item->seq <= session->watermark) {
+        reply_deliver(replica, session, section->route, item->seq, OUTCOME_STALE,
+                      bytes_make(NULL, 0));
+        return;
+    }
+    evaluate_item(replica, session, section->route, item, now);
+}
+
+static bool too_much_uncommitted(const struct replica *replica, uint32_t more)
+{
+    uint64_t open = raft_last_index(replica->raft) - raft_commit_index(replica->raft);
+    return open + more > UNCOMMITTED_COUNT_MAX ||
+           replica->uncommitted_bytes > UNCOMMITTED_BYTES_MAX ||
+           replica->read_wait_count + more > READ_WAITS_MAX;
+}
+
+static void execute_now(struct replica *replica, struct gateway_id from, bool local,
+                        const struct request_section *section, struct reader *items, uint64_t now)
+{
+    struct session *session = session_find(replica, from, local);
+    if (!route_accept(replica, session, from, section)) return;
+    if (section->watermark > session->watermark) session->watermark = section->watermark;
+    for (uint32_t i = 0; i < section->count; i++) {
+        struct request_item item;
+        if (request_item_decode(items, &item)) {
+            nack_deliver(replica, from, local, section->term, section->route, NACK_GAP);
+            return;
+        }
+        execute_item(replica, session, section, &item, now);
+    }
+}
+
+void execute_section(struct replica *replica, struct gateway_id from, bool local,
+                     const struct request_section *section, struct reader *items, uint64_t now)
+{
+    bool leads = raft_role(replica->raft) == RAFT_LEADER && !replica->halted;
+    if (!leads) {
+        nack_deliver(replica, from, local, section->term, section->route, NACK_NOT_LEADER);
+        return;
+    }
+    if (section->term != raft_term(replica->raft)) {
+        nack_deliver(replica, from, local, section->term, section->route, NACK_WRONG_TERM);
+        return;
+    }
+    bool hold = replica->held_first != NULL || !replica_may_evaluate(replica, now) ||
+                too_much_uncommitted(replica, section->count) ||
+                replica->host->depth >= EVALUATE_DEPTH_MAX;
+    if (hold) {
+        hold_section(replica, from, local, section, items);
+        return;
+    }
+    execute_now(replica, from, local, section, items, now);
+}
+
+/* What was held goes on, in order, as soon as the leader may evaluate. */
+void execute_held(struct replica *replica, uint64_t now)
+{
+    while (replica->held_first != NULL && replica->host->depth < EVALUATE_DEPTH_MAX) {
+        struct held *held = replica->held_first;
+        if (!replica_may_evaluate(replica, now)) return;
+        if (too_much_uncommitted(replica, held->section.count)) return;
+        replica->held_first = held->next;
+        if (replica->held_first == NULL) replica->held_last = &replica->held_first;
+        replica->held_bytes -= sizeof(*held) + held->size;
+        struct reader items = reader_make(bytes_make(held->items, held->size));
+        execute_now(replica, held->gateway, held->local, &held->section, &items, now);
+        memory_free(held);
+    }
+}
+
+bool host_request_local(struct partition_host *host, struct group_id group,
+                        const struct host_request *request, uint64_t now)
+{
+    struct replica *replica = host_replica(host, group);
+    if (replica == NULL) return false;
+    struct request_section section = {.group = group,
+                                      .term = request->term,
+                                      .route = request->route,
+                                      .watermark = request->watermark,
+                                      .position = request->position,
+                                      .count = 1};
+    struct request_item item = {.seq = request->seq,
+                                .service = request->service,
+                                .write = request->write,
+                                .slot = request->slot,
+                                .body = request->body};
+    bool straight = !replica->halted && replica->held_first == NULL &&
+                    raft_role(replica->raft) == RAFT_LEADER &&
+                    request->term == raft_term(replica->raft) &&
+                    replica_may_evaluate(replica, now) && !too_much_uncommitted(replica, 1) &&
+                    host->depth < EVALUATE_DEPTH_MAX;
+    if (!straight) {
+        struct buffer buffer;
+        buffer_init(&buffer, SIZE_MAX / 2);
+        struct writer writer = writer_make(&buffer);
+        request_item_encode(&writer, &item);
+        struct reader items = reader_make(buffer_bytes(&buffer));
+        execute_section(replica, request->gateway, true, &section, &items, now);
+        buffer_free(&buffer);
+        return true;
+    }
+    struct session *session = session_find(replica, request->gateway, true);
+    if (!route_accept(replica, session, request->gateway, &section)) return true;
+    if (section.watermark > session->watermark) session->watermark = section.watermark;
+    execute_item(replica, session, &section, &item, now);
+    return true;
+}

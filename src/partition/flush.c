@@ -1,0 +1,308 @@
+/* Rows to the engine, so that the log can be cut (DESIGN.md 6).
+ *
+ * A flush of a store copies, replica by replica (one a turn, so that no turn is long), the
+ * rows that the engine does not have, each replica as of one applied index that its own log
+ * holds durably (WHY 1.10). A job then writes them with the replicas' records as one sorted
+ * run, which is there whole or not at all (FAULTS rule 2). */
+#include <stdlib.h>
+
+#include "partition/host_internal.h"
+
+enum { FLUSH_PARTS_MAX = PARTITIONS_MAX, LOG_SEGMENTS_BEFORE_FLUSH = 4, LOG_CHECK_TICKS = 16 };
+
+struct flush_part {
+    struct group_id group;
+    struct replica_id replica;
+    uint64_t generation;
+    uint64_t index, term;
+};
+
+struct flush_job {
+    struct world_job job;
+    struct world_timer timer;
+    struct partition_host *host;
+    uint32_t store;
+    bool running;
+    struct list *next;         /* replica to copy next, in slot order */
+    struct replica *waits_for; /* its disk must catch up first */
+    struct flush_part *parts;
+    size_t part_count, part_capacity;
+    struct buffer rows;    /* u8 tombstone | u32 key size | key | u32 size | stored value */
+    struct buffer records; /* u32 group | u32 size | record */
+    struct error error;
+    enum status status;
+};
+
+static void flush_free(struct flush_job *flush)
+{
+    if (flush->waits_for != NULL) flush->waits_for->flush_holds_apply = false;
+    world_timer_stop(flush->host->world, &flush->timer);
+    flush->host->stores[flush->store].flush = NULL;
+    buffer_free(&flush->rows);
+    buffer_free(&flush->records);
+    memory_free(flush->parts);
+    memory_free(flush);
+}
+
+static void copy_row(void *context, const struct row_found *row)
+{
+    struct flush_job *flush = context;
+    struct writer writer = writer_make(&flush->rows);
+    write_u8(&writer, row->tombstone);
+    write_u32(&writer, (uint32_t)row->key.size);
+    write_bytes(&writer, row->key);
+    write_u32(&writer, row->tombstone ? 0 : (uint32_t)(ROW_HEADER_SIZE + row->value.size));
+    if (!row->tombstone) row_value_encode(&flush->rows, &row->header, row->value);
+}
+
+static void copy_record(struct flush_job *flush, const struct replica *replica)
+{
+    struct writer writer = writer_make(&flush->records);
+    struct buffer record;
+    buffer_init(&record, SIZE_MAX / 2);
+    replica_record_encode(replica, &record);
+    write_u32(&writer, replica->group.value);
+    write_u32(&writer, (uint32_t)buffer_size(&record));
+    write_bytes(&writer, buffer_bytes(&record));
+    buffer_free(&record);
+}
+
+static void copy_replica(struct flush_job *flush, struct replica *replica)
+{
+    if (flush->part_count == flush->part_capacity) {
+        flush->part_capacity = flush->part_capacity == 0 ? 32 : flush->part_capacity * 2;
+        flush->parts = memory_resize(flush->parts, flush->part_capacity * sizeof(*flush->parts));
+    }
+    flush->parts[flush->part_count++] = (struct flush_part){.group = replica->group,
+                                                            .replica = replica->id,
+                                                            .generation = replica->generation,
+                                                            .index = replica->applied,
+                                                            .term = replica->applied_term};
+    row_table_dirty_each(replica->table, flush, copy_row);
+    copy_record(flush, replica);
+}
+
+/* A configuration that is not applied yet must not stand in a record of an older index. */
+static bool wants_flush(const struct replica *replica)
+{
+    return !replica->halted && replica->applied > replica->flushed && replica->receive == NULL &&
+           raft_config(replica->raft)->index <= replica->applied;
+}
+
+static enum status write_rows(struct flush_job *flush, struct engine *engine,
+                              struct engine_run *run)
+{
+    struct reader reader = reader_make(buffer_bytes(&flush->rows));
+    while (reader_left(&reader) > 0) {
+        bool tombstone = read_u8(&reader) != 0;
+        struct bytes key = read_bytes(&reader, read_u32(&reader));
+        struct bytes value = read_bytes(&reader, read_u32(&reader));
+        ASSERT(!reader.failed);
+        enum status status = tombstone ? engine_run_delete(engine, run, key, &flush->error)
+                                       : engine_run_put(engine, run, key, value, &flush->error);
+        if (status) return status;
+    }
+    return STATUS_OK;
+}
+
+struct record_at {
+    uint32_t group;
+    struct bytes record;
+};
+
+static int compare_records(const void *a, const void *b)
+{
+    const struct record_at *left = a, *right = b;
+    return (left->group > right->group) - (left->group < right->group);
+}
+
+static enum status write_records(struct flush_job *flush, struct engine *engine,
+                                 struct engine_run *run)
+{
+    struct record_at *records = memory_allocate((flush->part_count + 1) * sizeof(*records));
+    struct reader reader = reader_make(buffer_bytes(&flush->records));
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < flush->part_count; i++) {
+        records[i].group = read_u32(&reader);
+        records[i].record = read_bytes(&reader, read_u32(&reader));
+    }
+    ASSERT(!reader.failed && reader_left(&reader) == 0);
+    qsort(records, flush->part_count, sizeof(*records), compare_records);
+    for (size_t i = 0; i < flush->part_count && status == STATUS_OK; i++) {
+        uint8_t key[REPLICA_RECORD_KEY_SIZE];
+        replica_record_key((struct group_id){records[i].group}, key);
+        status = engine_run_put(engine, run, bytes_make(key, sizeof(key)), records[i].record,
+                                &flush->error);
+    }
+    memory_free(records);
+    return status;
+}
+
+/* On the flush thread: touches nothing but the job and the engine. */
+static void flush_run(struct world_job *job)
+{
+    struct flush_job *flush = job->context;
+    struct engine *engine = flush->host->options.engines[flush->store];
+    struct engine_run *run = NULL;
+    flush->status = engine_run_open(engine, &run, &flush->error);
+    if (flush->status) return;
+    flush->status = write_rows(flush, engine, run);
+    if (flush->status == STATUS_OK) flush->status = write_records(flush, engine, run);
+    if (flush->status) {
+        engine_run_abandon(engine, run);
+        return;
+    }
+    flush->status = engine_run_ingest(engine, run, &flush->error);
+}
+
+static void finish_part(struct partition_host *host, const struct flush_part *part)
+{
+    struct replica *replica = host_replica(host, part->group);
+    bool same = replica != NULL && replica_id_equal(replica->id, part->replica) &&
+                replica->generation == part->generation;
+    if (!same) return;
+    ASSERT(part->index >= replica->flushed);
+    replica->flushed = part->index;
+    replica->flushed_term = part->term;
+    row_table_flushed(replica->table, part->index);
+    log_release(host->queue, part->group, part->replica, part->index, part->term);
+}
+
+static void flush_done(struct world_job *job)
+{
+    struct flush_job *flush = job->context;
+    struct partition_host *host = flush->host;
+    if (flush->status == STATUS_OK) {
+        for (size_t i = 0; i < flush->part_count; i++)
+            finish_part(host, &flush->parts[i]);
+        host->statistics.flushes++;
+        host->statistics.flushed_bytes += buffer_size(&flush->rows);
+        SOMETIMES(host->world, "a store was flushed");
+        world_defer(host->world, &host->turn_end);
+    } else {
+        LOG_ERROR(host_logger(host), "partition",
+                  "flush of store %u failed: %s; rows stay in memory and in the log, trying again",
+                  flush->store, flush->error.text);
+    }
+    flush_free(flush);
+}
+
+/* One replica a turn; then the job. */
+static void flush_step(struct world_timer *timer)
+{
+    struct flush_job *flush = timer->context;
+    struct partition_host *host = flush->host;
+    struct list *head = &host->stores[flush->store].replicas;
+    if (flush->next == head) {
+        if (flush->part_count == 0) {
+            flush_free(flush);
+            return;
+        }
+        flush->running = true;
+        world_job_start(host->world, LANE_FLUSH, &flush->job);
+        return;
+    }
+    struct replica *replica = CONTAINER_OF(flush->next, struct replica, by_store);
+    if (wants_flush(replica)) {
+        if (raft_durable_index(replica->raft) < replica->applied) {
+            SOMETIMES(host->world, "a flush waited for the own disk");
+            replica->flush_holds_apply = true;
+            flush->waits_for = replica;
+            return;
+        }
+        copy_replica(flush, replica);
+    }
+    flush->next = flush->next->next;
+    world_timer_start(host->world, timer, 0);
+}
+
+void flush_replica_durable(struct replica *replica)
+{
+    struct flush_job *flush = replica->host->stores[replica->store].flush;
+    if (raft_durable_index(replica->raft) < replica->applied) return;
+    replica->flush_holds_apply = false;
+    if (flush == NULL || flush->waits_for != replica) return;
+    flush->waits_for = NULL;
+    if (wants_flush(replica)) copy_replica(flush, replica);
+    flush->next = replica->by_store.next;
+    world_timer_start(replica->host->world, &flush->timer, 0);
+    apply_committed(replica, raft_commit_index(replica->raft));
+    if (replica->was_leader) release_ready(replica);
+}
+
+void flush_replica_gone(struct replica *replica)
+{
+    struct flush_job *flush = replica->host->stores[replica->store].flush;
+    if (flush == NULL) return;
+    if (replica->host->closing) {
+        flush_free(flush);
+        return;
+    }
+    if (flush->next != &replica->by_store) return;
+    flush->next = replica->by_store.next;
+    if (flush->waits_for == replica) {
+        flush->waits_for = NULL;
+        world_timer_start(replica->host->world, &flush->timer, 0);
+    }
+}
+
+static void flush_start(struct partition_host *host, uint32_t store)
+{
+    struct flush_job *flush = memory_allocate_zero(sizeof(*flush));
+    flush->job = (struct world_job){.run = flush_run, .done = flush_done, .context = flush};
+    flush->timer = (struct world_timer){.fire = flush_step, .context = flush};
+    flush->host = host;
+    flush->store = store;
+    flush->next = host->stores[store].replicas.next;
+    buffer_init(&flush->rows, SIZE_MAX / 2);
+    buffer_init(&flush->records, SIZE_MAX / 2);
+    host->stores[store].flush = flush;
+    world_timer_start(host->world, &flush->timer, 0);
+}
+
+static uint64_t store_dirty_bytes(const struct host_store *store)
+{
+    uint64_t bytes = 0;
+    for (const struct list *at = store->replicas.next; at != &store->replicas; at = at->next) {
+        bytes += row_table_dirty_bytes(CONTAINER_OF(at, struct replica, by_store)->table);
+    }
+    return bytes;
+}
+
+/* The log may not be freed because of one store: that one is flushed, however little it has. */
+static uint32_t store_that_pins_the_log(struct partition_host *host)
+{
+    if (host->ticks % LOG_CHECK_TICKS != 0) return STORES_MAX;
+    struct log_statistics statistics;
+    log_statistics(host->options.log, &statistics);
+    bool pinned =
+        statistics.oldest_segment_pinned && statistics.segments > LOG_SEGMENTS_BEFORE_FLUSH;
+    if (!pinned || host_replica(host, statistics.oldest_group) == NULL) return STORES_MAX;
+    return group_store(statistics.oldest_group, host->options.store_count);
+}
+
+void flush_tick(struct partition_host *host)
+{
+    uint32_t pinned = store_that_pins_the_log(host);
+    for (uint32_t i = 0; i < host->options.store_count; i++) {
+        struct host_store *store = &host->stores[i];
+        if (store->flush != NULL || list_empty(&store->replicas)) continue;
+        bool due = i == pinned || store_dirty_bytes(store) >= host->options.flush_bytes ||
+                   MAYBE(host->world, "flush now");
+        if (due) flush_start(host, i);
+    }
+}
+
+bool host_is_idle(const struct partition_host *host)
+{
+    for (uint32_t i = 0; i < host->options.store_count; i++) {
+        if (host->stores[i].flush != NULL && host->stores[i].flush->running) return false;
+    }
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        if (host->replicas[i] != NULL && host->replicas[i]->receive != NULL &&
+            snapshot_is_installing(host->replicas[i])) {
+            return false;
+        }
+    }
+    return log_queue_idle(host->queue);
+}

@@ -1,0 +1,154 @@
+/* Coalesced heartbeats: one frame per pair of workers and tick, for all groups (DESIGN.md 4).
+ *
+ * PEER_FRAME_HEARTBEATS:     u64 generated at | per group:
+ *                            u32 group | u64 from | u64 to | u64 term | u64 commit | u64 round
+ * PEER_FRAME_HEARTBEAT_ACKS: u64 generated at (echo) | per group:
+ *                            u32 group | u64 from | u64 to | u64 term | u64 round | u64 match |
+ *                            u8 accepted
+ * `generated at` is the leader's own boot clock: only the leader computes with it (D1). */
+#include "partition/host_internal.h"
+
+enum { HEARTBEAT_SIZE = 44, HEARTBEAT_ACK_SIZE = 45 };
+
+static void append_heartbeat(struct partition_host *host, const struct raft_member *member,
+                             const struct raft_heartbeat *heartbeat, uint64_t generated_at)
+{
+    uint32_t worker = host_remote_worker(host, member->node, heartbeat->group);
+    struct peer_out *out = host_peer_out(host, member->node, worker);
+    struct writer writer = writer_make(&out->heartbeats);
+    if (buffer_size(&out->heartbeats) == 0) write_u64(&writer, generated_at);
+    write_u32(&writer, heartbeat->group.value);
+    write_u64(&writer, heartbeat->from.value);
+    write_u64(&writer, heartbeat->to.value);
+    write_u64(&writer, heartbeat->term);
+    write_u64(&writer, heartbeat->commit);
+    write_u64(&writer, heartbeat->round);
+    ASSERT(!writer.failed);
+}
+
+static void heartbeat_members(struct replica *replica, const struct raft_member *members,
+                              uint32_t count, uint64_t now)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct raft_heartbeat heartbeat;
+        if (replica_id_equal(members[i].replica, replica->id)) continue;
+        if (!raft_heartbeat_make(replica->raft, members[i].replica, &heartbeat)) continue;
+        append_heartbeat(replica->host, &members[i], &heartbeat, now);
+    }
+}
+
+static bool is_incoming(const struct raft_config *config, struct replica_id replica)
+{
+    for (uint32_t i = 0; i < config->incoming_count; i++) {
+        if (replica_id_equal(config->incoming[i].replica, replica)) return true;
+    }
+    return false;
+}
+
+/* All heartbeats of one turn share a generation time: the earliest is the safe one. */
+void heartbeat_replica(struct replica *replica, uint64_t now)
+{
+    struct partition_host *host = replica->host;
+    if (raft_role(replica->raft) != RAFT_LEADER) return;
+    if (host->heartbeats_generated_at == 0) host->heartbeats_generated_at = now;
+    now = host->heartbeats_generated_at;
+    const struct raft_config *config = raft_config(replica->raft);
+    heartbeat_members(replica, config->incoming, config->incoming_count, now);
+    heartbeat_members(replica, config->learners, config->learner_count, now);
+    for (uint32_t i = 0; i < config->outgoing_count; i++) {
+        if (is_incoming(config, config->outgoing[i].replica)) continue;
+        heartbeat_members(replica, &config->outgoing[i], 1, now);
+    }
+    world_defer(host->world, &host->turn_end);
+}
+
+void heartbeat_tick(struct partition_host *host, uint64_t now)
+{
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        struct replica *replica = host->replicas[i];
+        if (replica == NULL || replica->halted || snapshot_holds_core(replica)) continue;
+        if (raft_role(replica->raft) == RAFT_LEADER) heartbeat_replica(replica, now);
+        if (raft_next_deadline(replica->raft) <= now) raft_tick(replica->raft, now);
+        if (raft_has_output(replica->raft)) host_mark_dirty(replica);
+    }
+}
+
+static void refuse(struct raft_heartbeat_ack *ack, const struct raft_heartbeat *heartbeat)
+{
+    *ack = (struct raft_heartbeat_ack){.group = heartbeat->group,
+                                       .from = heartbeat->to,
+                                       .to = heartbeat->from,
+                                       .term = 0,
+                                       .accepted = false};
+}
+
+static void append_ack(struct writer *writer, const struct raft_heartbeat_ack *ack)
+{
+    write_u32(writer, ack->group.value);
+    write_u64(writer, ack->from.value);
+    write_u64(writer, ack->to.value);
+    write_u64(writer, ack->term);
+    write_u64(writer, ack->round);
+    write_u64(writer, ack->match);
+    write_u8(writer, ack->accepted);
+    ASSERT(!writer->failed);
+}
+
+void heartbeat_on_frame(struct partition_host *host, const struct transport_peer *from,
+                        struct bytes payload)
+{
+    struct reader reader = reader_make(payload);
+    uint64_t generated_at = read_u64(&reader);
+    uint64_t now = world_now(host->world);
+    struct peer_out *out = host_peer_out(host, from->node, from->worker);
+    /* Acknowledgements of different generations must not share a frame. */
+    if (buffer_size(&out->acks) > 0) {
+        peer_out_send(host, out, PEER_FRAME_HEARTBEAT_ACKS, &out->acks);
+    }
+    struct writer writer = writer_make(&out->acks);
+    write_u64(&writer, generated_at);
+    while (reader_left(&reader) >= HEARTBEAT_SIZE) {
+        struct raft_heartbeat heartbeat = {.group = {read_u32(&reader)},
+                                           .from = {read_u64(&reader)},
+                                           .to = {read_u64(&reader)},
+                                           .term = read_u64(&reader),
+                                           .commit = read_u64(&reader),
+                                           .round = read_u64(&reader)};
+        struct raft_heartbeat_ack ack;
+        struct replica *replica = host_replica(host, heartbeat.group);
+        bool ours = replica != NULL && !replica->halted && !snapshot_holds_core(replica) &&
+                    replica_id_equal(replica->id, heartbeat.to);
+        if (ours) {
+            raft_heartbeat_receive(replica->raft, &heartbeat, from->node, now, &ack);
+            if (raft_has_output(replica->raft)) host_mark_dirty(replica);
+            replica_leader_news(replica);
+        } else {
+            refuse(&ack, &heartbeat);
+        }
+        append_ack(&writer, &ack);
+    }
+    world_defer(host->world, &host->turn_end);
+}
+
+void heartbeat_on_acks(struct partition_host *host, const struct transport_peer *from,
+                       struct bytes payload)
+{
+    struct reader reader = reader_make(payload);
+    uint64_t generated_at = read_u64(&reader);
+    uint64_t now = world_now(host->world);
+    while (reader_left(&reader) >= HEARTBEAT_ACK_SIZE) {
+        struct raft_heartbeat_ack ack = {.group = {read_u32(&reader)},
+                                         .from = {read_u64(&reader)},
+                                         .to = {read_u64(&reader)},
+                                         .term = read_u64(&reader),
+                                         .round = read_u64(&reader),
+                                         .match = read_u64(&reader),
+                                         .accepted = read_u8(&reader) != 0};
+        struct replica *replica = host_replica(host, ack.group);
+        bool ours = replica != NULL && !replica->halted && replica_id_equal(replica->id, ack.to) &&
+                    generated_at <= now;
+        if (!ours) continue;
+        raft_heartbeat_acked(replica->raft, &ack, generated_at, now);
+        if (raft_has_output(replica->raft)) host_mark_dirty(replica);
+    }
+}

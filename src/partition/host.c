@@ -1,0 +1,434 @@
+/* Open and close, dispatch, the tick and the end of a turn. */
+#include "partition/host_internal.h"
+
+const struct logger *host_logger(const struct partition_host *host)
+{
+    return world_logger(host->world);
+}
+
+struct replica *host_replica(const struct partition_host *host, struct group_id group)
+{
+    return group.value < host->replicas_capacity ? host->replicas[group.value] : NULL;
+}
+
+void host_mark_dirty(struct replica *replica)
+{
+    struct partition_host *host = replica->host;
+    if (replica->queued) return;
+    if (host->dirty_count == host->dirty_capacity) {
+        host->dirty_capacity = host->dirty_capacity == 0 ? 64 : host->dirty_capacity * 2;
+        host->dirty = memory_resize(host->dirty, host->dirty_capacity * sizeof(struct replica *));
+    }
+    host->dirty[host->dirty_count++] = replica;
+    replica->queued = true;
+    world_defer(host->world, &host->turn_end);
+}
+
+uint32_t host_remote_worker(struct partition_host *host, node_id_t node, struct group_id group)
+{
+    uint32_t workers = node == host->options.node
+                           ? host->options.worker_count
+                           : transport_worker_count(host->options.transport, node);
+    return group_worker(group, host->options.store_count, workers);
+}
+
+struct peer_out *host_peer_out(struct partition_host *host, node_id_t node, uint32_t worker)
+{
+    uint64_t key = ((uint64_t)node << 16) | worker;
+    struct peer_out *out = map_get(&host->peers, key);
+    if (out != NULL) return out;
+    out = memory_allocate_zero(sizeof(*out));
+    out->node = node;
+    out->worker = worker;
+    buffer_init(&out->raft, TRANSPORT_FRAME_SIZE_MAX);
+    buffer_init(&out->heartbeats, TRANSPORT_FRAME_SIZE_MAX);
+    buffer_init(&out->acks, TRANSPORT_FRAME_SIZE_MAX);
+    buffer_init(&out->replies, TRANSPORT_FRAME_SIZE_MAX);
+    out->next = host->peer_list;
+    host->peer_list = out;
+    map_put(&host->peers, key, out);
+    return out;
+}
+
+void peer_out_send(struct partition_host *host, struct peer_out *out, uint8_t kind,
+                   struct buffer *buffer)
+{
+    if (buffer_size(buffer) == 0) return;
+    transport_send(host->options.transport, out->node, out->worker, kind, buffer_bytes(buffer));
+    buffer_clear(buffer);
+    if (kind == PEER_FRAME_REPLIES) out->section_open = false;
+}
+
+/* Everything that requests, messages and timers of this turn left behind: one submit to the
+ * log for all groups, one frame per kind for each worker of each peer. Followers' copies
+ * leave before the own disk is waited for. */
+static void turn_end(struct world_deferred *deferred)
+{
+    struct partition_host *host = deferred->context;
+    if (host->closing) return;
+    uint64_t now = world_now(host->world);
+    for (size_t i = 0; i < host->dirty_count; i++) { /* the list may grow meanwhile */
+        struct replica *replica = host->dirty[i];
+        if (replica == NULL) continue;
+        replica->queued = false;
+        if (!replica->halted) drive_replica(replica, now);
+    }
+    host->dirty_count = 0;
+    host->heartbeats_generated_at = 0;
+    for (struct peer_out *out = host->peer_list; out != NULL; out = out->next) {
+        peer_out_send(host, out, PEER_FRAME_RAFT, &out->raft);
+        peer_out_send(host, out, PEER_FRAME_HEARTBEATS, &out->heartbeats);
+        peer_out_send(host, out, PEER_FRAME_HEARTBEAT_ACKS, &out->acks);
+        peer_out_send(host, out, PEER_FRAME_REPLIES, &out->replies);
+    }
+    log_queue_submit(host->queue);
+}
+
+static void on_durable(void *context, uint64_t position)
+{
+    struct partition_host *host = context;
+    if (!host->closing) drive_durable(host, position);
+}
+
+/* D2: after an absence input is drained first; timers run after input here, and those of the
+ * cores are armed afresh. */
+static void check_gap(struct partition_host *host, uint64_t now)
+{
+    uint64_t limit = host->options.timing.election_timeout_min / 2;
+    bool gap = now - host->last_tick > limit + host->options.timing.heartbeat;
+    host->last_tick = now;
+    if (!gap) return;
+    host->statistics.loop_gaps++;
+    SOMETIMES(host->world, "the loop was away");
+    LOG_WARN(host_logger(host), "partition",
+             "this worker stood still for more than %llu ms; leases are void until confirmed",
+             (unsigned long long)(limit / 1000));
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        struct replica *replica = host->replicas[i];
+        if (replica != NULL && !replica->halted) raft_gap(replica->raft, now);
+    }
+}
+
+static void slow_work(struct partition_host *host, uint64_t now)
+{
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        struct replica *replica = host->replicas[i];
+        if (replica == NULL || replica->halted) continue;
+        if (raft_role(replica->raft) == RAFT_LEADER) {
+            replica_time_correct(replica, now);
+            if (host->ticks % 4 == replica->group.value % 4) reconcile_tick(replica, now);
+        }
+        if (host->ticks % 16 == replica->group.value % 16) replica_trim(replica);
+        snapshot_tick(replica, now);
+    }
+    flush_tick(host);
+}
+
+static void tick(struct world_timer *timer)
+{
+    struct partition_host *host = timer->context;
+    uint64_t now = world_now(host->world);
+    world_timer_start(host->world, timer, host->options.timing.heartbeat);
+    check_gap(host, now);
+    host->ticks++;
+    heartbeat_tick(host, now);
+    slow_work(host, now);
+}
+
+/* Leaders that may not evaluate yet wait for time to pass (promises of voters, D1). */
+static void poll_ready(struct world_timer *timer)
+{
+    struct partition_host *host = timer->context;
+    uint64_t now = world_now(host->world);
+    bool again = false;
+    host->ready_timer_runs = false;
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        struct replica *replica = host->replicas[i];
+        bool waits = replica != NULL && replica->was_leader &&
+                     (!replica->was_ready || replica->held_first != NULL);
+        if (!waits) continue;
+        replica->was_ready = replica_may_evaluate(replica, now);
+        if (replica->held_first != NULL) execute_held(replica, now);
+        host_mark_dirty(replica);
+        again = again || !replica->was_ready || replica->held_first != NULL;
+    }
+    if (again) host_poll_ready(host);
+}
+
+void host_poll_ready(struct partition_host *host)
+{
+    if (host->ready_timer_runs || host->closing) return;
+    host->ready_timer_runs = true;
+    world_timer_start(host->world, &host->ready_timer, READY_POLL_US);
+}
+
+struct partition_host *host_open(const struct host_options *options)
+{
+    struct partition_host *host = memory_allocate_zero(sizeof(*host));
+    ASSERT(options->store_count >= 1 && options->store_count <= STORES_MAX);
+    host->options = *options;
+    host->world = options->world;
+    host->turn_end = (struct world_deferred){.run = turn_end, .context = host};
+    host->tick_timer = (struct world_timer){.fire = tick, .context = host};
+    host->ready_timer = (struct world_timer){.fire = poll_ready, .context = host};
+    map_init(&host->peers);
+    for (uint32_t i = 0; i < STORES_MAX; i++)
+        list_init(&host->stores[i].replicas);
+    for (uint32_t i = 0; i < EVALUATE_DEPTH_MAX; i++) {
+        arena_init(&host->scratch[i].arena, 256 << 10);
+        buffer_init(&host->scratch[i].reply, REPLY_SIZE_MAX);
+        buffer_init(&host->scratch[i].effects, REPLY_SIZE_MAX);
+    }
+    buffer_init(&host->header, OUTCOME_SIZE_MAX + 256);
+    host->queue = log_queue_open(options->log, host->world, host, on_durable);
+    host->last_tick = world_now(host->world);
+    world_timer_start(host->world, &host->tick_timer, options->timing.heartbeat);
+    return host;
+}
+
+static void peers_free(struct partition_host *host)
+{
+    while (host->peer_list != NULL) {
+        struct peer_out *out = host->peer_list;
+        host->peer_list = out->next;
+        buffer_free(&out->raft);
+        buffer_free(&out->heartbeats);
+        buffer_free(&out->acks);
+        buffer_free(&out->replies);
+        memory_free(out);
+    }
+    map_free(&host->peers);
+}
+
+void host_close(struct partition_host *host)
+{
+    if (host == NULL) return;
+    host->closing = true;
+    world_timer_stop(host->world, &host->tick_timer);
+    world_timer_stop(host->world, &host->ready_timer);
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        if (host->replicas[i] == NULL) continue;
+        flush_replica_gone(host->replicas[i]);
+        replica_free(host->replicas[i]);
+    }
+    memory_free(host->replicas);
+    peers_free(host);
+    log_queue_close(host->queue);
+    for (uint32_t i = 0; i < EVALUATE_DEPTH_MAX; i++) {
+        arena_free(&host->scratch[i].arena);
+        buffer_free(&host->scratch[i].reply);
+        buffer_free(&host->scratch[i].effects);
+    }
+    buffer_free(&host->header);
+    memory_free(host->persist);
+    memory_free(host->dirty);
+    memory_free(host);
+}
+
+static void on_requests(struct partition_host *host, const struct transport_peer *from,
+                        struct bytes payload)
+{
+    struct gateway_id gateway = {
+        .node = from->node, .epoch = from->epoch, .worker = (uint16_t)from->worker};
+    struct reader reader = reader_make(payload);
+    uint64_t now = world_now(host->world); /* after the bytes were read (A3) */
+    struct request_section section;
+    while (request_section_decode(&reader, &section) == STATUS_OK) {
+        struct reader items = reader;
+        for (uint32_t i = 0; i < section.count; i++) {
+            struct request_item item;
+            if (request_item_decode(&reader, &item)) {
+                LOG_WARN(host_logger(host), "partition", "requests of node %u are damaged; dropped",
+                         from->node);
+                return;
+            }
+        }
+        items.end = reader.next;
+        struct replica *replica = host_replica(host, section.group);
+        if (replica == NULL) {
+            nack_send(host, section.group, gateway, section.term, section.route, NACK_NOT_LEADER, 0,
+                      0);
+            continue;
+        }
+        execute_section(replica, gateway, false, &section, &items, now);
+    }
+}
+
+void host_on_frame(struct partition_host *host, const struct transport_peer *from, uint8_t kind,
+                   struct bytes payload)
+{
+    if (host->closing) return;
+    switch (kind) {
+    case PEER_FRAME_RAFT:
+        drive_raft_frame(host, from, payload);
+        break;
+    case PEER_FRAME_HEARTBEATS:
+        heartbeat_on_frame(host, from, payload);
+        break;
+    case PEER_FRAME_HEARTBEAT_ACKS:
+        heartbeat_on_acks(host, from, payload);
+        break;
+    case PEER_FRAME_SNAPSHOT:
+        snapshot_on_frame(host, from, payload);
+        break;
+    case PEER_FRAME_SNAPSHOT_ACK:
+        snapshot_on_ack(host, from, payload);
+        break;
+    case PEER_FRAME_REQUESTS:
+        on_requests(host, from, payload);
+        break;
+    default:
+        break;
+    }
+}
+
+void host_peer_down(struct partition_host *host, node_id_t node)
+{
+    uint64_t now = world_now(host->world);
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        struct replica *replica = host->replicas[i];
+        if (replica == NULL || replica->halted) continue;
+        raft_peer_down(replica->raft, node, now);
+        if (raft_has_output(replica->raft)) host_mark_dirty(replica);
+    }
+}
+
+void host_set_wish(struct partition_host *host, struct group_id group,
+                   const struct raft_member *members, uint32_t count)
+{
+    struct replica *replica = host_replica(host, group);
+    if (replica == NULL || count > RAFT_MEMBERS_MAX) return;
+    memcpy(replica->wish, members, count * sizeof(*members));
+    replica->wish_count = count;
+    replica->wish_known = true;
+}
+
+void host_set_gateway(struct partition_host *host, const struct host_gateway *gateway)
+{
+    host->gateway = *gateway;
+}
+
+static struct replica_id best_successor(struct replica *replica, uint64_t now)
+{
+    const struct raft_config *config = raft_config(replica->raft);
+    struct replica_id best = {0};
+    uint64_t best_match = 0;
+    for (uint32_t i = 0; i < config->incoming_count; i++) {
+        bool active = false;
+        struct replica_id id = config->incoming[i].replica;
+        if (replica_id_equal(id, replica->id)) continue;
+        uint64_t match = raft_match_of(replica->raft, id, now, &active);
+        if (!active || match < best_match) continue;
+        best = id;
+        best_match = match;
+    }
+    return best;
+}
+
+void host_transfer_all(struct partition_host *host)
+{
+    uint64_t now = world_now(host->world);
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        struct replica *replica = host->replicas[i];
+        if (replica == NULL || raft_role(replica->raft) != RAFT_LEADER) continue;
+        struct replica_id to = best_successor(replica, now);
+        if (to.value == 0) continue;
+        raft_transfer(replica->raft, to, now);
+        host_mark_dirty(replica);
+    }
+}
+
+uint32_t host_leader_count(const struct partition_host *host)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        const struct replica *replica = host->replicas[i];
+        count += replica != NULL && raft_role(replica->raft) == RAFT_LEADER;
+    }
+    return count;
+}
+
+uint64_t host_leads(const struct partition_host *host, struct group_id group)
+{
+    const struct replica *replica = host_replica(host, group);
+    bool leads = replica != NULL && !replica->halted && raft_role(replica->raft) == RAFT_LEADER;
+    return leads ? raft_term(replica->raft) : 0;
+}
+
+const struct row_table *host_rows(const struct partition_host *host, struct group_id group)
+{
+    const struct replica *replica = host_replica(host, group);
+    return replica == NULL ? NULL : replica->table;
+}
+
+const struct raft *host_raft(const struct partition_host *host, struct group_id group)
+{
+    const struct replica *replica = host_replica(host, group);
+    return replica == NULL ? NULL : replica->raft;
+}
+
+uint64_t host_state_hash(const struct partition_host *host, struct group_id group)
+{
+    const struct replica *replica = host_replica(host, group);
+    if (replica == NULL) return 0;
+    return row_table_hash(replica->table) ^ dedup_hash(replica->dedup);
+}
+
+uint32_t host_replica_count(const struct partition_host *host)
+{
+    return host->replica_count;
+}
+
+static uint32_t members_behind(const struct replica *replica, uint64_t now)
+{
+    const struct raft_config *config = raft_config(replica->raft);
+    uint32_t behind = config->learner_count;
+    for (uint32_t i = 0; i < config->incoming_count; i++) {
+        bool active = false;
+        if (replica_id_equal(config->incoming[i].replica, replica->id)) continue;
+        raft_match_of(replica->raft, config->incoming[i].replica, now, &active);
+        behind += !active;
+    }
+    return behind;
+}
+
+static void fill_status(const struct replica *replica, struct replica_status *ret)
+{
+    uint64_t now = world_now(replica->host->world);
+    const struct raft *raft = replica->raft;
+    bool leads = raft_role(raft) == RAFT_LEADER;
+    *ret = (struct replica_status){
+        .group = replica->group,
+        .replica = replica->id,
+        .role = raft_role(raft),
+        .ready = leads && replica_may_evaluate(replica, now),
+        .term = raft_term(raft),
+        .leader = leads ? replica->host->options.node : raft_leader(raft).node,
+        .commit = raft_commit_index(raft),
+        .applied = replica->applied,
+        .last = raft_last_index(raft),
+        .durable = raft_durable_index(raft),
+        .flushed = replica->flushed,
+        .rows = row_table_rows(replica->table),
+        .row_bytes = row_table_bytes(replica->table),
+        .voters = raft_config(raft)->incoming_count,
+        .learners = raft_config(raft)->learner_count,
+        .behind = leads ? members_behind(replica, now) : 0,
+    };
+}
+
+void host_replica_status(const struct partition_host *host, uint32_t index,
+                         struct replica_status *ret)
+{
+    ASSERT(index < host->replica_count);
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        if (host->replicas[i] == NULL || index-- > 0) continue;
+        fill_status(host->replicas[i], ret);
+        return;
+    }
+}
+
+void host_statistics(const struct partition_host *host, struct host_statistics *ret)
+{
+    *ret = host->statistics;
+}

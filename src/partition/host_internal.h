@@ -1,0 +1,276 @@
+/* host_internal.h - what the files of a partition host share. Not for other modules.
+ *
+ *   host.c       open, close, dispatch, the tick, the end of a turn
+ *   replica.c    birth, recovery, record, removal of one replica
+ *   execute.c    requests at the leader: sessions, evaluation, proposals (rules A, B)
+ *   release.c    replies that wait for commit, lease or read round
+ *   apply.c      committed entries into rows and windows; change of role
+ *   drive.c      outputs of a Raft core to the log and to other nodes
+ *   heartbeat.c  coalesced heartbeats
+ *   flush.c      rows to the engine, so that the log can be cut
+ *   snapshot.c   state to a replica that fell behind
+ *   reconcile.c  configuration towards what meta wishes */
+#ifndef HOLON_PARTITION_HOST_INTERNAL_H
+#define HOLON_PARTITION_HOST_INTERNAL_H
+
+#include "base/assert.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "partition/dedup.h"
+#include "partition/host.h"
+#include "raft/raft_codec.h"
+#include "wire/peer_frame.h"
+#include "wire/request_frame.h"
+#include "world/probe.h"
+
+enum {
+    UNCOMMITTED_COUNT_MAX = 16384, /* per partition (A5) */
+    UNCOMMITTED_BYTES_MAX = 16 << 20,
+    HELD_BYTES_MAX = 8 << 20, /* requests a leader holds until it may evaluate */
+    READ_WAITS_MAX = 65536,
+    EVALUATE_DEPTH_MAX = 4, /* replies that submit the next request at once */
+    REPLY_SIZE_MAX = 64 << 20,
+    ENTRIES_KEEP = 128, /* entries kept in memory though all have them */
+    READY_POLL_US = 2000,
+    PEER_OUT_FLUSH_BYTES = 384 << 10,
+};
+
+/* What leaves for one worker of one node at the end of the turn. */
+struct peer_out {
+    node_id_t node;
+    uint32_t worker;
+    struct buffer raft, heartbeats, acks, replies;
+    /* The reply section that is still open, to put more of the same route into it. */
+    bool section_open;
+    size_t section_count_at;
+    struct group_id section_group;
+    uint64_t section_route;
+    struct peer_out *next;
+};
+
+/* A gateway as a leader knows it, for one term (B2, B5). */
+struct session {
+    struct gateway_id gateway;
+    bool local;
+    uint64_t route;
+    uint32_t position; /* next expected */
+    uint64_t watermark;
+};
+
+struct pending_write {       /* reply of the entry at its index; bytes are in the entry */
+    struct session *session; /* NULL: nobody waits */
+    uint64_t route, seq;
+    struct bytes big; /* owned: outcome too big for the entry; data NULL otherwise */
+};
+
+struct read_wait {
+    struct session *session;
+    uint64_t route, seq;
+    uint64_t dep;       /* release when commit >= dep ... */
+    uint64_t round;     /* ... and this read round is confirmed (0: no need) */
+    struct bytes reply; /* owned */
+};
+
+struct held { /* a section that waits until the leader may evaluate */
+    struct held *next;
+    struct gateway_id gateway;
+    bool local;
+    struct request_section section;
+    size_t size;
+    uint8_t items[];
+};
+
+struct snapshot_send;
+struct snapshot_receive;
+
+struct replica {
+    struct partition_host *host;
+    struct group_id group;
+    struct replica_id id;
+    uint32_t store;
+    uint16_t slot_first, slot_last;
+    struct raft *raft;
+    struct row_table *table;
+    struct dedup *dedup;
+    bool halted; /* damage or an unknown effect: takes part in nothing any more */
+    bool queued; /* in host->dirty */
+    bool heartbeat_now;
+    bool was_leader;
+    bool was_ready;
+    bool removed_told;
+    uint64_t generation; /* of the table; rises with a snapshot install */
+    uint64_t led_term;
+    node_id_t known_leader;
+    uint64_t known_leader_term;
+    uint64_t applied, applied_term;
+    uint64_t flushed, flushed_term;
+    uint64_t entries_bytes; /* bodies in memory */
+    uint64_t trimmed;       /* entries <= it are gone from memory */
+    uint64_t read_round;    /* confirmed */
+    /* Leader only: */
+    struct map sessions;
+    struct pending_write *pending; /* ring by index */
+    size_t pending_capacity;
+    uint64_t released; /* writes <= it are answered */
+    uint64_t uncommitted_bytes;
+    struct read_wait *read_waits;
+    size_t read_wait_count, read_wait_capacity;
+    struct held *held_first, **held_last;
+    size_t held_bytes;
+    int64_t time_offset; /* wall clock - boot clock, us (D3) */
+    int64_t entry_time;  /* of the last entry evaluated or applied */
+    /* Background work: */
+    bool flush_holds_apply;
+    struct snapshot_send *sends;
+    struct snapshot_receive *receive;
+    struct raft_member wish[RAFT_MEMBERS_MAX];
+    uint32_t wish_count;
+    bool wish_known;
+    struct list by_store; /* host->stores[store].replicas, in slot order */
+};
+
+struct persist_wait { /* log position -> raft_persisted() */
+    uint64_t position;
+    struct replica_id replica;
+    struct group_id group;
+    uint64_t persist_id;
+};
+
+struct flush_job;
+
+struct host_store {
+    struct list replicas;
+    struct flush_job *flush; /* NULL: none under way */
+};
+
+struct evaluate_scratch {
+    struct arena arena;
+    struct buffer reply, effects;
+};
+
+struct partition_host {
+    struct host_options options;
+    struct world *world;
+    struct log_queue *queue;
+    struct host_gateway gateway;
+    struct replica **replicas; /* by group; NULL: not here */
+    uint32_t replicas_capacity;
+    uint32_t replica_count;
+    struct host_store stores[STORES_MAX];
+    struct map peers; /* node, worker -> peer_out */
+    struct peer_out *peer_list;
+    struct replica **dirty; /* have output to take at the end of the turn */
+    size_t dirty_count, dirty_capacity;
+    struct world_deferred turn_end;
+    struct world_timer tick_timer, ready_timer;
+    bool ready_timer_runs;
+    uint64_t last_tick, ticks;
+    uint64_t heartbeats_generated_at;
+    struct persist_wait *persist; /* ring, positions rising */
+    size_t persist_first, persist_count, persist_capacity;
+    struct evaluate_scratch scratch[EVALUATE_DEPTH_MAX];
+    struct buffer header;
+    uint32_t depth;
+    bool closing;
+    struct host_statistics statistics;
+};
+
+/* host.c */
+struct replica *host_replica(const struct partition_host *host, struct group_id group);
+void host_mark_dirty(struct replica *replica);
+struct peer_out *host_peer_out(struct partition_host *host, node_id_t node, uint32_t worker);
+/* The worker of `node` that owns the group. */
+uint32_t host_remote_worker(struct partition_host *host, node_id_t node, struct group_id group);
+void peer_out_send(struct partition_host *host, struct peer_out *out, uint8_t kind,
+                   struct buffer *buffer);
+const struct logger *host_logger(const struct partition_host *host);
+void host_poll_ready(struct partition_host *host);
+
+/* replica.c */
+enum { REPLICA_RECORD_KEY_SIZE = 6 };
+void replica_record_key(struct group_id group, uint8_t key[REPLICA_RECORD_KEY_SIZE]);
+void replica_record_encode(const struct replica *replica, struct buffer *buffer);
+struct replica_record {
+    struct replica_id replica;
+    uint64_t applied, term;
+    int64_t entry_time;
+    struct raft_config config;
+    struct bytes dedup; /* borrowed */
+};
+enum status replica_record_decode(struct bytes bytes, struct replica_record *ret_record);
+void replica_row_range(const struct replica *replica, uint8_t from[2], uint8_t to[2]);
+void row_value_encode(struct buffer *buffer, const struct row_header *header, struct bytes value);
+enum status row_value_decode(struct bytes bytes, struct row_header *ret_header,
+                             struct bytes *ret_value);
+void replica_free(struct replica *replica);
+void replica_halt(struct replica *replica, const char *why);
+
+/* execute.c */
+void execute_section(struct replica *replica, struct gateway_id from, bool local,
+                     const struct request_section *section, struct reader *items, uint64_t now);
+void execute_held(struct replica *replica, uint64_t now);
+bool replica_may_evaluate(const struct replica *replica, uint64_t now);
+void replica_time_correct(struct replica *replica, uint64_t now);
+void replica_time_start(struct replica *replica, uint64_t now);
+
+/* release.c */
+void reply_deliver(struct replica *replica, struct session *session, uint64_t route, uint64_t seq,
+                   uint8_t outcome, struct bytes bytes);
+void nack_deliver(struct replica *replica, struct gateway_id to, bool local, uint64_t term,
+                  uint64_t route, uint8_t code);
+void nack_send(struct partition_host *host, struct group_id group, struct gateway_id to,
+               uint64_t term, uint64_t route, uint8_t code, node_id_t leader, uint64_t leader_term);
+void release_write_later(struct replica *replica, struct session *session, uint64_t route,
+                         uint64_t seq, uint64_t index, struct bytes big);
+bool release_read_later(struct replica *replica, struct session *session, uint64_t route,
+                        uint64_t seq, uint64_t dep, uint64_t round, struct bytes reply);
+void release_ready(struct replica *replica);
+/* Everything a leader kept for its term goes; gateways are told (A4). */
+void leader_state_drop(struct replica *replica, bool tell);
+
+/* apply.c */
+void apply_committed(struct replica *replica, uint64_t commit);
+void replica_role_changed(struct replica *replica, uint64_t now);
+void replica_leader_news(struct replica *replica);
+
+/* drive.c */
+/* persist_id 0: a snapshot's log record, see snapshot_log_durable(). */
+void persist_push(struct partition_host *host, struct replica *replica, uint64_t persist_id,
+                  uint64_t position);
+void drive_replica(struct replica *replica, uint64_t now);
+void drive_durable(struct partition_host *host, uint64_t position);
+void drive_raft_frame(struct partition_host *host, const struct transport_peer *from,
+                      struct bytes payload);
+void replica_trim(struct replica *replica);
+
+/* heartbeat.c */
+void heartbeat_tick(struct partition_host *host, uint64_t now);
+void heartbeat_replica(struct replica *replica, uint64_t now);
+void heartbeat_on_frame(struct partition_host *host, const struct transport_peer *from,
+                        struct bytes payload);
+void heartbeat_on_acks(struct partition_host *host, const struct transport_peer *from,
+                       struct bytes payload);
+
+/* flush.c */
+void flush_tick(struct partition_host *host);
+void flush_replica_gone(struct replica *replica);
+void flush_replica_durable(struct replica *replica);
+
+/* snapshot.c */
+void snapshot_offer(struct replica *replica, const struct raft_message *message);
+void snapshot_on_frame(struct partition_host *host, const struct transport_peer *from,
+                       struct bytes payload);
+void snapshot_on_ack(struct partition_host *host, const struct transport_peer *from,
+                     struct bytes payload);
+void snapshot_tick(struct replica *replica, uint64_t now);
+void snapshot_log_durable(struct replica *replica);
+void snapshot_sends_drop(struct replica *replica);
+/* The engine's or the log's copy is being written: the core must stand still. */
+bool snapshot_is_installing(const struct replica *replica);
+bool snapshot_holds_core(const struct replica *replica);
+void snapshot_replica_gone(struct replica *replica);
+
+/* reconcile.c */
+void reconcile_tick(struct replica *replica, uint64_t now);
+
+#endif

@@ -1,0 +1,74 @@
+/* From the members a group has to those that meta wishes for (DESIGN.md 7): a new replica
+ * joins as a learner, is filled, and swaps in for the old one by a joint change. The group's
+ * own configuration is the truth; every step is a compare-and-set on its index (WHY 6.3). */
+#include "partition/host_internal.h"
+
+enum { CAUGHT_UP_ENTRIES = 64 };
+
+static bool contains(const struct raft_member *members, uint32_t count, struct replica_id id)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (replica_id_equal(members[i].replica, id)) return true;
+    }
+    return false;
+}
+
+static bool caught_up(struct replica *replica, struct replica_id id, uint64_t now)
+{
+    bool active = false;
+    uint64_t match = raft_match_of(replica->raft, id, now, &active);
+    return active && match + CAUGHT_UP_ENTRIES >= raft_last_index(replica->raft);
+}
+
+/* Learners that are wished for and missing, added; true if the target differs. */
+static bool add_learners(const struct replica *replica, struct raft_config *target)
+{
+    bool changed = false;
+    for (uint32_t i = 0; i < replica->wish_count; i++) {
+        const struct raft_member *member = &replica->wish[i];
+        bool known = contains(target->incoming, target->incoming_count, member->replica) ||
+                     contains(target->learners, target->learner_count, member->replica);
+        if (known || target->learner_count >= RAFT_MEMBERS_MAX) continue;
+        target->learners[target->learner_count++] = *member;
+        changed = true;
+    }
+    return changed;
+}
+
+/* All wished-for members are voters or learners that have caught up: swap to the wish. */
+static bool swap_voters(struct replica *replica, struct raft_config *target, uint64_t now)
+{
+    bool same = target->incoming_count == replica->wish_count && target->learner_count == 0;
+    for (uint32_t i = 0; i < replica->wish_count; i++) {
+        struct replica_id id = replica->wish[i].replica;
+        bool voter = contains(target->incoming, target->incoming_count, id);
+        same = same && voter;
+        if (!voter && !caught_up(replica, id, now)) return false;
+    }
+    if (same) return false;
+    memcpy(target->incoming, replica->wish, replica->wish_count * sizeof(replica->wish[0]));
+    target->incoming_count = (uint8_t)replica->wish_count;
+    target->learner_count = 0;
+    return true;
+}
+
+void reconcile_tick(struct replica *replica, uint64_t now)
+{
+    const struct raft_config *config = raft_config(replica->raft);
+    bool idle = replica->wish_known && replica->wish_count > 0 &&
+                raft_role(replica->raft) == RAFT_LEADER && config->outgoing_count == 0 &&
+                raft_can_evaluate(replica->raft, now);
+    if (!idle) return;
+    struct raft_config target = *config;
+    bool changed = add_learners(replica, &target) || swap_voters(replica, &target, now);
+    if (!changed) return;
+    struct error error;
+    enum status status = raft_propose_config(replica->raft, &target, config->index, &error);
+    if (status == STATUS_OK) {
+        SOMETIMES(replica->host->world, "a configuration was changed");
+        LOG_INFO(host_logger(replica->host), "partition",
+                 "configuration change group=%u voters=%u learners=%u", replica->group.value,
+                 target.incoming_count, target.learner_count);
+        host_mark_dirty(replica);
+    }
+}

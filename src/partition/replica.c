@@ -1,0 +1,377 @@
+/* Birth, recovery and end of one replica, and its record in the engine.
+ *
+ * Record (key: 0xffff u16 BE | group u32 BE): u8 format (1) | u64 replica | u64 applied index |
+ * u64 its term | i64 entry time | u32 size, configuration | u32 size, dedup windows. It is
+ * written in the same run as the rows it speaks of (FAULTS rule 2). */
+#include "base/hash.h"
+#include "partition/host_internal.h"
+
+enum { RECORD_FORMAT = 1, BIRTH_TERM = 1, BIRTH_INDEX = 1 };
+
+void replica_record_key(struct group_id group, uint8_t key[REPLICA_RECORD_KEY_SIZE])
+{
+    store_u16_be(key, ROW_SLOT_RECORDS);
+    store_u32_be(key + 2, group.value);
+}
+
+static void write_block(struct writer *writer, struct bytes bytes)
+{
+    write_u32(writer, (uint32_t)bytes.size);
+    write_bytes(writer, bytes);
+}
+
+void replica_record_encode(const struct replica *replica, struct buffer *buffer)
+{
+    struct writer writer = writer_make(buffer);
+    struct buffer part;
+    buffer_init(&part, SIZE_MAX / 2);
+    write_u8(&writer, RECORD_FORMAT);
+    write_u64(&writer, replica->id.value);
+    write_u64(&writer, replica->applied);
+    write_u64(&writer, replica->applied_term);
+    write_i64(&writer, replica->entry_time);
+    raft_config_encode(raft_config(replica->raft), &part);
+    write_block(&writer, buffer_bytes(&part));
+    buffer_clear(&part);
+    dedup_encode(replica->dedup, &part);
+    if (PLANTED(replica->host->world, "dedup_not_in_snapshot")) {
+        struct dedup *empty = dedup_make();
+        buffer_clear(&part);
+        dedup_encode(empty, &part);
+        dedup_free(empty);
+    }
+    write_block(&writer, buffer_bytes(&part));
+    buffer_free(&part);
+    ASSERT(!writer.failed);
+}
+
+enum status replica_record_decode(struct bytes bytes, struct replica_record *ret_record)
+{
+    struct reader reader = reader_make(bytes);
+    if (read_u8(&reader) != RECORD_FORMAT) return STATUS_VERSION;
+    struct replica_record record = {.replica = {read_u64(&reader)},
+                                    .applied = read_u64(&reader),
+                                    .term = read_u64(&reader),
+                                    .entry_time = read_i64(&reader)};
+    struct bytes config = read_bytes(&reader, read_u32(&reader));
+    record.dedup = read_bytes(&reader, read_u32(&reader));
+    if (reader.failed || reader_left(&reader) != 0) return STATUS_CORRUPT;
+    if (raft_config_decode(config, &record.config)) return STATUS_CORRUPT;
+    *ret_record = record;
+    return STATUS_OK;
+}
+
+/* [slot_first, slot_last + 1) as the first two bytes of row keys. */
+void replica_row_range(const struct replica *replica, uint8_t from[2], uint8_t to[2])
+{
+    store_u16_be(from, replica->slot_first);
+    store_u16_be(to, (uint16_t)(replica->slot_last + 1));
+}
+
+void row_value_encode(struct buffer *buffer, const struct row_header *header, struct bytes value)
+{
+    uint8_t *at = buffer_reserve(buffer, ROW_HEADER_SIZE + value.size);
+    ASSERT(at != NULL);
+    store_u64(at, header->version);
+    at[8] = header->type;
+    at[9] = header->flags;
+    store_u64(at + 10, header->expiry);
+    if (value.size > 0) memcpy(at + ROW_HEADER_SIZE, value.data, value.size);
+    buffer_commit(buffer, ROW_HEADER_SIZE + value.size);
+}
+
+enum status row_value_decode(struct bytes bytes, struct row_header *ret_header,
+                             struct bytes *ret_value)
+{
+    if (bytes.size < ROW_HEADER_SIZE) return STATUS_CORRUPT;
+    *ret_header = (struct row_header){.version = load_u64(bytes.data),
+                                      .type = bytes.data[8],
+                                      .flags = bytes.data[9],
+                                      .expiry = load_u64(bytes.data + 10)};
+    *ret_value = bytes_from(bytes, ROW_HEADER_SIZE);
+    return STATUS_OK;
+}
+
+static void copy_to_buffer(void *context, struct bytes value)
+{
+    buffer_append(context, value);
+}
+
+/* STATUS_NOT_FOUND: the engine knows nothing of this replica id. */
+static enum status load_record(struct replica *replica, struct buffer *buffer,
+                               struct replica_record *ret_record, struct error *error)
+{
+    struct engine *engine = replica->host->options.engines[replica->store];
+    uint8_t key[REPLICA_RECORD_KEY_SIZE];
+    replica_record_key(replica->group, key);
+    enum status status =
+        engine_get(engine, bytes_make(key, sizeof(key)), buffer, copy_to_buffer, error);
+    if (status) return status;
+    status = replica_record_decode(buffer_bytes(buffer), ret_record);
+    if (status) {
+        return error_set(error, status,
+                         "the record of group %u in store %u is damaged; remove this node's data "
+                         "directory and start it again: it is rebuilt from its peers",
+                         replica->group.value, replica->store);
+    }
+    bool same = replica_id_equal(ret_record->replica, replica->id);
+    return same ? STATUS_OK : STATUS_NOT_FOUND;
+}
+
+static enum status load_rows(struct replica *replica, struct error *error)
+{
+    struct engine *engine = replica->host->options.engines[replica->store];
+    uint8_t from[2], to[2];
+    replica_row_range(replica, from, to);
+    struct engine_iterator *iterator =
+        engine_iterate(engine, bytes_make(from, 2), bytes_make(to, 2));
+    struct bytes key, stored, value;
+    struct row_header header;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && engine_iterator_next(engine, iterator, &key, &stored)) {
+        status = row_value_decode(stored, &header, &value);
+        if (status == STATUS_OK) row_table_load(replica->table, key, &header, value);
+    }
+    enum status closed = engine_iterator_close(engine, iterator, error);
+    if (status == STATUS_OK) return closed;
+    return error_set(error, status, "a row of group %u in store %u is damaged",
+                     replica->group.value, replica->store);
+}
+
+static struct raft_entry *entry_from(const struct log_entry *from)
+{
+    struct raft_entry *entry = raft_entry_make(from->type, (uint32_t)from->body.size);
+    entry->index = from->index;
+    entry->term = from->term;
+    if (from->body.size > 0) memcpy(entry->body, from->body.data, from->body.size);
+    return entry;
+}
+
+/* Entries behind what the engine holds. After a crash between a snapshot's ingest and its
+ * log record the log may be older than the engine, or of a branch that lost: then it starts
+ * afresh behind the engine's state. */
+static enum status recover_entries(struct replica *replica, const struct log_recovered *recovered,
+                                   struct raft_options *options, bool *ret_restart,
+                                   struct error *error)
+{
+    uint64_t applied = options->snapshot_index;
+    *ret_restart = false;
+    options->hard_state = (struct raft_hard_state){.term = recovered->state.term,
+                                                   .vote = recovered->state.vote,
+                                                   .commit = recovered->state.commit};
+    uint64_t last = recovered->base_index + recovered->entry_count;
+    if (recovered->base_index > applied) {
+        return error_set(error, STATUS_CORRUPT,
+                         "group %u: the log begins behind index %llu but the engine holds only "
+                         "%llu; remove this node's data directory and start it again: it is "
+                         "rebuilt from its peers",
+                         replica->group.value, (unsigned long long)recovered->base_index,
+                         (unsigned long long)applied);
+    }
+    uint64_t term_there = 0;
+    if (applied == recovered->base_index) term_there = recovered->base_term;
+    if (applied > recovered->base_index && applied <= last) {
+        term_there = recovered->entries[applied - recovered->base_index - 1].term;
+    }
+    bool continues = last >= applied && (applied == 0 || term_there == options->snapshot_term);
+    if (!continues) {
+        *ret_restart = true;
+        return STATUS_OK;
+    }
+    size_t skip = applied - recovered->base_index;
+    options->entry_count = recovered->entry_count - skip;
+    options->entries = memory_allocate((options->entry_count + 1) * sizeof(*options->entries));
+    for (size_t i = 0; i < options->entry_count; i++) {
+        options->entries[i] = entry_from(&recovered->entries[skip + i]);
+        replica->entries_bytes += options->entries[i]->size;
+    }
+    return STATUS_OK;
+}
+
+/* A founding member's log begins with its configuration, the same on every member and
+ * committed by definition (Raft thesis 4.4), so that birth is one record in the log. */
+static void birth_of_member(struct replica *replica, const struct raft_config *config,
+                            struct raft_options *options)
+{
+    struct partition_host *host = replica->host;
+    struct buffer body;
+    buffer_init(&body, SIZE_MAX / 2);
+    raft_config_encode(config, &body);
+    struct bytes bytes = buffer_bytes(&body);
+    struct log_state state = {.term = BIRTH_TERM, .commit = BIRTH_INDEX};
+    struct log_entry record = {
+        .index = BIRTH_INDEX, .term = BIRTH_TERM, .type = RAFT_ENTRY_CONFIG, .body = bytes};
+    log_append_state(host->queue, replica->group, replica->id, &state);
+    log_append_entry(host->queue, replica->group, replica->id, &record);
+    options->hard_state = (struct raft_hard_state){.term = BIRTH_TERM, .commit = BIRTH_INDEX};
+    options->entries = memory_allocate(sizeof(*options->entries));
+    options->entries[0] = entry_from(&record);
+    options->entry_count = 1;
+    options->config = *config;
+    options->config.index = 0;
+    buffer_free(&body);
+}
+
+static void birth_of_learner(struct replica *replica)
+{
+    struct log_state state = {0};
+    log_append_state(replica->host->queue, replica->group, replica->id, &state);
+}
+
+static enum status open_raft(struct replica *replica, const struct replica_options *from,
+                             const struct replica_record *record, struct error *error)
+{
+    struct partition_host *host = replica->host;
+    struct raft_options options = {
+        .group = replica->group,
+        .self = replica->id,
+        .node = host->options.node,
+        .timing = host->options.timing,
+        .now = world_now(host->world),
+        .vote_at_once = from->vote_at_once,
+        .random_seed = world_random(host->world),
+        .planted_bugs = host->options.raft_planted_bugs,
+    };
+    bool restart = false;
+    if (record != NULL) {
+        options.snapshot_index = record->applied;
+        options.snapshot_term = record->term;
+        options.config = record->config;
+    }
+    if (from->recovered != NULL) {
+        enum status status = recover_entries(replica, from->recovered, &options, &restart, error);
+        if (status) return status;
+    } else if (record != NULL) {
+        return error_set(error, STATUS_CORRUPT,
+                         "group %u has state in store %u but nothing in the log; remove this "
+                         "node's data directory and start it again: it is rebuilt from its peers",
+                         replica->group.value, replica->store);
+    } else if (from->birth_config != NULL && from->birth_config->incoming_count > 0) {
+        birth_of_member(replica, from->birth_config, &options);
+    } else {
+        birth_of_learner(replica);
+    }
+    if (restart) {
+        log_append_snapshot(host->queue, replica->group, replica->id, options.snapshot_index,
+                            options.snapshot_term);
+        SOMETIMES(host->world, "a log restarted behind an installed snapshot");
+    }
+    replica->raft = raft_open(&options);
+    memory_free(options.entries);
+    return STATUS_OK;
+}
+
+static void link_by_store(struct replica *replica)
+{
+    struct list *head = &replica->host->stores[replica->store].replicas;
+    struct list *at = head->next;
+    while (at != head &&
+           CONTAINER_OF(at, struct replica, by_store)->slot_first < replica->slot_first) {
+        at = at->next;
+    }
+    list_insert_before(at, &replica->by_store);
+}
+
+static struct replica *replica_make(struct partition_host *host,
+                                    const struct replica_options *options)
+{
+    struct replica *replica = memory_allocate_zero(sizeof(*replica));
+    replica->host = host;
+    replica->group = options->group;
+    replica->id = options->replica;
+    replica->store = group_store(options->group, host->options.store_count);
+    replica->slot_first = options->slot_first;
+    replica->slot_last = options->slot_last;
+    replica->table = row_table_make();
+    replica->dedup = dedup_make();
+    replica->held_last = &replica->held_first;
+    map_init(&replica->sessions);
+    list_init(&replica->by_store);
+    return replica;
+}
+
+enum status host_add_replica(struct partition_host *host, const struct replica_options *options,
+                             struct error *error)
+{
+    ASSERT(host_replica(host, options->group) == NULL);
+    ASSERT(options->replica.value != 0);
+    struct replica *replica = replica_make(host, options);
+    struct replica_record record;
+    struct buffer buffer;
+    buffer_init(&buffer, SIZE_MAX / 2);
+    enum status status = load_record(replica, &buffer, &record, error);
+    bool known = status == STATUS_OK;
+    if (status == STATUS_NOT_FOUND) status = STATUS_OK;
+    if (known) {
+        replica->applied = replica->flushed = record.applied;
+        replica->applied_term = replica->flushed_term = record.term;
+        replica->entry_time = record.entry_time;
+        status = dedup_decode(replica->dedup, record.dedup);
+        if (status)
+            error_set(error, status, "group %u: damaged dedup windows", options->group.value);
+        if (status == STATUS_OK) status = load_rows(replica, error);
+    }
+    if (status == STATUS_OK) {
+        status = open_raft(replica, options, known ? &record : NULL, error);
+    }
+    buffer_free(&buffer);
+    if (status) {
+        replica_free(replica);
+        return status;
+    }
+    replica->trimmed = replica->applied;
+    ASSERT(options->group.value < PARTITIONS_MAX + GROUP_DATA_FIRST);
+    if (options->group.value >= host->replicas_capacity) {
+        uint32_t capacity = options->group.value + 64;
+        host->replicas = memory_resize(host->replicas, capacity * sizeof(*host->replicas));
+        memset(host->replicas + host->replicas_capacity, 0,
+               (capacity - host->replicas_capacity) * sizeof(*host->replicas));
+        host->replicas_capacity = capacity;
+    }
+    host->replicas[options->group.value] = replica;
+    host->replica_count++;
+    link_by_store(replica);
+    host_mark_dirty(replica);
+    return STATUS_OK;
+}
+
+void replica_free(struct replica *replica)
+{
+    snapshot_replica_gone(replica);
+    leader_state_drop(replica, false);
+    memory_free(replica->read_waits);
+    map_free(&replica->sessions);
+    list_remove(&replica->by_store);
+    if (replica->raft != NULL) raft_close(replica->raft);
+    row_table_free(replica->table);
+    dedup_free(replica->dedup);
+    memory_free(replica);
+}
+
+/* Out of everything, but its data stays: the evidence is kept. */
+void replica_halt(struct replica *replica, const char *why)
+{
+    LOG_ERROR(host_logger(replica->host), "partition", "group %u stopped on this node: %s",
+              replica->group.value, why);
+    replica->halted = true;
+    if (replica->was_leader) {
+        replica->was_leader = false;
+        leader_state_drop(replica, true);
+    }
+    replica_leader_news(replica);
+}
+
+void host_drop_replica(struct partition_host *host, struct group_id group)
+{
+    struct replica *replica = host_replica(host, group);
+    if (replica == NULL) return;
+    log_append_removed(host->queue, group, replica->id);
+    world_defer(host->world, &host->turn_end);
+    flush_replica_gone(replica);
+    for (size_t i = 0; i < host->dirty_count; i++) {
+        if (host->dirty[i] == replica) host->dirty[i] = NULL;
+    }
+    host->replicas[group.value] = NULL;
+    host->replica_count--;
+    replica_free(replica);
+}
