@@ -1,0 +1,62 @@
+/* sim_network.h - the network between simulated nodes, and the struct transport over it.
+ *
+ * Nodes are connected in pairs, as the real mesh connects them: a connection begins with a
+ * handshake, keeps order, and ends when a process dies (the other side learns it at once),
+ * when a link was cut for long, or not for a long time when a machine loses power. On top,
+ * per seed: frames are dropped, doubled, reordered, delayed (F40); links are cut one way or
+ * both (F41-F43) or hold their frames until released (F44); frames of ended connections and
+ * of earlier incarnations are replayed (F45). Thread: one. */
+#ifndef HOLON_SIM_SIM_NETWORK_H
+#define HOLON_SIM_SIM_NETWORK_H
+
+#include "net/transport.h"
+#include "sim/sim_process.h"
+
+enum { SIM_NODES_MAX = 8, SIM_REPLAY_RING = 32 };
+
+struct sim_identity { /* what the handshake proves */
+    struct cluster_id cluster;
+    node_id_t node;
+    boot_epoch_t epoch;
+    store_id_t store;
+};
+
+struct sim_network_options {
+    uint64_t latency_min, latency_max; /* one way, log-uniform */
+    uint32_t drop_ppm, duplicate_ppm, reorder_ppm, delay_ppm, replay_ppm;
+    uint64_t delay_max;                /* of a delayed, doubled or reordered frame */
+    uint64_t timeout_min, timeout_max; /* until a silent connection counts as broken */
+};
+
+struct sim_network;
+
+struct sim_network *sim_network_make(struct sim *sim, uint32_t node_count);
+void sim_network_free(struct sim_network *network);
+struct sim_network_options *sim_network_options(struct sim_network *network);
+
+/* The transport of a worker; owned by the network. */
+struct transport *sim_transport_open(struct sim_network *network, struct sim_world *world,
+                                     const struct sim_identity *identity);
+/* Connections start afresh when the identity differs. */
+void sim_transport_set_identity(struct transport *transport, const struct sim_identity *identity);
+void sim_transport_close(struct transport *transport);
+/* The process has ended: its connections break, with or without a word. */
+void sim_network_process_end(struct sim_network *network, struct sim_process *process,
+                             enum sim_end how);
+
+/* Cuts one direction; `hold`: frames wait there until it heals, else they are lost. */
+void sim_network_cut(struct sim_network *network, node_id_t from, node_id_t to, bool hold);
+void sim_network_heal(struct sim_network *network, node_id_t from, node_id_t to);
+void sim_network_heal_all(struct sim_network *network);
+bool sim_network_is_cut(const struct sim_network *network, node_id_t from, node_id_t to);
+/* Cuts all links between the nodes whose bit (1 << node) is in `side` and the others. */
+void sim_network_split(struct sim_network *network, uint32_t side, bool hold);
+/* Breaks the connection of a pair now, both sides told (as a TCP reset). */
+void sim_network_reset(struct sim_network *network, node_id_t a, node_id_t b);
+
+struct sim_network_counts {
+    uint64_t sent, delivered, lost;
+};
+struct sim_network_counts sim_network_counts(const struct sim_network *network);
+
+#endif
