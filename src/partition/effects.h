@@ -36,7 +36,7 @@ struct entry_header {
     uint64_t seq;
     uint16_t attempt;
     uint16_t watermark_distance;
-    int64_t entry_time;  /* us since 1970 */
+    int64_t entry_time; /* us since 1970 */
     int64_t commit_time;
     struct bytes outcome; /* the reply, for replay; borrowed */
 };

@@ -22,8 +22,8 @@ enum evaluate_result {
 
 /* One request as the leader sees it; body in the service's own encoding. Borrowed. */
 struct request {
-    uint8_t service;   /* enum row_service */
-    uint16_t slot;     /* routing slot */
+    uint8_t service; /* enum row_service */
+    uint16_t slot;   /* routing slot */
     struct bytes body;
 };
 
@@ -41,19 +41,19 @@ enum { EVALUATE_ROWS_MAX = 65536, EVALUATE_BYTES_MAX = 32 << 20 };
 struct row_context {
     struct row_table *table;
     uint16_t slot_first, slot_last; /* of the partition, both included */
-    uint64_t hash_secret[2]; /* drawn at founding: keys the 48-bit hash before user keys */
-    int64_t time;          /* us since 1970: the time of the entry, if one is made (D3) */
-    uint64_t random_state; /* fixed per request: equal at each run */
-    struct arena *arena;   /* scratch of the service; reset after the request */
-    uint64_t commit_index; /* rows above it are uncommitted */
-    struct buffer *effects; /* encoded effects, appended by put/delete/add/drop */
+    uint64_t hash_secret[2];        /* drawn at founding: keys the 48-bit hash before user keys */
+    int64_t time;                   /* us since 1970: the time of the entry, if one is made (D3) */
+    uint64_t random_state;          /* fixed per request: equal at each run */
+    struct arena *arena;            /* scratch of the service; reset after the request */
+    uint64_t commit_index;          /* rows above it are uncommitted */
+    struct buffer *effects;         /* encoded effects, appended by put/delete/add/drop */
     uint32_t effect_count;
-    uint64_t dep;          /* highest uncommitted index consulted; 0: none */
-    uint32_t rows_left;    /* budget */
+    uint64_t dep;       /* highest uncommitted index consulted; 0: none */
+    uint32_t rows_left; /* budget */
     uint64_t bytes_left;
-    bool over_budget;      /* also set by a write that does not fit the effects or a row: an
-                            * evaluation that says DONE all the same counts as OVER_BUDGET */
-    bool need_rows;        /* the table is not complete for what was asked */
+    bool over_budget;            /* also set by a write that does not fit the effects or a row: an
+                                  * evaluation that says DONE all the same counts as OVER_BUDGET */
+    bool need_rows;              /* the table is not complete for what was asked */
     struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
@@ -81,10 +81,9 @@ void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t name
 /* Rows from <= key < to in order; on_row returns false to stop. A tombstone that hides a
  * row counts for dep and is not shown. Own writes of this evaluation are NOT seen here.
  * ROW_FOUND: at least one row was shown; ROW_ABSENT: none. */
-enum row_result row_scan(struct row_context *rows, struct bytes from, struct bytes to,
-                         void *context,
-                         bool (*on_row)(void *context, struct bytes key,
-                                        const struct row_view *row));
+enum row_result
+row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *context,
+         bool (*on_row)(void *context, struct bytes key, const struct row_view *row));
 /* Number of live rows of a namespace in this partition, own writes counted. */
 uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace);
 static inline int64_t row_time_ms(const struct row_context *rows)

@@ -108,8 +108,7 @@ bool row_table_get(const struct row_table *table, struct bytes key, struct row_f
     return true;
 }
 
-bool row_table_get_committed(const struct row_table *table, struct bytes key,
-                             struct row_found *ret)
+bool row_table_get_committed(const struct row_table *table, struct bytes key, struct row_found *ret)
 {
     struct node *leaf;
     uint32_t slot;

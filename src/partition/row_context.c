@@ -1,0 +1,348 @@
+#include "partition/row_context.h"
+
+#include "base/assert.h"
+#include "base/hash.h"
+
+enum { PENDING_LINEAR_MAX = 8, DROPS_MAX = 16 };
+
+enum pending_kind { PENDING_PUT, PENDING_DELETE, PENDING_ADD };
+
+/* The last write of this evaluation to one key. Everything lies in the arena. */
+struct pending_write {
+    struct bytes key;
+    uint64_t hash;
+    enum pending_kind kind;
+    struct row_header header;
+    struct bytes value; /* put */
+    int64_t delta;      /* add to what the table has */
+};
+
+struct row_pending {
+    struct pending_write *writes;
+    uint32_t *index; /* hash table of positions + 1 in writes, once there are more than 8 */
+    size_t index_size;
+    size_t drop_count;
+    uint64_t drops[DROPS_MAX]; /* service << 32 | namespace */
+};
+
+/* Keyed, so that no client can choose keys that fall on one place. */
+static uint64_t pending_hash(const struct row_context *rows, struct bytes key)
+{
+    return hash64(rows->hash_secret[0], key);
+}
+
+static uint64_t namespace_of(struct bytes key)
+{
+    return (uint64_t)key.data[2] << 32 | load_u32_be(key.data + 3);
+}
+
+void row_context_begin(struct row_context *rows, struct row_table *table, struct arena *arena,
+                       struct buffer *effects, uint64_t commit_index, int64_t time,
+                       uint64_t random_seed)
+{
+    rows->table = table;
+    rows->time = time;
+    rows->random_state = random_seed;
+    rows->arena = arena;
+    rows->commit_index = commit_index;
+    rows->effects = effects;
+    rows->effect_count = 0;
+    rows->dep = 0;
+    rows->rows_left = EVALUATE_ROWS_MAX;
+    rows->bytes_left = EVALUATE_BYTES_MAX;
+    rows->over_budget = false;
+    rows->need_rows = false;
+    rows->pending = NULL;
+    rows->pending_count = 0;
+    rows->pending_capacity = 0;
+}
+
+void row_context_end(struct row_context *rows)
+{
+    rows->pending = NULL; /* was of the arena */
+    rows->pending_count = 0;
+    rows->pending_capacity = 0;
+}
+
+/* Own writes of this evaluation. */
+
+static struct pending_write *pending_find(const struct row_context *rows, struct bytes key,
+                                          uint64_t hash)
+{
+    struct row_pending *pending = rows->pending;
+    if (pending == NULL) return NULL;
+    if (pending->index_size == 0) {
+        for (size_t i = 0; i < rows->pending_count; i++) {
+            struct pending_write *write = &pending->writes[i];
+            if (write->hash == hash && bytes_equal(write->key, key)) return write;
+        }
+        return NULL;
+    }
+    size_t mask = pending->index_size - 1;
+    for (size_t at = hash & mask; pending->index[at]; at = (at + 1) & mask) {
+        struct pending_write *write = &pending->writes[pending->index[at] - 1];
+        if (write->hash == hash && bytes_equal(write->key, key)) return write;
+    }
+    return NULL;
+}
+
+static void pending_index(struct row_pending *pending, size_t position)
+{
+    size_t mask = pending->index_size - 1;
+    size_t at = pending->writes[position].hash & mask;
+    while (pending->index[at])
+        at = (at + 1) & mask;
+    pending->index[at] = (uint32_t)position + 1;
+}
+
+static void pending_grow(struct row_context *rows)
+{
+    struct row_pending *pending = rows->pending;
+    size_t capacity = rows->pending_capacity ? rows->pending_capacity * 4 : PENDING_LINEAR_MAX;
+    struct pending_write *writes = arena_allocate(rows->arena, capacity * sizeof(*writes));
+    if (rows->pending_count) memcpy(writes, pending->writes, rows->pending_count * sizeof(*writes));
+    pending->writes = writes;
+    rows->pending_capacity = capacity;
+    if (capacity == PENDING_LINEAR_MAX) return;
+
+    pending->index_size = capacity * 2;
+    size_t size = pending->index_size * sizeof(*pending->index);
+    pending->index = memset(arena_allocate(rows->arena, size), 0, size);
+    for (size_t i = 0; i < rows->pending_count; i++)
+        pending_index(pending, i);
+}
+
+static struct row_pending *pending_make(struct row_context *rows)
+{
+    if (rows->pending == NULL) {
+        rows->pending = arena_allocate(rows->arena, sizeof(*rows->pending));
+        *rows->pending = (struct row_pending){0};
+    }
+    return rows->pending;
+}
+
+/* The entry of a key, made if there is none (then with kind PENDING_ADD of 0). */
+static struct pending_write *pending_of(struct row_context *rows, struct bytes key)
+{
+    struct row_pending *pending = pending_make(rows);
+    uint64_t hash = pending_hash(rows, key);
+    struct pending_write *write = pending_find(rows, key, hash);
+    if (write) return write;
+    if (rows->pending_count == rows->pending_capacity) pending_grow(rows);
+    size_t position = rows->pending_count++;
+    write = &pending->writes[position];
+    *write = (struct pending_write){
+        .key = arena_copy(rows->arena, key), .hash = hash, .kind = PENDING_ADD};
+    if (pending->index_size) pending_index(pending, position);
+    return write;
+}
+
+static bool dropped(const struct row_context *rows, uint64_t namespace)
+{
+    if (rows->pending == NULL) return false;
+    for (size_t i = 0; i < rows->pending->drop_count; i++) {
+        if (rows->pending->drops[i] == namespace) return true;
+    }
+    return false;
+}
+
+/* Reads. */
+
+static void consult(struct row_context *rows, uint64_t version)
+{
+    if (version > rows->commit_index && version > rows->dep) rows->dep = version;
+}
+
+static bool spend(struct row_context *rows, size_t bytes)
+{
+    if (rows->over_budget || rows->rows_left == 0 || rows->bytes_left < bytes) {
+        rows->over_budget = true;
+        return false;
+    }
+    rows->rows_left--;
+    rows->bytes_left -= bytes;
+    return true;
+}
+
+/* What the table has of a key, through drops of this evaluation. */
+static bool table_get(struct row_context *rows, struct bytes key, struct row_found *ret)
+{
+    if (dropped(rows, namespace_of(key))) return false;
+    if (!row_table_get(rows->table, key, ret)) return false;
+    consult(rows, ret->header.version);
+    return !ret->tombstone;
+}
+
+/* The number that an add gives is worked out when somebody looks: only then does the
+ * old one count for dep. */
+static void resolve_add(struct row_context *rows, struct pending_write *write)
+{
+    struct row_found found;
+    int64_t base = 0;
+    write->header = (struct row_header){.type = 1};
+    if (table_get(rows, write->key, &found)) {
+        write->header = found.header;
+        write->header.version = 0;
+        base = effect_add_base(found.value);
+    }
+    uint8_t sum[8];
+    store_u64(sum, (uint64_t)base + (uint64_t)write->delta);
+    write->value = arena_copy(rows->arena, bytes_make(sum, sizeof(sum)));
+    write->kind = PENDING_PUT;
+}
+
+enum row_result row_get(struct row_context *rows, struct bytes key, struct row_view *ret)
+{
+    ASSERT(key.size >= ROW_PREFIX_SIZE);
+    struct row_found found;
+    struct pending_write *write =
+        rows->pending_count ? pending_find(rows, key, pending_hash(rows, key)) : NULL;
+    if (write && write->kind == PENDING_ADD) resolve_add(rows, write);
+    if (write) {
+        if (!spend(rows, write->value.size)) return ROW_STOP;
+        if (write->kind == PENDING_DELETE) return ROW_ABSENT;
+        *ret = (struct row_view){.header = write->header, .value = write->value};
+        return ROW_FOUND;
+    }
+    bool there = table_get(rows, key, &found);
+    if (!spend(rows, there ? found.value.size : 0)) return ROW_STOP;
+    if (!there) return ROW_ABSENT;
+    *ret = (struct row_view){.header = found.header, .value = found.value};
+    return ROW_FOUND;
+}
+
+enum row_result
+row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *context,
+         bool (*on_row)(void *context, struct bytes key, const struct row_view *row))
+{
+    struct row_cursor cursor;
+    struct row_found found;
+    bool shown = false;
+    row_cursor_seek(&cursor, rows->table, from);
+    while (row_cursor_next(&cursor, to, &found)) {
+        consult(rows, found.header.version);
+        if (!spend(rows, found.key.size + found.value.size)) return ROW_STOP;
+        if (found.tombstone) continue;
+        struct row_view view = {.header = found.header, .value = found.value};
+        shown = true;
+        if (!on_row(context, found.key, &view)) break;
+        if (rows->over_budget || rows->need_rows) return ROW_STOP; /* met by on_row itself */
+    }
+    return shown ? ROW_FOUND : ROW_ABSENT;
+}
+
+uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace)
+{
+    /* Any proposal may have changed the count; which ones did is not kept. */
+    consult(rows, row_table_newest_proposed(rows->table));
+    uint64_t name = (uint64_t)service << 32 | namespace;
+    bool all_dropped = dropped(rows, name);
+    uint64_t count = all_dropped ? 0 : row_table_count(rows->table, service, namespace);
+    for (size_t i = 0; i < rows->pending_count; i++) {
+        const struct pending_write *write = &rows->pending->writes[i];
+        if (namespace_of(write->key) != name) continue;
+        struct row_found found;
+        bool before =
+            !all_dropped && row_table_get(rows->table, write->key, &found) && !found.tombstone;
+        bool now = write->kind != PENDING_DELETE;
+        count = count + now - before;
+    }
+    return count;
+}
+
+/* Writes: the effect for the log, and the pending entry for reads that follow. */
+
+static bool key_fits(struct row_context *rows, struct bytes key)
+{
+    ASSERT(key.size >= ROW_PREFIX_SIZE);
+    if (key.size <= ROW_KEY_SIZE_MAX) return true;
+    rows->over_budget = true;
+    return false;
+}
+
+static bool appended(struct row_context *rows, bool fits)
+{
+    if (fits) {
+        rows->effect_count++;
+    } else {
+        rows->over_budget = true;
+    }
+    return fits;
+}
+
+void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t flags,
+             uint64_t expiry_ms, struct bytes value)
+{
+    ASSERT(type != 0);
+    struct row_header header = {.type = type, .flags = flags, .expiry = expiry_ms};
+    if (!key_fits(rows, key)) return;
+    if (value.size > ROW_VALUE_SIZE_MAX) {
+        rows->over_budget = true;
+        return;
+    }
+    if (!appended(rows, effect_put_encode(rows->effects, key, &header, value))) return;
+    struct pending_write *write = pending_of(rows, key);
+    write->kind = PENDING_PUT;
+    write->header = header;
+    write->value = arena_copy(rows->arena, value);
+}
+
+void row_delete(struct row_context *rows, struct bytes key)
+{
+    if (!key_fits(rows, key)) return;
+    if (!appended(rows, effect_delete_encode(rows->effects, key))) return;
+    struct pending_write *write = pending_of(rows, key);
+    write->kind = PENDING_DELETE;
+    write->value = bytes_make(NULL, 0);
+}
+
+void row_add(struct row_context *rows, struct bytes key, int64_t delta)
+{
+    if (!key_fits(rows, key)) return;
+    if (!appended(rows, effect_add_encode(rows->effects, key, delta))) return;
+    struct pending_write *write = pending_of(rows, key);
+    if (write->kind == PENDING_ADD) {
+        write->delta = (int64_t)((uint64_t)write->delta + (uint64_t)delta);
+        return;
+    }
+    uint64_t base = 0;
+    if (write->kind == PENDING_PUT) {
+        base = (uint64_t)effect_add_base(write->value);
+    } else {
+        write->header = (struct row_header){.type = 1};
+    }
+    uint8_t sum[8];
+    store_u64(sum, base + (uint64_t)delta);
+    write->value = arena_copy(rows->arena, bytes_make(sum, sizeof(sum)));
+    write->kind = PENDING_PUT;
+}
+
+void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t namespace)
+{
+    struct row_pending *pending = pending_make(rows);
+    uint64_t name = (uint64_t)service << 32 | namespace;
+    bool known = dropped(rows, name);
+    if (!known && pending->drop_count == DROPS_MAX) {
+        rows->over_budget = true;
+        return;
+    }
+    if (!appended(rows, effect_drop_encode(rows->effects, service, namespace))) return;
+    if (!known) pending->drops[pending->drop_count++] = name;
+    for (size_t i = 0; i < rows->pending_count; i++) {
+        struct pending_write *write = &pending->writes[i];
+        if (namespace_of(write->key) != name) continue;
+        write->kind = PENDING_DELETE;
+        write->value = bytes_make(NULL, 0);
+    }
+}
+
+uint64_t row_random(struct row_context *rows)
+{
+    rows->random_state += 0x9e3779b97f4a7c15u; /* splitmix64 */
+    return hash_u64(rows->random_state);
+}
+
+enum evaluate_result row_context_stop(const struct row_context *rows)
+{
+    return rows->need_rows ? EVALUATE_NEED_ROWS : EVALUATE_OVER_BUDGET;
+}
