@@ -258,6 +258,12 @@ static enum status open_raft(struct replica *replica, const struct replica_optio
     }
     replica->raft = raft_open(&options);
     memory_free(options.entries);
+    if (replica->raft == NULL) {
+        return error_set(error, STATUS_CORRUPT,
+                         "group %u: its configuration cannot be read; remove this node's data "
+                         "directory and start it again: it is rebuilt from its peers",
+                         replica->group.value);
+    }
     return STATUS_OK;
 }
 
