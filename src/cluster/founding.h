@@ -39,7 +39,7 @@ struct founding_result {
 };
 
 struct founding_events {
-    /* The last thing that happens; the owner may close the founding in it. Exactly one. */
+    /* The last thing that happens, exactly one of both; close the founding after it returned. */
     void (*on_done)(void *context, const struct founding_result *result);
     void (*on_failed)(void *context, const struct error *error);
 };

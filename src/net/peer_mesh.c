@@ -328,10 +328,16 @@ uint16_t peer_mesh_port(struct peer_mesh *mesh)
     return listener_port(mesh->listener);
 }
 
-void peer_mesh_set_identity(struct peer_mesh *mesh, struct cluster_id cluster)
+void peer_mesh_set_identity(struct peer_mesh *mesh, struct cluster_id cluster, boot_epoch_t epoch,
+                            store_id_t store)
 {
-    if (cluster_id_equal(mesh->cluster, cluster)) return;
+    bool same = cluster_id_equal(mesh->cluster, cluster) && mesh->epoch == epoch &&
+                mesh->store == store;
+
+    if (same) return;
     mesh->cluster = cluster;
+    mesh->epoch = epoch;
+    mesh->store = store;
     mesh_in_close(mesh, 0, 0, 0);
     for (node_id_t node = 1; node <= NODES_MAX; node++)
         if (mesh->peers[node]) mesh_out_redial(mesh->peers[node]);

@@ -92,9 +92,11 @@ void peer_mesh_destroy(struct peer_mesh *mesh);
 /* Valid until peer_mesh_destroy(). Its events may be set until the loop runs. */
 struct transport *peer_mesh_transport(struct peer_mesh *mesh);
 uint16_t peer_mesh_port(struct peer_mesh *mesh);
-/* The cluster was founded or joined: says so to all peers, over new connections. The change is
- * reported as down and up, because frames may be lost. No-op when the id is the same. */
-void peer_mesh_set_identity(struct peer_mesh *mesh, struct cluster_id cluster);
+/* The cluster was founded or joined, which also gave this start its epoch and store id: says so
+ * to all peers, over new connections. The change is reported as down and up, because frames may
+ * be lost. No-op when nothing differs. */
+void peer_mesh_set_identity(struct peer_mesh *mesh, struct cluster_id cluster, boot_epoch_t epoch,
+                            store_id_t store);
 /* Adds a peer, or gives one a new address (F49), used from the next dialling on. */
 enum status peer_mesh_set_peer(struct peer_mesh *mesh, const struct peer_mesh_peer *peer,
                                struct error *error);

@@ -13,7 +13,7 @@
 #include "storage/engine/engine.h"
 #include "world/world.h"
 
-enum { MEMBERS_MAX = 16 };
+enum { MEMBERS_MAX = 16, PARTITIONS_DEFAULT = 256, REPLICAS_DEFAULT = 3 };
 
 struct node_member { /* of --cluster */
     char name[NODE_NAME_SIZE_MAX];
@@ -25,7 +25,7 @@ struct node_options {
     char data[1024];
     char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX];
     char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX]; /* empty: do not listen */
-    uint32_t member_count; /* 0: a one-node cluster */
+    uint32_t member_count;                                /* 0: a one-node cluster */
     struct node_member members[MEMBERS_MAX];
     uint32_t workers;
     uint64_t patience; /* us */
@@ -39,11 +39,14 @@ struct node_options {
     uint32_t stores;
     uint64_t log_segment_size, flush_bytes, entries_bytes_max;
     uint32_t raft_planted_bugs; /* simulator only */
+    uint32_t process_id;        /* goes to DIR/holon.pid; 0: none (simulator) */
 };
 
 void node_options_default(struct node_options *options);
 
 struct node;
+struct partition_host;
+struct gateway;
 
 /* Identity that a transport needs; zero cluster until founded. */
 struct node_identity {
@@ -71,12 +74,12 @@ struct node_platform {
     /* The node says how far it is; text for people. Worker 0's thread. */
     void (*on_waiting)(void *context, const char *for_whom); /* "n2, n3" */
     void (*on_ready)(void *context);
-    /* A clean stop ended, or the start failed with *error (exit code, message). */
+    /* The end, exactly once: after a clean stop with NULL, else with what went wrong (start
+     * failed, or this node was replaced while it ran). Then node_destroy(), but not in it. */
     void (*on_stopped)(void *context, const struct error *error);
 };
 
-struct node *node_create(const struct node_options *options,
-                         const struct node_platform *platform);
+struct node *node_create(const struct node_options *options, const struct node_platform *platform);
 /* Worker 0's thread. Progress and failure by the platform's callbacks. */
 void node_start(struct node *node);
 /* SIGTERM: hand leaderships over, finish what is in flight (bounded: 5 s), sync, stop. */
@@ -84,9 +87,17 @@ void node_stop(struct node *node);
 /* After on_stopped, or when the simulator killed it: frees memory, touches nothing outside. */
 void node_destroy(struct node *node);
 
+/* Who the transport must reach: node id = index + 1. Known when transport_open is called: the
+ * members of --cluster, or of the table in the directory. */
+const struct node_member *node_members(const struct node *node, uint32_t *ret_count);
+
 bool node_is_ready(const struct node *node);
 /* Ports actually bound (for port 0); after the services listen. */
 uint16_t node_redis_port(const struct node *node);
+
+/* For the simulator's checkers; NULL while it is not open. On that worker's thread. */
+struct partition_host *node_host(struct node *node, uint32_t worker);
+struct gateway *node_gateway(struct node *node, uint32_t worker);
 
 /* JSON of /status, the page of `holon status`; appended to buffer. Worker 0's thread. */
 void node_status_json(struct node *node, struct buffer *buffer);

@@ -1,0 +1,196 @@
+/* node_internal.h - what the files of the node share. Not for other modules.
+ *
+ *   node.c         creation, directory, founding or boot, opening the storage, failure
+ *   node_worker.c  one worker: transport, host, gateway, services, dispatch of frames
+ *   node_view.c    the cluster view: from meta's rows to every worker, to disk, to other nodes
+ *   node_leaders.c who leads what: between workers, and to nodes that hold no replica
+ *   node_boot.c    what this start tells meta: FOUND, BOOT, EPOCHS; and when it is ready
+ *   node_member.c  founding frames after the founding: START again, rejoin of a wiped node
+ *   node_stop.c    SIGTERM: leaderships, requests in flight, log, the clean mark
+ *   node_status.c  /status, and what the metrics are made of */
+#ifndef HOLON_NODE_NODE_INTERNAL_H
+#define HOLON_NODE_NODE_INTERNAL_H
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "cluster/founding.h"
+#include "cluster/gateway.h"
+#include "cluster/identity.h"
+#include "cluster/meta.h"
+#include "node/node.h"
+#include "partition/host.h"
+#include "services/redis/redis_service.h"
+#include "storage/log/log.h"
+#include "wire/peer_frame.h"
+
+struct admin;
+
+enum {
+    NODE_RETRY_US = 50 * 1000,          /* between questions to meta that found no answer */
+    NODE_WATCH_US = 250 * 1000,         /* while not ready: who is missing? */
+    NODE_STOP_MAX_US = 5 * 1000 * 1000, /* SIGTERM: then what is in flight is given up */
+    NODE_STOP_POLL_US = 5 * 1000,
+    NODE_TRANSFER_MAX_US = 1500 * 1000, /* of it, for handing leaderships over */
+    NODE_ALIVE_US = 1000 * 1000,        /* heard within: that node is alive */
+    LOG_QUEUE_BYTES_MAX = 64 << 20,
+    GATEWAY_INFLIGHT_MAX = 512,         /* requests per partition */
+    GATEWAY_INFLIGHT_BYTES_MAX = 256 << 20,
+};
+
+enum node_state {
+    NODE_NEW,
+    NODE_FOUNDING,
+    NODE_OPENING, /* workers open */
+    NODE_RUNNING, /* serves what it can; `ready` says whether that is everything */
+    NODE_STOPPING,
+    NODE_STOPPED, /* or failed */
+};
+
+struct leader_news {
+    struct group_id group;
+    node_id_t leader;
+    uint64_t term;
+};
+
+struct node_worker {
+    struct node *node;
+    uint32_t index;
+    struct world *world;
+    struct transport *transport;
+    struct partition_host *host;
+    struct gateway *gateway;
+    struct redis_service *redis;
+    struct cluster_view view;
+    /* Leaders that replicas of this worker learned of in this turn. */
+    struct leader_news *news;
+    uint32_t news_count, news_capacity;
+    struct world_deferred news_out;
+    /* Stopping: */
+    struct world_timer stop_timer;
+    uint64_t stop_began;
+    bool stop_drained;
+};
+
+/* A question to meta through the gateway of worker 0, one at a time each. */
+struct meta_question {
+    struct gateway_request request;
+    struct node *node;
+    struct buffer body;
+    bool busy;
+    struct meta_reply reply;
+    /* Outcome GATEWAY_REPLY with a readable reply, or `reply.result` META_RETRY. */
+    void (*on_answer)(struct node *node, struct meta_question *question);
+};
+
+enum { REJOIN_QUESTIONS_MAX = 4 };
+
+struct rejoin_question { /* asked for a wiped node */
+    struct meta_question question;
+    node_id_t node;
+    uint32_t worker;
+    uint64_t token;
+    store_id_t store;
+};
+
+struct view_save {
+    struct world_job job;
+    bool busy, again;
+    struct buffer body;
+    struct identity identity;
+    bool with_identity;
+    enum status status;
+    struct error error;
+};
+
+struct node {
+    struct node_options options;
+    struct node_platform platform;
+    struct world *world; /* of worker 0 */
+    enum node_state state;
+    bool ready, booted, was_ready;
+    bool vote_at_once; /* this start founds the cluster */
+    bool rejoined;
+    struct file *lock;
+    struct identity identity;
+    boot_epoch_t epoch;
+    uint64_t token; /* of this process, for meta */
+    bool members_given;
+    uint32_t member_count;
+    struct node_member members[NODES_MAX]; /* by node id - 1 */
+    struct founding *founding;
+    struct world_deferred founding_over;
+    struct cluster_view birth;
+    struct log *log;
+    struct engine *engines[STORES_MAX];
+    const struct log_recovered *recovered;
+    size_t recovered_count;
+    struct node_worker *workers;
+    uint32_t workers_open, workers_closed;
+    bool fail_pending;
+    struct error failure;
+    struct world_deferred failure_out;
+    /* Boot: */
+    struct meta_question boot, found, epochs;
+    struct world_timer boot_timer;
+    struct world_timer watch_timer;
+    uint64_t watch_ticks;
+    char waiting_for[256];
+    struct world_timer born_timer;
+    struct rejoin_question rejoins[REJOIN_QUESTIONS_MAX];
+    uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
+    struct view_save save;
+    struct admin *admin;
+    struct world_timer close_timer;
+    uint64_t started;
+};
+
+/* node.c */
+void node_fail(struct node *node, const struct error *error);
+const struct logger *node_logger(const struct node *node);
+/* Runs on `to`'s thread: at once if that is `from`'s, else by a post. */
+void node_call(struct node_worker *from, struct node_worker *to,
+               void (*run)(struct node_worker *worker, void *argument), void *argument);
+void node_worker_opened(struct node_worker *zero, void *argument);
+void node_worker_failed(struct node_worker *zero, void *argument); /* owned struct error */
+void node_close_storage(struct node *node, bool clean);
+
+/* node_worker.c */
+void worker_init(struct node_worker *worker, struct node *node, uint32_t index);
+void worker_open_transport(struct node_worker *worker);
+void worker_open(struct node_worker *worker, void *unused);
+void worker_close(struct node_worker *worker);
+void worker_set_wishes(struct node_worker *worker);
+
+/* node_view.c */
+void node_adopt_view(struct node *node, const struct cluster_view *view);
+void node_read_meta(struct node *node);
+void node_send_table(struct node *node, node_id_t to);
+void node_on_table(struct node *node, struct bytes payload);
+void node_save_identity(struct node *node);
+
+/* node_leaders.c */
+void worker_on_leader(void *context, struct group_id group, node_id_t leader, uint64_t term);
+void worker_send_leaders(struct node_worker *worker, node_id_t to);
+void node_on_status_frame(struct node *node, const struct transport_peer *from,
+                          struct bytes payload);
+void worker_news_run(struct world_deferred *deferred);
+
+/* node_boot.c */
+void node_boot_start(struct node *node);
+void node_check_ready(struct node *node);
+void node_boot_stop(struct node *node);
+void meta_question_ask(struct node *node, struct meta_question *question);
+void meta_question_forget(struct node *node, struct meta_question *question);
+void node_watch_start(struct node *node);
+/* True, and nothing in *ret_text, or what is missing for reads and writes of everything. */
+bool node_can_serve_all(const struct node *node, char *ret_text, size_t size);
+
+/* node_member.c */
+void member_on_founding_frame(struct node *node, const struct transport_peer *from,
+                              struct bytes payload);
+
+/* node_admin.c */
+enum status node_admin_open(struct node *node, struct error *error);
+void node_admin_close(struct node *node);
+
+#endif
