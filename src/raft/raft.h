@@ -103,7 +103,7 @@ enum raft_planted_bug {
     RAFT_BUG_IGNORE_PROMISE = 1 << 4,       /* D1: promises of voters to the old leader */
     RAFT_BUG_VOTE_TWICE = 1 << 5,           /* vote forgotten by a restart */
     RAFT_BUG_LEARNER_COUNTS = 1 << 6,
-    RAFT_BUG_COUNT_SELF_EARLY = 1 << 7,     /* own copy counts before it is durable */
+    RAFT_BUG_COUNT_SELF_EARLY = 1 << 7, /* own copy counts before it is durable */
 };
 
 enum raft_message_type {
@@ -123,13 +123,13 @@ struct raft_message {
     struct replica_id from, to;
     node_id_t from_node, to_node;
     uint64_t term;
-    uint64_t index;     /* append: the one before the entries; reply: match; vote: last */
-    uint64_t log_term;  /* term at `index` */
+    uint64_t index;    /* append: the one before the entries; reply: match; vote: last */
+    uint64_t log_term; /* term at `index` */
     uint64_t commit;
     uint64_t hint_index, hint_term; /* refused append: fast backtracking */
-    uint64_t promise;   /* vote replies: microseconds the voter still owes the old leader */
-    bool reject;        /* replies */
-    bool transfer;      /* vote: asked for by the leader, sticky leader does not refuse */
+    uint64_t promise; /* vote replies: microseconds the voter still owes the old leader */
+    bool reject;      /* replies */
+    bool transfer;    /* vote: asked for by the leader, sticky leader does not refuse */
     /* Append: borrowed from the sender's raft until it is stepped again, or from the frame
      * that was decoded (then raft_step() takes the pointers over and clears count). */
     struct raft_entry **entries;
@@ -141,13 +141,13 @@ struct raft_output {
     uint64_t persist_id;
     bool hard_state_changed;
     struct raft_hard_state hard_state;
-    uint64_t truncate_from;  /* entries >= this are replaced; 0: none */
+    uint64_t truncate_from;      /* entries >= this are replaced; 0: none */
     struct raft_entry **entries; /* new ones; borrowed until the next call */
     size_t entry_count;
     const struct raft_message *messages; /* borrowed until the next call */
     size_t message_count;
-    uint64_t commit; /* apply up to here */
-    bool role_changed; /* compare raft_role(), raft_term() */
+    uint64_t commit;     /* apply up to here */
+    bool role_changed;   /* compare raft_role(), raft_term() */
     bool config_changed; /* raft_config() differs (also by truncation) */
     uint64_t read_round; /* highest read-index round confirmed; see raft_read_begin() */
 };
@@ -198,10 +198,10 @@ struct raft_heartbeat {
 struct raft_heartbeat_ack {
     struct group_id group;
     struct replica_id from, to;
-    uint64_t term;   /* of the answerer; greater: step down */
+    uint64_t term; /* of the answerer; greater: step down */
     uint64_t round;
-    uint64_t match;  /* durable last index, so that a lost append reply is made good */
-    bool accepted;   /* agrees that `to` leads in `term` (WHY 6.8a) */
+    uint64_t match; /* durable last index, so that a lost append reply is made good */
+    bool accepted;  /* agrees that `to` leads in `term` (WHY 6.8a) */
 };
 /* Leader: fills the heartbeat for a member (voter or learner). False if not leader. */
 bool raft_heartbeat_make(struct raft *raft, struct replica_id to, struct raft_heartbeat *ret);

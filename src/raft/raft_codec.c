@@ -100,7 +100,8 @@ static bool read_entries(struct reader *reader, struct raft_message *message, ui
 static bool message_sound(const struct raft_message *message, uint8_t flags)
 {
     bool ids = message->from.value != 0 && message->to.value != 0;
-    bool terms = message->term != 0 && message->log_term <= message->term;
+    /* A refusal may come from one who is in no term yet. */
+    bool terms = (message->term != 0 || message->reject) && message->log_term <= message->term;
     bool origin = message->index != 0 || message->log_term == 0; /* nothing precedes index 1 */
     return message->type <= RAFT_TIMEOUT_NOW && flags <= FLAGS_ALL && ids && terms && origin;
 }
