@@ -262,17 +262,19 @@ bool log_table_dump_agrees(const struct log_table *table, const struct log_recor
            group->base_term == record->term && group->last_index == record->last_index;
 }
 
-bool log_table_adopt_vote(struct log_table *table, const struct log_vote *vote)
+bool log_table_vote_is_newer(const struct log_table *table, const struct log_vote *vote,
+                             struct log_state *ret_state)
 {
-    struct log_group *group = map_get(&table->groups, vote->group.value);
+    const struct log_group *group = map_get(&table->groups, vote->group.value);
 
     if (group == NULL || !replica_id_equal(group->replica, vote->replica)) return false;
     bool newer_term = vote->term > group->state.term;
     bool first_vote =
         vote->term == group->state.term && group->state.vote.value == 0 && vote->vote.value != 0;
     if (!newer_term && !first_vote) return false;
-    group->state.term = vote->term;
-    group->state.vote = vote->vote;
+    *ret_state = group->state;
+    ret_state->term = vote->term;
+    ret_state->vote = vote->vote;
     return true;
 }
 

@@ -62,8 +62,10 @@ enum log_apply log_table_apply(struct log_table *table, const struct log_record 
 enum log_apply log_table_load_dump(struct log_table *table, const struct log_record *record);
 /* A dump record of a later segment: only compares. */
 bool log_table_dump_agrees(const struct log_table *table, const struct log_record *record);
-/* A vote found in a torn batch: taken over if it is newer and its replica lives. */
-bool log_table_adopt_vote(struct log_table *table, const struct log_vote *vote);
+/* Is a vote found in a torn batch newer than what the table knows of its (living) replica? Then
+ * *ret_state is the replica's state with that vote. */
+bool log_table_vote_is_newer(const struct log_table *table, const struct log_vote *vote,
+                             struct log_state *ret_state);
 
 /* The dump record of a living group. */
 struct log_record log_group_dump(const struct log_group *group);

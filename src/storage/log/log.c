@@ -77,26 +77,37 @@ static enum status log_create(struct log *log, bool must_exist, struct error *er
     return log_write_batch(log, error);
 }
 
-/* Takes over newer votes found in a torn batch; *ret_chunk are the records that make them durable
- * again, or NULL. */
-static void votes_adopt(struct log *log, const struct log_scan *scan, struct log_chunk **ret_chunk)
+/* A later vote of the same group in the torn batch makes this one pointless. */
+static bool vote_is_outdone(const struct log_scan *scan, size_t index)
+{
+    const struct log_vote *vote = &scan->votes[index];
+
+    for (size_t i = index + 1; i < scan->vote_count; i++) {
+        const struct log_vote *later = &scan->votes[i];
+        if (later->group.value == vote->group.value && later->term >= vote->term) return true;
+    }
+    return false;
+}
+
+/* Records that make newer votes of a torn batch durable again, or NULL. The table learns of them
+ * when they are written: a dump comes first and must not know them yet. */
+static struct log_chunk *votes_adopt(const struct log *log, const struct log_scan *scan)
 {
     struct log_chunk *chunk = log_chunk_make(NULL);
+    struct log_state state;
 
     for (size_t i = 0; i < scan->vote_count; i++) {
-        if (!log_table_adopt_vote(&log->table, &scan->votes[i])) continue;
-        struct log_group *group = map_get(&log->table.groups, scan->votes[i].group.value);
+        const struct log_vote *vote = &scan->votes[i];
+        if (!log_table_vote_is_newer(&log->table, vote, &state) || vote_is_outdone(scan, i))
+            continue;
         log_chunk_add(chunk, &(struct log_record){.type = LOG_RECORD_STATE,
-                                                  .group = group->group,
-                                                  .replica = group->replica,
-                                                  .state = group->state});
+                                                  .group = vote->group,
+                                                  .replica = vote->replica,
+                                                  .state = state});
     }
-    if (chunk->record_count > 0) {
-        *ret_chunk = chunk;
-        return;
-    }
+    if (chunk->record_count > 0) return chunk;
     log_chunk_free(chunk);
-    *ret_chunk = NULL;
+    return NULL;
 }
 
 /* Into a new segment, so that another crash still finds the torn batch where it is. */
@@ -136,8 +147,7 @@ static enum status log_recover(struct log *log, struct log_scan *scan, struct er
         status = log_repair_cut_too_much(log, scan, error);
         if (status) return status;
     }
-    struct log_chunk *votes;
-    votes_adopt(log, scan, &votes);
+    struct log_chunk *votes = votes_adopt(log, scan);
     status = log_repair(log, scan, votes != NULL, error);
     if (status) {
         log_chunk_free(votes);
