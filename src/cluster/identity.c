@@ -7,7 +7,6 @@
 #include "cluster/view_codec.h"
 
 static const char identity_magic[] = "HOLONID1";
-static const char view_magic[] = "HOLONTB1";
 
 enum { IDENTITY_FLAG_BORN = 1, IDENTITY_FLAG_CLEAN = 2, IDENTITY_SIZE_MAX = 512 };
 
@@ -144,7 +143,7 @@ enum status view_file_load(struct world *world, const char *directory, const cha
 
     path_join(path, directory, file);
     buffer_init(&body, SEALED_SIZE_MAX);
-    enum status status = sealed_file_read(world, path, view_magic, &body, &cause);
+    enum status status = sealed_file_read(world, path, VIEW_MAGIC, &body, &cause);
     if (status == STATUS_OK) {
         node_id_t self = ret_view->self;
         status = cluster_view_decode(buffer_bytes(&body), ret_view);
@@ -169,7 +168,7 @@ enum status view_file_save(struct world *world, const char *directory, const cha
     path_join(path, directory, file);
     buffer_init(&body, VIEW_SIZE_MAX);
     cluster_view_encode(view, &body);
-    enum status status = sealed_file_write(world, path, view_magic, buffer_bytes(&body), error);
+    enum status status = sealed_file_write(world, path, VIEW_MAGIC, buffer_bytes(&body), error);
     buffer_free(&body);
     return status;
 }

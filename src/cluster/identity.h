@@ -56,6 +56,8 @@ enum status identity_take_epoch(struct world *world, const char *directory,
                                 struct identity *identity, boot_epoch_t *ret_epoch,
                                 struct error *error);
 
+#define VIEW_MAGIC "HOLONTB1"
+
 /* `file`: "table" or "birth". *ret_view must be initialised; its `self` is left alone. */
 enum status view_file_load(struct world *world, const char *directory, const char *file,
                            struct cluster_view *ret_view, struct error *error);

@@ -317,39 +317,14 @@ void node_close_storage(struct node *node, bool clean)
     if (clean && node->identity.state == IDENTITY_MEMBER) {
         node->identity.clean = true;
         if (identity_save(node->world, node->options.data, &node->identity, &error))
-            LOG_WARN(node_logger(node), "node", "the clean stop is not on record: %s",
-                     error.text);
+            LOG_WARN(node_logger(node), "node", "the clean stop is not on record: %s", error.text);
     }
     file_close(node->lock);
     node->lock = NULL;
 }
 
-/* --- from identity to running ------------------------------------------------------------------ */
-
-static struct node_identity node_transport_identity(const struct node *node, node_id_t self)
-{
-    struct node_identity identity = {.cluster = node->identity.cluster,
-                                     .node = self,
-                                     .epoch = node->epoch,
-                                     .store = node->identity.store};
-
-    snprintf(identity.name, sizeof(identity.name), "%s", node->options.name);
-    return identity;
-}
-
-void worker_open_transport(struct node_worker *worker)
-{
-    struct node *node = worker->node;
-    node_id_t self = worker->view.self;
-    struct node_identity identity = node_transport_identity(node, self);
-
-    if (worker->transport != NULL) {
-        node->platform.transport_set_identity(node->platform.context, worker->index, &identity);
-        return;
-    }
-    worker->transport =
-        node->platform.transport_open(node->platform.context, worker->index, &identity);
-}
+/* --- from identity to running ------------------------------------------------------------------
+ */
 
 /* Addresses of members: those of --cluster if it names the same nodes (an address may change,
  * an identity never: F49), else those of the table. */
@@ -432,7 +407,8 @@ void node_worker_opened(struct node_worker *zero, void *argument)
     node_boot_start(node);
 }
 
-/* --- founding or boot ---------------------------------------------------------------------------- */
+/* --- founding or boot ----------------------------------------------------------------------------
+ */
 
 static void on_founded(void *context, const struct founding_result *result)
 {
@@ -465,8 +441,7 @@ static uint32_t or_default(uint32_t given, uint32_t value)
 }
 
 static enum status node_founding_options(struct node *node, bool resumed,
-                                         struct founding_options *ret_options,
-                                         struct error *error)
+                                         struct founding_options *ret_options, struct error *error)
 {
     struct node_options *options = &node->options;
     struct founding_options *founding = ret_options;
@@ -488,9 +463,8 @@ static enum status node_founding_options(struct node *node, bool resumed,
 
     if (node->member_count == 0 && resumed) {
         struct founding_settings settings;
-        enum status status =
-            founding_load_members(node->world, options->data, founding->members,
-                                  &founding->member_count, &settings, error);
+        enum status status = founding_load_members(node->world, options->data, founding->members,
+                                                   &founding->member_count, &settings, error);
         if (status != STATUS_OK && status != STATUS_NOT_FOUND) return status;
         if (status == STATUS_OK) {
             founding->settings = settings;
@@ -510,10 +484,8 @@ static enum status node_founding_options(struct node *node, bool resumed,
     }
     founding->member_count = node->member_count;
     for (uint32_t i = 0; i < node->member_count; i++) {
-        memcpy(founding->members[i].name, node->members[i].name,
-               sizeof(founding->members[i].name));
-        memcpy(founding->members[i].peer, node->members[i].peer,
-               sizeof(founding->members[i].peer));
+        memcpy(founding->members[i].name, node->members[i].name, sizeof(founding->members[i].name));
+        memcpy(founding->members[i].peer, node->members[i].peer, sizeof(founding->members[i].peer));
         if (i > 0 && strcmp(node->members[i].name, node->members[i - 1].name) == 0)
             return error_set(error, STATUS_INVALID, "--cluster names %s twice",
                              node->members[i].name);
@@ -580,8 +552,7 @@ static void node_start_member(struct node *node)
     }
     status = view_file_load(node->world, data, "birth", &node->birth, &error);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND) goto failed;
-    if (identity_take_epoch(node->world, data, &node->identity, &node->epoch, &error))
-        goto failed;
+    if (identity_take_epoch(node->world, data, &node->identity, &node->epoch, &error)) goto failed;
     node_watch_start(node);
     node_open(node);
     return;
@@ -601,8 +572,7 @@ void node_start(struct node *node)
         node_fail(node, &error);
         return;
     }
-    enum status status =
-        identity_load(node->world, node->options.data, &node->identity, &error);
+    enum status status = identity_load(node->world, node->options.data, &node->identity, &error);
     if (status == STATUS_NOT_FOUND) {
         if (directory_check_empty(node->world, node->options.data, &error)) {
             node_fail(node, &error);
@@ -625,7 +595,8 @@ void node_start(struct node *node)
     node_start_member(node);
 }
 
-/* --- what others ask --------------------------------------------------------------------------- */
+/* --- what others ask ---------------------------------------------------------------------------
+ */
 
 const struct node_member *node_members(const struct node *node, uint32_t *ret_count)
 {
@@ -640,7 +611,7 @@ bool node_is_ready(const struct node *node)
 
 uint16_t node_redis_port(const struct node *node)
 {
-    return node->workers[0].redis ? redis_service_port(node->workers[0].redis) : 0;
+    return node->workers[0].redis ? redis_service_port(node->workers[0].redis, false) : 0;
 }
 
 struct partition_host *node_host(struct node *node, uint32_t worker)

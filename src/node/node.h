@@ -13,6 +13,8 @@
 #include "storage/engine/engine.h"
 #include "world/world.h"
 
+#define HOLON_VERSION "0.1.0"
+
 enum { MEMBERS_MAX = 16, PARTITIONS_DEFAULT = 256, REPLICAS_DEFAULT = 3 };
 
 struct node_member { /* of --cluster */

@@ -30,10 +30,11 @@ enum {
     NODE_WATCH_US = 250 * 1000,         /* while not ready: who is missing? */
     NODE_STOP_MAX_US = 5 * 1000 * 1000, /* SIGTERM: then what is in flight is given up */
     NODE_STOP_POLL_US = 5 * 1000,
+    NODE_BORN_US = 5 * 1000 * 1000,
     NODE_TRANSFER_MAX_US = 1500 * 1000, /* of it, for handing leaderships over */
     NODE_ALIVE_US = 1000 * 1000,        /* heard within: that node is alive */
     LOG_QUEUE_BYTES_MAX = 64 << 20,
-    GATEWAY_INFLIGHT_MAX = 512,         /* requests per partition */
+    GATEWAY_INFLIGHT_MAX = 512, /* requests per partition */
     GATEWAY_INFLIGHT_BYTES_MAX = 256 << 20,
 };
 
@@ -68,7 +69,8 @@ struct node_worker {
     /* Stopping: */
     struct world_timer stop_timer;
     uint64_t stop_began;
-    bool stop_drained;
+    uint32_t stop_polls;
+    bool closing;
 };
 
 /* A question to meta through the gateway of worker 0, one at a time each. */
@@ -96,8 +98,9 @@ struct view_save {
     struct world_job job;
     bool busy, again;
     struct buffer body;
+    uint64_t epoch_saved; /* table epoch that is on disk, or will be */
     struct identity identity;
-    bool with_identity;
+    bool identity_wanted, with_identity;
     enum status status;
     struct error error;
 };
@@ -125,7 +128,7 @@ struct node {
     const struct log_recovered *recovered;
     size_t recovered_count;
     struct node_worker *workers;
-    uint32_t workers_open, workers_closed;
+    uint32_t workers_open, workers_drained, workers_closed;
     bool fail_pending;
     struct error failure;
     struct world_deferred failure_out;
@@ -158,6 +161,7 @@ void node_close_storage(struct node *node, bool clean);
 void worker_init(struct node_worker *worker, struct node *node, uint32_t index);
 void worker_open_transport(struct node_worker *worker);
 void worker_open(struct node_worker *worker, void *unused);
+void worker_open_late(struct node_worker *worker, void *unused);
 void worker_close(struct node_worker *worker);
 void worker_set_wishes(struct node_worker *worker);
 

@@ -1,0 +1,169 @@
+/* Who leads what: learned by the replicas of one worker, told to the other workers of the node,
+ * and by leaders to the nodes that hold no replica of the group, whose gateways would have to
+ * guess otherwise.
+ *
+ * PEER_FRAME_STATUS: u8 kind (1: leaders) | varint count | count * (varint group | varint term).
+ * The sender leads these. Best effort: a gateway that was told nothing asks around. */
+#include "base/codec.h"
+#include "node/node_internal.h"
+
+enum { STATUS_LEADERS = 1, LEADERS_SIZE_MAX = 128 << 10 };
+
+/* Copied to another worker. */
+struct news_batch {
+    uint32_t count;
+    struct leader_news news[];
+};
+
+/* True if this is news. An older term never replaces a newer one. */
+static bool worker_take_news(struct node_worker *worker, const struct leader_news *news)
+{
+    if (news->group.value >= worker->view.group_count) return false;
+    struct view_group *group = &worker->view.groups[news->group.value];
+
+    if (news->term < group->leader_term) return false;
+    if (news->term == group->leader_term && news->leader == group->leader) return false;
+    group->leader = news->leader;
+    group->leader_term = news->term;
+    if (worker->gateway != NULL) gateway_leader_changed(worker->gateway, news->group);
+    return true;
+}
+
+static void worker_take_batch(struct node_worker *worker, void *argument)
+{
+    struct news_batch *batch = argument;
+
+    for (uint32_t i = 0; i < batch->count; i++)
+        worker_take_news(worker, &batch->news[i]);
+    memory_free(batch);
+    if (worker->index == 0) node_check_ready(worker->node);
+}
+
+static void worker_tell_others(struct node_worker *worker, const struct leader_news *news,
+                               uint32_t count)
+{
+    struct node *node = worker->node;
+
+    for (uint32_t i = 0; i < node->platform.worker_count; i++) {
+        if (i == worker->index) continue;
+        size_t size = count * sizeof(*news);
+        struct news_batch *batch = memory_allocate(sizeof(*batch) + size);
+        batch->count = count;
+        memcpy(batch->news, news, size);
+        node_call(worker, &node->workers[i], worker_take_batch, batch);
+    }
+}
+
+static bool holds_replica(const struct view_group *group, node_id_t node)
+{
+    for (uint32_t k = 0; k < group->replica_count; k++)
+        if (group->replicas[k].node == node) return true;
+    return false;
+}
+
+/* Sends those of `news` that `to` cannot learn by itself. */
+static void worker_send_news(struct node_worker *worker, node_id_t to,
+                             const struct leader_news *news, uint32_t count)
+{
+    struct buffer pairs;
+    struct buffer frame;
+    uint32_t told = 0;
+
+    buffer_init(&pairs, LEADERS_SIZE_MAX);
+    buffer_init(&frame, LEADERS_SIZE_MAX + 16);
+    struct writer writer = writer_make(&pairs);
+    for (uint32_t i = 0; i < count; i++) {
+        bool ours = news[i].leader == worker->view.self;
+        if (!ours || holds_replica(&worker->view.groups[news[i].group.value], to)) continue;
+        write_varint(&writer, news[i].group.value);
+        write_varint(&writer, news[i].term);
+        told++;
+    }
+    if (told > 0 && !writer.failed) {
+        struct writer head = writer_make(&frame);
+        write_u8(&head, STATUS_LEADERS);
+        write_varint(&head, told);
+        write_bytes(&head, buffer_bytes(&pairs));
+        transport_send(worker->transport, to, 0, PEER_FRAME_STATUS, buffer_bytes(&frame));
+    }
+    buffer_free(&pairs);
+    buffer_free(&frame);
+}
+
+void worker_news_run(struct world_deferred *deferred)
+{
+    struct node_worker *worker = deferred->context;
+    uint32_t count = worker->news_count;
+
+    if (count == 0 || worker->transport == NULL) return;
+    worker->news_count = 0;
+    worker_tell_others(worker, worker->news, count);
+    for (uint32_t i = 0; i < worker->view.node_count; i++) {
+        node_id_t to = worker->view.nodes[i].id;
+        if (to != worker->view.self && transport_is_up(worker->transport, to))
+            worker_send_news(worker, to, worker->news, count);
+    }
+    if (worker->index == 0) node_check_ready(worker->node);
+}
+
+static void worker_note_news(struct node_worker *worker, const struct leader_news *news)
+{
+    if (worker->news_count == worker->news_capacity) {
+        worker->news_capacity = worker->news_capacity ? worker->news_capacity * 2 : 64;
+        worker->news = memory_resize(worker->news, worker->news_capacity * sizeof(*worker->news));
+    }
+    worker->news[worker->news_count++] = *news;
+    world_defer(worker->world, &worker->news_out);
+}
+
+void worker_on_leader(void *context, struct group_id group, node_id_t leader, uint64_t term)
+{
+    struct node_worker *worker = context;
+    struct leader_news news = {.group = group, .leader = leader, .term = term};
+
+    /* The gateway may have heard of it from a NACK before: others still have to be told. */
+    worker_take_news(worker, &news);
+    worker_note_news(worker, &news);
+}
+
+void worker_send_leaders(struct node_worker *worker, node_id_t to)
+{
+    const struct cluster_view *view = &worker->view;
+
+    for (uint32_t g = 0; g < view->group_count; g++) {
+        const struct view_group *group = &view->groups[g];
+        struct leader_news news = {
+            .group = {g}, .leader = group->leader, .term = group->leader_term};
+        bool tell = group->leader == view->self && !holds_replica(group, to);
+        if (!tell) continue;
+        uint64_t term = host_leads(worker->host, news.group);
+        if (term == 0) continue; /* another worker's */
+        news.term = term;
+        worker_send_news(worker, to, &news, 1);
+    }
+}
+
+void node_on_status_frame(struct node *node, const struct transport_peer *from,
+                          struct bytes payload)
+{
+    struct node_worker *zero = &node->workers[0];
+    struct reader reader = reader_make(payload);
+
+    if (read_u8(&reader) != STATUS_LEADERS) return;
+    uint64_t count = read_varint(&reader);
+    if (reader.failed || count > PARTITIONS_MAX + GROUP_DATA_FIRST) return;
+    struct leader_news *news = memory_allocate(count * sizeof(*news));
+    uint32_t used = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t group = read_varint(&reader);
+        uint64_t term = read_varint(&reader);
+        if (reader.failed || group >= zero->view.group_count) break;
+        news[used++] =
+            (struct leader_news){.group = {(uint32_t)group}, .leader = from->node, .term = term};
+    }
+    for (uint32_t i = 0; i < used; i++)
+        worker_take_news(zero, &news[i]);
+    if (used > 0) worker_tell_others(zero, news, used);
+    memory_free(news);
+    node_check_ready(node);
+}

@@ -1,0 +1,204 @@
+/* The cluster view: from the rows of meta, or from another node, to every worker, to DIR/table
+ * and to nodes that hold no replica of meta. */
+#include "cluster/view_codec.h"
+#include "node/node_internal.h"
+
+/* --- to disk ------------------------------------------------------------------------------- */
+
+static void save_start(struct node *node);
+
+/* Another thread: only files. */
+static void save_run(struct world_job *job)
+{
+    struct node *node = job->context;
+    struct view_save *save = &node->save;
+    char path[PATH_SIZE_MAX];
+
+    save->status = STATUS_OK;
+    if (buffer_size(&save->body) > 0) {
+        path_join(path, node->options.data, "table");
+        save->status = sealed_file_write(node->world, path, VIEW_MAGIC, buffer_bytes(&save->body),
+                                         &save->error);
+    }
+    if (save->status == STATUS_OK && save->with_identity)
+        save->status =
+            identity_save(node->world, node->options.data, &save->identity, &save->error);
+}
+
+static void save_done(struct world_job *job)
+{
+    struct node *node = job->context;
+    struct view_save *save = &node->save;
+
+    save->busy = false;
+    /* The table is a cache of meta and the block of epochs has slack: going on without them is
+     * safe, and a disk that cannot be written ends the process through the log soon. */
+    if (save->status)
+        LOG_ERROR(node_logger(node), "node", "cannot save the table or identity: %s",
+                  save->error.text);
+    if (save->again && node->state != NODE_STOPPED) save_start(node);
+}
+
+static void save_start(struct node *node)
+{
+    struct view_save *save = &node->save;
+
+    if (save->busy) {
+        save->again = true;
+        return;
+    }
+    save->busy = true;
+    save->again = false;
+    buffer_clear(&save->body);
+    if (node->workers[0].view.table_epoch != save->epoch_saved)
+        cluster_view_encode(&node->workers[0].view, &save->body);
+    save->epoch_saved = node->workers[0].view.table_epoch;
+    save->with_identity = save->identity_wanted;
+    save->identity_wanted = false;
+    save->identity = node->identity;
+    save->job = (struct world_job){.run = save_run, .done = save_done, .context = node};
+    world_job_start(node->world, LANE_READ, &save->job);
+}
+
+void node_save_identity(struct node *node)
+{
+    node->save.identity_wanted = true;
+    save_start(node);
+}
+
+/* --- to the workers ----------------------------------------------------------------------------
+ */
+
+static void worker_take_view(struct node_worker *worker, void *argument)
+{
+    struct cluster_view *view = argument;
+
+    if (view->table_epoch > worker->view.table_epoch) {
+        cluster_view_assign(&worker->view, view);
+        if (worker->gateway != NULL) gateway_view_changed(worker->gateway);
+        if (worker->host != NULL) worker_set_wishes(worker);
+    }
+    cluster_view_free(view);
+    memory_free(view);
+}
+
+static struct cluster_view *view_copy(const struct cluster_view *view)
+{
+    struct cluster_view *copy = memory_allocate(sizeof(*copy));
+
+    cluster_view_init(copy);
+    cluster_view_assign(copy, view);
+    return copy;
+}
+
+/* --- to other nodes ----------------------------------------------------------------------------
+ */
+
+void node_send_table(struct node *node, node_id_t to)
+{
+    struct node_worker *zero = &node->workers[0];
+    struct buffer buffer;
+
+    if (zero->transport == NULL || zero->view.table_epoch == 0) return;
+    buffer_init(&buffer, VIEW_SIZE_MAX);
+    cluster_view_encode(&zero->view, &buffer);
+    transport_send(zero->transport, to, 0, PEER_FRAME_TABLE, buffer_bytes(&buffer));
+    buffer_free(&buffer);
+}
+
+/* Nodes with a replica of meta read its rows themselves; the leader tells the others. */
+static void node_spread_table(struct node *node)
+{
+    const struct cluster_view *view = &node->workers[0].view;
+    const struct view_group *meta = &view->groups[GROUP_META];
+
+    if (meta->leader != view->self) return;
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        bool has_meta = false;
+        for (uint32_t k = 0; k < meta->replica_count; k++)
+            has_meta |= meta->replicas[k].node == view->nodes[i].id;
+        if (!has_meta) node_send_table(node, view->nodes[i].id);
+    }
+}
+
+void node_on_table(struct node *node, struct bytes payload)
+{
+    struct cluster_view view;
+
+    if (node->state != NODE_RUNNING) return;
+    cluster_view_init(&view);
+    if (cluster_view_decode(payload, &view) == STATUS_OK) node_adopt_view(node, &view);
+    cluster_view_free(&view);
+}
+
+/* --- adoption ------------------------------------------------------------------------------------
+ */
+
+/* Meta knows this node under another store, or a later start of it: this process is the twin
+ * or the old disk, and must not serve on (F09, F12). */
+static bool view_allows_us(struct node *node, const struct cluster_view *view)
+{
+    const struct view_node *self = cluster_view_node(view, node->identity.node);
+    struct error error;
+
+    if (self == NULL) {
+        error_set(&error, STATUS_REFUSED, "node %s is not in the cluster any more",
+                  node->identity.name);
+    } else if (self->store != node->identity.store) {
+        error_set(&error, STATUS_REFUSED,
+                  "node %s has rejoined with another directory (store %016llx, this one is "
+                  "%016llx): this process stops. Move this directory away",
+                  node->identity.name, (unsigned long long)self->store,
+                  (unsigned long long)node->identity.store);
+    } else if (self->epoch > node->epoch) {
+        error_set(&error, STATUS_REFUSED,
+                  "another process has started as node %s with boot epoch %u, this one has %u: "
+                  "two run with copies of one directory; this one stops",
+                  node->identity.name, self->epoch, node->epoch);
+    } else {
+        return true;
+    }
+    node_fail(node, &error);
+    return false;
+}
+
+void node_adopt_view(struct node *node, const struct cluster_view *view)
+{
+    struct node_worker *zero = &node->workers[0];
+    node_id_t self = node->identity.node;
+
+    if (!cluster_id_equal(view->cluster, node->identity.cluster)) return;
+    if (view->table_epoch <= zero->view.table_epoch) return;
+    if (view->group_count != zero->view.group_count) return; /* never changes in this version */
+    if (!view_allows_us(node, view)) return;
+
+    cluster_view_assign(&zero->view, view);
+    zero->view.self = self;
+    LOG_DEBUG(node_logger(node), "node", "table epoch=%llu", (unsigned long long)view->table_epoch);
+    if (zero->gateway != NULL) gateway_view_changed(zero->gateway);
+    if (zero->host != NULL) worker_set_wishes(zero);
+    for (uint32_t i = 1; i < node->platform.worker_count; i++)
+        node_call(zero, &node->workers[i], worker_take_view, view_copy(&zero->view));
+    save_start(node);
+    node_spread_table(node);
+    node_check_ready(node);
+}
+
+void node_read_meta(struct node *node)
+{
+    struct node_worker *zero = &node->workers[0];
+    struct group_id meta = {GROUP_META};
+    struct cluster_view view;
+
+    if (node->state != NODE_RUNNING || zero->host == NULL) return;
+    const struct row_table *rows = host_rows(zero->host, meta);
+    if (rows == NULL || meta_rows_epoch(rows) <= zero->view.table_epoch) return;
+    cluster_view_init(&view);
+    enum status status = meta_rows_view(rows, &view);
+    if (status == STATUS_OK)
+        node_adopt_view(node, &view);
+    else
+        LOG_ERROR(node_logger(node), "node", "the rows of meta cannot be read: %s",
+                  status_text(status));
+    cluster_view_free(&view);
+}

@@ -1,0 +1,345 @@
+/* One worker: transport, host, gateway, services, and the dispatch of frames between them. */
+#include <stdio.h>
+
+#include "node/node_internal.h"
+#include "services/redis/evaluate.h"
+
+/* --- frames and peers ---------------------------------------------------------------------- */
+
+static void worker_note_alive(struct node_worker *worker, const struct transport_peer *from)
+{
+    if (worker->index == 0 && from->node <= NODES_MAX)
+        worker->node->heard[from->node] = world_now(worker->world);
+}
+
+static void worker_on_frame(void *context, const struct transport_peer *from, uint8_t kind,
+                            struct bytes payload)
+{
+    struct node_worker *worker = context;
+    struct node *node = worker->node;
+
+    if (worker->closing) return;
+    switch (kind) {
+    case PEER_FRAME_HEARTBEATS:
+    case PEER_FRAME_HEARTBEAT_ACKS:
+        worker_note_alive(worker, from);
+        __attribute__((fallthrough));
+    case PEER_FRAME_RAFT:
+    case PEER_FRAME_SNAPSHOT:
+    case PEER_FRAME_SNAPSHOT_ACK:
+    case PEER_FRAME_REQUESTS:
+        if (worker->host != NULL) host_on_frame(worker->host, from, kind, payload);
+        break;
+    case PEER_FRAME_REPLIES:
+        if (worker->gateway != NULL) gateway_on_frame(worker->gateway, from, payload);
+        break;
+    case PEER_FRAME_FOUNDING:
+        if (worker->index != 0) break;
+        if (node->founding != NULL && node->state == NODE_FOUNDING)
+            founding_on_frame(node->founding, from, payload);
+        else
+            member_on_founding_frame(node, from, payload);
+        break;
+    case PEER_FRAME_TABLE:
+        if (worker->index == 0) node_on_table(node, payload);
+        break;
+    case PEER_FRAME_STATUS:
+        if (worker->index == 0) node_on_status_frame(node, from, payload);
+        break;
+    default:
+        LOG_DEBUG(node_logger(node), "node", "frame of unknown kind %u from node %u", kind,
+                  from->node);
+    }
+}
+
+static void worker_on_peer_down(void *context, node_id_t peer)
+{
+    struct node_worker *worker = context;
+
+    if (worker->closing) return;
+    if (worker->host != NULL) host_peer_down(worker->host, peer);
+    if (worker->gateway != NULL) gateway_peer_down(worker->gateway, peer);
+}
+
+static void worker_on_peer_up(void *context, node_id_t peer)
+{
+    struct node_worker *worker = context;
+    struct node *node = worker->node;
+
+    if (worker->index == 0 && node->founding != NULL && node->state == NODE_FOUNDING) {
+        founding_on_peer_up(node->founding, peer);
+        return;
+    }
+    if (worker->host == NULL || worker->closing) return;
+    worker_send_leaders(worker, peer);
+    if (worker->index == 0) node_send_table(node, peer);
+}
+
+/* --- replicas ------------------------------------------------------------------------------ */
+
+/* The replica of this node in a group of the table, or 0. */
+static struct replica_id own_replica(const struct view_group *group, node_id_t self)
+{
+    for (uint32_t k = 0; k < group->replica_count; k++)
+        if (group->replicas[k].node == self) return group->replicas[k].replica;
+    return (struct replica_id){0};
+}
+
+/* What the replica is born with: all members of the founding, if it is one of them; a replica
+ * that came later is born a learner and gets everything from its leader. */
+static void birth_config(const struct node *node, uint32_t group, struct replica_id self,
+                         struct raft_config *ret_config)
+{
+    *ret_config = (struct raft_config){0};
+    if (group >= node->birth.group_count) return;
+    const struct view_group *birth = &node->birth.groups[group];
+    if (!replica_id_equal(own_replica(birth, node->identity.node), self)) return;
+    for (uint32_t k = 0; k < birth->replica_count; k++)
+        ret_config->incoming[ret_config->incoming_count++] = (struct raft_member){
+            .replica = birth->replicas[k].replica, .node = birth->replicas[k].node};
+}
+
+static const struct log_recovered *find_recovered(const struct node *node, uint32_t group,
+                                                  struct replica_id replica)
+{
+    for (size_t i = 0; i < node->recovered_count; i++) {
+        const struct log_recovered *recovered = &node->recovered[i];
+        if (recovered->group.value != group) continue;
+        if (replica_id_equal(recovered->replica, replica)) return recovered;
+        LOG_WARN(node_logger(node), "node",
+                 "the log holds replica %llu of group %u, the table names %llu: the old one stays "
+                 "off, its data stays",
+                 (unsigned long long)recovered->replica.value, group,
+                 (unsigned long long)replica.value);
+    }
+    return NULL;
+}
+
+static bool worker_owns(const struct node_worker *worker, uint32_t group)
+{
+    const struct node *node = worker->node;
+    return group_worker((struct group_id){group}, node->identity.stores,
+                        node->platform.worker_count) == worker->index;
+}
+
+static enum status worker_add_replicas(struct node_worker *worker, struct error *error)
+{
+    const struct node *node = worker->node;
+    const struct cluster_view *view = &worker->view;
+
+    for (uint32_t g = 0; g < view->group_count; g++) {
+        struct replica_id self = own_replica(&view->groups[g], node->identity.node);
+        if (self.value == 0 || !worker_owns(worker, g)) continue;
+        struct raft_config config;
+        birth_config(node, g, self, &config);
+        struct replica_options options = {
+            .group = {g},
+            .replica = self,
+            .slot_first = g == GROUP_META ? ROW_SLOT_META : view->groups[g].slot_first,
+            .slot_last = g == GROUP_META ? ROW_SLOT_META : view->groups[g].slot_last,
+            .birth_config = &config,
+            .recovered = find_recovered(node, g, self),
+            .vote_at_once = node->vote_at_once,
+        };
+        enum status status = host_add_replica(worker->host, &options, error);
+        if (status) return status;
+    }
+    return STATUS_OK;
+}
+
+void worker_set_wishes(struct node_worker *worker)
+{
+    const struct cluster_view *view = &worker->view;
+
+    for (uint32_t g = 0; g < view->group_count; g++) {
+        const struct view_group *group = &view->groups[g];
+        struct raft_member members[VIEW_REPLICAS_MAX];
+        if (group->replica_count == 0 || !worker_owns(worker, g)) continue;
+        for (uint32_t k = 0; k < group->replica_count; k++)
+            members[k] = (struct raft_member){.replica = group->replicas[k].replica,
+                                              .node = group->replicas[k].node};
+        host_set_wish(worker->host, (struct group_id){g}, members, group->replica_count);
+    }
+}
+
+/* --- open and close ------------------------------------------------------------------------ */
+
+static void worker_on_meta_applied(void *context)
+{
+    struct node_worker *worker = context;
+    ASSERT(worker->index == 0); /* group 0 is in store 0, which is worker 0's */
+    node_read_meta(worker->node);
+}
+
+static void worker_on_removed(void *context, struct group_id group, struct replica_id replica)
+{
+    struct node_worker *worker = context;
+    LOG_INFO(node_logger(worker->node), "node",
+             "replica %llu of group %u is no member any more; its data stays",
+             (unsigned long long)replica.value, group.value);
+}
+
+/* What INFO tells of the process; the platform knows the rest. */
+static void worker_redis_facts(void *context, struct redis_facts *ret_facts)
+{
+    const struct node_worker *worker = context;
+    const struct node *node = worker->node;
+
+    *ret_facts = (struct redis_facts){
+        .version = HOLON_VERSION,
+        .process_id = node->options.process_id,
+        .uptime_us = world_now(worker->world) - node->started,
+        .max_connections = node->options.max_connections,
+        .workers = node->platform.worker_count,
+    };
+}
+
+static enum status worker_open_services(struct node_worker *worker, struct error *error)
+{
+    const struct node_options *node_options = &worker->node->options;
+    uint32_t workers = worker->node->platform.worker_count;
+    struct redis_service_options options = {
+        .world = worker->world,
+        .gateway = worker->gateway,
+        .view = &worker->view,
+        .max_connections = (node_options->max_connections + workers - 1) / workers,
+        .context = worker,
+        .facts = worker_redis_facts,
+    };
+    enum status status = STATUS_OK;
+
+    worker->redis = redis_service_open(&options);
+    if (node_options->redis[0] != '\0')
+        status = redis_service_listen(worker->redis, node_options->redis, false, error);
+    if (status == STATUS_OK && node_options->redis_cluster[0] != '\0')
+        status = redis_service_listen(worker->redis, node_options->redis_cluster, true, error);
+    return status;
+}
+
+static enum status worker_open_all(struct node_worker *worker, struct error *error)
+{
+    struct node *node = worker->node;
+    const struct cluster_view *view = &worker->view;
+
+    worker_open_transport(worker);
+    if (worker->transport == NULL)
+        return error_set(error, STATUS_IO, "worker %u has no transport", worker->index);
+
+    struct host_options host = {
+        .world = worker->world,
+        .transport = worker->transport,
+        .log = node->log,
+        .engines = node->engines,
+        .store_count = node->identity.stores,
+        .worker_count = node->platform.worker_count,
+        .node = node->identity.node,
+        .epoch = node->epoch,
+        .timing = node->options.timing,
+        .reads_by_quorum = view->reads == READS_QUORUM,
+        .raft_planted_bugs = node->options.raft_planted_bugs,
+        .hash_secret = {view->hash_secret[0], view->hash_secret[1]},
+        .evaluate = {[SERVICE_REDIS] = redis_evaluate, [SERVICE_META] = meta_evaluate},
+        .flush_bytes = node->options.flush_bytes,
+        .entries_bytes_max = node->options.entries_bytes_max,
+        .events = {.on_leader = worker_on_leader,
+                   .on_meta_applied = worker_on_meta_applied,
+                   .on_removed = worker_on_removed},
+        .context = worker,
+    };
+    worker->host = host_open(&host);
+
+    struct gateway_options gateway = {
+        .world = worker->world,
+        .transport = worker->transport,
+        .host = worker->host,
+        .view = &worker->view,
+        .node = node->identity.node,
+        .epoch = node->epoch,
+        .patience = node->options.patience,
+        .store_count = node->identity.stores,
+        .inflight_bytes_max = GATEWAY_INFLIGHT_BYTES_MAX,
+    };
+    worker->gateway = gateway_open(&gateway);
+
+    enum status status = worker_add_replicas(worker, error);
+    if (status) return status;
+    worker_set_wishes(worker);
+    /* An epoch that no block covers is unknown to meta and to the leaders' windows: it serves
+     * nobody before it is registered (identity.h). */
+    bool reserved = node->epoch <= node->identity.epoch_last;
+    return reserved ? worker_open_services(worker, error) : STATUS_OK;
+}
+
+void worker_open(struct node_worker *worker, void *unused)
+{
+    struct node_worker *zero = &worker->node->workers[0];
+    struct error error = {0};
+
+    if (worker_open_all(worker, &error) == STATUS_OK) {
+        node_call(worker, zero, node_worker_opened, NULL);
+        return;
+    }
+    struct error *copy = memory_allocate(sizeof(*copy));
+    *copy = error;
+    node_call(worker, zero, node_worker_failed, copy);
+}
+
+/* After meta has registered an epoch beyond the reserved block. */
+void worker_open_late(struct node_worker *worker, void *unused)
+{
+    struct error error = {0};
+
+    if (worker->redis != NULL || worker->gateway == NULL) return;
+    if (worker_open_services(worker, &error) == STATUS_OK) return;
+    struct error *copy = memory_allocate(sizeof(*copy));
+    *copy = error;
+    node_call(worker, &worker->node->workers[0], node_worker_failed, copy);
+}
+
+void worker_close(struct node_worker *worker)
+{
+    struct node *node = worker->node;
+
+    world_timer_stop(worker->world, &worker->stop_timer);
+    if (worker->redis != NULL) redis_service_close(worker->redis);
+    worker->redis = NULL;
+    gateway_close(worker->gateway);
+    worker->gateway = NULL;
+    host_close(worker->host);
+    worker->host = NULL;
+    if (worker->transport != NULL)
+        node->platform.transport_close(node->platform.context, worker->index);
+    worker->transport = NULL;
+}
+
+void worker_init(struct node_worker *worker, struct node *node, uint32_t index)
+{
+    worker->node = node;
+    worker->index = index;
+    worker->world = node->platform.worlds[index];
+    cluster_view_init(&worker->view);
+    worker->news_out = (struct world_deferred){.run = worker_news_run, .context = worker};
+}
+
+/* The transport of this worker; events are this node's. */
+void worker_open_transport(struct node_worker *worker)
+{
+    struct node *node = worker->node;
+    struct node_identity identity = {.cluster = node->identity.cluster,
+                                     .node = worker->view.self,
+                                     .epoch = node->epoch,
+                                     .store = node->identity.store};
+
+    snprintf(identity.name, sizeof(identity.name), "%s", node->options.name);
+    if (worker->transport != NULL) {
+        node->platform.transport_set_identity(node->platform.context, worker->index, &identity);
+        return;
+    }
+    worker->transport =
+        node->platform.transport_open(node->platform.context, worker->index, &identity);
+    if (worker->transport == NULL) return;
+    worker->transport->events = (struct transport_events){.on_frame = worker_on_frame,
+                                                          .on_peer_down = worker_on_peer_down,
+                                                          .on_peer_up = worker_on_peer_up};
+    worker->transport->context = worker;
+}
