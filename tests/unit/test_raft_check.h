@@ -24,7 +24,8 @@ struct judge {
     char violation[256]; /* empty: none */
     uint64_t leader_of_term[TERMS_MAX];
     uint64_t vote_in_term[NODES + 1][TERMS_MAX];
-    uint64_t committed[INDEXES_MAX]; /* fingerprint; 0: not committed */
+    uint64_t committed[INDEXES_MAX];    /* fingerprint; 0: not committed */
+    uint64_t committed_in[INDEXES_MAX]; /* term of the leader that committed it */
     uint64_t commit_max;
     uint64_t entries_by_index[INDEXES_MAX][4]; /* fingerprints of (index, term) seen */
 };
@@ -55,7 +56,8 @@ static inline bool disk_holds(const struct disk *disk, uint64_t index, uint64_t 
     return index <= disk->last_index && disk_term_at(disk, index) == term;
 }
 
-/* one leader per term, and it has all that was ever committed. */
+/* R-1 and R-3: one leader per term, and it has all that was committed in earlier ones. (A
+ * candidate with a slow disk may come to lead after a later term has begun.) */
 static inline void judge_leader(struct judge *judge, const struct raft *raft, uint64_t self)
 {
     uint64_t term = raft_term(raft);
@@ -66,23 +68,23 @@ static inline void judge_leader(struct judge *judge, const struct raft *raft, ui
                   (unsigned long long)judge->leader_of_term[term], (unsigned long long)term);
     }
     judge->leader_of_term[term] = self;
-    if (raft_last_index(raft) < judge->commit_max)
-        VIOLATION(judge, "R-3: leader %llu lacks committed entries", (unsigned long long)self);
     for (uint64_t i = raft_first_index(raft); i <= judge->commit_max; i++) {
         const struct raft_entry *entry = raft_entry_at(raft, i);
-        if (entry && judge->committed[i] && judge->committed[i] != entry_fingerprint(entry))
-            VIOLATION(judge, "R-3: leader %llu differs at committed %llu", (unsigned long long)self,
+        if (judge->committed_in[i] >= term) continue;
+        if (entry == NULL || judge->committed[i] != entry_fingerprint(entry))
+            VIOLATION(judge, "R-3: leader %llu lacks committed %llu", (unsigned long long)self,
                       (unsigned long long)i);
     }
 }
 
 /* the same entry at the same index everywhere. */
-static inline void judge_apply(struct judge *judge, const struct raft_entry *entry)
+static inline void judge_apply(struct judge *judge, const struct raft_entry *entry, uint64_t term)
 {
     uint64_t fingerprint = entry_fingerprint(entry);
     uint64_t *slot = &judge->committed[entry->index];
     if (*slot != 0 && *slot != fingerprint)
         VIOLATION(judge, "R-4: two entries committed at %llu", (unsigned long long)entry->index);
+    if (*slot == 0) judge->committed_in[entry->index] = term; /* the leader is the first */
     *slot = fingerprint;
     if (entry->index > judge->commit_max) judge->commit_max = entry->index;
 }

@@ -208,7 +208,7 @@ static inline void peer_apply(struct net *net, int i, uint64_t commit)
     for (uint64_t index = peer->applied + 1; index <= commit; index++) {
         const struct raft_entry *entry = raft_entry_at(peer->raft, index);
         assert_non_null(entry);
-        judge_apply(&net->judge, entry);
+        judge_apply(&net->judge, entry, raft_term(peer->raft));
         if (entry->type != RAFT_ENTRY_CONFIG) continue;
         raft_config_decode(bytes_make(entry->body, entry->size), &peer->applied_config);
         peer->applied_config.index = index;
