@@ -262,7 +262,7 @@ static struct peer_mesh *mesh_make(const struct peer_mesh_options *options)
 {
     struct peer_mesh *mesh = memory_allocate_zero(sizeof(*mesh));
 
-    ASSERT(options->node > 0 && options->node <= NODES_MAX && options->epoch > 0);
+    ASSERT(options->node > 0 && options->node <= NODES_MAX);
     mesh->transport.table = &mesh_table;
     mesh->transport.events = options->events;
     mesh->transport.context = options->context;
@@ -331,8 +331,8 @@ uint16_t peer_mesh_port(struct peer_mesh *mesh)
 void peer_mesh_set_identity(struct peer_mesh *mesh, struct cluster_id cluster, boot_epoch_t epoch,
                             store_id_t store)
 {
-    bool same = cluster_id_equal(mesh->cluster, cluster) && mesh->epoch == epoch &&
-                mesh->store == store;
+    bool same =
+        cluster_id_equal(mesh->cluster, cluster) && mesh->epoch == epoch && mesh->store == store;
 
     if (same) return;
     mesh->cluster = cluster;

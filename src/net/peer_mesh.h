@@ -56,8 +56,8 @@ struct peer_mesh_options {
     const char *listen_address;    /* the same for all workers of the node */
     struct cluster_id cluster;     /* zero: none yet */
     node_id_t node;
-    const char *name; /* printable, no spaces, shorter than PEER_NAME_SIZE_MAX */
-    boot_epoch_t epoch;
+    const char *name;   /* printable, no spaces, shorter than PEER_NAME_SIZE_MAX */
+    boot_epoch_t epoch; /* 0 with store 0: none until the founding */
     store_id_t store;
     const struct peer_mesh_peer *peers; /* copied; an entry with the own id is skipped */
     size_t peer_count;

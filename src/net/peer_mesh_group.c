@@ -119,11 +119,12 @@ struct mesh_node_view group_view(struct peer_mesh_group *group, node_id_t node)
 
 /* With the mutex held. A boot epoch counts starts of one store; epochs of two stores do not
  * compare. A second store under the same id is a twin as long as the first one is connected,
- * afterwards a replaced disk (F09, F12). */
+ * afterwards a replaced disk (F09, F12). A node without a store is about to get one: founding
+ * gives store and first epoch to a running process. */
 static enum status view_check(const struct mesh_node_view *view, const struct peer_hello *hello,
                               bool incoming, char why[REFUSE_TEXT_SIZE_MAX])
 {
-    bool known = view->epoch != 0;
+    bool known = view->store != 0;
     bool same_store = view->store == hello->store;
 
     if (known && same_store && hello->epoch < view->epoch) {
