@@ -65,9 +65,8 @@ static inline bool engine_iterator_next(struct engine *engine, struct engine_ite
     return engine->table->iterator_next(iterator, ret_key, ret_value);
 }
 /* The status tells whether the iteration ended because of an error (STATUS_CORRUPT, IO). */
-static inline enum status engine_iterator_close(struct engine *engine,
-                                                struct engine_iterator *iterator,
-                                                struct error *error)
+static inline enum status
+engine_iterator_close(struct engine *engine, struct engine_iterator *iterator, struct error *error)
 {
     return engine->table->iterator_close(iterator, error);
 }
@@ -77,8 +76,7 @@ static inline enum status engine_run_open(struct engine *engine, struct engine_r
     return engine->table->run_open(engine, ret_run, error);
 }
 static inline enum status engine_run_put(struct engine *engine, struct engine_run *run,
-                                         struct bytes key, struct bytes value,
-                                         struct error *error)
+                                         struct bytes key, struct bytes value, struct error *error)
 {
     return engine->table->run_put(run, key, value, error);
 }
@@ -93,7 +91,8 @@ static inline enum status engine_run_delete_range(struct engine *engine, struct 
 {
     return engine->table->run_delete_range(run, from, to, error);
 }
-/* Atomic and durable as a unit. Frees the run, also on error. */
+/* Atomic and durable as a unit; of a run in which nothing was put, nothing happens. Frees the
+ * run, also on error. After an error the run may be written again. */
 static inline enum status engine_run_ingest(struct engine *engine, struct engine_run *run,
                                             struct error *error)
 {
@@ -103,6 +102,13 @@ static inline void engine_run_abandon(struct engine *engine, struct engine_run *
 {
     engine->table->run_abandon(run);
 }
+/* A consistent copy in `directory`, which must not exist (links where the disk allows it). */
+static inline enum status engine_checkpoint(struct engine *engine, const char *directory,
+                                            struct error *error)
+{
+    return engine->table->checkpoint(engine, directory, error);
+}
+/* No iterator or run may be open. */
 static inline void engine_close(struct engine *engine)
 {
     engine->table->close(engine);
@@ -127,5 +133,7 @@ struct engine_memory_disk;
 struct engine_memory_disk *engine_memory_disk_make(void);
 void engine_memory_disk_free(struct engine_memory_disk *disk);
 struct engine *engine_memory_open(struct engine_memory_disk *disk);
+/* The next run is not ingested but gives this status, once. */
+void engine_memory_disk_fail_next(struct engine_memory_disk *disk, enum status status);
 
 #endif

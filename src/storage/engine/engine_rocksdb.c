@@ -1,0 +1,280 @@
+/* engine_rocksdb.c - the engine on RocksDB: opening, reading, checkpoints. */
+#include "storage/engine/engine_rocksdb_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+enum {
+    MEMTABLE_BYTES = 64 << 10, /* RocksDB's least: nothing is ever written to it */
+    BLOCK_BYTES = 16 << 10,
+    OPEN_FILES_MAX = 256,
+    LOG_FILE_BYTES = 1 << 20,
+    MANIFEST_BYTES = 4 << 20,
+    FILTER_BITS_PER_KEY = 10,
+    INFO_LOG_WARN = 2, /* rocksdb::InfoLogLevel::WARN_LEVEL */
+};
+
+enum status engine_rocksdb_error(char *text, const char *directory, const char *doing,
+                                 struct error *error)
+{
+    enum status status = STATUS_IO;
+    const char *advice = "check the disk and the rights of the directory, then start again";
+    if (strncmp(text, "Corruption", 10) == 0) {
+        status = STATUS_CORRUPT;
+        advice = "do not use this copy; remove the node's store, so that it is rebuilt from others";
+    } else if (strstr(text, "No space left")) {
+        status = STATUS_NO_SPACE;
+        advice = "free space on this disk, then start again";
+    } else if (strncmp(text, "Invalid argument", 16) == 0) {
+        status = STATUS_INVALID;
+        advice = "the store was made with other settings, or this is a bug of ours";
+    } else if (strstr(text, "lock ") && strstr(text, "Resource temporarily unavailable")) {
+        advice = "another process uses it: stop that one first";
+    }
+    error_set(error, status, "engine %s: %s failed: %.200s; %s", directory, doing, text, advice);
+    rocksdb_free(text);
+    return status;
+}
+
+static enum status rocksdb_engine_get(struct engine *engine, struct bytes key, void *context,
+                                      void (*on_value)(void *context, struct bytes value),
+                                      struct error *error)
+{
+    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    char *text = NULL;
+    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned(rocks->database, rocks->read_options,
+                                                        (const char *)key.data, key.size, &text);
+    if (text) return engine_rocksdb_error(text, rocks->directory, "reading", error);
+    if (slice == NULL) return STATUS_NOT_FOUND;
+    size_t size = 0;
+    const char *value = rocksdb_pinnableslice_value(slice, &size);
+    on_value(context, bytes_make(value, size));
+    rocksdb_pinnableslice_destroy(slice);
+    return STATUS_OK;
+}
+
+struct engine_iterator {
+    struct engine_rocksdb *rocks;
+    rocksdb_readoptions_t *options;
+    rocksdb_iterator_t *iterator;
+    bool started;
+    uint8_t to[]; /* RocksDB borrows the bound */
+};
+
+static struct engine_iterator *rocksdb_engine_iterate(struct engine *engine, struct bytes from,
+                                                      struct bytes to)
+{
+    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    struct engine_iterator *iterator = memory_allocate(sizeof(*iterator) + to.size);
+    iterator->rocks = rocks;
+    iterator->started = false;
+    iterator->options = rocksdb_readoptions_create();
+    /* Long walks (loading, snapshots) must not push single rows out of the cache. */
+    rocksdb_readoptions_set_fill_cache(iterator->options, 0);
+    if (to.size) {
+        memcpy(iterator->to, to.data, to.size);
+        rocksdb_readoptions_set_iterate_upper_bound(iterator->options, (const char *)iterator->to,
+                                                    to.size);
+    }
+    iterator->iterator = rocksdb_create_iterator(rocks->database, iterator->options);
+    if (from.size) {
+        rocksdb_iter_seek(iterator->iterator, (const char *)from.data, from.size);
+    } else {
+        rocksdb_iter_seek_to_first(iterator->iterator);
+    }
+    return iterator;
+}
+
+static bool rocksdb_engine_iterator_next(struct engine_iterator *iterator, struct bytes *key,
+                                         struct bytes *value)
+{
+    if (iterator->started && rocksdb_iter_valid(iterator->iterator))
+        rocksdb_iter_next(iterator->iterator);
+    iterator->started = true;
+    if (!rocksdb_iter_valid(iterator->iterator)) return false;
+    size_t key_size, value_size;
+    const char *key_data = rocksdb_iter_key(iterator->iterator, &key_size);
+    const char *value_data = rocksdb_iter_value(iterator->iterator, &value_size);
+    *key = bytes_make(key_data, key_size);
+    *value = bytes_make(value_data, value_size);
+    return true;
+}
+
+static enum status rocksdb_engine_iterator_close(struct engine_iterator *iterator,
+                                                 struct error *error)
+{
+    enum status status = STATUS_OK;
+    char *text = NULL;
+    rocksdb_iter_get_error(iterator->iterator, &text);
+    if (text) status = engine_rocksdb_error(text, iterator->rocks->directory, "reading", error);
+    rocksdb_iter_destroy(iterator->iterator);
+    rocksdb_readoptions_destroy(iterator->options);
+    memory_free(iterator);
+    return status;
+}
+
+static enum status rocksdb_engine_checkpoint(struct engine *engine, const char *directory,
+                                             struct error *error)
+{
+    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    char *text = NULL;
+    rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(rocks->database, &text);
+    if (text == NULL) {
+        rocksdb_checkpoint_create(checkpoint, directory, 0, &text);
+        rocksdb_checkpoint_object_destroy(checkpoint);
+    }
+    if (text) return engine_rocksdb_error(text, directory, "making a checkpoint", error);
+    return STATUS_OK;
+}
+
+static uint64_t rocksdb_engine_level0_files(struct engine *engine)
+{
+    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    char *text = rocksdb_property_value(rocks->database, "rocksdb.num-files-at-level0");
+    uint64_t count = text ? strtoull(text, NULL, 10) : 0;
+    rocksdb_free(text);
+    return count;
+}
+
+static uint64_t rocksdb_engine_bytes_on_disk(struct engine *engine)
+{
+    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    uint64_t bytes = 0;
+    rocksdb_property_int(rocks->database, "rocksdb.total-sst-files-size", &bytes);
+    return bytes;
+}
+
+static void rocksdb_engine_close(struct engine *engine)
+{
+    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    if (rocks->database) rocksdb_close(rocks->database);
+    rocksdb_ingestexternalfileoptions_destroy(rocks->ingest_options);
+    rocksdb_envoptions_destroy(rocks->env_options);
+    rocksdb_readoptions_destroy(rocks->read_options);
+    rocksdb_options_destroy(rocks->options);
+    rocksdb_cache_destroy(rocks->cache);
+    memory_free(rocks->directory);
+    memory_free(rocks);
+}
+
+static const struct engine_table rocksdb_table = {
+    .get = rocksdb_engine_get,
+    .iterate = rocksdb_engine_iterate,
+    .iterator_next = rocksdb_engine_iterator_next,
+    .iterator_close = rocksdb_engine_iterator_close,
+    .run_open = engine_rocksdb_run_open,
+    .run_put = engine_rocksdb_run_put,
+    .run_delete = engine_rocksdb_run_delete,
+    .run_delete_range = engine_rocksdb_run_delete_range,
+    .run_ingest = engine_rocksdb_run_ingest,
+    .run_abandon = engine_rocksdb_run_abandon,
+    .checkpoint = rocksdb_engine_checkpoint,
+    .close = rocksdb_engine_close,
+    .level0_files = rocksdb_engine_level0_files,
+    .bytes_on_disk = rocksdb_engine_bytes_on_disk,
+};
+
+static void set_table_options(struct engine_rocksdb *rocks)
+{
+    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_block_cache(table, rocks->cache);
+    rocksdb_block_based_options_set_block_size(table, BLOCK_BYTES);
+    /* Indexes and filters are charged to the cache: its size bounds what the engine holds. */
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
+    rocksdb_block_based_options_set_filter_policy(
+        table, rocksdb_filterpolicy_create_bloom_full(FILTER_BITS_PER_KEY)); /* taken over */
+    rocksdb_options_set_block_based_table_factory(rocks->options, table);
+    rocksdb_block_based_options_destroy(table);
+}
+
+static void set_options(struct engine_rocksdb *rocks)
+{
+    rocksdb_options_t *options = rocks->options;
+    set_table_options(rocks);
+    rocksdb_options_set_create_if_missing(options, 1);
+    rocksdb_options_set_write_buffer_size(options, MEMTABLE_BYTES);
+    rocksdb_options_set_max_open_files(options, OPEN_FILES_MAX);
+    rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
+    rocksdb_options_set_max_manifest_file_size(options, MANIFEST_BYTES);
+    rocksdb_options_set_max_background_jobs(options, 2);
+    rocksdb_options_set_compression(options, rocksdb_lz4_compression);
+    rocksdb_options_set_bottommost_compression(options, rocksdb_zstd_compression);
+    /* Nothing is written while nothing is flushed, nor logged while nothing is wrong. */
+    rocksdb_options_set_stats_dump_period_sec(options, 0);
+    rocksdb_options_set_stats_persist_period_sec(options, 0);
+    rocksdb_options_set_info_log_level(options, INFO_LOG_WARN);
+    rocksdb_options_set_keep_log_file_num(options, 2);
+    rocksdb_options_set_max_log_file_size(options, LOG_FILE_BYTES);
+}
+
+/* RocksDB may be built without a compression; then it refuses to open with it. */
+static char *open_database(struct engine_rocksdb *rocks)
+{
+    char *text = NULL;
+    rocks->database = rocksdb_open(rocks->options, rocks->directory, &text);
+    if (text && strstr(text, "not linked")) {
+        rocksdb_free(text);
+        text = NULL;
+        rocksdb_options_set_compression(rocks->options, rocksdb_no_compression);
+        rocksdb_options_set_bottommost_compression(rocks->options, rocksdb_no_compression);
+        rocks->database = rocksdb_open(rocks->options, rocks->directory, &text);
+    }
+    return text;
+}
+
+/* RocksDB may have made the directory: its name must last as long as what is in it. */
+static enum status sync_parent(const char *directory, struct error *error)
+{
+    char *path = memory_allocate(strlen(directory) + sizeof("/.."));
+    strcpy(path, directory);
+    strcat(path, "/..");
+    int parent = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool synced = parent >= 0 && fsync(parent) == 0;
+    int cause = errno;
+    if (parent >= 0) close(parent);
+    memory_free(path);
+    if (synced) return STATUS_OK;
+    return error_set(error, STATUS_IO, "engine %s: cannot sync the directory above: %s; check it",
+                     directory, strerror(cause));
+}
+
+enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_bytes,
+                                struct engine **ret_engine, struct error *error)
+{
+    struct engine_rocksdb *rocks = memory_allocate_zero(sizeof(*rocks));
+    rocks->engine.table = &rocksdb_table;
+    rocks->directory = memory_copy_string(directory);
+    rocks->cache = rocksdb_cache_create_lru(block_cache_bytes);
+    rocks->options = rocksdb_options_create();
+    rocks->read_options = rocksdb_readoptions_create();
+    rocks->env_options = rocksdb_envoptions_create();
+    rocks->ingest_options = rocksdb_ingestexternalfileoptions_create();
+    set_options(rocks);
+    rocksdb_ingestexternalfileoptions_set_move_files(rocks->ingest_options, 1);
+    /* The memtable is empty: an ingest that wants to flush it first is a bug of ours. */
+    rocksdb_ingestexternalfileoptions_set_allow_blocking_flush(rocks->ingest_options, 0);
+
+    enum status status;
+    char *text = open_database(rocks);
+    if (text) {
+        rocks->database = NULL;
+        status = engine_rocksdb_error(text, directory, "opening", error);
+        goto fail;
+    }
+    /* Only now is the directory surely ours: RocksDB holds its lock. */
+    status = engine_rocksdb_remove_leftovers(directory, error);
+    if (status) goto fail;
+    status = sync_parent(directory, error);
+    if (status) goto fail;
+    *ret_engine = &rocks->engine;
+    return STATUS_OK;
+
+fail:
+    rocksdb_engine_close(&rocks->engine);
+    return status;
+}

@@ -1,0 +1,46 @@
+/* engine_rocksdb_internal.h - shared by engine_rocksdb*.c. */
+#ifndef HOLON_STORAGE_ENGINE_ENGINE_ROCKSDB_INTERNAL_H
+#define HOLON_STORAGE_ENGINE_ENGINE_ROCKSDB_INTERNAL_H
+
+#include <rocksdb/c.h>
+
+#include "storage/engine/engine.h"
+
+#define ENGINE_RUN_SUFFIX ".run" /* of files not yet ingested; left over by a crash */
+
+struct engine_rocksdb {
+    struct engine engine; /* first: a struct engine * is this */
+    rocksdb_t *database;
+    rocksdb_options_t *options;
+    rocksdb_cache_t *cache;
+    rocksdb_readoptions_t *read_options;
+    rocksdb_envoptions_t *env_options;
+    rocksdb_ingestexternalfileoptions_t *ingest_options;
+    uint64_t run_count; /* names runs; one at a time */
+    char *directory;
+};
+
+static inline struct engine_rocksdb *engine_rocksdb_of(struct engine *engine)
+{
+    return (struct engine_rocksdb *)engine;
+}
+
+/* Turns RocksDB's text into ours and frees it. Returns STATUS_CORRUPT, NO_SPACE,
+ * INVALID (keys that do not rise) or IO. */
+enum status engine_rocksdb_error(char *text, const char *directory, const char *doing,
+                                 struct error *error);
+
+enum status engine_rocksdb_run_open(struct engine *engine, struct engine_run **ret_run,
+                                    struct error *error);
+enum status engine_rocksdb_run_put(struct engine_run *run, struct bytes key, struct bytes value,
+                                   struct error *error);
+enum status engine_rocksdb_run_delete(struct engine_run *run, struct bytes key,
+                                      struct error *error);
+enum status engine_rocksdb_run_delete_range(struct engine_run *run, struct bytes from,
+                                            struct bytes to, struct error *error);
+enum status engine_rocksdb_run_ingest(struct engine_run *run, struct error *error);
+void engine_rocksdb_run_abandon(struct engine_run *run);
+/* Deletes the runs that a crash left in the directory. */
+enum status engine_rocksdb_remove_leftovers(const char *directory, struct error *error);
+
+#endif

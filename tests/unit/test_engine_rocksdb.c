@@ -1,0 +1,250 @@
+#include "engine_fixture.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/assert.h"
+
+enum { CACHE_BYTES = 1 << 20 };
+
+struct fixture {
+    char directory[64];
+    struct engine *engine;
+};
+
+static struct engine *engine_of(const char *directory)
+{
+    struct engine *engine = NULL;
+    struct error error = {0};
+    enum status status = engine_rocksdb_open(directory, CACHE_BYTES, &engine, &error);
+    if (status) print_message("%s\n", error.text);
+    assert_int_equal(status, STATUS_OK);
+    return engine;
+}
+
+static int setup(void **state)
+{
+    static struct fixture fixture;
+    fixture_directory_make(fixture.directory);
+    fixture.engine = engine_of(fixture.directory);
+    *state = &fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    if (fixture->engine) engine_close(fixture->engine);
+    fixture_directory_remove(fixture->directory);
+    return 0;
+}
+
+static void reopen(struct fixture *fixture)
+{
+    engine_close(fixture->engine);
+    fixture->engine = engine_of(fixture->directory);
+}
+
+static void expect(struct fixture *fixture, const char *key, const char *value)
+{
+    char room[256];
+    const char *got = fixture_get(fixture->engine, key, room);
+    if (value == NULL) {
+        assert_null(got);
+    } else {
+        assert_non_null(got);
+        assert_string_equal(got, value);
+    }
+}
+
+static void run(struct fixture *fixture, const char *script)
+{
+    struct error error = {0};
+    enum status status = fixture_run(fixture->engine, script, &error);
+    if (status) print_message("%s\n", error.text);
+    assert_int_equal(status, STATUS_OK);
+}
+
+static unsigned files_with(const char *directory, const char *suffix)
+{
+    unsigned count = 0;
+    DIR *entries = opendir(directory);
+    for (struct dirent *entry = readdir(entries); entry; entry = readdir(entries)) {
+        size_t size = strlen(entry->d_name);
+        count +=
+            size >= strlen(suffix) && strcmp(entry->d_name + size - strlen(suffix), suffix) == 0;
+    }
+    closedir(entries);
+    return count;
+}
+
+static void test_a_run_is_there_whole_and_after_reopening(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "put a 1;put b 2;put c 3");
+    run(fixture, "put a 10;del b");
+    expect(fixture, "a", "10");
+    expect(fixture, "b", NULL);
+    expect(fixture, "c", "3");
+    assert_true(engine_bytes_on_disk(fixture->engine) > 0);
+    assert_int_equal(engine_level0_files(fixture->engine), 1); /* the first fell to the bottom */
+    reopen(fixture);
+    expect(fixture, "a", "10");
+    expect(fixture, "b", NULL);
+    assert_int_equal(files_with(fixture->directory, ".run"), 0);
+}
+
+static void test_a_range_deletion_spares_the_puts_of_its_run(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "put a old;put b old;put c old;put d old");
+    run(fixture, "range b d;put b new;put ca new");
+    expect(fixture, "a", "old");
+    expect(fixture, "b", "new");
+    expect(fixture, "c", NULL);
+    expect(fixture, "ca", "new");
+    expect(fixture, "d", "old");
+    /* ... and still when compaction has merged the files. */
+    for (int i = 0; i < 12; i++)
+        run(fixture, "put a old;put z z");
+    reopen(fixture);
+    expect(fixture, "b", "new");
+    expect(fixture, "c", NULL);
+    expect(fixture, "ca", "new");
+    expect(fixture, "d", "old");
+    run(fixture, "range b d"); /* and nothing else */
+    expect(fixture, "b", NULL);
+    expect(fixture, "ca", NULL);
+}
+
+static void test_nothing_put_is_nothing_done(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "");
+    assert_int_equal(engine_level0_files(fixture->engine), 0);
+}
+
+static void test_a_run_that_is_given_up_leaves_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error error;
+    struct engine_run *given_up = NULL;
+    assert_int_equal(engine_run_open(fixture->engine, &given_up, &error), STATUS_OK);
+    assert_int_equal(
+        engine_run_put(fixture->engine, given_up, bytes_of("k"), bytes_of("v"), &error), STATUS_OK);
+    assert_int_equal(files_with(fixture->directory, ".run"), 1);
+    engine_run_abandon(fixture->engine, given_up);
+    assert_int_equal(files_with(fixture->directory, ".run"), 0);
+    expect(fixture, "k", NULL);
+    assert_int_equal(fixture_run(fixture->engine, "put b 1;put a 1", &error), STATUS_INVALID);
+}
+
+static void test_runs_of_a_crash_are_removed_at_open(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[128];
+    engine_close(fixture->engine);
+    snprintf(path, sizeof(path), "%s/7.run", fixture->directory);
+    close(open(path, O_CREAT | O_WRONLY, 0600));
+    fixture->engine = engine_of(fixture->directory);
+    assert_int_equal(files_with(fixture->directory, ".run"), 0);
+}
+
+static void test_an_iterator_sees_one_moment(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "put a 1;put b 1;put c 1");
+    struct engine_iterator *iterator =
+        engine_iterate(fixture->engine, bytes_of("a"), bytes_of("c"));
+    run(fixture, "put a 2;put aa 2;del b");
+    struct bytes key, value;
+    assert_true(engine_iterator_next(fixture->engine, iterator, &key, &value));
+    assert_true(bytes_equal(value, bytes_of("1")));
+    assert_true(engine_iterator_next(fixture->engine, iterator, &key, &value));
+    assert_true(bytes_equal(key, bytes_of("b")));
+    assert_false(engine_iterator_next(fixture->engine, iterator, &key, &value));
+    assert_int_equal(engine_iterator_close(fixture->engine, iterator, NULL), STATUS_OK);
+}
+
+static void test_errors_name_the_directory_and_what_to_do(void **state)
+{
+    struct fixture *fixture = *state;
+    struct engine *second = NULL;
+    struct error error = {0};
+    assert_int_equal(engine_rocksdb_open(fixture->directory, CACHE_BYTES, &second, &error),
+                     STATUS_IO);
+    assert_non_null(strstr(error.text, fixture->directory));
+    assert_null(second);
+    assert_int_equal(engine_rocksdb_open("/proc/nowhere", CACHE_BYTES, &second, &error), STATUS_IO);
+    assert_non_null(strstr(error.text, "/proc/nowhere"));
+}
+
+static void damage(const char *directory)
+{
+    DIR *entries = opendir(directory);
+    for (struct dirent *entry = readdir(entries); entry; entry = readdir(entries)) {
+        if (strstr(entry->d_name, ".sst") == NULL) continue;
+        int file = openat(dirfd(entries), entry->d_name, O_RDWR);
+        static const char junk[8] = "damaged";
+        assert_int_equal(pwrite(file, junk, sizeof(junk), 3), sizeof(junk));
+        close(file);
+    }
+    closedir(entries);
+}
+
+static void ignore_value(void *context, struct bytes value)
+{
+}
+
+static void test_damage_is_told_as_damage(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error error = {0};
+    struct bytes key, value;
+    run(fixture, "put a 1234567890;put b 1234567890");
+    engine_close(fixture->engine);
+    damage(fixture->directory);
+    fixture->engine = engine_of(fixture->directory);
+    assert_int_equal(engine_get(fixture->engine, bytes_of("a"), NULL, ignore_value, &error),
+                     STATUS_CORRUPT);
+    assert_non_null(strstr(error.text, fixture->directory));
+    struct engine_iterator *iterator =
+        engine_iterate(fixture->engine, bytes_make(NULL, 0), bytes_make(NULL, 0));
+    assert_false(engine_iterator_next(fixture->engine, iterator, &key, &value));
+    assert_int_equal(engine_iterator_close(fixture->engine, iterator, &error), STATUS_CORRUPT);
+}
+
+static void test_a_checkpoint_opens_as_a_store(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[128], room[256];
+    run(fixture, "put a 1");
+    snprintf(path, sizeof(path), "%s/copy", fixture->directory);
+    assert_int_equal(engine_checkpoint(fixture->engine, path, NULL), STATUS_OK);
+    run(fixture, "put a 2");
+    struct engine *copy = engine_of(path);
+    assert_string_equal(fixture_get(copy, "a", room), "1");
+    engine_close(copy);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_run_is_there_whole_and_after_reopening),
+        TEST(test_a_range_deletion_spares_the_puts_of_its_run),
+        TEST(test_nothing_put_is_nothing_done),
+        TEST(test_a_run_that_is_given_up_leaves_nothing),
+        TEST(test_runs_of_a_crash_are_removed_at_open),
+        TEST(test_an_iterator_sees_one_moment),
+        TEST(test_errors_name_the_directory_and_what_to_do),
+        TEST(test_damage_is_told_as_damage),
+        TEST(test_a_checkpoint_opens_as_a_store),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
