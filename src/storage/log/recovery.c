@@ -161,7 +161,8 @@ static enum status batch_apply(struct log *log, struct bytes content, const stru
             dumped++;
             continue;
         }
-        if (log_table_apply(&log->table, &record, batch->segment) == LOG_APPLY_BAD)
+        bool bad = log_table_apply(&log->table, &record, batch->segment) == LOG_APPLY_BAD;
+        if (bad && !log->table.old_replica_replayed)
             return damage(log, error, batch->segment, batch->offset,
                           "a record does not fit to those before it");
     }
@@ -265,10 +266,8 @@ static enum status check_gaps(struct log *log, struct error *error)
 
     for (size_t i = 0; (group = log_table_next(&log->table, &i)) != NULL;) {
         uint64_t needed = group->last_index - group->base_index;
-        if (group->entry_count == needed) {
-            ASSERT(needed == 0 || group->first_index == group->base_index + 1);
-            continue;
-        }
+        bool joined = needed == 0 || group->first_index == group->base_index + 1;
+        if (group->entry_count == needed && joined) continue;
         return error_set(error, STATUS_CORRUPT,
                          "%s: of group %" PRIu32 " entries %" PRIu64 " to %" PRIu64
                          " are needed, but only %zu are there: the oldest segments are missing; "
