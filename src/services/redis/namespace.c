@@ -25,9 +25,8 @@ enum row_result redis_namespace_find(struct redis_call *call, uint8_t database,
     struct row_view row;
 
     *ret_namespace = database;
-    /* Such rows are never deleted: none counted means none there, and no lookup. */
-    if (row_count(call->rows, SERVICE_SYSTEM, MAP_NAMESPACE) == 0) return ROW_ABSENT;
-
+    /* Not row_count(): its answer depends on every proposal, and would make each read wait
+     * for the writes before it (rule A2). The row, or its absence, depends on a FLUSHDB only. */
     map_key_store(key, call->rows, database);
     enum row_result result = row_get(call->rows, bytes_make(key, sizeof(key)), &row);
     if (result == ROW_FOUND && row.value.size == sizeof(uint32_t))

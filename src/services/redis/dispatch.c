@@ -1,0 +1,192 @@
+/* dispatch.c - what becomes of one command: refused, answered here, sent to the partition of
+ * its keys, or fanned out. */
+#include <stdio.h>
+
+#include "base/hash.h"
+#include "services/redis/frontend.h"
+#include "services/redis/local_functions.h"
+
+enum { SHOWN_ARGUMENTS_BYTES = 128, SHOWN_NAME_BYTES = 128 };
+
+typedef void local_fn(struct local_call *call);
+
+static local_fn *local_function(uint16_t id)
+{
+    switch (id) {
+#define REDIS_COMMAND(...)
+#define REDIS_LOCAL(id, number, name, arity, flags, local, ...)                                    \
+    case number:                                                                                   \
+        return local;
+#include "services/redis/commands.def"
+#undef REDIS_COMMAND
+#undef REDIS_LOCAL
+    default:
+        return NULL;
+    }
+}
+
+void local_none(struct local_call *call)
+{
+    resp_write_error(call->out, "ERR this command is not run like that"); /* fanned out before */
+}
+
+/* --- refusals ------------------------------------------------------------------------------- */
+
+static int shown(struct bytes text, size_t size_max)
+{
+    return (int)(text.size < size_max ? text.size : size_max);
+}
+
+static void refuse_unknown(struct connection *connection, const struct bytes *arguments,
+                           uint32_t count)
+{
+    char list[SHOWN_ARGUMENTS_BYTES * 2] = "";
+    size_t size = 0;
+
+    for (uint32_t i = 1; i < count && size < SHOWN_ARGUMENTS_BYTES; i++) {
+        int part = shown(arguments[i], SHOWN_ARGUMENTS_BYTES - size);
+        size += (size_t)snprintf(list + size, sizeof(list) - size, "'%.*s' ", part,
+                                 (const char *)arguments[i].data);
+    }
+    struct local_reply reply;
+    local_reply_begin(connection, &reply);
+    resp_write_error_format(&reply.out, "ERR unknown command '%.*s', with args beginning with: %s",
+                            shown(arguments[0], SHOWN_NAME_BYTES),
+                            (const char *)arguments[0].data, list);
+    local_reply_end(&reply);
+}
+
+static void refuse_unsupported(struct connection *connection, struct bytes name)
+{
+    struct local_reply reply;
+
+    local_reply_begin(connection, &reply);
+    resp_write_error_format(&reply.out,
+                            "ERR command '%.*s' is not supported yet by this version of Holon",
+                            shown(name, SHOWN_NAME_BYTES), (const char *)name.data);
+    local_reply_end(&reply);
+}
+
+static void refuse_arity(struct connection *connection, const struct redis_command *command)
+{
+    struct local_reply reply;
+
+    local_reply_begin(connection, &reply);
+    resp_write_error_format(&reply.out, "ERR wrong number of arguments for '%s' command",
+                            command->name);
+    local_reply_end(&reply);
+}
+
+/* --- keyed commands -------------------------------------------------------------------------- */
+
+/* Do all keys live in the partition of the first? */
+static bool one_partition(const struct redis_service *service, const struct redis_command *command,
+                          const struct bytes *arguments, uint32_t key_count, uint16_t first_slot)
+{
+    for (uint32_t i = 1; i < key_count; i++) {
+        uint32_t at = (uint32_t)command->first_key + i * (uint32_t)command->key_step;
+        if (service_partition(service, key_slot(arguments[at])) !=
+            service_partition(service, first_slot))
+            return false;
+    }
+    return true;
+}
+
+static bool dispatch_keyed(struct connection *connection, const struct redis_command *command,
+                           const struct bytes *arguments, uint32_t count)
+{
+    struct redis_service *service = connection->service;
+    uint32_t key_count = redis_key_count(command, count);
+    uint16_t slot = key_slot(arguments[command->first_key]);
+
+    if (key_count > KEYS_PER_COMMAND_MAX) {
+        connection_reply_error(connection, "ERR too many keys in one command: at most 16384 in "
+                                           "this version of Holon; nothing was executed");
+        return true;
+    }
+    if (key_count == 1 || one_partition(service, command, arguments, key_count, slot)) {
+        connection_submit(connection, command, slot, arguments, count);
+        return true;
+    }
+    if (!(command->flags & REDIS_MERGES)) {
+        connection_reply_error(connection,
+                               "CROSSSLOT Keys in request don't hash to the same slot: they live "
+                               "in several partitions, and changing those together needs "
+                               "transactions, which come in a later version; nothing was changed");
+        return true;
+    }
+    if (!list_empty(&connection->slots)) return false;
+    fanout_start(connection, command, arguments, count);
+    return true;
+}
+
+static void run_local(struct connection *connection, const struct redis_command *command,
+                      const struct bytes *arguments, uint32_t count)
+{
+    struct local_reply reply;
+    struct local_call call = {.connection = connection,
+                              .service = connection->service,
+                              .command = command,
+                              .arguments = arguments,
+                              .count = count,
+                              .out = &reply.out};
+
+    connection->service->statistics.local++;
+    local_reply_begin(connection, &reply);
+    local_function(command->id)(&call);
+    local_reply_end(&reply);
+}
+
+/* A browser that was tricked into posting to this port must not get its body executed. */
+static bool is_http(struct bytes name)
+{
+    return redis_word_is(name, "post") || redis_word_is(name, "host:");
+}
+
+static bool dispatch_known(struct connection *connection, const struct redis_command *command,
+                           const struct bytes *arguments, uint32_t count)
+{
+    bool about_keys = command->evaluate != NULL || (command->flags & REDIS_FANOUT);
+
+    if (about_keys && !service_has_view(connection->service)) {
+        connection_reply_error(connection, "UNAVAILABLE the cluster is being formed; the command "
+                                           "was not executed, try again");
+        return true;
+    }
+    if (command->flags & REDIS_FANOUT) {
+        if (!list_empty(&connection->slots)) return false;
+        fanout_start(connection, command, arguments, count);
+        return true;
+    }
+    if (about_keys) return dispatch_keyed(connection, command, arguments, count);
+    run_local(connection, command, arguments, count);
+    return true;
+}
+
+bool dispatch_command(struct connection *connection, const struct bytes *arguments,
+                      uint32_t count)
+{
+    struct redis_service *service = connection->service;
+    bool unsupported = false;
+    const struct redis_command *command =
+        redis_command_find(&service->index, arguments[0], &unsupported);
+
+    if (command == NULL && is_http(arguments[0])) {
+        connection_kill(connection, "it speaks HTTP");
+        return true;
+    }
+    if (command == NULL && unsupported)
+        refuse_unsupported(connection, arguments[0]);
+    else if (command == NULL)
+        refuse_unknown(connection, arguments, count);
+    else if (!redis_arity_is_right(command, count))
+        refuse_arity(connection, command);
+    else if (!dispatch_known(connection, command, arguments, count))
+        return false;
+
+    service->statistics.commands++;
+    connection->last_command = command;
+    if (connection->reply_mode == REPLY_SKIP) connection->reply_mode = REPLY_ON;
+    if (connection->reply_mode == REPLY_SKIP_NEXT) connection->reply_mode = REPLY_SKIP;
+    return true;
+}

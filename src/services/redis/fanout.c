@@ -1,0 +1,522 @@
+/* fanout.c - commands that ask several partitions: MGET, EXISTS and TOUCH over several of
+ * them, and those about the whole database. Each runs alone on its connection: it begins when
+ * all earlier commands are answered and later ones wait for it (rule C9).
+ *
+ *   kind        asks                                        answers
+ *   VALUES      MGET of its keys, per partition             values in the order of the keys
+ *   SUM         EXISTS/TOUCH/DBSIZE, per partition          the sum
+ *   ALL         FLUSHDB/FLUSHALL, each partition            OK, or the first error
+ *   KEYS        SCAN, each partition, as often as needed    all keys
+ *   RANDOM      DBSIZE, each; then RANDOMKEY of one         its key
+ *   ONE         SCAN of the cursor's partition              as it is
+ *
+ * Not atomic until transactions across partitions exist. */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "services/redis/frontend.h"
+#include "services/redis/scan.h"
+
+enum {
+    KEYS_BYTES_MAX = 32 << 20,        /* of one KEYS or split MGET reply */
+};
+
+enum fanout_kind { FAN_VALUES, FAN_SUM, FAN_ALL, FAN_KEYS, FAN_RANDOM, FAN_ONE };
+
+struct part {
+    struct gateway_request request;
+    struct fanout *fanout;
+    bool open;             /* the gateway has it */
+    bool again;            /* KEYS: go on from `cursor` */
+    uint64_t cursor;
+    uint64_t number;       /* SUM, RANDOM: the answer; KEYS: keys so far */
+    struct buffer reply;   /* VALUES: elements; KEYS: keys; ONE: the reply */
+    uint32_t key_count;    /* VALUES, SUM: keys of this partition */
+    size_t read;           /* VALUES: offset of the next element while merging */
+};
+
+struct fanout {
+    struct connection *connection;
+    const struct redis_command *command;
+    enum fanout_kind kind;
+    bool submitting, silent, failed, picking;
+    uint64_t started;
+    size_t bytes;            /* kept in all parts */
+    uint32_t open_count, part_count;
+    struct part *parts;
+    uint32_t key_count;
+    uint32_t *key_parts;     /* VALUES: part of each key */
+    uint8_t *pattern;        /* KEYS: copied, since later scans need it again */
+    size_t pattern_size;
+    struct buffer error;     /* the first one */
+};
+
+static void on_part_reply(struct gateway_request *request, enum gateway_outcome outcome,
+                          struct bytes reply);
+
+/* --- making and sending ---------------------------------------------------------------------- */
+
+static struct fanout *fanout_make(struct connection *connection,
+                                  const struct redis_command *command, enum fanout_kind kind,
+                                  uint32_t part_count)
+{
+    struct fanout *fanout = memory_allocate_zero(sizeof(*fanout));
+
+    fanout->connection = connection;
+    fanout->command = command;
+    fanout->kind = kind;
+    fanout->silent =
+        connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
+    fanout->started = connection->service->now;
+    fanout->part_count = part_count;
+    fanout->parts = memory_allocate_zero(part_count * sizeof(fanout->parts[0]));
+    for (uint32_t i = 0; i < part_count; i++) {
+        fanout->parts[i].fanout = fanout;
+        buffer_init(&fanout->parts[i].reply, KEYS_BYTES_MAX);
+    }
+    buffer_init(&fanout->error, OUTPUT_BYTES_MAX);
+    connection->fanout = fanout;
+    return fanout;
+}
+
+static void fanout_free(struct fanout *fanout)
+{
+    for (uint32_t i = 0; i < fanout->part_count; i++)
+        buffer_free(&fanout->parts[i].reply);
+    memory_free(fanout->parts);
+    memory_free(fanout->key_parts);
+    memory_free(fanout->pattern);
+    buffer_free(&fanout->error);
+    memory_free(fanout);
+}
+
+static void fail_text(struct fanout *fanout, const char *text)
+{
+    struct resp_writer out = resp_writer_make(&fanout->error, false);
+
+    if (fanout->failed) return;
+    fanout->failed = true;
+    resp_write_error(&out, text);
+}
+
+static void submit_part(struct part *part, const struct redis_command *command, uint16_t slot,
+                        const struct bytes *arguments, uint32_t count)
+{
+    struct fanout *fanout = part->fanout;
+    struct connection *connection = fanout->connection;
+    struct redis_service *service = connection->service;
+
+    if (!body_make(service, command, connection->resp3, connection->database, arguments, count)) {
+        fail_text(fanout, "ERR command too big; nothing was executed");
+        return;
+    }
+    part->request.service = SERVICE_REDIS;
+    part->request.slot = slot;
+    part->request.write = command->flags & REDIS_WRITES;
+    part->request.body = buffer_bytes(&service->body);
+    part->request.on_reply = on_part_reply;
+    part->request.context = part;
+    part->open = true;
+    fanout->open_count++;
+    gateway_submit(service->options.gateway, &part->request);
+}
+
+static uint16_t partition_slot(const struct redis_service *service, uint32_t partition)
+{
+    return service->options.view->groups[GROUP_DATA_FIRST + partition].slot_first;
+}
+
+/* The same arguments to each partition. */
+static void submit_everywhere(struct fanout *fanout, const struct redis_command *command,
+                              const struct bytes *arguments, uint32_t count)
+{
+    for (uint32_t i = 0; i < fanout->part_count; i++)
+        submit_part(&fanout->parts[i], command,
+                    partition_slot(fanout->connection->service, i), arguments, count);
+}
+
+/* Asks each partition for its own keys, in the order in which they were named. */
+static void submit_keys(struct fanout *fanout, const struct bytes *keys)
+{
+    struct bytes *grouped = memory_allocate(fanout->key_count * sizeof(grouped[0]));
+    uint32_t *next = memory_allocate_zero((fanout->part_count + 1) * sizeof(next[0]));
+
+    for (uint32_t k = 0; k < fanout->key_count; k++)
+        fanout->parts[fanout->key_parts[k]].key_count++;
+    for (uint32_t i = 0; i < fanout->part_count; i++)
+        next[i + 1] = next[i] + fanout->parts[i].key_count;
+    for (uint32_t k = 0; k < fanout->key_count; k++)
+        grouped[next[fanout->key_parts[k]]++] = keys[k];
+    for (uint32_t i = 0; i < fanout->part_count; i++) {
+        struct part *part = &fanout->parts[i];
+        const struct bytes *own = grouped + next[i] - part->key_count;
+        submit_part(part, fanout->command, key_slot(own[0]), own, part->key_count);
+    }
+    memory_free(next);
+    memory_free(grouped);
+}
+
+/* Numbers the partitions of the keys; returns how many there are. */
+static uint32_t number_partitions(const struct redis_service *service, const struct bytes *keys,
+                                  uint32_t key_count, uint32_t *key_parts)
+{
+    uint32_t partitions = service->options.view->partition_count;
+    uint32_t *number = memory_allocate_zero(partitions * sizeof(number[0])); /* + 1 */
+    uint32_t count = 0;
+
+    for (uint32_t k = 0; k < key_count; k++) {
+        uint32_t partition = service_partition(service, key_slot(keys[k]));
+        if (number[partition] == 0) number[partition] = ++count;
+        key_parts[k] = number[partition] - 1;
+    }
+    memory_free(number);
+    return count;
+}
+
+static void start_keys_of(struct connection *connection, const struct redis_command *command,
+                          const struct bytes *keys, uint32_t key_count)
+{
+    uint32_t *key_parts = memory_allocate(key_count * sizeof(key_parts[0]));
+    uint32_t parts = number_partitions(connection->service, keys, key_count, key_parts);
+    enum fanout_kind kind = command->id == REDIS_MGET ? FAN_VALUES : FAN_SUM;
+    struct fanout *fanout = fanout_make(connection, command, kind, parts);
+
+    fanout->key_parts = key_parts;
+    fanout->key_count = key_count;
+    fanout->submitting = true;
+    submit_keys(fanout, keys);
+}
+
+static void submit_scan(struct part *part)
+{
+    struct fanout *fanout = part->fanout;
+    struct redis_cursor cursor;
+    char text[24];
+    int size = snprintf(text, sizeof(text), "%llu", (unsigned long long)part->cursor);
+    struct bytes arguments[] = {bytes_make(text, (size_t)size), bytes_of("match"),
+                                bytes_make(fanout->pattern, fanout->pattern_size),
+                                bytes_of("count"), bytes_of("10000")};
+
+    part->again = false;
+    redis_cursor_parse(arguments[0], &cursor);
+    submit_part(part, redis_command_by_id(REDIS_SCAN), cursor.slot, arguments,
+                ARRAY_COUNT(arguments));
+}
+
+static void start_keys(struct connection *connection, const struct redis_command *command,
+                       struct bytes pattern)
+{
+    const struct redis_service *service = connection->service;
+    uint32_t partitions = service->options.view->partition_count;
+    struct fanout *fanout = fanout_make(connection, command, FAN_KEYS, partitions);
+
+    fanout->pattern = memory_allocate(pattern.size + 1);
+    if (pattern.size) memcpy(fanout->pattern, pattern.data, pattern.size);
+    fanout->pattern_size = pattern.size;
+    fanout->submitting = true;
+    for (uint32_t i = 0; i < partitions; i++) {
+        struct redis_cursor start = {.slot = partition_slot(service, i)};
+        fanout->parts[i].cursor = redis_cursor_value(start);
+        submit_scan(&fanout->parts[i]);
+    }
+}
+
+static void start_everywhere(struct connection *connection, const struct redis_command *command,
+                             enum fanout_kind kind, const struct bytes *arguments, uint32_t count)
+{
+    uint32_t partitions = connection->service->options.view->partition_count;
+    struct fanout *fanout = fanout_make(connection, command, kind, partitions);
+    const struct redis_command *asked =
+        kind == FAN_RANDOM ? redis_command_by_id(REDIS_DBSIZE) : command;
+
+    fanout->submitting = true;
+    submit_everywhere(fanout, asked, arguments, count);
+}
+
+static void start_scan(struct connection *connection, const struct redis_command *command,
+                       const struct bytes *arguments, uint32_t count)
+{
+    struct redis_cursor cursor;
+
+    if (!redis_cursor_parse(arguments[1], &cursor)) {
+        connection_reply_error(connection, "ERR invalid cursor");
+        return;
+    }
+    struct fanout *fanout = fanout_make(connection, command, FAN_ONE, 1);
+    fanout->submitting = true;
+    submit_part(&fanout->parts[0], command, cursor.slot, arguments + 1, count - 1);
+}
+
+void fanout_start(struct connection *connection, const struct redis_command *command,
+                  const struct bytes *arguments, uint32_t count)
+{
+    ASSERT(list_empty(&connection->slots) && connection->fanout == NULL);
+    connection->service->statistics.fanouts++;
+    switch (command->id) {
+    case REDIS_SCAN:
+        start_scan(connection, command, arguments, count);
+        break;
+    case REDIS_KEYS:
+        start_keys(connection, command, arguments[1]);
+        break;
+    case REDIS_RANDOMKEY:
+        start_everywhere(connection, command, FAN_RANDOM, NULL, 0);
+        break;
+    case REDIS_DBSIZE:
+        start_everywhere(connection, command, FAN_SUM, NULL, 0);
+        break;
+    case REDIS_FLUSHDB:
+    case REDIS_FLUSHALL:
+        start_everywhere(connection, command, FAN_ALL, arguments + 1, count - 1);
+        break;
+    default:
+        start_keys_of(connection, command, arguments + 1, count - 1);
+        break;
+    }
+    struct fanout *fanout = connection->fanout;
+    if (fanout == NULL) return;
+    fanout->submitting = false;
+    if (fanout->open_count == 0) fanout_continue(connection); /* answered already */
+}
+
+/* --- answers of the partitions --------------------------------------------------------------- */
+
+static void keep(struct part *part, struct bytes reply)
+{
+    struct fanout *fanout = part->fanout;
+
+    fanout->bytes += reply.size;
+    if (fanout->bytes > KEYS_BYTES_MAX || buffer_append(&part->reply, reply))
+        fail_text(fanout, fanout->kind == FAN_KEYS
+                              ? "ERR more than 32 MiB of keys match: use SCAN"
+                              : "ERR the reply is larger than 32 MiB: ask for fewer keys");
+}
+
+/* [cursor, [keys]]: keeps the keys, and goes on as long as the cursor is in the partition. */
+static bool take_scan(struct part *part, struct bytes reply)
+{
+    const struct redis_service *service = part->fanout->connection->service;
+    struct redis_cursor cursor;
+    struct bytes text;
+    uint64_t two, keys;
+
+    if (!resp_read_array(&reply, &two) || two != 2 || !resp_read_bulk(&reply, &text) ||
+        !redis_cursor_parse(text, &cursor) || !resp_read_array(&reply, &keys))
+        return false;
+    part->number += keys;
+    keep(part, reply);
+    part->cursor = redis_cursor_value(cursor);
+    bool end = part->cursor == 0;
+    part->again = !end && service_partition(service, cursor.slot) ==
+                              service_partition(service, part->request.slot);
+    return true;
+}
+
+static bool take_integer(struct part *part, struct bytes reply)
+{
+    int64_t value;
+
+    if (!resp_read_integer(&reply, &value)) return false;
+    part->number = (uint64_t)value;
+    return true;
+}
+
+static bool take_values(struct part *part, struct bytes reply)
+{
+    uint64_t count;
+
+    if (!resp_read_array(&reply, &count) || count != part->key_count) return false;
+    keep(part, reply);
+    return true;
+}
+
+static bool take(struct part *part, struct bytes reply)
+{
+    switch (part->fanout->kind) {
+    case FAN_VALUES:
+        return take_values(part, reply);
+    case FAN_SUM:
+        return take_integer(part, reply);
+    case FAN_KEYS:
+        return take_scan(part, reply);
+    case FAN_RANDOM:
+        if (!part->fanout->picking) return take_integer(part, reply);
+        keep(part, reply);
+        return true;
+    case FAN_ALL:
+        return true;
+    case FAN_ONE:
+        keep(part, reply);
+        return true;
+    }
+    return false;
+}
+
+static void on_part_reply(struct gateway_request *request, enum gateway_outcome outcome,
+                          struct bytes reply)
+{
+    struct part *part = CONTAINER_OF(request, struct part, request);
+    struct fanout *fanout = part->fanout;
+    struct redis_service *service = fanout->connection->service;
+
+    ASSERT(part->open && fanout->open_count > 0);
+    part->open = false;
+    fanout->open_count--;
+    outcome_count(service, outcome);
+    if (fanout->failed) {
+        /* the first error is the answer */
+    } else if (outcome != GATEWAY_REPLY && fanout->kind == FAN_ALL) {
+        fail_text(fanout, "UNKNOWN outcome: a partition did not answer within the patience, "
+                          "others may have been flushed; try again");
+    } else if (outcome != GATEWAY_REPLY) {
+        struct resp_writer out = resp_writer_make(&fanout->error, false);
+        fanout->failed = true;
+        outcome_write(service, &out, outcome, request->slot);
+    } else if (resp_is_error(reply)) {
+        fanout->failed = true;
+        buffer_append(&fanout->error, reply);
+    } else if (!take(part, reply)) {
+        fail_text(fanout, "ERR a partition gave an answer that this node does not understand");
+    }
+    if (fanout->open_count == 0 && !fanout->submitting) connection_wake(fanout->connection);
+}
+
+/* --- the end --------------------------------------------------------------------------------- */
+
+/* MGET: the elements of each part come in the order of its keys. */
+static void write_values(struct fanout *fanout, struct resp_writer *out)
+{
+    resp_write_array(out, fanout->key_count);
+    for (uint32_t k = 0; k < fanout->key_count; k++) {
+        struct part *part = &fanout->parts[fanout->key_parts[k]];
+        struct bytes rest = bytes_from(buffer_bytes(&part->reply), part->read);
+        size_t size = resp_value_size(rest);
+        resp_write_raw(out, bytes_make(rest.data, size));
+        part->read += size;
+        if (size == 0) resp_write_null(out); /* cannot be: the parts were counted */
+    }
+}
+
+static void write_reply(struct fanout *fanout, struct resp_writer *out)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < fanout->part_count; i++)
+        sum += fanout->parts[i].number;
+    switch (fanout->kind) {
+    case FAN_VALUES:
+        write_values(fanout, out);
+        break;
+    case FAN_SUM:
+        resp_write_integer(out, (int64_t)sum);
+        break;
+    case FAN_ALL:
+        resp_write_simple(out, "OK");
+        break;
+    case FAN_KEYS:
+        resp_write_array(out, sum);
+        for (uint32_t i = 0; i < fanout->part_count; i++)
+            resp_write_raw(out, buffer_bytes(&fanout->parts[i].reply));
+        break;
+    case FAN_RANDOM:
+        for (uint32_t i = 0; i < fanout->part_count; i++)
+            resp_write_raw(out, buffer_bytes(&fanout->parts[i].reply));
+        if (!fanout->picking) resp_write_null(out);
+        break;
+    case FAN_ONE:
+        resp_write_raw(out, buffer_bytes(&fanout->parts[0].reply));
+        break;
+    }
+}
+
+static void finish(struct fanout *fanout)
+{
+    struct connection *connection = fanout->connection;
+    struct redis_service *service = connection->service;
+    bool write = fanout->command->flags & REDIS_WRITES;
+    enum reply_mode mode = connection->reply_mode;
+    struct local_reply reply;
+
+    histogram_record(write ? &service->write_latency : &service->read_latency,
+                     world_now(service->options.world) - fanout->started);
+    /* Whether it is wanted was fixed when the command came. */
+    connection->reply_mode = fanout->silent ? REPLY_OFF : REPLY_ON;
+    local_reply_begin(connection, &reply);
+    if (fanout->failed)
+        resp_write_raw(&reply.out, buffer_bytes(&fanout->error));
+    else
+        write_reply(fanout, &reply.out);
+    local_reply_end(&reply);
+    connection->reply_mode = mode;
+    connection->fanout = NULL;
+    fanout_free(fanout);
+}
+
+/* RANDOMKEY, second step: one partition, by its share of the keys. */
+static bool pick_partition(struct fanout *fanout)
+{
+    struct redis_service *service = fanout->connection->service;
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < fanout->part_count; i++)
+        sum += fanout->parts[i].number;
+    if (sum == 0) return false;
+    uint64_t drawn = world_random(service->options.world) % sum;
+    uint32_t chosen = 0;
+    while (drawn >= fanout->parts[chosen].number)
+        drawn -= fanout->parts[chosen++].number;
+
+    fanout->picking = true;
+    submit_part(&fanout->parts[chosen], fanout->command, partition_slot(service, chosen), NULL, 0);
+    return true;
+}
+
+/* Sends what a next step needs. True: something is open again. */
+static bool go_on(struct fanout *fanout)
+{
+    if (fanout->failed) return false;
+    fanout->submitting = true;
+    if (fanout->kind == FAN_RANDOM && !fanout->picking) pick_partition(fanout);
+    for (uint32_t i = 0; fanout->kind == FAN_KEYS && i < fanout->part_count; i++) {
+        if (fanout->parts[i].again) submit_scan(&fanout->parts[i]);
+    }
+    fanout->submitting = false;
+    return fanout->open_count > 0;
+}
+
+static bool wants_more(const struct fanout *fanout)
+{
+    if (fanout->failed) return false;
+    for (uint32_t i = 0; fanout->kind == FAN_KEYS && i < fanout->part_count; i++) {
+        if (fanout->parts[i].again) return true;
+    }
+    return false;
+}
+
+void fanout_continue(struct connection *connection)
+{
+    struct fanout *fanout = connection->fanout;
+
+    if (fanout->open_count) return;
+    if (go_on(fanout)) return;
+    if (wants_more(fanout)) /* answered while it was sent; one step a turn is fair */
+        connection_wake(connection);
+    else
+        finish(fanout);
+}
+
+void fanout_cancel(struct connection *connection)
+{
+    struct fanout *fanout = connection->fanout;
+
+    if (fanout == NULL) return;
+    for (uint32_t i = 0; i < fanout->part_count; i++) {
+        struct part *part = &fanout->parts[i];
+        if (part->open)
+            gateway_forget(connection->service->options.gateway, &part->request);
+    }
+    connection->fanout = NULL;
+    fanout_free(fanout);
+}

@@ -1,0 +1,296 @@
+/* local_cluster.c - CLUSTER: the table of slots as clients of Redis Cluster read it. Every
+ * node is a master of the slots whose partitions it leads; addresses are those of the cluster
+ * port (WHY.md 8.2, 8.3). A partition without a known leader is listed under its first
+ * replica, so that every slot is always covered. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/hash.h"
+#include "base/parse.h"
+#include "services/redis/local.h"
+#include "services/redis/local_functions.h"
+
+enum { NODES_TEXT_MAX = 4 << 20 };
+
+/* Slots next to each other with the same leader and the same replicas. */
+struct slot_range {
+    unsigned first, last;
+    node_id_t leader;
+    const struct view_group *group; /* one of them, for the replicas */
+};
+
+static node_id_t leader_of(const struct view_group *group)
+{
+    if (group->leader) return group->leader;
+    return group->replica_count ? group->replicas[0].node : 0;
+}
+
+static bool same_nodes(const struct view_group *a, const struct view_group *b)
+{
+    if (leader_of(a) != leader_of(b) || a->replica_count != b->replica_count) return false;
+    for (uint8_t i = 0; i < a->replica_count; i++) {
+        if (a->replicas[i].node != b->replicas[i].node) return false;
+    }
+    return true;
+}
+
+/* Calls back for each range, in the order of the slots. */
+static void each_range(const struct cluster_view *view, void *context,
+                       void (*on_range)(void *context, const struct slot_range *range))
+{
+    struct slot_range range = {0};
+
+    for (uint32_t i = 0; i < view->partition_count; i++) {
+        const struct view_group *group = &view->groups[GROUP_DATA_FIRST + i];
+        bool joins = range.group && same_nodes(range.group, group) &&
+                     group->slot_first == range.last + 1;
+        if (joins) {
+            range.last = group->slot_last;
+            continue;
+        }
+        if (range.group) on_range(context, &range);
+        range = (struct slot_range){.first = group->slot_first,
+                                    .last = group->slot_last,
+                                    .leader = leader_of(group),
+                                    .group = group};
+    }
+    if (range.group) on_range(context, &range);
+}
+
+/* Where cluster clients reach a node. A node that listens on every interface is known, to
+ * this client, by the address it used itself. */
+static void node_address(struct local_call *call, const struct view_node *node,
+                         struct address *ret_address)
+{
+    const char *listed = node->redis_cluster[0] ? node->redis_cluster : node->redis;
+    const struct cluster_view *view = call->service->options.view;
+    struct address own;
+
+    if (!parse_address(bytes_of(listed), true, ret_address))
+        *ret_address = (struct address){.host = "", .port = 0};
+    bool any = ret_address->host[0] == 0 || strcmp(ret_address->host, "0.0.0.0") == 0 ||
+               strcmp(ret_address->host, "::") == 0;
+    if (any && node->id == view->self &&
+        parse_address(bytes_of(stream_own_address(call->connection->stream)), true, &own))
+        memcpy(ret_address->host, own.host, sizeof(own.host));
+}
+
+/* --- SLOTS ----------------------------------------------------------------------------------- */
+
+struct ranges {
+    struct local_call *call;
+    uint64_t count;
+    struct resp_writer *out; /* NULL: only count */
+    node_id_t of;            /* 0: of all leaders */
+    struct buffer *text;
+};
+
+static void write_slots_node(struct ranges *ranges, const struct view_node *node)
+{
+    struct address address;
+
+    node_address(ranges->call, node, &address);
+    resp_write_array(ranges->out, 4);
+    resp_write_bulk_text(ranges->out, address.host);
+    resp_write_integer(ranges->out, address.port);
+    resp_write_bulk_text(ranges->out, node->hex_id);
+    resp_write_array(ranges->out, 0);
+}
+
+static void write_slots_range(void *context, const struct slot_range *range)
+{
+    struct ranges *ranges = context;
+    const struct cluster_view *view = ranges->call->service->options.view;
+    const struct view_node *leader = cluster_view_node(view, range->leader);
+    const struct view_node *others[VIEW_REPLICAS_MAX];
+    uint64_t other_count = 0;
+
+    if (leader == NULL) return;
+    ranges->count++;
+    if (ranges->out == NULL) return;
+    for (uint8_t i = 0; i < range->group->replica_count; i++) {
+        const struct view_node *node = cluster_view_node(view, range->group->replicas[i].node);
+        if (node && node != leader) others[other_count++] = node;
+    }
+    resp_write_array(ranges->out, 3 + other_count);
+    resp_write_integer(ranges->out, range->first);
+    resp_write_integer(ranges->out, range->last);
+    write_slots_node(ranges, leader);
+    for (uint64_t i = 0; i < other_count; i++)
+        write_slots_node(ranges, others[i]);
+}
+
+static void cluster_slots(struct local_call *call)
+{
+    struct ranges ranges = {.call = call};
+
+    each_range(call->service->options.view, &ranges, write_slots_range);
+    resp_write_array(call->out, ranges.count);
+    ranges.out = call->out;
+    each_range(call->service->options.view, &ranges, write_slots_range);
+}
+
+/* --- SHARDS: one for each node, with the slots it leads -------------------------------------- */
+
+static void count_or_write_bounds(void *context, const struct slot_range *range)
+{
+    struct ranges *ranges = context;
+
+    if (range->leader != ranges->of) return;
+    ranges->count++;
+    if (ranges->out == NULL) return;
+    resp_write_integer(ranges->out, range->first);
+    resp_write_integer(ranges->out, range->last);
+}
+
+/* Is `node` a replica of something that `leader` leads? */
+static bool backs(const struct cluster_view *view, node_id_t node, node_id_t leader)
+{
+    for (uint32_t i = 0; i < view->partition_count; i++) {
+        const struct view_group *group = &view->groups[GROUP_DATA_FIRST + i];
+        if (leader_of(group) != leader) continue;
+        for (uint8_t r = 0; r < group->replica_count; r++) {
+            if (group->replicas[r].node == node) return true;
+        }
+    }
+    return false;
+}
+
+static void write_shard_node(struct local_call *call, const struct view_node *node, bool leads)
+{
+    struct address address;
+
+    node_address(call, node, &address);
+    resp_write_map(call->out, 7);
+    resp_write_bulk_text(call->out, "id");
+    resp_write_bulk_text(call->out, node->hex_id);
+    resp_write_bulk_text(call->out, "port");
+    resp_write_integer(call->out, address.port);
+    resp_write_bulk_text(call->out, "ip");
+    resp_write_bulk_text(call->out, address.host);
+    resp_write_bulk_text(call->out, "endpoint");
+    resp_write_bulk_text(call->out, address.host);
+    resp_write_bulk_text(call->out, "role");
+    resp_write_bulk_text(call->out, leads ? "master" : "replica");
+    resp_write_bulk_text(call->out, "replication-offset");
+    resp_write_integer(call->out, 0);
+    resp_write_bulk_text(call->out, "health");
+    resp_write_bulk_text(call->out, "online");
+}
+
+static void write_shard(struct local_call *call, const struct view_node *leader)
+{
+    const struct cluster_view *view = call->service->options.view;
+    struct ranges ranges = {.call = call, .of = leader->id};
+    uint64_t nodes = 1;
+
+    each_range(view, &ranges, count_or_write_bounds);
+    resp_write_map(call->out, 2);
+    resp_write_bulk_text(call->out, "slots");
+    resp_write_array(call->out, ranges.count * 2);
+    ranges.out = call->out;
+    each_range(view, &ranges, count_or_write_bounds);
+
+    for (uint32_t i = 0; i < view->node_count; i++)
+        nodes += view->nodes[i].id != leader->id && backs(view, view->nodes[i].id, leader->id);
+    resp_write_bulk_text(call->out, "nodes");
+    resp_write_array(call->out, nodes);
+    write_shard_node(call, leader, true);
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        const struct view_node *node = &view->nodes[i];
+        if (node->id != leader->id && backs(view, node->id, leader->id))
+            write_shard_node(call, node, false);
+    }
+}
+
+static void cluster_shards(struct local_call *call)
+{
+    const struct cluster_view *view = call->service->options.view;
+
+    resp_write_array(call->out, view->node_count);
+    for (uint32_t i = 0; i < view->node_count; i++)
+        write_shard(call, &view->nodes[i]);
+}
+
+/* --- NODES ----------------------------------------------------------------------------------- */
+
+static void append_bounds(void *context, const struct slot_range *range)
+{
+    struct ranges *ranges = context;
+
+    if (range->leader != ranges->of) return;
+    if (range->first == range->last)
+        buffer_append_format(ranges->text, " %u", range->first);
+    else
+        buffer_append_format(ranges->text, " %u-%u", range->first, range->last);
+}
+
+static void cluster_nodes(struct local_call *call)
+{
+    const struct cluster_view *view = call->service->options.view;
+    struct buffer text;
+
+    buffer_init(&text, NODES_TEXT_MAX);
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        const struct view_node *node = &view->nodes[i];
+        struct ranges ranges = {.call = call, .of = node->id, .text = &text};
+        struct address address, peer;
+        node_address(call, node, &address);
+        if (!parse_address(bytes_of(node->peer), true, &peer)) peer.port = 0;
+        buffer_append_format(&text, "%s %s:%u@%u %smaster - 0 0 %" PRIu64 " connected",
+                             node->hex_id, address.host, (unsigned)address.port,
+                             (unsigned)peer.port, node->id == view->self ? "myself," : "",
+                             view->table_epoch);
+        each_range(view, &ranges, append_bounds);
+        buffer_append(&text, bytes_of("\n"));
+    }
+    resp_write_verbatim(call->out, buffer_bytes(&text));
+    buffer_free(&text);
+}
+
+/* --- INFO, MYID, KEYSLOT ---------------------------------------------------------------------- */
+
+static void cluster_info(struct local_call *call)
+{
+    const struct cluster_view *view = call->service->options.view;
+    struct buffer text;
+    bool known = service_has_view(call->service);
+    unsigned slots = known ? SLOT_COUNT : 0;
+
+    buffer_init(&text, NODES_TEXT_MAX);
+    buffer_append_format(&text,
+                         "cluster_enabled:1\r\ncluster_state:%s\r\ncluster_slots_assigned:%u\r\n"
+                         "cluster_slots_ok:%u\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:0\r\n"
+                         "cluster_known_nodes:%u\r\ncluster_size:%u\r\n"
+                         "cluster_current_epoch:%" PRIu64 "\r\ncluster_my_epoch:%" PRIu64 "\r\n",
+                         known ? "ok" : "fail", slots, slots, view->node_count, view->node_count,
+                         view->table_epoch, view->table_epoch);
+    resp_write_verbatim(call->out, buffer_bytes(&text));
+    buffer_free(&text);
+}
+
+static void cluster_myid(struct local_call *call)
+{
+    const struct cluster_view *view = call->service->options.view;
+    const struct view_node *self = cluster_view_node(view, view->self);
+
+    resp_write_bulk_text(call->out, self ? self->hex_id : "");
+}
+
+static void cluster_keyslot(struct local_call *call)
+{
+    resp_write_integer(call->out, key_slot(call->arguments[2]));
+}
+
+void local_cluster(struct local_call *call)
+{
+    static const struct local_subcommand list[] = {
+        {"info", 2, cluster_info, {"INFO", "Return information about the cluster."}},
+        {"keyslot", 3, cluster_keyslot, {"KEYSLOT <key>", "Return the hash slot for <key>."}},
+        {"myid", 2, cluster_myid, {"MYID", "Return the node id."}},
+        {"nodes", 2, cluster_nodes, {"NODES", "Return cluster configuration seen by node."}},
+        {"shards", 2, cluster_shards, {"SHARDS", "Return slots and nodes of each shard."}},
+        {"slots", 2, cluster_slots, {"SLOTS", "Return information about slots range mappings."}},
+    };
+    local_run_subcommand(call, list, ARRAY_COUNT(list));
+}

@@ -1,0 +1,138 @@
+/* local_config.c - CONFIG GET of what exists, under the names of redis-server, so that tools
+ * which look at it find what is true here. Holon is configured by its own options: SET accepts
+ * nothing but the value that is there. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/parse.h"
+#include "services/redis/glob.h"
+#include "services/redis/local.h"
+#include "services/redis/local_functions.h"
+
+enum { VALUE_SIZE_MAX = 64 };
+
+struct parameter {
+    const char *name;
+    const char *value; /* NULL: computed by value_of() */
+};
+
+static const struct parameter parameters[] = {
+    {"appendfsync", "always"}, /* every acknowledged write is synced by a quorum */
+    {"appendonly", "yes"},
+    {"bind", NULL},
+    {"cluster-enabled", "yes"},
+    {"databases", "16"},
+    {"hash-max-listpack-entries", "128"},
+    {"hash-max-ziplist-entries", "128"},
+    {"maxclients", NULL},
+    {"maxmemory", "0"},
+    {"maxmemory-policy", "noeviction"},
+    {"port", NULL},
+    {"proto-max-bulk-len", "262144"},
+    {"save", ""},
+    {"tcp-keepalive", "300"},
+    {"timeout", "0"},
+};
+
+static const char *value_of(struct local_call *call, const struct parameter *parameter,
+                            char room[VALUE_SIZE_MAX])
+{
+    struct redis_facts facts;
+    struct address address;
+
+    if (parameter->value) return parameter->value;
+    service_facts(call->service, &facts);
+    const char *own = stream_own_address(call->connection->stream);
+    bool known = parse_address(bytes_of(own), true, &address);
+    if (strcmp(parameter->name, "maxclients") == 0)
+        snprintf(room, VALUE_SIZE_MAX, "%u", facts.max_connections);
+    else if (strcmp(parameter->name, "port") == 0)
+        snprintf(room, VALUE_SIZE_MAX, "%u", known ? (unsigned)address.port : 0);
+    else
+        snprintf(room, VALUE_SIZE_MAX, "%.*s", VALUE_SIZE_MAX - 1, known ? address.host : "");
+    return room;
+}
+
+static bool is_asked(const struct local_call *call, const char *name)
+{
+    for (uint32_t i = 2; i < call->count; i++) {
+        uint8_t lower[VALUE_SIZE_MAX];
+        struct bytes pattern = call->arguments[i];
+        if (pattern.size > sizeof(lower)) continue;
+        for (size_t at = 0; at < pattern.size; at++) {
+            uint8_t c = pattern.data[at];
+            lower[at] = c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+        }
+        if (glob_matches(bytes_make(lower, pattern.size), bytes_of(name))) return true;
+    }
+    return false;
+}
+
+static void config_get(struct local_call *call)
+{
+    char room[VALUE_SIZE_MAX];
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < ARRAY_COUNT(parameters); i++)
+        count += is_asked(call, parameters[i].name);
+    resp_write_map(call->out, count);
+    for (size_t i = 0; i < ARRAY_COUNT(parameters); i++) {
+        if (!is_asked(call, parameters[i].name)) continue;
+        resp_write_bulk_text(call->out, parameters[i].name);
+        resp_write_bulk_text(call->out, value_of(call, &parameters[i], room));
+    }
+}
+
+static const struct parameter *parameter_find(struct bytes name)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(parameters); i++) {
+        if (redis_word_is(name, parameters[i].name)) return &parameters[i];
+    }
+    return NULL;
+}
+
+static void config_set(struct local_call *call)
+{
+    char room[VALUE_SIZE_MAX];
+
+    if (call->count % 2) {
+        resp_write_error(call->out, "ERR wrong number of arguments for 'config|set' command");
+        return;
+    }
+    for (uint32_t i = 2; i < call->count; i += 2) {
+        const struct parameter *parameter = parameter_find(call->arguments[i]);
+        struct bytes name = call->arguments[i];
+        int shown = name.size < 64 ? (int)name.size : 64;
+        if (parameter == NULL) {
+            resp_write_error_format(
+                call->out, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'",
+                shown, (const char *)name.data);
+            return;
+        }
+        const char *value = value_of(call, parameter, room);
+        if (bytes_equal(bytes_of(value), call->arguments[i + 1])) continue;
+        resp_write_error_format(call->out,
+                                "ERR CONFIG SET failed (possibly related to argument '%s') - "
+                                "can't set immutable config",
+                                parameter->name);
+        return;
+    }
+    resp_write_simple(call->out, "OK");
+}
+
+/* Counters are shown to operators as ever growing; nothing is reset under their feet. */
+static void config_resetstat(struct local_call *call)
+{
+    resp_write_simple(call->out, "OK");
+}
+
+void local_config(struct local_call *call)
+{
+    static const struct local_subcommand list[] = {
+        {"get", -3, config_get, {"GET <pattern>", "Return parameters matching <pattern>."}},
+        {"resetstat", 2, config_resetstat, {"RESETSTAT", "Accepted, and does nothing."}},
+        {"set", -4, config_set,
+         {"SET <directive> <value>", "Accepts the present value only: use Holon's options."}},
+    };
+    local_run_subcommand(call, list, ARRAY_COUNT(list));
+}

@@ -1,0 +1,318 @@
+/* reply_queue.c - replies leave in the order of the commands, whatever order they come in.
+ * A reply at the head goes straight into the stream's output; others are kept until it is
+ * their turn. Commands whose reply comes while they are submitted, and are at the head, cost
+ * no copy and no allocation. */
+#include "base/assert.h"
+#include "base/memory.h"
+#include "services/redis/frontend.h"
+
+enum {
+    FREE_SLOTS_MAX = 4096,
+    HELD_KEPT_BYTES = 4096,        /* memory a free slot keeps */
+    REPLY_SIZE_DECAY = 8,
+    ERROR_REPLY_MAX = 1 << 20,
+};
+
+/* --- slots --------------------------------------------------------------------------------- */
+
+static void on_reply(struct gateway_request *request, enum gateway_outcome outcome,
+                     struct bytes reply);
+
+static struct reply_slot *slot_push(struct connection *connection)
+{
+    struct redis_service *service = connection->service;
+    struct reply_slot *slot;
+
+    if (list_empty(&service->free_slots)) {
+        slot = memory_allocate_zero(sizeof(*slot));
+        buffer_init(&slot->held, OUTPUT_BYTES_MAX);
+    } else {
+        slot = CONTAINER_OF(service->free_slots.next, struct reply_slot, link);
+        list_remove(&slot->link);
+        service->free_slot_count--;
+    }
+    slot->connection = connection;
+    slot->command = NULL;
+    slot->submitted = false;
+    slot->done = false;
+    slot->silent = connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
+    slot->bytes = 0;
+    slot->started = service->now;
+    list_insert_before(&connection->slots, &slot->link);
+    connection->slot_count++;
+    return slot;
+}
+
+static void slot_free(struct redis_service *service, struct reply_slot *slot)
+{
+    list_remove(&slot->link);
+    slot->connection = NULL;
+    if (service->free_slot_count >= FREE_SLOTS_MAX) {
+        buffer_free(&slot->held);
+        memory_free(slot);
+        return;
+    }
+    if (slot->held.capacity > HELD_KEPT_BYTES)
+        buffer_release(&slot->held);
+    else
+        buffer_clear(&slot->held);
+    list_insert_before(&service->free_slots, &slot->link);
+    service->free_slot_count++;
+}
+
+static void slot_pop(struct connection *connection, struct reply_slot *slot)
+{
+    ASSERT(connection->slot_count > 0 && connection->held_bytes >= slot->bytes);
+    connection->slot_count--;
+    connection->held_bytes -= slot->bytes;
+    slot_free(connection->service, slot);
+}
+
+void slots_free_all(struct redis_service *service)
+{
+    while (!list_empty(&service->free_slots)) {
+        struct reply_slot *slot = CONTAINER_OF(service->free_slots.next, struct reply_slot, link);
+        list_remove(&slot->link);
+        buffer_free(&slot->held);
+        memory_free(slot);
+    }
+}
+
+void connection_forget_all(struct connection *connection)
+{
+    struct redis_service *service = connection->service;
+
+    while (!list_empty(&connection->slots)) {
+        struct reply_slot *slot = CONTAINER_OF(connection->slots.next, struct reply_slot, link);
+        if (slot->submitted && !slot->done)
+            gateway_forget(service->options.gateway, &slot->request);
+        slot_pop(connection, slot);
+    }
+}
+
+/* --- output -------------------------------------------------------------------------------- */
+
+static bool is_head(const struct connection *connection, const struct reply_slot *slot)
+{
+    return connection->slots.next == &slot->link;
+}
+
+static void output_failed(struct connection *connection)
+{
+    connection->service->statistics.clients_stuck++;
+    connection_kill(connection, "it does not read its replies: 64 MiB are waiting");
+}
+
+static void output_append(struct connection *connection, struct bytes reply)
+{
+    if (connection->ended) return;
+    connection->service->statistics.bytes_out += reply.size;
+    if (buffer_append(stream_output(connection->stream), reply)) {
+        output_failed(connection);
+        return;
+    }
+    stream_flush(connection->stream);
+}
+
+/* The head was answered: so may be some behind it. */
+static void output_ready(struct connection *connection)
+{
+    while (!list_empty(&connection->slots)) {
+        struct reply_slot *slot = CONTAINER_OF(connection->slots.next, struct reply_slot, link);
+        if (!slot->done) break;
+        if (!slot->silent) output_append(connection, buffer_bytes(&slot->held));
+        slot_pop(connection, slot);
+    }
+}
+
+static void slot_answer(struct reply_slot *slot, struct bytes reply)
+{
+    struct connection *connection = slot->connection;
+    size_t decayed = connection->reply_size - connection->reply_size / REPLY_SIZE_DECAY;
+
+    connection->reply_size = reply.size > decayed ? reply.size : decayed;
+    if (resp_is_error(reply)) connection->service->statistics.errors++;
+    if (is_head(connection, slot)) {
+        if (!slot->silent) output_append(connection, reply);
+        slot_pop(connection, slot);
+        output_ready(connection);
+    } else {
+        slot->done = true;
+        if (!slot->silent) {
+            if (buffer_append(&slot->held, reply)) output_failed(connection);
+            slot->bytes += reply.size;
+            connection->held_bytes += reply.size;
+        }
+    }
+    /* Whoever runs process_input() goes on by itself. */
+    bool waits = connection->read_paused || connection->closing;
+    if (waits && !connection->processing) connection_wake(connection);
+}
+
+/* --- the gateway's answers ------------------------------------------------------------------ */
+
+void outcome_count(struct redis_service *service, enum gateway_outcome outcome)
+{
+    struct redis_statistics *statistics = &service->statistics;
+
+    statistics->unknown += outcome == GATEWAY_UNKNOWN;
+    statistics->unavailable += outcome == GATEWAY_UNAVAILABLE;
+    statistics->busy += outcome == GATEWAY_BUSY;
+    statistics->too_big += outcome == GATEWAY_TOO_BIG;
+}
+
+void outcome_write(struct redis_service *service, struct resp_writer *out,
+                   enum gateway_outcome outcome, uint16_t slot)
+{
+    unsigned partition = service_partition(service, slot);
+
+    switch (outcome) {
+    case GATEWAY_REPLY:
+        break;
+    case GATEWAY_UNKNOWN:
+        resp_write_error_format(out,
+                                "UNKNOWN outcome: no quorum of partition %u answered within the "
+                                "patience; the command may or may not have been executed",
+                                partition);
+        break;
+    case GATEWAY_UNAVAILABLE:
+        resp_write_error_format(out,
+                                "UNAVAILABLE no quorum of partition %u answered within the "
+                                "patience; the command was not executed, try again",
+                                partition);
+        break;
+    case GATEWAY_BUSY:
+        resp_write_error_format(out,
+                                "BUSY too many requests for partition %u are waiting; the command "
+                                "was not executed, try again",
+                                partition);
+        break;
+    case GATEWAY_TOO_BIG:
+        resp_write_error(out, "TOOBIG either the write is larger than one log entry may be and "
+                              "was not executed, or it was executed and its reply was too big to "
+                              "be repeated after a change of leader");
+        break;
+    }
+}
+
+static void on_reply(struct gateway_request *request, enum gateway_outcome outcome,
+                     struct bytes reply)
+{
+    struct reply_slot *slot = CONTAINER_OF(request, struct reply_slot, request);
+    struct redis_service *service = slot->connection->service;
+    struct histogram *latency =
+        request->write ? &service->write_latency : &service->read_latency;
+
+    histogram_record(latency, world_now(service->options.world) - slot->started);
+    if (outcome == GATEWAY_REPLY) {
+        slot_answer(slot, reply);
+        return;
+    }
+    struct buffer text;
+    buffer_init(&text, ERROR_REPLY_MAX);
+    struct resp_writer out = resp_writer_make(&text, false);
+    outcome_count(service, outcome);
+    outcome_write(service, &out, outcome, request->slot);
+    slot_answer(slot, buffer_bytes(&text));
+    buffer_free(&text);
+}
+
+bool body_make(struct redis_service *service, const struct redis_command *command, bool resp3,
+               uint8_t database, const struct bytes *arguments, uint32_t count)
+{
+    struct redis_body body = {.flags = resp3 ? REDIS_BODY_RESP3 : 0,
+                              .database = database,
+                              .command = command->id,
+                              .count = count,
+                              .arguments = arguments};
+
+    buffer_clear(&service->body);
+    return redis_body_encode(&body, &service->body) == STATUS_OK &&
+           buffer_size(&service->body) <= BODY_SIZE_MAX;
+}
+
+void connection_submit(struct connection *connection, const struct redis_command *command,
+                       uint16_t routing_slot, const struct bytes *arguments, uint32_t count)
+{
+    struct redis_service *service = connection->service;
+
+    if (!body_make(service, command, connection->resp3, connection->database, arguments + 1,
+                   count - 1)) {
+        connection_reply_error(connection, "ERR command too big; nothing was executed");
+        return;
+    }
+    struct reply_slot *slot = slot_push(connection);
+    slot->command = command;
+    slot->submitted = true;
+    slot->bytes = buffer_size(&service->body);
+    connection->held_bytes += slot->bytes;
+    slot->request.service = SERVICE_REDIS;
+    slot->request.slot = routing_slot;
+    slot->request.write = command->flags & REDIS_WRITES;
+    slot->request.body = buffer_bytes(&service->body);
+    slot->request.on_reply = on_reply;
+    slot->request.context = slot;
+    if (slot->request.write)
+        service->statistics.writes++;
+    else
+        service->statistics.reads++;
+    gateway_submit(service->options.gateway, &slot->request); /* the slot may be gone now */
+}
+
+/* --- replies made here ---------------------------------------------------------------------- */
+
+void local_reply_begin(struct connection *connection, struct local_reply *ret_reply)
+{
+    struct redis_service *service = connection->service;
+    struct buffer *buffer = stream_output(connection->stream);
+
+    *ret_reply = (struct local_reply){.connection = connection};
+    ret_reply->silent =
+        connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
+    if (ret_reply->silent) {
+        buffer = &service->silence;
+        buffer_clear(buffer);
+    } else if (!list_empty(&connection->slots)) {
+        ret_reply->slot = slot_push(connection);
+        buffer = &ret_reply->slot->held;
+    }
+    ret_reply->start = buffer_size(buffer);
+    ret_reply->out = resp_writer_make(buffer, connection->resp3);
+}
+
+void local_reply_unsilence(struct local_reply *reply)
+{
+    reply->connection->reply_mode = REPLY_ON;
+    if (reply->silent) local_reply_begin(reply->connection, reply);
+}
+
+void local_reply_end(struct local_reply *reply)
+{
+    struct connection *connection = reply->connection;
+    struct buffer *buffer = reply->out.buffer;
+    size_t size = buffer_size(buffer) - reply->start;
+
+    if (size && buffer_bytes(buffer).data[reply->start] == '-')
+        connection->service->statistics.errors++;
+    if (reply->silent) {
+        buffer_clear(buffer);
+    } else if (reply->out.failed) {
+        output_failed(connection);
+    } else if (reply->slot) {
+        reply->slot->done = true;
+        reply->slot->bytes = size;
+        connection->held_bytes += size;
+    } else if (!connection->ended) {
+        connection->service->statistics.bytes_out += size;
+        stream_flush(connection->stream);
+    }
+}
+
+void connection_reply_error(struct connection *connection, const char *text)
+{
+    struct local_reply reply;
+
+    local_reply_begin(connection, &reply);
+    resp_write_error(&reply.out, text);
+    local_reply_end(&reply);
+}
