@@ -20,10 +20,31 @@ struct sim_listener {
 
 /* --- listeners --- */
 
-static struct sim_listener *find_listener(struct sim *sim, const char *address)
+/* The n-th listener of an address (SO_REUSEPORT: each worker has one), or NULL. */
+static struct sim_listener *nth_listener(struct sim *sim, const char *address, uint64_t n)
 {
     for (struct sim_listener *listener = sim->listeners; listener; listener = listener->next)
-        if (strcmp(listener->address, address) == 0) return listener;
+        if (strcmp(listener->address, address) == 0 && n-- == 0) return listener;
+    return NULL;
+}
+
+static struct sim_listener *any_listener(struct sim *sim, const char *address)
+{
+    uint64_t count = 0;
+
+    while (nth_listener(sim, address, count))
+        count++;
+    if (count < 2) return nth_listener(sim, address, 0);
+    return nth_listener(sim, address, sim_below(sim, SIM_RANDOM_SCHEDULE, count));
+}
+
+static struct sim_listener *listener_of(struct sim_world *world, const char *address)
+{
+    struct sim *sim = sim_of(world);
+
+    for (struct sim_listener *listener = sim->listeners; listener; listener = listener->next)
+        if (listener->base.world == &world->base && strcmp(listener->address, address) == 0)
+            return listener;
     return NULL;
 }
 
@@ -40,7 +61,8 @@ enum status sim_listen(struct world *world, const char *address, void *context,
     if (strcmp(colon, ":0") == 0)
         snprintf(full, sizeof(full), "%.*s:%u", (int)(colon - address), address,
                  (unsigned)(sim->next_port++ % 60000));
-    if (find_listener(sim, full))
+    struct sim_listener *present = nth_listener(sim, full, 0);
+    if (present && sim_world_of(present->base.world)->process != sim_world_of(world)->process)
         return error_set(error, STATUS_EXISTS, "address %s is in use", full);
     struct sim_listener *listener = memory_allocate_zero(sizeof(*listener));
     listener->base.world = world;
@@ -212,7 +234,7 @@ static void run_accept(struct sim *sim, struct sim_event *event)
 {
     struct sim_stream *stream = event->a;
     struct sim_pipe *pipe = stream->pipe;
-    struct sim_listener *listener = find_listener(sim, stream->base.own_address);
+    struct sim_listener *listener = listener_of(event->world, stream->base.own_address);
 
     if (sim_stream_is_open(stream) && listener) {
         listener->on_accept(listener->context, &stream->base);
@@ -235,7 +257,7 @@ static void run_syn(struct sim *sim, struct sim_event *event)
     struct sim_stream *to = &pipe->ends[1];
 
     if (sim_stream_is_open(from)) {
-        struct sim_listener *listener = find_listener(sim, from->base.peer_address);
+        struct sim_listener *listener = any_listener(sim, from->base.peer_address);
         uint64_t back = sim->now + sim_stream_latency(sim);
         bool hangs = event->b && !*(bool *)event->b;
         if (listener) {

@@ -1,0 +1,221 @@
+/* Requests as RESP, replies as outcomes, and the rules for error replies. */
+#include "base/assert.h"
+#include "base/hash.h"
+#include "sim/checkers/linearizable.h"
+#include "sim/checkers/order.h"
+#include "sim/sim_client_internal.h"
+#include "sim/sim_resp.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { REPLY_TEXT_MAX = 120 };
+
+static void encode_value(struct sim_client *client, struct buffer *output, int64_t value)
+{
+    char text[600];
+    struct sim *sim = client->clients->sim;
+    uint32_t pad_max = client->clients->workload.pad_max;
+    uint32_t pad = pad_max ? (uint32_t)sim_below(sim, SIM_RANDOM_WORKLOAD, pad_max) : 0;
+
+    if (pad > sizeof(text) - 32) pad = sizeof(text) - 32;
+    int size = snprintf(text, sizeof(text), "%" PRId64 ":", value);
+    memset(text + size, 'x', pad);
+    sim_resp_bulk(output, bytes_make(text, (size_t)size + pad));
+}
+
+static void encode(struct sim_client *client, struct buffer *output, const struct sim_op *op)
+{
+    char key[32], token[32];
+
+    snprintf(key, sizeof(key), "key:%u", op->key);
+    switch ((enum sim_op_kind)op->kind) {
+    case SIM_OP_GET:
+    case SIM_OP_DEL:
+    case SIM_OP_INCR:
+        sim_resp_array(output, 2);
+        sim_resp_text(output, op->kind == SIM_OP_GET   ? "GET"
+                              : op->kind == SIM_OP_DEL ? "DEL"
+                                                       : "INCR");
+        sim_resp_text(output, key);
+        return;
+    case SIM_OP_SET:
+    case SIM_OP_SETNX:
+    case SIM_OP_GETSET:
+        sim_resp_array(output, 3);
+        sim_resp_text(output, op->kind == SIM_OP_SET     ? "SET"
+                              : op->kind == SIM_OP_SETNX ? "SETNX"
+                                                         : "GETSET");
+        sim_resp_text(output, key);
+        encode_value(client, output, op->argument);
+        return;
+    case SIM_OP_APPEND:
+        sim_resp_array(output, 3);
+        sim_resp_text(output, "APPEND");
+        sim_resp_text(output, key);
+        sim_resp_bulk(output, bytes_make(token, check_order_token(op, token)));
+        return;
+    case SIM_OP_SET_EXPIRING:
+        sim_resp_array(output, 5);
+        sim_resp_text(output, "SET");
+        sim_resp_text(output, key);
+        encode_value(client, output, op->argument);
+        sim_resp_text(output, "PX");
+        snprintf(key, sizeof(key), "%" PRIu64, op->expiry / 1000);
+        sim_resp_text(output, key);
+        return;
+    }
+    ASSERT(false);
+}
+
+uint32_t sim_request_send(struct sim_client *client, const struct sim_op *from)
+{
+    struct sim_clients *clients = client->clients;
+    struct sim_op op = *from;
+
+    ASSERT(client->stream && client->pending_count < SIM_PIPELINE_MAX * 4);
+    op.client = client->number;
+    op.node = client->node;
+    op.session = client->session;
+    op.position = ++client->position;
+    op.outcome = SIM_PENDING;
+    op.invoked = clients->sim->now;
+    op.returned = UINT64_MAX;
+    uint32_t number = sim_history_add(&clients->history, &op);
+    encode(client, stream_output(client->stream), &op);
+    client->pending[(client->pending_first + client->pending_count++) % (SIM_PIPELINE_MAX * 4)] =
+        number;
+    return number;
+}
+
+/* --- replies --- */
+
+static void trace_reply(struct sim *sim, const struct sim_op *op)
+{
+    char line[200];
+
+    sim_trace(sim,
+              ((uint64_t)op->client << 40) ^ ((uint64_t)op->outcome << 36) ^ (uint64_t)op->result);
+    if (sim->trace_file == NULL) return;
+    sim_op_text(op, line, sizeof(line));
+    sim_trace_text(sim, "client %s", line);
+}
+
+static bool starts_with(struct bytes text, const char *word)
+{
+    return bytes_starts_with(text, bytes_of(word));
+}
+
+/* B7 and V-2: which errors a client of a living node may see, and when. */
+static void take_error(struct sim_client *client, struct sim_op *op, struct bytes text)
+{
+    struct sim_clients *clients = client->clients;
+    struct sim *sim = clients->sim;
+    uint64_t waited = sim->now - op->invoked;
+    uint64_t patience = clients->workload.patience;
+    char shown[REPLY_TEXT_MAX];
+
+    snprintf(shown, sizeof(shown), "%.*s", (int)text.size, (const char *)text.data);
+    op->error_reply = true;
+    if (starts_with(text, "BUSY")) {
+        op->outcome = SIM_NOT_DONE;
+        clients->busy_replies++;
+        return;
+    }
+    if (!starts_with(text, "UNKNOWN") && !starts_with(text, "UNAVAILABLE")) {
+        sim_violation(sim, "B7: client %u got an error that no client may see: %s", client->number,
+                      shown);
+        return;
+    }
+    op->outcome = starts_with(text, "UNKNOWN") ? SIM_UNKNOWN : SIM_NOT_DONE;
+    if (waited + patience / 5 < patience)
+        sim_violation(sim, "B7: node %u lost patience after %" PRIu64 " of %" PRIu64 " us: %s",
+                      op->node, waited, patience, shown);
+}
+
+static int64_t leading_number(struct bytes text)
+{
+    int64_t value = 0;
+
+    for (size_t i = 0; i < text.size && text.data[i] >= '0' && text.data[i] <= '9'; i++)
+        value = value * 10 + (text.data[i] - '0');
+    return value;
+}
+
+static bool take_value(struct sim_client *client, struct sim_op *op, const struct sim_reply *reply)
+{
+    struct sim_history *history = &client->clients->history;
+
+    if (reply->kind != SIM_REPLY_BULK && reply->kind != SIM_REPLY_NIL) return false;
+    op->found = reply->kind == SIM_REPLY_BULK;
+    if (history->key_kinds[op->key] == SIM_KEY_ORDER) {
+        struct bytes text = op->found ? reply->text : bytes_make(NULL, 0);
+        op->result = (int64_t)text.size;
+        op->content_hash = hash64(0, text);
+        if (client->judge) sim_history_set_final(history, op->key, text);
+    } else if (op->found) {
+        op->result = leading_number(reply->text);
+    }
+    return true;
+}
+
+static bool take_reply(struct sim_client *client, struct sim_op *op, const struct sim_reply *reply)
+{
+    switch ((enum sim_op_kind)op->kind) {
+    case SIM_OP_GET:
+    case SIM_OP_GETSET:
+        return take_value(client, op, reply);
+    case SIM_OP_SET:
+    case SIM_OP_SET_EXPIRING:
+        return reply->kind == SIM_REPLY_STATUS;
+    case SIM_OP_DEL:
+    case SIM_OP_SETNX:
+    case SIM_OP_INCR:
+    case SIM_OP_APPEND:
+        op->result = reply->integer;
+        return reply->kind == SIM_REPLY_INTEGER;
+    }
+    return false;
+}
+
+bool sim_request_replies(struct sim_client *client)
+{
+    struct sim *sim = client->clients->sim;
+    struct sim_reply reply;
+    size_t size;
+
+    for (;;) {
+        int found = sim_resp_parse(buffer_bytes(&client->input), &reply, &size);
+        if (found == 0) return true;
+        if (found < 0 || client->pending_count == 0) {
+            sim_violation(sim, "client %u got %s", client->number,
+                          found < 0 ? "bytes that are no RESP" : "a reply it did not ask for");
+            return false;
+        }
+        struct sim_op *op = &client->clients->history.ops[client->pending[client->pending_first]];
+        client->pending_first = (client->pending_first + 1) % (SIM_PIPELINE_MAX * 4);
+        client->pending_count--;
+        if (reply.kind == SIM_REPLY_ERROR) {
+            take_error(client, op, reply.text);
+        } else {
+            op->outcome = SIM_DONE;
+            op->returned = sim->now;
+            if (!take_reply(client, op, &reply))
+                sim_violation(sim, "client %u got a reply of the wrong kind (%d)", client->number,
+                              (int)reply.kind);
+        }
+        trace_reply(sim, op);
+        buffer_consume(&client->input, size);
+    }
+}
+
+void sim_request_connection_lost(struct sim_client *client)
+{
+    while (client->pending_count > 0) {
+        struct sim_op *op = &client->clients->history.ops[client->pending[client->pending_first]];
+        op->outcome = SIM_UNKNOWN;
+        client->pending_first = (client->pending_first + 1) % (SIM_PIPELINE_MAX * 4);
+        client->pending_count--;
+        trace_reply(client->clients->sim, op);
+    }
+}
