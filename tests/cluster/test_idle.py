@@ -1,0 +1,40 @@
+"""An idle cluster costs nothing: processor, disk, memory."""
+import os
+import time
+
+from waiting import observe, until
+
+SECONDS = float(os.environ.get("HOLON_IDLE_SECONDS", "10"))
+CPU_PERCENT_MAX = 1.0        # of one core, all three nodes in sum
+RESIDENT_MAX = 80 << 20      # per node
+
+
+def test_an_idle_cluster_uses_next_to_nothing(three):
+    for number in range(100):
+        assert three[number % 3].call("SET", f"key{number}", "x" * 64) == "OK"
+    settle(three)
+    written = [node.bytes_written() for node in three]
+    cpu, start = sum(node.cpu_seconds() for node in three), time.monotonic()
+    observe(SECONDS, lambda: None, every=0.5)
+    percent = (sum(node.cpu_seconds() for node in three) - cpu) / (time.monotonic() - start) * 100
+    written = [node.bytes_written() - before for node, before in zip(three, written)]
+    resident = [node.resident() >> 20 for node in three]
+    proportional = [node.proportional() >> 20 for node in three]
+    print(f"idle: {percent:.2f} % CPU in sum, bytes written {written}, resident {resident} MiB, "
+          f"proportional {proportional} MiB")
+    assert written == [0, 0, 0]
+    assert percent <= CPU_PERCENT_MAX
+    assert max(resident) <= RESIDENT_MAX >> 20
+
+
+def settle(cluster) -> None:
+    """Until nothing was written for two seconds: what the start and the writes left is done."""
+    last = {"written": None, "since": time.monotonic()}
+
+    def quiet() -> bool:
+        written = [node.bytes_written() for node in cluster]
+        if written != last["written"]:
+            last.update(written=written, since=time.monotonic())
+        return time.monotonic() - last["since"] >= 2
+
+    until("the cluster stops writing", quiet, 60, every=0.2)
