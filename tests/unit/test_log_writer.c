@@ -115,6 +115,21 @@ static void test_a_job_may_write_many_batches(void **state)
     assert_int_equal(fixture_recovered(fixture, GROUP)->entry_count, 10);
 }
 
+/* What a simulator does with a node that it killed: first the owners go, then the log. */
+static void test_a_busy_queue_may_be_closed_before_the_log_is_abandoned(void **state)
+{
+    struct log_fixture *fixture = *state;
+
+    fixture_state(fixture, 1, 0);
+    log_queue_submit(fixture->queue);
+    fixture_entry(fixture, 1, 1, "gathered");
+    log_queue_close(fixture->queue);
+    log_abandon(fixture->log);
+    fake_disk_crash(fixture->disk, 1);
+    fixture_open(fixture);
+    assert_null(fixture_recovered(fixture, GROUP));
+}
+
 /* --- segments ----------------------------------------------------------------------------- */
 
 static void test_release_frees_segments_and_the_base_survives(void **state)
@@ -314,6 +329,7 @@ int main(void)
         CASE(test_a_full_queue_says_so),
         CASE(test_two_queues_share_a_batch),
         CASE(test_a_job_may_write_many_batches),
+        CASE(test_a_busy_queue_may_be_closed_before_the_log_is_abandoned),
         CASE(test_release_frees_segments_and_the_base_survives),
         CASE(test_an_idle_group_keeps_its_vote_and_pins_only_entries),
         CASE(test_recycled_segments_are_never_replayed),

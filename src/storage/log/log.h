@@ -82,7 +82,8 @@ void log_abandon(struct log *log);
  * durable. Called on the worker's thread, once per batch at most, positions rising. */
 struct log_queue *log_queue_open(struct log *log, struct world *world, void *context,
                                  void (*on_durable)(void *context, uint64_t position));
-/* Only when idle. */
+/* When idle. The queue of a node that was killed is not: it hears nothing more, and
+ * log_abandon() frees it. */
 void log_queue_close(struct log_queue *queue);
 /* All that was appended is durable and reported, and no job of this queue is running. */
 bool log_queue_idle(const struct log_queue *queue);

@@ -49,6 +49,7 @@ struct log_queue {
     struct log_chunk *gather; /* NULL: nothing gathered */
     uint64_t position;        /* bytes of records appended so far, releases not counted */
     uint64_t submitted;       /* position at the last submit */
+    bool closed;              /* while not idle: on_durable must not be called any more */
     struct world_timer timer; /* writes the mark when idle; retries when there is no space */
 
     /* Under log->mutex. */

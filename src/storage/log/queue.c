@@ -166,7 +166,7 @@ void log_queue_report(struct log_queue *queue)
     bool news = durable > queue->reported;
     queue->reported = durable;
     pthread_mutex_unlock(&queue->log->mutex);
-    if (news) queue->on_durable(queue->context, durable);
+    if (news && !queue->closed) queue->on_durable(queue->context, durable);
 }
 
 static void queue_posted(struct world_post *post)
@@ -246,7 +246,9 @@ void log_queue_free(struct log_queue *queue)
 
 void log_queue_close(struct log_queue *queue)
 {
-    ASSERT(log_queue_idle(queue));
+    bool idle = log_queue_idle(queue);
+
     world_timer_stop(queue->world, &queue->timer);
-    log_queue_free(queue);
+    queue->closed = true;
+    if (idle) log_queue_free(queue); /* else it waits for log_abandon() */
 }
