@@ -138,9 +138,9 @@ static enum resp_result parse_bulk(struct resp_parser *parser, struct bytes inpu
         return invalid(parser, "bulk string without its final CRLF");
 
     reserve_argument(parser);
-    parser->arguments[parser->argument_count++] =
-        (struct bytes){.data = (const uint8_t *)(uintptr_t)parser->offset, /* made good at the end */
-                       .size = parser->bulk_size};
+    parser->arguments[parser->argument_count++] = (struct bytes){
+        .data = (const uint8_t *)(uintptr_t)parser->offset, /* made good at the end */
+        .size = parser->bulk_size};
     parser->offset += parser->bulk_size + 2;
     parser->in_bulk = false;
     return RESP_COMMAND;
@@ -150,9 +150,9 @@ static enum resp_result parse_inline(struct resp_parser *parser, struct bytes in
                                      size_t *ret_used)
 {
     /* The line was searched up to `offset` already. */
-    const uint8_t *end = input.size > parser->offset
-                             ? memchr(input.data + parser->offset, '\n', input.size - parser->offset)
-                             : NULL;
+    const uint8_t *end = input.size > parser->offset ? memchr(input.data + parser->offset, '\n',
+                                                              input.size - parser->offset)
+                                                     : NULL;
     if (end == NULL) {
         parser->offset = input.size;
         if (input.size > RESP_LINE_SIZE_MAX) return invalid(parser, "too big inline request");

@@ -12,10 +12,10 @@
 #include "base/bytes.h"
 
 enum {
-    RESP_COMMAND_SIZE_MAX = 1 << 20,       /* bytes of one request, framing included */
-    RESP_ARGUMENTS_MAX = 1 << 20,          /* a greater count is refused when it is read */
-    RESP_LINE_SIZE_MAX = 64 << 10,         /* an inline command, or the text of a length */
-    RESP_ARGUMENTS_KEPT_MAX = 64,          /* room for arguments kept between commands */
+    RESP_COMMAND_SIZE_MAX = 1 << 20, /* bytes of one request, framing included */
+    RESP_ARGUMENTS_MAX = 1 << 20,    /* a greater count is refused when it is read */
+    RESP_LINE_SIZE_MAX = 64 << 10,   /* an inline command, or the text of a length */
+    RESP_ARGUMENTS_KEPT_MAX = 64,    /* room for arguments kept between commands */
 };
 
 enum resp_result {
@@ -29,14 +29,14 @@ enum resp_result {
 struct resp_parser {
     struct bytes *arguments; /* of the last RESP_COMMAND: they point into the input */
     uint32_t argument_count;
-    char error[96];          /* after RESP_INVALID: "Protocol error: ..." */
+    char error[96]; /* after RESP_INVALID: "Protocol error: ..." */
     /* Private: */
     uint32_t capacity;
-    uint32_t expected;  /* arguments announced; 0: the head has not been read */
-    size_t offset;      /* of the first byte not yet understood */
-    size_t bulk_size;   /* of the argument being read, when in_bulk */
+    uint32_t expected; /* arguments announced; 0: the head has not been read */
+    size_t offset;     /* of the first byte not yet understood */
+    size_t bulk_size;  /* of the argument being read, when in_bulk */
     bool in_bulk;
-    uint8_t *words;     /* unquoted text of an inline command */
+    uint8_t *words; /* unquoted text of an inline command */
 };
 
 /* Reads one command from the front of `input`. RESP_COMMAND: *ret_used bytes belonged to it,
@@ -76,8 +76,8 @@ void resp_write_integer(struct resp_writer *writer, int64_t value);
 void resp_write_bulk(struct resp_writer *writer, struct bytes bytes);
 void resp_write_bulk_text(struct resp_writer *writer, const char *text);
 void resp_write_bulk_u64(struct resp_writer *writer, uint64_t value); /* as decimal text */
-void resp_write_null(struct resp_writer *writer);       /* $-1, or _ in RESP3 */
-void resp_write_null_array(struct resp_writer *writer); /* *-1, or _ in RESP3 */
+void resp_write_null(struct resp_writer *writer);                     /* $-1, or _ in RESP3 */
+void resp_write_null_array(struct resp_writer *writer);               /* *-1, or _ in RESP3 */
 void resp_write_array(struct resp_writer *writer, uint64_t count);
 void resp_write_map(struct resp_writer *writer, uint64_t pairs); /* array of 2n in RESP2 */
 void resp_write_set(struct resp_writer *writer, uint64_t count); /* array in RESP2 */

@@ -117,8 +117,8 @@ enum evaluate_result redis_reply_error(struct redis_call *call, const char *text
 
 enum evaluate_result redis_reply_wrong_type(struct redis_call *call)
 {
-    return redis_reply_error(
-        call, "WRONGTYPE Operation against a key holding the wrong kind of value");
+    return redis_reply_error(call,
+                             "WRONGTYPE Operation against a key holding the wrong kind of value");
 }
 
 enum evaluate_result redis_reply_syntax_error(struct redis_call *call)

@@ -18,21 +18,21 @@ enum redis_command_id {
 
 enum redis_command_flags {
     REDIS_READS = 1 << 0,
-    REDIS_WRITES = 1 << 1,     /* may have effects: the gateway remembers its outcome */
-    REDIS_GROWS = 1 << 2,      /* may need more space */
-    REDIS_FAST = 1 << 3,       /* constant time */
-    REDIS_MERGES = 1 << 4,     /* reads keys one by one: may be split over partitions */
-    REDIS_FANOUT = 1 << 5,     /* about the whole database: asks partitions by itself */
-    REDIS_CONTAINER = 1 << 6,  /* has subcommands */
+    REDIS_WRITES = 1 << 1,    /* may have effects: the gateway remembers its outcome */
+    REDIS_GROWS = 1 << 2,     /* may need more space */
+    REDIS_FAST = 1 << 3,      /* constant time */
+    REDIS_MERGES = 1 << 4,    /* reads keys one by one: may be split over partitions */
+    REDIS_FANOUT = 1 << 5,    /* about the whole database: asks partitions by itself */
+    REDIS_CONTAINER = 1 << 6, /* has subcommands */
     REDIS_ADMIN = 1 << 7,
 };
 
 struct redis_command {
     const char *name; /* lower case; NULL: no command has this id */
     uint16_t id;
-    int16_t arity;    /* negative: at least; counts the name */
+    int16_t arity; /* negative: at least; counts the name */
     uint16_t flags;
-    int16_t first_key, last_key, key_step; /* first 0: no keys */
+    int16_t first_key, last_key, key_step;                     /* first 0: no keys */
     enum evaluate_result (*evaluate)(struct redis_call *call); /* NULL: local */
     const char *group, *since, *complexity, *summary;
 };
@@ -50,8 +50,8 @@ static inline bool redis_arity_is_right(const struct redis_command *command, uin
 static inline uint32_t redis_key_count(const struct redis_command *command, uint32_t count)
 {
     if (command->first_key == 0 || count <= (uint32_t)command->first_key) return 0;
-    uint32_t last = command->last_key < 0 ? count - (uint32_t)-command->last_key
-                                          : (uint32_t)command->last_key;
+    uint32_t last =
+        command->last_key < 0 ? count - (uint32_t)-command->last_key : (uint32_t)command->last_key;
     return (last - (uint32_t)command->first_key) / (uint32_t)command->key_step + 1;
 }
 

@@ -20,8 +20,8 @@ void connection_accept(struct redis_service *service, struct stream *stream, boo
     connection->stream = stream;
     connection->cluster_port = cluster_port;
     /* Unique on the node: workers count in steps of WORKERS_MAX. */
-    connection->id = ++service->next_connection * WORKERS_MAX +
-                     world_worker(service->options.world);
+    connection->id =
+        ++service->next_connection * WORKERS_MAX + world_worker(service->options.world);
     connection->opened = connection->active = world_now(service->options.world);
     buffer_init(&connection->input, INPUT_BYTES_MAX);
     list_init(&connection->slots);
@@ -227,7 +227,8 @@ void connection_wake(struct connection *connection)
     struct redis_service *service = connection->service;
 
     if (connection->ended || !list_empty(&connection->ready)) return;
-    if (list_empty(&service->ready)) world_timer_start(service->options.world, &service->ready_timer, 0);
+    if (list_empty(&service->ready))
+        world_timer_start(service->options.world, &service->ready_timer, 0);
     list_insert_before(&service->ready, &connection->ready);
 }
 

@@ -51,8 +51,8 @@ static void refuse_unknown(struct connection *connection, const struct bytes *ar
     struct local_reply reply;
     local_reply_begin(connection, &reply);
     resp_write_error_format(&reply.out, "ERR unknown command '%.*s', with args beginning with: %s",
-                            shown(arguments[0], SHOWN_NAME_BYTES),
-                            (const char *)arguments[0].data, list);
+                            shown(arguments[0], SHOWN_NAME_BYTES), (const char *)arguments[0].data,
+                            list);
     local_reply_end(&reply);
 }
 
@@ -163,8 +163,7 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
     return true;
 }
 
-bool dispatch_command(struct connection *connection, const struct bytes *arguments,
-                      uint32_t count)
+bool dispatch_command(struct connection *connection, const struct bytes *arguments, uint32_t count)
 {
     struct redis_service *service = connection->service;
     bool unsupported = false;

@@ -52,12 +52,14 @@ enum evaluate_result redis_evaluate(struct row_context *rows, const struct reque
     /* Both cases would end the same way each time, so they are answers, not retries. */
     bool no_effects = rows->effect_count == effects_before;
     if (call.misrouted && no_effects)
-        return refuse(&call, reply_start, "ERR a key is not of this partition; nothing was executed");
+        return refuse(&call, reply_start,
+                      "ERR a key is not of this partition; nothing was executed");
     if (call.misrouted) return EVALUATE_OVER_BUDGET; /* throws the effects away */
     if (result == EVALUATE_OVER_BUDGET && no_effects)
         return refuse(&call, reply_start, "ERR the command reads too many keys or bytes at once");
     if (result == EVALUATE_DONE && call.out.failed && no_effects)
-        return refuse(&call, reply_start, "ERR the reply is larger than this version of Holon allows");
+        return refuse(&call, reply_start,
+                      "ERR the reply is larger than this version of Holon allows");
     if (result == EVALUATE_DONE && call.out.failed) return EVALUATE_OVER_BUDGET;
     return result;
 }

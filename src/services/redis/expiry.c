@@ -153,7 +153,8 @@ static enum evaluate_result reply_ttl(struct redis_call *call, struct redis_time
 
     int64_t value = option.absolute ? expiry : expiry - call->now_ms;
     if (value < 0) value = 0;
-    return redis_reply_integer(call, option.unit == REDIS_SECONDS ? (value + 500) / 1000 : value);
+    if (option.unit == REDIS_SECONDS) value = value / 1000 + (value % 1000 >= 500);
+    return redis_reply_integer(call, value);
 }
 
 enum evaluate_result evaluate_ttl(struct redis_call *call)

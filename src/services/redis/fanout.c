@@ -20,7 +20,7 @@
 #include "services/redis/scan.h"
 
 enum {
-    KEYS_BYTES_MAX = 32 << 20,        /* of one KEYS or split MGET reply */
+    KEYS_BYTES_MAX = 32 << 20, /* of one KEYS or split MGET reply */
 };
 
 enum fanout_kind { FAN_VALUES, FAN_SUM, FAN_ALL, FAN_KEYS, FAN_RANDOM, FAN_ONE };
@@ -28,13 +28,13 @@ enum fanout_kind { FAN_VALUES, FAN_SUM, FAN_ALL, FAN_KEYS, FAN_RANDOM, FAN_ONE }
 struct part {
     struct gateway_request request;
     struct fanout *fanout;
-    bool open;             /* the gateway has it */
-    bool again;            /* KEYS: go on from `cursor` */
+    bool open;  /* the gateway has it */
+    bool again; /* KEYS: go on from `cursor` */
     uint64_t cursor;
-    uint64_t number;       /* SUM, RANDOM: the answer; KEYS: keys so far */
-    struct buffer reply;   /* VALUES: elements; KEYS: keys; ONE: the reply */
-    uint32_t key_count;    /* VALUES, SUM: keys of this partition */
-    size_t read;           /* VALUES: offset of the next element while merging */
+    uint64_t number;     /* SUM, RANDOM: the answer; KEYS: keys so far */
+    struct buffer reply; /* VALUES: elements; KEYS: keys; ONE: the reply */
+    uint32_t key_count;  /* VALUES, SUM: keys of this partition */
+    size_t read;         /* VALUES: offset of the next element while merging */
 };
 
 struct fanout {
@@ -43,14 +43,14 @@ struct fanout {
     enum fanout_kind kind;
     bool submitting, silent, failed, picking;
     uint64_t started;
-    size_t bytes;            /* kept in all parts */
+    size_t bytes; /* kept in all parts */
     uint32_t open_count, part_count;
     struct part *parts;
     uint32_t key_count;
-    uint32_t *key_parts;     /* VALUES: part of each key */
-    uint8_t *pattern;        /* KEYS: copied, since later scans need it again */
+    uint32_t *key_parts; /* VALUES: part of each key */
+    uint8_t *pattern;    /* KEYS: copied, since later scans need it again */
     size_t pattern_size;
-    struct buffer error;     /* the first one */
+    struct buffer error; /* the first one */
 };
 
 static void on_part_reply(struct gateway_request *request, enum gateway_outcome outcome,
@@ -67,8 +67,7 @@ static struct fanout *fanout_make(struct connection *connection,
     fanout->connection = connection;
     fanout->command = command;
     fanout->kind = kind;
-    fanout->silent =
-        connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
+    fanout->silent = connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
     fanout->started = connection->service->now;
     fanout->part_count = part_count;
     fanout->parts = memory_allocate_zero(part_count * sizeof(fanout->parts[0]));
@@ -133,8 +132,8 @@ static void submit_everywhere(struct fanout *fanout, const struct redis_command 
                               const struct bytes *arguments, uint32_t count)
 {
     for (uint32_t i = 0; i < fanout->part_count; i++)
-        submit_part(&fanout->parts[i], command,
-                    partition_slot(fanout->connection->service, i), arguments, count);
+        submit_part(&fanout->parts[i], command, partition_slot(fanout->connection->service, i),
+                    arguments, count);
 }
 
 /* Asks each partition for its own keys, in the order in which they were named. */
@@ -514,8 +513,7 @@ void fanout_cancel(struct connection *connection)
     if (fanout == NULL) return;
     for (uint32_t i = 0; i < fanout->part_count; i++) {
         struct part *part = &fanout->parts[i];
-        if (part->open)
-            gateway_forget(connection->service->options.gateway, &part->request);
+        if (part->open) gateway_forget(connection->service->options.gateway, &part->request);
     }
     connection->fanout = NULL;
     fanout_free(fanout);

@@ -18,12 +18,12 @@
 
 enum {
     REPLIES_MAX = 1024,
-    HELD_BYTES_MAX = 1 << 20,           /* request bodies and replies that wait for their turn */
-    EXPECTED_BYTES_MAX = 16 << 20,      /* open commands times the size of recent replies */
+    HELD_BYTES_MAX = 1 << 20,      /* request bodies and replies that wait for their turn */
+    EXPECTED_BYTES_MAX = 16 << 20, /* open commands times the size of recent replies */
     OUTPUT_WAIT_BYTES = 1 << 20,
-    OUTPUT_BYTES_MAX = 64 << 20,        /* a client that is this far behind is closed */
-    INPUT_BYTES_MAX = 4 << 20,          /* unparsed: a command, and what came while waiting */
-    INPUT_KEPT_BYTES = 16 << 10,        /* memory kept by an idle connection */
+    OUTPUT_BYTES_MAX = 64 << 20, /* a client that is this far behind is closed */
+    INPUT_BYTES_MAX = 4 << 20,   /* unparsed: a command, and what came while waiting */
+    INPUT_KEPT_BYTES = 16 << 10, /* memory kept by an idle connection */
     CLIENT_NAME_SIZE_MAX = 128,
     KEYS_PER_COMMAND_MAX = 16384,
     BODY_SIZE_MAX = TRANSPORT_FRAME_SIZE_MAX - 4096,
@@ -34,25 +34,25 @@ enum reply_mode { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP };
 struct connection {
     struct redis_service *service;
     struct stream *stream;
-    struct list link;       /* in service->connections */
-    struct list ready;      /* in service->ready: goes on in the next turn */
+    struct list link;  /* in service->connections */
+    struct list ready; /* in service->ready: goes on in the next turn */
     uint64_t id;
     bool cluster_port;
     bool resp3;
-    bool closing;           /* no further command; ends when the queue is empty */
-    bool ended;             /* stream_close() or stream_abort() was called */
-    bool held;              /* a bound was reached */
+    bool closing; /* no further command; ends when the queue is empty */
+    bool ended;   /* stream_close() or stream_abort() was called */
+    bool held;    /* a bound was reached */
     bool read_paused;
-    bool processing;        /* inside process_input(): replies come synchronously */
+    bool processing; /* inside process_input(): replies come synchronously */
     uint8_t database;
     enum reply_mode reply_mode;
     struct resp_parser parser;
-    struct buffer input;    /* what is not parsed yet */
-    struct list slots;      /* reply_slot: commands in order, not yet in the output */
+    struct buffer input; /* what is not parsed yet */
+    struct list slots;   /* reply_slot: commands in order, not yet in the output */
     uint32_t slot_count;
     size_t held_bytes;
-    size_t reply_size;      /* recent replies, decaying greatest */
-    struct fanout *fanout;  /* running: nothing else is */
+    size_t reply_size;       /* recent replies, decaying greatest */
+    struct fanout *fanout;   /* running: nothing else is */
     uint64_t opened, active; /* boot time */
     const struct redis_command *last_command;
     char name[CLIENT_NAME_SIZE_MAX], library[CLIENT_NAME_SIZE_MAX],
@@ -87,7 +87,7 @@ struct redis_service {
     struct buffer silence; /* replies nobody wants */
     struct list ready;
     struct world_timer ready_timer; /* not deferred work: that cannot be taken back at the end */
-    uint64_t now; /* boot time at which the bytes being parsed were read */
+    uint64_t now;                   /* boot time at which the bytes being parsed were read */
     struct redis_statistics statistics;
     struct histogram read_latency, write_latency;
 };
@@ -133,8 +133,7 @@ void slots_free_all(struct redis_service *service);
 
 /* dispatch.c */
 /* False: it must wait until all earlier ones are answered; give it again then. */
-bool dispatch_command(struct connection *connection, const struct bytes *arguments,
-                      uint32_t count);
+bool dispatch_command(struct connection *connection, const struct bytes *arguments, uint32_t count);
 
 /* fanout.c: only while the queue is empty; sets connection->fanout until it is answered. */
 void fanout_start(struct connection *connection, const struct redis_command *command,

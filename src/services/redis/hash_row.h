@@ -36,7 +36,7 @@ static inline uint32_t hash_row_live(const struct hash_row *row)
 {
     return row->count - row->removed;
 }
-size_t hash_row_size(const struct hash_row *row); /* encoded, never too small */
+size_t hash_row_size(const struct hash_row *row);         /* encoded, never too small */
 struct bytes hash_row_encode(const struct hash_row *row); /* in the arena */
 
 /* Reading without taking apart. */

@@ -11,5 +11,4 @@
 /* CLIENT SETNAME and HELLO ... SETNAME. False: refused, and the error is written. */
 bool local_set_name(struct local_call *call, struct bytes name);
 
-
 #endif

@@ -20,9 +20,8 @@ static bool is_plain(struct bytes text)
 static bool store_text(struct local_call *call, struct bytes text, char *into, const char *what)
 {
     if (!is_plain(text)) {
-        resp_write_error_format(call->out,
-                                "ERR %s cannot contain spaces, newlines or special characters.",
-                                what);
+        resp_write_error_format(
+            call->out, "ERR %s cannot contain spaces, newlines or special characters.", what);
         return false;
     }
     if (text.size >= CLIENT_NAME_SIZE_MAX) {
@@ -79,8 +78,7 @@ static void client_setinfo(struct local_call *call)
 
 static void write_line(struct buffer *text, struct connection *connection, uint64_t now)
 {
-    const char *command =
-        connection->last_command ? connection->last_command->name : "NULL";
+    const char *command = connection->last_command ? connection->last_command->name : "NULL";
 
     buffer_append_format(
         text,
@@ -189,13 +187,21 @@ void local_client(struct local_call *call)
         {"getname", 2, client_getname, {"GETNAME", "Return the name of the current connection."}},
         {"id", 2, client_id, {"ID", "Return the ID of the current connection."}},
         {"info", 2, client_info, {"INFO", "Return information about the current connection."}},
-        {"list", -2, client_list,
+        {"list",
+         -2,
+         client_list,
          {"LIST [TYPE <type>] [ID <id> ...]", "Return information about client connections."}},
-        {"reply", 3, client_reply,
+        {"reply",
+         3,
+         client_reply,
          {"REPLY (ON|OFF|SKIP)", "Control the replies sent to the current connection."}},
-        {"setinfo", 4, client_setinfo,
+        {"setinfo",
+         4,
+         client_setinfo,
          {"SETINFO <option> <value>", "Set LIB-NAME or LIB-VER of the client library."}},
-        {"setname", 3, client_setname,
+        {"setname",
+         3,
+         client_setname,
          {"SETNAME <name>", "Assign the name <name> to the current connection."}},
     };
     local_run_subcommand(call, list, ARRAY_COUNT(list));

@@ -42,8 +42,8 @@ static void each_range(const struct cluster_view *view, void *context,
 
     for (uint32_t i = 0; i < view->partition_count; i++) {
         const struct view_group *group = &view->groups[GROUP_DATA_FIRST + i];
-        bool joins = range.group && same_nodes(range.group, group) &&
-                     group->slot_first == range.last + 1;
+        bool joins =
+            range.group && same_nodes(range.group, group) && group->slot_first == range.last + 1;
         if (joins) {
             range.last = group->slot_last;
             continue;

@@ -189,21 +189,30 @@ static void command_getkeys(struct local_call *call)
     uint32_t keys = redis_key_count(command, count);
     resp_write_array(call->out, keys);
     for (uint32_t i = 0; i < keys; i++)
-        resp_write_bulk(call->out, call->arguments[2 + (uint32_t)command->first_key +
-                                                   i * (uint32_t)command->key_step]);
+        resp_write_bulk(
+            call->out,
+            call->arguments[2 + (uint32_t)command->first_key + i * (uint32_t)command->key_step]);
 }
 
 void local_command(struct local_call *call)
 {
     static const struct local_subcommand list[] = {
         {"count", 2, command_count, {"COUNT", "Return the total number of commands."}},
-        {"docs", -2, command_docs,
+        {"docs",
+         -2,
+         command_docs,
          {"DOCS [<command-name> ...]", "Return documentation details about multiple commands."}},
-        {"getkeys", -3, command_getkeys,
+        {"getkeys",
+         -3,
+         command_getkeys,
          {"GETKEYS <full-command>", "Return the keys from a full command."}},
-        {"info", -2, command_info,
+        {"info",
+         -2,
+         command_info,
          {"INFO [<command-name> ...]", "Return details about multiple commands."}},
-        {"list", -2, command_list,
+        {"list",
+         -2,
+         command_list,
          {"LIST [FILTERBY (MODULE|ACLCAT|PATTERN) <value>]", "Return the names of commands."}},
     };
     if (call->count == 1)

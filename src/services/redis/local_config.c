@@ -131,7 +131,9 @@ void local_config(struct local_call *call)
     static const struct local_subcommand list[] = {
         {"get", -3, config_get, {"GET <pattern>", "Return parameters matching <pattern>."}},
         {"resetstat", 2, config_resetstat, {"RESETSTAT", "Accepted, and does nothing."}},
-        {"set", -4, config_set,
+        {"set",
+         -4,
+         config_set,
          {"SET <directive> <value>", "Accepts the present value only: use Holon's options."}},
     };
     local_run_subcommand(call, list, ARRAY_COUNT(list));

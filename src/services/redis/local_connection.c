@@ -157,8 +157,8 @@ static void write_help(struct local_call *call, const struct local_subcommand *l
         name[i] = (char)(call->command->name[i] - 'a' + 'A');
     name[i] = 0;
     resp_write_array(call->out, 1 + 2 * count + 2);
-    snprintf(line, sizeof(line), "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-             name);
+    snprintf(line, sizeof(line),
+             "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", name);
     resp_write_simple(call->out, line);
     for (size_t at = 0; at < count; at++) {
         resp_write_simple(call->out, list[at].help[0]);

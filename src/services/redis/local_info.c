@@ -104,10 +104,10 @@ static const struct {
     const char *name;
     void (*write)(struct info *info);
 } sections[] = {
-    {"server", write_server},       {"clients", write_clients},
-    {"memory", write_memory},       {"persistence", write_persistence},
-    {"stats", write_stats},         {"replication", write_replication},
-    {"cluster", write_cluster},     {"keyspace", write_keyspace},
+    {"server", write_server},   {"clients", write_clients},
+    {"memory", write_memory},   {"persistence", write_persistence},
+    {"stats", write_stats},     {"replication", write_replication},
+    {"cluster", write_cluster}, {"keyspace", write_keyspace},
 };
 
 static bool is_asked(const struct local_call *call, const char *section)

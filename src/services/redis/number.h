@@ -7,8 +7,8 @@
 
 enum {
     REDIS_I64_SIZE_MAX = 24,
-    REDIS_FLOAT_SIZE_MAX = 5 * 1024, /* a long double without exponent has 4933 digits */
-    REDIS_FLOAT_TEXT_SIZE_MAX = 256, /* of what is read */
+    REDIS_FLOAT_SIZE_MAX = 5 * 1024,      /* a long double without exponent has 4933 digits */
+    REDIS_FLOAT_TEXT_SIZE_MAX = 5 * 1024, /* of what is read */
 };
 
 bool redis_parse_i64(struct bytes text, int64_t *ret_value);

@@ -56,11 +56,11 @@ void redis_service_close(struct redis_service *service);
 struct redis_statistics {
     uint64_t connections_received, connections_rejected;
     uint64_t commands, reads, writes, local, fanouts;
-    uint64_t errors;          /* error replies of any kind */
-    uint64_t protocol_errors; /* connections closed for them */
+    uint64_t errors;                              /* error replies of any kind */
+    uint64_t protocol_errors;                     /* connections closed for them */
     uint64_t unknown, unavailable, busy, too_big; /* outcomes of the gateway */
-    uint64_t clients_stuck;   /* closed: did not read their replies */
-    uint64_t pauses;          /* times a connection had to wait for a bound */
+    uint64_t clients_stuck;                       /* closed: did not read their replies */
+    uint64_t pauses;                              /* times a connection had to wait for a bound */
     uint64_t bytes_in, bytes_out;
 };
 void redis_service_statistics(const struct redis_service *service,

@@ -8,7 +8,7 @@
 
 enum {
     FREE_SLOTS_MAX = 4096,
-    HELD_KEPT_BYTES = 4096,        /* memory a free slot keeps */
+    HELD_KEPT_BYTES = 4096, /* memory a free slot keeps */
     REPLY_SIZE_DECAY = 8,
     ERROR_REPLY_MAX = 1 << 20,
 };
@@ -200,8 +200,7 @@ static void on_reply(struct gateway_request *request, enum gateway_outcome outco
 {
     struct reply_slot *slot = CONTAINER_OF(request, struct reply_slot, request);
     struct redis_service *service = slot->connection->service;
-    struct histogram *latency =
-        request->write ? &service->write_latency : &service->read_latency;
+    struct histogram *latency = request->write ? &service->write_latency : &service->read_latency;
 
     histogram_record(latency, world_now(service->options.world) - slot->started);
     if (outcome == GATEWAY_REPLY) {
@@ -267,8 +266,7 @@ void local_reply_begin(struct connection *connection, struct local_reply *ret_re
     struct buffer *buffer = stream_output(connection->stream);
 
     *ret_reply = (struct local_reply){.connection = connection};
-    ret_reply->silent =
-        connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
+    ret_reply->silent = connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
     if (ret_reply->silent) {
         buffer = &service->silence;
         buffer_clear(buffer);

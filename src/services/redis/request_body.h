@@ -17,7 +17,7 @@ struct redis_body {
     uint8_t flags;
     uint8_t database;
     uint16_t command;
-    uint32_t count;              /* arguments, without the name */
+    uint32_t count; /* arguments, without the name */
     const struct bytes *arguments;
 };
 
@@ -25,7 +25,6 @@ struct redis_body {
 enum status redis_body_encode(const struct redis_body *body, struct buffer *buffer);
 /* Arguments borrow from `bytes`; their array is in `arena`, with room for one more in front
  * of it (the name). STATUS_CORRUPT, STATUS_VERSION. */
-enum status redis_body_decode(struct bytes bytes, struct arena *arena,
-                              struct redis_body *ret_body);
+enum status redis_body_decode(struct bytes bytes, struct arena *arena, struct redis_body *ret_body);
 
 #endif

@@ -15,9 +15,9 @@
 
 enum {
     COUNT_DEFAULT = 10,
-    COUNT_MAX = 10000,             /* rows of one evaluation; a greater COUNT counts as this */
-    REPLY_SIZE_MAX = 512 << 10,    /* then a SCAN stops early */
-    EXPIRED_SIZE_MAX = 64 << 10,   /* effects: expired rows deleted along the way */
+    COUNT_MAX = 10000,           /* rows of one evaluation; a greater COUNT counts as this */
+    REPLY_SIZE_MAX = 512 << 10,  /* then a SCAN stops early */
+    EXPIRED_SIZE_MAX = 64 << 10, /* effects: expired rows deleted along the way */
 };
 
 struct scan_options {
@@ -61,7 +61,8 @@ static bool parse_options(struct redis_call *call, uint32_t index, bool allow_ty
             return false;
         }
     }
-    if (options->has_match && bytes_equal(options->match, bytes_of("*"))) options->has_match = false;
+    if (options->has_match && bytes_equal(options->match, bytes_of("*")))
+        options->has_match = false;
     return true;
 }
 
@@ -88,12 +89,12 @@ uint64_t redis_cursor_value(struct redis_cursor cursor)
 struct walk {
     struct redis_call *call;
     struct scan_options options;
-    struct redis_cursor at;    /* next place to look at */
-    bool skip;                 /* met a row of something else: seek anew from `at` */
-    bool full;                 /* enough for one answer: `at` is where to go on */
+    struct redis_cursor at; /* next place to look at */
+    bool skip;              /* met a row of something else: seek anew from `at` */
+    bool full;              /* enough for one answer: `at` is where to go on */
     uint64_t visited, found;
-    struct redis_cursor last;  /* place of the last row shown */
-    struct buffer *keys;       /* replies, one bulk string after the other */
+    struct redis_cursor last; /* place of the last row shown */
+    struct buffer *keys;      /* replies, one bulk string after the other */
     struct resp_writer out;
 };
 
@@ -113,10 +114,10 @@ static bool is_ours(const struct walk *walk, struct bytes key)
 static struct redis_cursor place_behind(const struct walk *walk, struct bytes key)
 {
     uint16_t slot = load_u16_be(key.data);
-    bool before_ours = key.size >= ROW_PREFIX_SIZE &&
-                       (key.data[2] < SERVICE_REDIS ||
-                        (key.data[2] == SERVICE_REDIS &&
-                         load_u32_be(key.data + 3) < walk->call->namespace));
+    bool before_ours =
+        key.size >= ROW_PREFIX_SIZE &&
+        (key.data[2] < SERVICE_REDIS ||
+         (key.data[2] == SERVICE_REDIS && load_u32_be(key.data + 3) < walk->call->namespace));
 
     return (struct redis_cursor){.slot = (uint16_t)(before_ours ? slot : slot + 1), .hash = 0};
 }
@@ -140,8 +141,7 @@ static bool on_row(void *context, struct bytes key, const struct row_view *row)
     }
     struct redis_cursor place = {.slot = load_u16_be(key.data), .hash = hash_of_row_key(key)};
     bool same_place = walk->visited && redis_cursor_equal(place, walk->last);
-    bool enough = walk->visited >= walk->options.count ||
-                  buffer_size(walk->keys) >= REPLY_SIZE_MAX;
+    bool enough = walk->visited >= walk->options.count || buffer_size(walk->keys) >= REPLY_SIZE_MAX;
     if (enough && !same_place) {
         walk->full = true;
         walk->at = place;
@@ -171,9 +171,8 @@ static enum row_result walk_on(struct walk *walk, uint16_t slot_last)
         if (walk->at.slot > slot_last) return ROW_ABSENT;
         walk->skip = false;
         redis_row_prefix_store(from, walk->at.slot, walk->call->namespace, walk->at.hash);
-        enum row_result result =
-            row_scan(walk->call->rows, bytes_make(from, sizeof(from)), bytes_make(to, sizeof(to)),
-                     walk, on_row);
+        enum row_result result = row_scan(walk->call->rows, bytes_make(from, sizeof(from)),
+                                          bytes_make(to, sizeof(to)), walk, on_row);
         if (result == ROW_STOP) return result;
     } while (walk->skip);
     if (!walk->full) walk->at = (struct redis_cursor){.slot = (uint16_t)(slot_last + 1)};
@@ -252,7 +251,7 @@ enum evaluate_result evaluate_randomkey(struct redis_call *call)
 enum evaluate_result evaluate_hscan(struct redis_call *call)
 {
     struct redis_cursor cursor;
-    struct scan_options options;
+    struct scan_options options = {0};
     struct redis_key key;
     enum evaluate_result result;
     struct hash_field field;
@@ -261,7 +260,8 @@ enum evaluate_result evaluate_hscan(struct redis_call *call)
     if (!redis_cursor_parse(call->arguments[2], &cursor))
         return redis_reply_error(call, "ERR invalid cursor");
     if (!redis_typed_find(call, call->arguments[1], REDIS_ROW_HASH, &key, &result)) return result;
-    if (!parse_options(call, 3, false, &options)) return EVALUATE_DONE;
+    /* redis-server looks at the options only if there is a hash to scan. */
+    if (key.exists && !parse_options(call, 3, false, &options)) return EVALUATE_DONE;
 
     for (int pass = 0; pass < 2; pass++) {
         struct reader reader = reader_make(key.row.value);

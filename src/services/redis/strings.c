@@ -59,6 +59,15 @@ struct set_options {
     uint32_t time_index;
 };
 
+/* As in redis-server: no two different options about time, but the same one twice, and then
+ * the last one counts. */
+static bool may_take_time(const struct set_options *options, struct redis_time_option time)
+{
+    if (options->keep_ttl || options->persist) return false;
+    return !options->expires ||
+           (options->time.unit == time.unit && options->time.absolute == time.absolute);
+}
+
 /* Options from arguments[index] on; SET and GETEX share the ones about time. */
 static bool parse_options(struct redis_call *call, uint32_t index, bool is_set,
                           struct set_options *options)
@@ -66,7 +75,7 @@ static bool parse_options(struct redis_call *call, uint32_t index, bool is_set,
     *options = (struct set_options){0};
     for (uint32_t i = index; i < call->count; i++) {
         struct bytes word = call->arguments[i];
-        bool time_given = options->expires || options->keep_ttl || options->persist;
+        struct redis_time_option time;
 
         if (is_set && redis_word_is(word, "nx") && !options->if_present) {
             options->if_absent = true;
@@ -78,9 +87,10 @@ static bool parse_options(struct redis_call *call, uint32_t index, bool is_set,
             options->keep_ttl = true;
         } else if (!is_set && redis_word_is(word, "persist") && !options->expires) {
             options->persist = true;
-        } else if (!time_given && i + 1 < call->count &&
-                   redis_time_option_find(word, &options->time)) {
+        } else if (i + 1 < call->count && redis_time_option_find(word, &time) &&
+                   may_take_time(options, time)) {
             options->expires = true;
+            options->time = time;
             options->time_index = ++i;
         } else {
             redis_reply_syntax_error(call);
@@ -112,8 +122,7 @@ enum evaluate_result evaluate_set(struct redis_call *call)
     uint64_t expiry_ms = 0;
 
     if (!parse_options(call, 3, true, &options)) return EVALUATE_DONE;
-    if (options.expires &&
-        !redis_expiry_parse(call, options.time_index, options.time, &expiry_ms))
+    if (options.expires && !redis_expiry_parse(call, options.time_index, options.time, &expiry_ms))
         return EVALUATE_DONE;
 
     if (options.get) {
@@ -197,8 +206,7 @@ enum evaluate_result evaluate_getex(struct redis_call *call)
         resp_write_null(&call->out);
         return EVALUATE_DONE;
     }
-    if (options.expires &&
-        !redis_expiry_parse(call, options.time_index, options.time, &expiry_ms))
+    if (options.expires && !redis_expiry_parse(call, options.time_index, options.time, &expiry_ms))
         return EVALUATE_DONE;
 
     bool changes = options.expires || (options.persist && redis_key_expiry(&key));
