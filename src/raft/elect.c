@@ -72,7 +72,9 @@ void raft_pre_campaign(struct raft *raft)
 
     uint64_t half = raft->timing.election_timeout_min / 2;
     raft->election_deadline = raft->now + half + random_below(&raft->random, half + 1);
-    if (raft->leader_link_down) election_retry_soon(raft);
+    /* Later than that no voter holds on to the leader any more: no need for haste. */
+    bool others_may_hold_on = raft->now < raft->leader_heard + raft->timing.election_timeout_max;
+    if (raft->leader_link_down && others_may_hold_on) election_retry_soon(raft);
 }
 
 void raft_campaign(struct raft *raft, bool transfer, uint64_t round)

@@ -8,7 +8,9 @@
 
 enum { FLAG_REJECT = 1, FLAG_TRANSFER = 2, FLAGS_ALL = 3 };
 enum { CONFIG_VERSION = 1 };
-enum { ENTRY_WIRE_SIZE_MIN = 3 }; /* term, type, size */
+enum { ENTRY_WIRE_SIZE_MIN = 3 };              /* term, type, size */
+static const uint64_t NUMBER_MAX = 1ull << 60; /* of terms and indexes: never reached, and far
+                                                * enough from the end to add to them */
 
 /* --- messages --- */
 
@@ -82,7 +84,6 @@ static bool read_entries(struct reader *reader, struct raft_message *message, ui
     if (count == 0) return true;
     if (message->type != RAFT_APPEND) return false;
     if (count > reader_left(reader) / ENTRY_WIRE_SIZE_MIN) return false;
-    if (message->index > UINT64_MAX - count) return false;
 
     message->entries = memory_allocate(count * sizeof(struct raft_entry *));
     while (message->entry_count < count) {
@@ -100,10 +101,15 @@ static bool read_entries(struct reader *reader, struct raft_message *message, ui
 static bool message_sound(const struct raft_message *message, uint8_t flags)
 {
     bool ids = message->from.value != 0 && message->to.value != 0;
-    /* A refusal may come from one who is in no term yet. */
-    bool terms = (message->term != 0 || message->reject) && message->log_term <= message->term;
+    bool reply = message->type == RAFT_PRE_VOTE_REPLY || message->type == RAFT_VOTE_REPLY ||
+                 message->type == RAFT_APPEND_REPLY;
+    bool termless = reply && message->reject; /* from one who is in no term yet */
+    bool terms = (message->term != 0 || termless) && message->log_term <= message->term;
+    bool bounded = message->term <= NUMBER_MAX && message->index <= NUMBER_MAX &&
+                   message->hint_index <= NUMBER_MAX;
     bool origin = message->index != 0 || message->log_term == 0; /* nothing precedes index 1 */
-    return message->type <= RAFT_TIMEOUT_NOW && flags <= FLAGS_ALL && ids && terms && origin;
+    return message->type <= RAFT_TIMEOUT_NOW && flags <= FLAGS_ALL && ids && terms && bounded &&
+           origin;
 }
 
 enum status raft_message_decode(struct reader *reader, struct raft_message *ret_message)

@@ -153,14 +153,14 @@ static inline void judge_commit(struct judge *judge, const struct raft *raft,
 }
 
 /* L-2: while one may serve reads by its lease, nobody of a later term may evaluate. */
-static inline void judge_leases(struct judge *judge, struct raft *const *rafts, size_t count,
-                                uint64_t now)
+static inline void judge_leases(struct judge *judge, struct raft *const *rafts,
+                                const uint64_t *clocks, size_t count)
 {
     for (size_t a = 0; a < count; a++) {
-        if (rafts[a] == NULL || !raft_lease_valid(rafts[a], now)) continue;
+        if (rafts[a] == NULL || !raft_lease_valid(rafts[a], clocks[a])) continue;
         for (size_t b = 0; b < count; b++) {
             if (rafts[b] == NULL || raft_term(rafts[b]) <= raft_term(rafts[a])) continue;
-            if (raft_can_evaluate(rafts[b], now))
+            if (raft_can_evaluate(rafts[b], clocks[b]))
                 VIOLATION(judge, "L-2: lease of term %llu beside leader of term %llu",
                           (unsigned long long)raft_term(rafts[a]),
                           (unsigned long long)raft_term(rafts[b]));

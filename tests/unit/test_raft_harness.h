@@ -46,11 +46,12 @@ struct peer {
     size_t pending_count;
     struct raft_config applied_config;
     uint64_t applied;
+    int skew;                                    /* its clock runs that many thousandths too fast */
     uint64_t read_round, read_term, read_commit; /* one read under way; round 0: none */
 };
 
 struct net {
-    uint64_t now;
+    uint64_t now; /* true time; each node has a clock of its own, see peer_now() */
     struct random random;
     int count;
     uint32_t bugs;
@@ -67,6 +68,12 @@ struct net {
     struct raft_config birth;
     uint64_t reads_done, snapshots_done, transfers_done, changes_done;
 };
+
+static inline uint64_t peer_now(const struct net *net, int i)
+{
+    int64_t now = (int64_t)net->now;
+    return (uint64_t)(now + now * net->peers[i].skew / 1000);
+}
 
 /* --- configurations and entries --- */
 
@@ -195,7 +202,7 @@ static inline void send_heartbeats(struct net *net, int i)
             if (packet_lost(net, i, to)) continue;
             struct packet *packet = packet_add(net, PACKET_HEARTBEAT, i, to);
             packet->heartbeat = heartbeat;
-            packet->generated_at = net->now;
+            packet->generated_at = peer_now(net, i);
         }
     }
 }
@@ -240,7 +247,7 @@ static inline void peer_read_done(struct net *net, int i, uint64_t round)
     struct peer *peer = &net->peers[i];
     bool same = raft_role(peer->raft) == RAFT_LEADER && raft_term(peer->raft) == peer->read_term;
     if (peer->read_round == 0 || (same && round < peer->read_round)) return;
-    bool answered = same && raft_can_evaluate(peer->raft, net->now);
+    bool answered = same && raft_can_evaluate(peer->raft, peer_now(net, i));
     if (answered && raft_commit_index(peer->raft) < peer->read_commit)
         VIOLATION(&net->judge, "L-2: a read round of %d missed a commit", i + 1);
     net->reads_done += answered;
@@ -283,7 +290,7 @@ static inline void peer_disk(struct net *net, int i)
     while (!peer->disk_stalled && peer->pending_count && peer->pending[0].done_at <= net->now) {
         uint64_t id = peer->pending[0].id;
         persist_first(net, i, 1, true);
-        raft_persisted(peer->raft, id, net->now);
+        raft_persisted(peer->raft, id, peer_now(net, i));
         peer_output(net, i);
     }
 }
@@ -298,7 +305,7 @@ static inline void peer_open(struct net *net, int i, bool at_once)
     struct raft_options options = {.self = {(uint64_t)i + 1},
                                    .node = (node_id_t)i + 1,
                                    .timing = TIMING,
-                                   .now = net->now,
+                                   .now = peer_now(net, i),
                                    .vote_at_once = at_once,
                                    .random_seed = random_u64(&net->random),
                                    .hard_state = disk->state,
@@ -370,7 +377,7 @@ static inline void snapshot_arrives(struct net *net, const struct packet *packet
     if (ok && packet->index > raft_commit_index(peer->raft)) {
         uint64_t last = peer->pending_count ? peer->pending[peer->pending_count - 1].id : 0;
         persist_first(net, packet->to, peer->pending_count, true);
-        if (last) raft_persisted(peer->raft, last, net->now);
+        if (last) raft_persisted(peer->raft, last, peer_now(net, packet->to));
         bool matches = disk_term_at(disk, packet->index) == packet->term;
         if (!matches) disk_cut(disk, disk->base_index + 1);
         for (uint64_t k = disk->base_index + 1; k <= packet->index; k++) {
@@ -384,7 +391,7 @@ static inline void snapshot_arrives(struct net *net, const struct packet *packet
         peer->applied_config = packet->config;
         peer->applied = packet->index;
         net->snapshots_done += raft_install_snapshot(peer->raft, packet->index, packet->term,
-                                                     &packet->config, net->now);
+                                                     &packet->config, peer_now(net, packet->to));
         peer_output(net, packet->to);
     }
     struct raft *sender = net->peers[packet->from].raft;
@@ -395,6 +402,7 @@ static inline void snapshot_arrives(struct net *net, const struct packet *packet
 static inline void packet_arrives(struct net *net, struct packet *packet)
 {
     struct raft *raft = net->peers[packet->to].raft;
+    uint64_t now = peer_now(net, packet->to);
     if (packet->kind == PACKET_SNAPSHOT) {
         snapshot_arrives(net, packet);
         return;
@@ -404,12 +412,11 @@ static inline void packet_arrives(struct net *net, struct packet *packet)
         struct reader reader = reader_make(bytes_make(packet->bytes, packet->size));
         struct raft_message message;
         assert_int_equal(raft_message_decode(&reader, &message), STATUS_OK);
-        raft_step(raft, &message, net->now);
+        raft_step(raft, &message, now);
         raft_message_clear(&message);
     } else if (packet->kind == PACKET_HEARTBEAT) {
         struct raft_heartbeat_ack ack;
-        raft_heartbeat_receive(raft, &packet->heartbeat, (node_id_t)packet->from + 1, net->now,
-                               &ack);
+        raft_heartbeat_receive(raft, &packet->heartbeat, (node_id_t)packet->from + 1, now, &ack);
         struct raft_message claim = {
             .type = RAFT_APPEND_REPLY, .from = {(uint64_t)packet->to + 1}, .index = ack.match};
         uint64_t term = raft_term_at(raft, ack.match);
@@ -420,9 +427,9 @@ static inline void packet_arrives(struct net *net, struct packet *packet)
             reply->generated_at = packet->generated_at;
         }
     } else if (packet->kind == PACKET_ACK) {
-        raft_heartbeat_acked(raft, &packet->ack, packet->generated_at, net->now);
+        raft_heartbeat_acked(raft, &packet->ack, packet->generated_at, now);
     } else {
-        raft_peer_down(raft, (node_id_t)packet->from + 1, net->now);
+        raft_peer_down(raft, (node_id_t)packet->from + 1, now);
     }
     peer_output(net, packet->to);
 }
@@ -451,6 +458,7 @@ static inline void net_deliver(struct net *net)
 static inline void net_step(struct net *net)
 {
     struct raft *rafts[NODES];
+    uint64_t clocks[NODES];
     net->now += MS;
     net_deliver(net);
     for (int i = 0; i < net->count; i++) {
@@ -459,12 +467,14 @@ static inline void net_step(struct net *net)
         peer_disk(net, i);
         bool beats = net->now % HEARTBEAT == (uint64_t)i * 7 * MS;
         if (beats && raft_role(raft) == RAFT_LEADER) send_heartbeats(net, i);
-        if (raft_next_deadline(raft) <= net->now) raft_tick(raft, net->now);
+        if (raft_next_deadline(raft) <= peer_now(net, i)) raft_tick(raft, peer_now(net, i));
         peer_output(net, i);
     }
-    for (int i = 0; i < net->count; i++)
+    for (int i = 0; i < net->count; i++) {
         rafts[i] = net->peers[i].raft;
-    judge_leases(&net->judge, rafts, (size_t)net->count, net->now);
+        clocks[i] = peer_now(net, i);
+    }
+    judge_leases(&net->judge, rafts, clocks, (size_t)net->count);
 }
 
 static inline void net_run(struct net *net, uint64_t ms)
@@ -524,7 +534,8 @@ static inline int net_elect(struct net *net, uint64_t ms)
     for (uint64_t i = 0; i < ms; i++) {
         net_run(net, 1);
         int leader = net_leader(net);
-        if (leader >= 0 && raft_can_evaluate(net->peers[leader].raft, net->now)) return leader;
+        if (leader >= 0 && raft_can_evaluate(net->peers[leader].raft, peer_now(net, leader)))
+            return leader;
     }
     return -1;
 }
@@ -552,7 +563,7 @@ static inline void net_read(struct net *net, int i)
     if (peer->raft == NULL || peer->read_round != 0) return;
     peer->read_commit = net->judge.commit_max;
     peer->read_term = raft_term(peer->raft);
-    peer->read_round = raft_read_begin(peer->raft, net->now, &send_now);
+    peer->read_round = raft_read_begin(peer->raft, peer_now(net, i), &send_now);
     if (peer->read_round && send_now) send_heartbeats(net, i);
     peer_output(net, i);
 }
