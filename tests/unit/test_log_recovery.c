@@ -357,6 +357,38 @@ static void test_the_log_of_another_is_refused(void **state)
     fixture_open(fixture);
 }
 
+/* The mark is ours, a segment is not: somebody copied files together. */
+static void test_a_segment_of_another_is_refused(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct log_fixture *other;
+    void *other_state;
+
+    fixture_close(fixture);
+    fixture_setup(&other_state);
+    other = other_state;
+    fixture_close(other);
+    fake_disk_free(other->disk);
+    other->disk = fake_disk_make();
+    other->options.store++;
+    fixture_open(other);
+    struct fake_inode *from = fake_disk_find(other->disk, SEGMENT_1);
+    struct fake_inode *to = fake_disk_find(fixture->disk, SEGMENT_1);
+    memcpy(to->bytes, from->bytes, to->size);
+    memcpy(to->durable_bytes, from->bytes, to->size);
+    assert_refused(fixture, STATUS_REFUSED, "segment 0000000000000001 belongs to");
+    fixture_teardown(&other_state);
+}
+
+static void test_another_version_is_refused(void **state)
+{
+    struct log_fixture *fixture = *state;
+
+    fixture_close(fixture);
+    fake_disk_damage(fixture->disk, SEGMENT_1, 8);
+    assert_refused(fixture, STATUS_VERSION, "another version");
+}
+
 static void test_a_foreign_file_is_refused(void **state)
 {
     struct log_fixture *fixture = *state;
@@ -466,6 +498,8 @@ int main(void)
         CASE(test_a_missing_mark_is_corrupt),
         CASE(test_one_damaged_slot_of_the_mark_does_no_harm),
         CASE(test_the_log_of_another_is_refused),
+        CASE(test_a_segment_of_another_is_refused),
+        CASE(test_another_version_is_refused),
         CASE(test_a_foreign_file_is_refused),
         CASE(test_a_log_that_should_be_there_is_not_made_again),
         CASE(test_bad_options_are_refused),

@@ -160,6 +160,20 @@ static void test_release_frees_segments_and_the_base_survives(void **state)
     assert_int_equal(recovered->entries[0].index, 45);
 }
 
+static void test_a_release_behind_the_last_entry_restarts_there(void **state)
+{
+    struct log_fixture *fixture = *state;
+
+    fixture_state(fixture, 1, 0);
+    fixture_entry(fixture, 1, 1, "one");
+    log_release(fixture->queue, GROUP, REPLICA, 5, 1);
+    fixture_entry(fixture, 6, 1, "six");
+    fixture_flush(fixture);
+    fixture_restart(fixture);
+    assert_int_equal(fixture_recovered(fixture, GROUP)->base_index, 5);
+    assert_int_equal(fixture_recovered(fixture, GROUP)->entry_count, 1);
+}
+
 static void test_an_idle_group_keeps_its_vote_and_pins_only_entries(void **state)
 {
     struct log_fixture *fixture = *state;
@@ -331,6 +345,7 @@ int main(void)
         CASE(test_a_job_may_write_many_batches),
         CASE(test_a_busy_queue_may_be_closed_before_the_log_is_abandoned),
         CASE(test_release_frees_segments_and_the_base_survives),
+        CASE(test_a_release_behind_the_last_entry_restarts_there),
         CASE(test_an_idle_group_keeps_its_vote_and_pins_only_entries),
         CASE(test_recycled_segments_are_never_replayed),
         CASE(test_another_segment_size_is_taken_over),
