@@ -399,7 +399,7 @@ struct world *world_real_create(struct host *host, uint32_t worker)
 
     ASSERT(worker < WORKERS_MAX);
     table_fill(table);
-    real->head = (struct world){.table = table, .logger = host_logger(host), .worker = worker};
+    real->head = (struct world){.table = table, .logger = real_host_logger(host), .worker = worker};
     real->host = host;
     timer_heap_init(&real->timers);
     list_init(&real->streams);

@@ -175,7 +175,7 @@ void host_destroy(struct host *host)
     memory_free(host);
 }
 
-const struct logger *host_logger(struct host *host)
+const struct logger *real_host_logger(struct host *host)
 {
     return host->logger;
 }

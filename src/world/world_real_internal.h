@@ -59,7 +59,7 @@ static inline struct real_world *real_world_of(struct world *world)
 void real_world_job_done(struct world_job *job);
 
 /* --- world_real_host.c --- */
-const struct logger *host_logger(struct host *host);
+const struct logger *real_host_logger(struct host *host);
 void host_job_start(struct host *host, enum world_lane lane, struct world_job *job);
 /* The socket for `address`: an existing one that `worker` does not yet listen on, else a new
  * one. `listener` is what accepted connections for this worker go to. */

@@ -1,0 +1,13 @@
+/* commands.h - the subcommands of `holon`; each returns the exit code (process.h). */
+#ifndef HOLON_CLI_COMMANDS_H
+#define HOLON_CLI_COMMANDS_H
+
+#include "cli/options.h"
+#include "cli/process.h"
+
+int command_start(const struct cli_options *options);
+int command_dev(const struct cli_options *options);
+int command_status(const struct cli_options *options);
+int command_inspect(const struct cli_options *options);
+
+#endif

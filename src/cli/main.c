@@ -1,0 +1,116 @@
+/* holon - the command line: which subcommand, its options, its help. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "cli/commands.h"
+
+struct command {
+    const char *name;
+    enum cli_command bit; /* 0: takes no options */
+    int (*run)(const struct cli_options *options);
+    const char *usage;
+    const char *summary;
+    const char *more;
+};
+
+static const struct command commands[] = {
+    {"start", COMMAND_START, command_start, "holon start [OPTIONS]", "run one node",
+     "Founds a cluster in an empty directory, resumes in any other. Prints `holon: waiting for "
+     "...`\nwhile there is no quorum and `holon: ready ...` once it serves everything. SIGTERM "
+     "hands\nleaderships over, finishes what is in flight and ends.\n\nExit codes: 0 stopped by a "
+     "signal, 1 refused or failed, 2 wrong options, 70 fatal damage\n(such as a disk that fails "
+     "to sync); the reason is on standard error."},
+    {"dev", COMMAND_DEV, command_dev, "holon dev [OPTIONS]",
+     "run a whole cluster on this machine, for development",
+     "Starts one `holon start` per node, prints where everything is, and ends them all on "
+     "Ctrl-C.\nA node that dies is reported and stays dead; `holon dev --node I` with the same "
+     "options\nbrings it back."},
+    {"status", COMMAND_STATUS, command_status, "holon status [OPTIONS]",
+     "what a running cluster looks like, what is wrong and what to do",
+     "Exit codes: 0 all is well, 1 something is wrong or no node answered, 2 wrong options."},
+    {"inspect", COMMAND_INSPECT, command_inspect, "holon inspect log|identity|engine DIR",
+     "what is in a data directory, offline, changing nothing", ""},
+    {"version", 0, NULL, "holon version", "print the version", ""},
+    {"help", 0, NULL, "holon help [COMMAND]", "print this, or all about one command", ""},
+};
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    return NULL;
+}
+
+static void print_overview(FILE *out)
+{
+    fprintf(out, "holon %s - many machines, one system\n\nusage: holon COMMAND [OPTIONS]\n\n",
+            HOLON_VERSION);
+    for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\n`holon dev` is the quickest way to see it run. `holon help COMMAND` tells "
+                 "more.\n");
+}
+
+static int print_help(const char *name)
+{
+    const struct command *command = name ? find_command(name) : NULL;
+
+    if (name == NULL) {
+        print_overview(stdout);
+        return EXIT_CODE_OK;
+    }
+    if (strcmp(name, "--markdown") == 0) { /* for docs/reference/configuration.md */
+        cli_options_print_markdown();
+        return EXIT_CODE_OK;
+    }
+    if (command == NULL) {
+        fprintf(stderr, "holon: error: there is no command `%.64s`\n\n", name);
+        print_overview(stderr);
+        return EXIT_CODE_USAGE;
+    }
+    printf("usage: %s\n\n%s.\n", command->usage, command->summary);
+    if (command->more[0] != '\0') printf("%s\n", command->more);
+    if (command->bit != 0 && command->bit != COMMAND_INSPECT) {
+        printf("\noptions [default]:\n");
+        cli_options_print_help(command->bit);
+    }
+    return EXIT_CODE_OK;
+}
+
+static bool asks_for_help(int count, char **words)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(words[i], "--help") == 0 || strcmp(words[i], "-h") == 0) return true;
+    return false;
+}
+
+int main(int count, char **words)
+{
+    struct error error;
+
+    if (count < 2) {
+        print_overview(stderr);
+        return EXIT_CODE_USAGE;
+    }
+    const char *name = words[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    if (strcmp(name, "--version") == 0) name = "version";
+    const struct command *command = find_command(name);
+    if (command == NULL) return print_help(name);
+    if (strcmp(name, "version") == 0) {
+        printf("holon %s\n", HOLON_VERSION);
+        return EXIT_CODE_OK;
+    }
+    if (strcmp(name, "help") == 0) return print_help(count > 2 ? words[2] : NULL);
+    if (asks_for_help(count - 2, words + 2)) return print_help(name);
+
+    struct cli_options options;
+    cli_options_default(command->bit, &options);
+    if (cli_options_parse(command->bit, count - 2, words + 2, &options, &error)) {
+        fprintf(stderr, "holon: error: %s\nholon: `holon help %s` lists all options\n", error.text,
+                command->name);
+        return EXIT_CODE_USAGE;
+    }
+    return command->run(&options);
+}

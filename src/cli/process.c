@@ -1,0 +1,226 @@
+#include "cli/process.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "net/peer_mesh.h"
+#include "partition/host.h"
+#include "world/world_real.h"
+
+enum { BLOCK_CACHE_BYTES = 2 << 20 /* per store: rows live in memory */ };
+
+struct process {
+    const struct cli_options *options;
+    struct logger logger;
+    struct host *host;
+    uint32_t worker_count;
+    struct world *worlds[WORKERS_MAX];
+    pthread_t threads[WORKERS_MAX]; /* [0] is unused: worker 0 has the main thread */
+    struct peer_mesh_group *group;
+    struct peer_mesh *meshes[WORKERS_MAX]; /* each set by its worker's thread */
+    struct node *node;
+    bool stopping;
+    bool failed;
+    struct error mesh_error; /* of the mesh that could not be opened; under `mutex` */
+    pthread_mutex_t mutex;
+};
+
+/* --- what the node asks of the platform --------------------------------------------------------
+ */
+
+static struct transport *open_transport(void *context, uint32_t worker,
+                                        const struct node_identity *identity)
+{
+    struct process *process = context;
+    struct peer_mesh_peer peers[NODES_MAX];
+    struct error error;
+    uint32_t count = 0;
+
+    const struct node_member *members = node_members(process->node, &count);
+    ASSERT(count <= NODES_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        peers[i] = (struct peer_mesh_peer){
+            .node = i + 1, .name = members[i].name, .address = members[i].peer};
+    struct peer_mesh_options options = {
+        .world = process->worlds[worker],
+        .group = process->group,
+        .listen_address = process->options->node.peer,
+        .cluster = identity->cluster,
+        .node = identity->node,
+        .name = identity->name,
+        .epoch = identity->epoch,
+        .store = identity->store,
+        .peers = peers,
+        .peer_count = count,
+    };
+    if (peer_mesh_create(&options, &process->meshes[worker], &error)) {
+        pthread_mutex_lock(&process->mutex);
+        process->mesh_error = error;
+        pthread_mutex_unlock(&process->mutex);
+        return NULL;
+    }
+    return peer_mesh_transport(process->meshes[worker]);
+}
+
+static void set_identity(void *context, uint32_t worker, const struct node_identity *identity)
+{
+    struct process *process = context;
+    peer_mesh_set_identity(process->meshes[worker], identity->cluster, identity->epoch,
+                           identity->store);
+}
+
+/* The mesh itself goes when its loop has returned; until then nobody hears of it. */
+static void close_transport(void *context, uint32_t worker)
+{
+    struct process *process = context;
+    peer_mesh_transport(process->meshes[worker])->events = (struct transport_events){0};
+}
+
+static enum status open_engine(void *context, uint32_t store, const char *directory,
+                               struct engine **ret_engine, struct error *error)
+{
+    return engine_rocksdb_open(directory, BLOCK_CACHE_BYTES, ret_engine, error);
+}
+
+static void on_waiting(void *context, const char *for_whom)
+{
+    printf("holon: waiting for %s\n", for_whom);
+    fflush(stdout);
+}
+
+static void on_ready(void *context)
+{
+    const struct process *process = context;
+    const struct node_options *node = &process->options->node;
+
+    printf("holon: ready name=%s redis=%s redis-cluster=%s peer=%s admin=%s\n", node->name,
+           node->redis, node->redis_cluster, node->peer, node->admin);
+    fflush(stdout);
+}
+
+static void on_stopped(void *context, const struct error *error)
+{
+    struct process *process = context;
+
+    process->failed = error != NULL;
+    if (error != NULL) {
+        pthread_mutex_lock(&process->mutex);
+        bool mesh = process->mesh_error.text[0] != '\0';
+        fprintf(stderr, "holon: error: %s\n", mesh ? process->mesh_error.text : error->text);
+        pthread_mutex_unlock(&process->mutex);
+    }
+    for (uint32_t i = 0; i < process->worker_count; i++)
+        world_real_stop(process->worlds[i]);
+}
+
+/* --- threads and signals ------------------------------------------------------------------------
+ */
+
+static void *run_worker(void *context)
+{
+    world_real_run(context);
+    return NULL;
+}
+
+static void on_signal(void *context, int signum)
+{
+    struct process *process = context;
+
+    if (process->stopping) {
+        fprintf(stderr, "holon: second signal: ending at once\n");
+        _exit(128 + signum);
+    }
+    process->stopping = true;
+    node_stop(process->node);
+}
+
+static void start_node(struct world_deferred *deferred)
+{
+    struct process *process = deferred->context;
+    node_start(process->node);
+}
+
+static void remove_pid(const struct process *process)
+{
+    char path[1100];
+
+    snprintf(path, sizeof(path), "%s/holon.pid", process->options->node.data);
+    unlink(path);
+}
+
+/* After all loops have returned from a clean stop. */
+static void process_free(struct process *process)
+{
+    for (uint32_t i = 0; i < process->worker_count; i++)
+        world_real_drain(process->worlds[i]);
+    node_destroy(process->node);
+    for (uint32_t i = 0; i < process->worker_count; i++)
+        peer_mesh_destroy(process->meshes[i]);
+    for (uint32_t i = 0; i < process->worker_count; i++)
+        world_real_destroy(process->worlds[i]);
+    peer_mesh_group_destroy(process->group);
+    host_destroy(process->host);
+    pthread_mutex_destroy(&process->mutex);
+}
+
+int process_run(const struct cli_options *options)
+{
+    struct process process = {.options = options, .worker_count = options->node.workers};
+    struct world_real_options world_options = {.logger = &process.logger};
+    struct node_options node_options = options->node;
+    struct world_deferred start = {.run = start_node, .context = &process};
+    struct error error;
+
+    ASSERT(process.worker_count >= 1 && process.worker_count <= WORKERS_MAX);
+    logger_to_stderr(&process.logger, options->log_level);
+    pthread_mutex_init(&process.mutex, NULL);
+    if (host_create(&world_options, &process.host, &error)) {
+        fprintf(stderr, "holon: error: %s\n", error.text);
+        return EXIT_CODE_FAILED;
+    }
+    for (uint32_t i = 0; i < process.worker_count; i++)
+        process.worlds[i] = world_real_create(process.host, i);
+    process.group = peer_mesh_group_create(process.worker_count);
+
+    node_options.process_id = (uint32_t)getpid();
+    struct node_platform platform = {
+        .context = &process,
+        .worker_count = process.worker_count,
+        .worlds = process.worlds,
+        .transport_open = open_transport,
+        .transport_set_identity = set_identity,
+        .transport_close = close_transport,
+        .engine_open = open_engine,
+        .on_waiting = on_waiting,
+        .on_ready = on_ready,
+        .on_stopped = on_stopped,
+    };
+    process.node = node_create(&node_options, &platform);
+    world_real_on_signal(process.worlds[0], SIGTERM, &process, on_signal);
+    world_real_on_signal(process.worlds[0], SIGINT, &process, on_signal);
+    for (uint32_t i = 1; i < process.worker_count; i++) {
+        int failed = pthread_create(&process.threads[i], NULL, run_worker, process.worlds[i]);
+        if (failed) {
+            fprintf(stderr,
+                    "holon: error: cannot start thread %u of %u: %s; try fewer "
+                    "--workers\n",
+                    i, process.worker_count, strerror(failed));
+            return EXIT_CODE_FAILED;
+        }
+    }
+    world_defer(process.worlds[0], &start);
+    world_real_run(process.worlds[0]);
+    for (uint32_t i = 1; i < process.worker_count; i++)
+        pthread_join(process.threads[i], NULL);
+    /* After a failure what is in flight has no owner to wait for: the process just ends, and
+     * the next start recovers, as after a crash. */
+    if (process.failed) return EXIT_CODE_FAILED;
+    remove_pid(&process);
+    process_free(&process);
+    return EXIT_CODE_OK;
+}
