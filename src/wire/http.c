@@ -249,9 +249,9 @@ enum http_result http_parse(struct http_parser *parser, struct bytes input,
     if (result != HTTP_REQUEST) return result;
     ret_request->field_count = 0;
     struct bytes rest = bytes_make(input.data, parser->scanned - 2); /* without the empty line */
-    while (result == HTTP_REQUEST && rest.size) {
-        struct bytes line;
-        cut(&rest, '\r', &line); /* the scan saw that each line ends in CR LF */
+    struct bytes line;
+    /* The scan saw that each line ends in CR LF. */
+    while (result == HTTP_REQUEST && cut(&rest, '\r', &line)) {
         rest = bytes_from(rest, 1);
         result = first ? parse_request_line(parser, line, ret_request)
                        : parse_field(parser, line, ret_request);
