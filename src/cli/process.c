@@ -87,6 +87,49 @@ static enum status open_engine(void *context, uint32_t store, const char *direct
     return engine_rocksdb_open(directory, BLOCK_CACHE_BYTES, ret_engine, error);
 }
 
+struct engine_opening {
+    pthread_t thread;
+    const char *directory;
+    struct engine *engine;
+    enum status status;
+    struct error error;
+};
+
+static void *run_engine_opening(void *context)
+{
+    struct engine_opening *opening = context;
+
+    opening->status = engine_rocksdb_open(opening->directory, BLOCK_CACHE_BYTES,
+                                          &opening->engine, &opening->error);
+    return NULL;
+}
+
+/* Opening a store is a dozen syncs that wait for the disk; together they share its commits. */
+static enum status open_engines(void *context, uint32_t count, const char *const *directories,
+                                struct engine **ret_engines, struct error *error)
+{
+    struct engine_opening *openings = memory_allocate_zero(count * sizeof(*openings));
+    enum status status = STATUS_OK;
+
+    for (uint32_t i = 0; i < count; i++) {
+        openings[i].directory = directories[i];
+        if (pthread_create(&openings[i].thread, NULL, run_engine_opening, &openings[i]) == 0)
+            continue;
+        run_engine_opening(&openings[i]);
+        openings[i].thread = pthread_self();
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!pthread_equal(openings[i].thread, pthread_self()))
+            pthread_join(openings[i].thread, NULL);
+        ret_engines[i] = openings[i].engine;
+        if (openings[i].status == STATUS_OK || status != STATUS_OK) continue;
+        status = openings[i].status;
+        *error = openings[i].error;
+    }
+    memory_free(openings);
+    return status;
+}
+
 static void on_waiting(void *context, const char *for_whom)
 {
     printf("holon: waiting for %s\n", for_whom);
@@ -196,6 +239,7 @@ int process_run(const struct cli_options *options)
         .transport_set_identity = set_identity,
         .transport_close = close_transport,
         .engine_open = open_engine,
+        .engines_open = open_engines,
         .on_waiting = on_waiting,
         .on_ready = on_ready,
         .on_stopped = on_stopped,

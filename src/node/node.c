@@ -273,6 +273,32 @@ static enum status node_check_replicas(const struct node *node, struct error *er
     return STATUS_OK;
 }
 
+static enum status node_open_engines(struct node *node, struct error *error)
+{
+    const struct node_platform *platform = &node->platform;
+    char (*paths)[PATH_SIZE_MAX] = memory_allocate(STORES_MAX * sizeof(*paths));
+    const char *directories[STORES_MAX];
+    uint32_t count = node->identity.stores;
+    enum status status = STATUS_OK;
+
+    ASSERT(count >= 1 && count <= STORES_MAX);
+    for (uint32_t store = 0; store < count; store++) {
+        char name[32];
+        snprintf(name, sizeof(name), "store-%u", store);
+        path_join(paths[store], node->options.data, name);
+        directories[store] = paths[store];
+    }
+    if (platform->engines_open != NULL)
+        status = platform->engines_open(platform->context, count, directories, node->engines,
+                                        error);
+    else
+        for (uint32_t store = 0; store < count && status == STATUS_OK; store++)
+            status = platform->engine_open(platform->context, store, directories[store],
+                                           &node->engines[store], error);
+    memory_free(paths);
+    return status;
+}
+
 static enum status node_open_storage(struct node *node, struct error *error)
 {
     char path[PATH_SIZE_MAX];
@@ -292,16 +318,7 @@ static enum status node_open_storage(struct node *node, struct error *error)
     status = node_check_replicas(node, error);
     if (status) return status;
 
-    ASSERT(node->identity.stores >= 1 && node->identity.stores <= STORES_MAX);
-    for (uint32_t store = 0; store < node->identity.stores; store++) {
-        char name[32];
-        snprintf(name, sizeof(name), "store-%u", store);
-        path_join(path, node->options.data, name);
-        status = node->platform.engine_open(node->platform.context, store, path,
-                                            &node->engines[store], error);
-        if (status) return status;
-    }
-    return STATUS_OK;
+    return node_open_engines(node, error);
 }
 
 void node_close_storage(struct node *node, bool clean)

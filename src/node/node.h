@@ -73,6 +73,10 @@ struct node_platform {
     void (*transport_close)(void *context, uint32_t worker);
     enum status (*engine_open)(void *context, uint32_t store, const char *directory,
                                struct engine **ret_engine, struct error *error);
+    /* Several at once, for a fast start; NULL: one after the other. On error those that were
+     * opened are in ret_engines all the same. */
+    enum status (*engines_open)(void *context, uint32_t count, const char *const *directories,
+                                struct engine **ret_engines, struct error *error);
     /* The node says how far it is; text for people. Worker 0's thread. */
     void (*on_waiting)(void *context, const char *for_whom); /* "n2, n3" */
     void (*on_ready)(void *context);

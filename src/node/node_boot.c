@@ -291,6 +291,7 @@ static void watch_fired(struct world_timer *timer)
 
     if (node->ready || node->state >= NODE_STOPPING) return;
     world_timer_start(node->world, timer, NODE_WATCH_US);
+    if (node->state == NODE_OPENING) return;
     if (node->state == NODE_FOUNDING && node->founding != NULL)
         founding_missing(node->founding, missing, sizeof(missing));
     else
@@ -303,5 +304,5 @@ static void watch_fired(struct world_timer *timer)
 void node_watch_start(struct node *node)
 {
     node->watch_timer = (struct world_timer){.fire = watch_fired, .context = node};
-    world_timer_start(node->world, &node->watch_timer, NODE_WATCH_US);
+    world_timer_start(node->world, &node->watch_timer, NODE_WATCH_FIRST_US);
 }

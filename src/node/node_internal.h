@@ -28,6 +28,7 @@ struct admin;
 enum {
     NODE_RETRY_US = 50 * 1000,          /* between questions to meta that found no answer */
     NODE_WATCH_US = 250 * 1000,         /* while not ready: who is missing? */
+    NODE_WATCH_FIRST_US = 700 * 1000,   /* a usual start is over by then */
     NODE_STOP_MAX_US = 5 * 1000 * 1000, /* SIGTERM: then what is in flight is given up */
     NODE_STOP_POLL_US = 5 * 1000,
     NODE_BORN_US = 5 * 1000 * 1000,
