@@ -52,6 +52,7 @@ uint32_t node_search(const struct node *node, struct bytes key, bool *ret_equal)
     uint32_t low = search_heads(node->heads, node->count, head);
     if (low == node->count || node->heads[low] != head) return low;
 
+    __builtin_prefetch((const uint8_t *)node->items[low] + 64); /* a key may lie on two lines */
     uint32_t high = low + 1;
     while (high < node->count && node->heads[high] == head)
         high++;

@@ -4,17 +4,21 @@
 #include "base/assert.h"
 #include "base/hash.h"
 
-enum { PREFETCH_ROWS = 6 };
+enum { PREFETCH_ROWS = 8 };
 
 /* Rows lie anywhere in memory: ask for those to come while the present one is read. */
 static inline void prefetch(const struct node *leaf, uint32_t slot)
 {
-    if (slot + PREFETCH_ROWS < leaf->count) {
-        __builtin_prefetch(leaf->items[slot + PREFETCH_ROWS]);
-    } else if (leaf->next) {
-        uint32_t ahead = slot + PREFETCH_ROWS - leaf->count;
-        if (ahead < leaf->next->count) __builtin_prefetch(leaf->next->items[ahead]);
+    uint32_t ahead = slot + PREFETCH_ROWS;
+    if (slot == 0) __builtin_prefetch(leaf->next);
+    if (ahead >= leaf->count) {
+        ahead -= leaf->count;
+        leaf = leaf->next;
+        if (leaf == NULL || ahead >= leaf->count) return;
     }
+    const uint8_t *row = leaf->items[ahead];
+    __builtin_prefetch(row);
+    __builtin_prefetch(row + 64);
 }
 
 void row_cursor_seek(struct row_cursor *cursor, const struct row_table *table, struct bytes from)

@@ -61,6 +61,7 @@ _Static_assert(TREE_PREFIX_MAX <= UINT8_MAX, "prefix_size is a byte");
 struct tree {
     struct node *root;
     struct node *first; /* leaf */
+    uint32_t height;    /* inner nodes above a leaf */
     uint64_t bytes;     /* of nodes and separators */
 };
 

@@ -353,12 +353,22 @@ static void model_flush_begin(struct model *model)
     model->flush = model->commit;
 }
 
+/* All is in the engine and nothing proposed: then tombstones are gone. */
+static void check_no_tombstones(const struct model *model)
+{
+    uint64_t rows = 0;
+    for (size_t i = 0; i < model->key_count; i++)
+        rows += live(&model->keys[i].applied);
+    assert_int_equal(row_table_rows(model->table), rows);
+}
+
 static void model_flush_end(struct model *model)
 {
     for (size_t i = 0; i < model->key_count; i++)
         model->keys[i].engine = model->keys[i].flushing;
     row_table_flushed(model->table, model->flush);
     if (model->flush == model->commit) assert_int_equal(row_table_dirty_bytes(model->table), 0);
+    if (model->flush == model->last) check_no_tombstones(model);
     model->flush = 0;
 }
 
@@ -396,6 +406,10 @@ static void run_model(uint64_t seed, size_t keys, size_t steps)
     }
     check_all(&model);
     model_revert(&model);
+    if (model.flush) model_flush_end(&model);
+    model_flush_begin(&model);
+    model_flush_end(&model);
+    check_no_tombstones(&model);
     check_all(&model);
     model_free(&model);
 }
@@ -480,6 +494,34 @@ static void test_a_flushed_tombstone_stays_gone_after_revert(void **state)
     row_table_free(table);
 }
 
+static void test_what_is_applied_under_a_proposal_shows_after_revert(void **state)
+{
+    struct row_table *table = row_table_make();
+    uint8_t key[32];
+    struct row_found found;
+    put_at(table, 1, 1, "one", false);
+    put_at(table, 1, 9, "proposed", true);
+    put_at(table, 2, 9, "proposed", true);
+    put_at(table, 1, 2,
+           "two, of a size that needs another allocation than one, for the value has "
+           "grown so much that it does not fit in place of what was there",
+           false);
+    put_at(table, 2, 2, "two", false);
+    assert_true(row_table_get(table, key_at(key, 1), &found));
+    assert_true(bytes_equal(found.value, bytes_of("proposed")));
+    row_table_delete(table, key_at(key, 1), 3, false);
+    assert_false(row_table_get_committed(table, key_at(key, 1), &found));
+    assert_true(row_table_get_committed(table, key_at(key, 2), &found));
+    assert_true(bytes_equal(found.value, bytes_of("two")));
+    row_table_flushed(table, 3); /* the tombstone under the proposal must not be cut off it */
+    assert_int_equal(row_table_rows(table), 2);
+    row_table_revert(table);
+    assert_int_equal(row_table_rows(table), 1);
+    assert_true(row_table_get(table, key_at(key, 2), &found));
+    assert_int_equal(found.state, ROW_CLEAN);
+    row_table_free(table);
+}
+
 static void count_dirty(void *context, const struct row_found *found)
 {
     size_t *count = context;
@@ -549,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_an_old_index_changes_nothing_but_the_same_one_does),
         cmocka_unit_test(test_a_proposed_delete_of_nothing_leaves_a_tombstone_until_commit),
         cmocka_unit_test(test_a_flushed_tombstone_stays_gone_after_revert),
+        cmocka_unit_test(test_what_is_applied_under_a_proposal_shows_after_revert),
         cmocka_unit_test(test_a_flush_sees_what_proposals_hide),
         cmocka_unit_test(test_rising_loads_are_dense_and_clean),
         cmocka_unit_test(test_committed_rows_resume_after_a_key),
