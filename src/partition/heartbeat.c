@@ -10,6 +10,9 @@
 
 enum { HEARTBEAT_SIZE = 44, HEARTBEAT_ACK_SIZE = 45 };
 
+/* No honest counter gets there; a damaged one must not become our term. */
+#define HEARTBEAT_NUMBER_MAX ((uint64_t)1 << 60)
+
 static void append_heartbeat(struct partition_host *host, const struct raft_member *member,
                              const struct raft_heartbeat *heartbeat, uint64_t generated_at)
 {
@@ -116,7 +119,10 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
                                            .round = read_u64(&reader)};
         struct raft_heartbeat_ack ack;
         struct replica *replica = host_replica(host, heartbeat.group);
-        bool ours = replica != NULL && !replica->halted && !snapshot_holds_core(replica) &&
+        bool sane = heartbeat.term <= HEARTBEAT_NUMBER_MAX &&
+                    heartbeat.commit <= HEARTBEAT_NUMBER_MAX &&
+                    heartbeat.round <= HEARTBEAT_NUMBER_MAX;
+        bool ours = sane && replica != NULL && !replica->halted && !snapshot_holds_core(replica) &&
                     replica_id_equal(replica->id, heartbeat.to);
         if (ours) {
             raft_heartbeat_receive(replica->raft, &heartbeat, from->node, now, &ack);
