@@ -35,10 +35,10 @@ void replica_time_start(struct replica *replica, uint64_t now)
     replica->time_offset = world_wall_time(replica->host->world) - (int64_t)now;
 }
 
-/* Called at each tick: slews towards the wall clock by at most a tenth of the tick. */
+/* Called every SLOW_TICKS: slews towards the wall clock by at most a tenth of that time. */
 void replica_time_correct(struct replica *replica, uint64_t now)
 {
-    int64_t limit = (int64_t)(replica->host->options.timing.heartbeat / 10);
+    int64_t limit = (int64_t)(replica->host->options.timing.heartbeat * SLOW_TICKS / 10);
     int64_t wall = world_wall_time(replica->host->world) - (int64_t)now;
     int64_t off = wall - replica->time_offset;
     if (off > limit) off = limit;

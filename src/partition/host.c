@@ -109,6 +109,7 @@ static void check_gap(struct partition_host *host, uint64_t now)
     }
 }
 
+/* Every SLOW_TICKS-th tick: nothing here is urgent, and an idle node should do nothing. */
 static void slow_work(struct partition_host *host, uint64_t now)
 {
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
@@ -116,10 +117,10 @@ static void slow_work(struct partition_host *host, uint64_t now)
         if (replica == NULL || replica->halted) continue;
         if (raft_role(replica->raft) == RAFT_LEADER) {
             replica_time_correct(replica, now);
-            if (host->ticks % 4 == replica->group.value % 4) reconcile_tick(replica, now);
+            reconcile_tick(replica, now);
         }
-        if (host->ticks % 16 == replica->group.value % 16) replica_trim(replica);
-        snapshot_tick(replica, now);
+        replica_trim(replica);
+        if (replica->sends != NULL) snapshot_tick(replica, now);
     }
     flush_tick(host);
 }
@@ -132,7 +133,7 @@ static void tick(struct world_timer *timer)
     check_gap(host, now);
     host->ticks++;
     heartbeat_tick(host, now);
-    slow_work(host, now);
+    if (host->ticks % SLOW_TICKS == 0) slow_work(host, now);
 }
 
 /* Leaders that may not evaluate yet wait for time to pass (promises of voters, D1). */

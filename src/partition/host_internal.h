@@ -32,6 +32,7 @@ enum {
     REPLY_SIZE_MAX = 64 << 20,
     ENTRIES_KEEP = 128, /* entries kept in memory though all have them */
     READY_POLL_US = 2000,
+    SLOW_TICKS = 4,
     PEER_OUT_FLUSH_BYTES = 384 << 10,
 };
 
