@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -230,9 +231,9 @@ static char *open_database(struct engine_rocksdb *rocks)
 /* RocksDB may have made the directory: its name must last as long as what is in it. */
 static enum status sync_parent(const char *directory, struct error *error)
 {
-    char *path = memory_allocate(strlen(directory) + sizeof("/.."));
-    strcpy(path, directory);
-    strcat(path, "/..");
+    size_t size = strlen(directory) + sizeof("/..");
+    char *path = memory_allocate(size);
+    snprintf(path, size, "%s/..", directory);
     int parent = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool synced = parent >= 0 && fsync(parent) == 0;
     int cause = errno;
