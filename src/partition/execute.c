@@ -267,7 +267,9 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     if (MAYBE(host->world, "evaluate again")) { /* A6: it may be run again at any time */
         result = evaluate_once(replica, session, item, time, scratch, &rows);
     }
-    if (result != EVALUATE_DONE) {
+    if (result == EVALUATE_DONE && rows.over_budget) { /* an effect that no entry can hold */
+        reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
+    } else if (result != EVALUATE_DONE) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
     } else if (rows.effect_count == 0) {
         finish_read(replica, session, route, item->seq, rows.dep, now,
