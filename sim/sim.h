@@ -30,6 +30,7 @@ enum sim_stream_of_random {
 #define SIM_FAULT_MAP(X)                                                                           \
     X(KILL, "F01 kill")                                                                            \
     X(KILL_IN_JOB, "F01 kill between two file effects")                                            \
+    X(STOP, "clean stop")                                                                          \
     X(CRASH_LOOP, "F02 crash loop")                                                                \
     X(POWER_LOSS, "F03 power loss")                                                                \
     X(POWER_LOSS_ALL, "F04 power loss of all")                                                     \

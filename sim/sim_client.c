@@ -210,6 +210,11 @@ void sim_clients_use(struct sim_clients *clients, uint32_t nodes)
     sim_world_call(&clients->process->worlds[0], 0, leave_nodes, clients);
 }
 
+void sim_clients_excuse(struct sim_clients *clients, uint32_t node, uint64_t until)
+{
+    clients->excused_until[node] = until;
+}
+
 uint32_t sim_clients_outstanding(const struct sim_clients *clients)
 {
     uint32_t count = 0;

@@ -36,6 +36,8 @@ void sim_clients_start(struct sim_clients *clients);
 void sim_clients_stop(struct sim_clients *clients);
 /* Nodes (bit 1 << node) that clients may connect to from now on; others are left at once. */
 void sim_clients_use(struct sim_clients *clients, uint32_t nodes);
+/* Until then errors of a node are no violation: it was told to stop. */
+void sim_clients_excuse(struct sim_clients *clients, uint32_t node, uint64_t until);
 uint32_t sim_clients_outstanding(const struct sim_clients *clients);
 /* Least number of replies (without error) that any client got to requests it sent after
  * `since`. */

@@ -38,6 +38,7 @@ struct sim_clients {
     uint32_t tokens_sent;
     struct sim_history history;
     uint64_t busy_replies;
+    uint64_t excused_until[SIM_ADDRESSES_MAX + 1];
 };
 
 static inline struct world *sim_clients_world(struct sim_clients *clients)

@@ -19,7 +19,8 @@ void sim_machine_init(struct sim_machine *machine, struct sim *sim, uint32_t num
     machine->clock = (struct sim_clock){
         .base_global = sim->now,
         .base_local = UINT64_C(1000000) * (100 + number),
-        .wall_offset = (int64_t)WALL_CLOCK_START_S * 1000000 - (int64_t)number * 1000000,
+        .wall_offset = (int64_t)WALL_CLOCK_START_S * 1000000 - (int64_t)number * 1000000 +
+                       (int64_t)number * 20000, /* boot times differ, wall clocks hardly */
     };
 }
 

@@ -128,7 +128,7 @@ static void take_error(struct sim_client *client, struct sim_op *op, struct byte
         return;
     }
     op->outcome = starts_with(text, "UNKNOWN") ? SIM_UNKNOWN : SIM_NOT_DONE;
-    if (waited + patience / 5 < patience)
+    if (waited + patience / 5 < patience && sim->now > clients->excused_until[op->node])
         sim_violation(sim, "B7: node %u lost patience after %" PRIu64 " of %" PRIu64 " us: %s",
                       op->node, waited, patience, shown);
 }

@@ -1,0 +1,58 @@
+#include "sim/planted.h"
+
+#include "base/assert.h"
+#include "raft/raft.h"
+
+#include <string.h>
+
+static const struct sim_planted planted[] = {
+    {SIM_CANARY, SIM_CANARY, 0, NULL, 20, "the canary: replies leave before their entry commits"},
+    {"evaluate_before_noop", "evaluate_before_noop", 0, "new_leader_evaluates", 60,
+     "WHY 1.1: a new leader evaluates before its own-term no-op is applied"},
+    {"stale_clock_lease", "stale_clock_lease", 0, "stale_clock", 60,
+     "WHY 1.2: the lease is checked against the loop's cached time"},
+    {"vote_after_restart", NULL, RAFT_BUG_VOTE_AFTER_RESTART, "vote_after_restart", 60,
+     "WHY 1.3: a restarted follower votes at once"},
+    {"lease_after_transfer", NULL, RAFT_BUG_LEASE_AFTER_TRANSFER, "lease_after_transfer", 60,
+     "WHY 1.4: the lease survives a leadership transfer"},
+    {"release_without_dep", "release_without_dep", 0, "read_of_uncommitted", 60,
+     "WHY 1.5: a read does not wait for what it saw"},
+    {"no_route_numbers", "no_route_numbers", 0, "route_change", 100,
+     "WHY 1.6: frames of an older route are taken"},
+    {"forget_window", "forget_window", 0, "forgotten_gateway", 60,
+     "WHY 2.1: the window of a living gateway is dropped"},
+    {"log_old_replica_replayed", "log_old_replica_replayed", 0, "replica_born_again", 60,
+     "WHY 5.3: records of a former replica are replayed into its successor"},
+    {"log_cut_too_much", "log_cut_too_much", 0, "torn_tail", 60,
+     "WHY 5.4: an acknowledged tail is cut like a torn one"},
+    {"log_skip_sync", "log_skip_sync", 0, "torn_tail", 60, "batches are not synced"},
+    {"keep_overlay_on_stepdown", "keep_overlay_on_stepdown", 0, NULL, 150,
+     "A4: proposed rows survive a step-down"},
+    {"expiry_not_logged", "expiry_not_logged", 0, NULL, 150,
+     "K-4: expiry is judged by each leader's clock alone"},
+    {"dedup_not_in_snapshot", "dedup_not_in_snapshot", 0, NULL, 300,
+     "X-1: remembered outcomes are not part of the replica's record"},
+    {"ack_before_durable", NULL, RAFT_BUG_ACK_BEFORE_DURABLE, NULL, 60,
+     "FAULTS rule 1: acknowledged before it is on disk"},
+    {"count_self_early", NULL, RAFT_BUG_COUNT_SELF_EARLY, NULL, 60,
+     "the leader's own copy counts before it is durable"},
+    {"commit_old_term", NULL, RAFT_BUG_COMMIT_OLD_TERM, NULL, 300,
+     "Raft paper 5.4.2: entries of former terms are committed by counting"},
+    {"ignore_promise", NULL, RAFT_BUG_IGNORE_PROMISE, NULL, 60,
+     "D1: what voters owe the old leader is ignored"},
+    {"vote_twice", NULL, RAFT_BUG_VOTE_TWICE, NULL, 300, "a vote is forgotten by a restart"},
+    {"learner_counts", NULL, RAFT_BUG_LEARNER_COUNTS, NULL, 300, "learners count as voters"},
+};
+
+const struct sim_planted *sim_planted_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(planted); i++)
+        if (strcmp(planted[i].name, name) == 0) return &planted[i];
+    return NULL;
+}
+
+const struct sim_planted *sim_planted_all(size_t *ret_count)
+{
+    *ret_count = ARRAY_COUNT(planted);
+    return planted;
+}

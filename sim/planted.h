@@ -1,0 +1,23 @@
+/* planted.h - deliberate bugs that the checkers must find (FAULTS.md section 4), each with
+ * where it is switched on and how it is found. */
+#ifndef HOLON_SIM_PLANTED_H
+#define HOLON_SIM_PLANTED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct sim_planted {
+    const char *name;
+    const char *product_name; /* PLANTED(world, "...") in product code, or NULL */
+    uint32_t raft_bit;        /* enum raft_planted_bug, or 0 */
+    const char *scenario;     /* the scenario that must see it; NULL: seeds drawn at random */
+    uint32_t seeds_max;       /* the budget */
+    const char *what;
+};
+
+const struct sim_planted *sim_planted_find(const char *name); /* NULL: there is none */
+const struct sim_planted *sim_planted_all(size_t *ret_count);
+/* Must be found in every campaign. */
+#define SIM_CANARY "release_before_commit"
+
+#endif

@@ -1,0 +1,250 @@
+#include "sim/sim_campaign.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "sim/sim_process.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { JOBS_MAX = 64, CHUNK_SEEDS = 16, PROGRESS_US = 5 * 1000 * 1000 };
+
+struct worker { /* a process that runs a chunk of seeds */
+    pid_t pid;
+    int pipe;           /* read end */
+    uint64_t next, end; /* the seed it works on, and where its chunk ends */
+    bool running;
+};
+
+static uint64_t real_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static bool write_all(int to, const void *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t done = write(to, bytes, size);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) return false;
+        bytes = (const uint8_t *)bytes + done;
+        size -= (size_t)done;
+    }
+    return true;
+}
+
+static bool read_all(int from, void *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t done = read(from, bytes, size);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) return false;
+        bytes = (uint8_t *)bytes + done;
+        size -= (size_t)done;
+    }
+    return true;
+}
+
+static _Noreturn void run_chunk(const struct sim_campaign *campaign, uint64_t first, uint64_t end,
+                                int to)
+{
+    struct sim_result *result = memory_allocate_zero(sizeof(*result));
+
+    for (uint64_t seed = first; seed < end; seed++) {
+        struct sim_run_options options = {.seed = seed,
+                                          .scenario = campaign->scenario,
+                                          .planted = campaign->planted,
+                                          .real_seconds_max = campaign->real_seconds_max};
+        sim_run(&options, result);
+        if (!write_all(to, result, sizeof(*result))) _exit(1);
+    }
+    _exit(0);
+}
+
+static void start_worker(const struct sim_campaign *campaign, struct worker *worker, uint64_t first,
+                         uint64_t end)
+{
+    int ends[2];
+
+    if (pipe(ends) != 0) ASSERT(!"pipe");
+    fflush(NULL);
+    worker->pid = fork();
+    ASSERT(worker->pid >= 0);
+    if (worker->pid == 0) {
+        close(ends[0]);
+        run_chunk(campaign, first, end, ends[1]);
+    }
+    close(ends[1]);
+    worker->pipe = ends[0];
+    worker->next = first;
+    worker->end = end;
+    worker->running = true;
+}
+
+static void note_failure(struct sim_campaign_result *total, uint64_t seed, const char *text)
+{
+    total->failed++;
+    if (total->failed > 1 && total->failed_seed <= seed) return;
+    total->failed_seed = seed;
+    snprintf(total->text, sizeof(total->text), "%s", text);
+}
+
+static void add_result(const struct sim_campaign *campaign, struct sim_campaign_result *total,
+                       uint64_t seed, const struct sim_result *result)
+{
+    total->seeds++;
+    total->invalid += result->invalid;
+    total->events += result->events;
+    total->virtual_us += result->virtual_us;
+    total->busy_us += result->real_us;
+    total->ops_done += result->ops_done;
+    total->ops_unknown += result->ops_unknown;
+    total->ops_not_done += result->ops_not_done;
+    total->undecided += result->undecided;
+    total->committed += result->committed;
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+        total->faults[i] += result->faults[i];
+    for (uint32_t i = 0; i < result->reached.count; i++)
+        sim_tags_add(&total->reached, result->reached.tags[i].text, result->reached.tags[i].count);
+    if (!result->failed) return;
+    note_failure(total, seed, result->text);
+    if (!campaign->quiet) printf("seed %" PRIu64 " FAILED: %s\n", seed, result->text);
+}
+
+/* A message or the end of a worker. */
+static void serve_worker(const struct sim_campaign *campaign, struct worker *worker,
+                         struct sim_campaign_result *total, struct sim_result *result)
+{
+    if (worker->next < worker->end && read_all(worker->pipe, result, sizeof(*result))) {
+        add_result(campaign, total, worker->next++, result);
+        return;
+    }
+    int status = 0;
+    close(worker->pipe);
+    waitpid(worker->pid, &status, 0);
+    worker->running = false;
+    if (worker->next >= worker->end) return;
+    char text[100];
+    snprintf(text, sizeof(text), "the simulation crashed (%s %d)",
+             WIFSIGNALED(status) ? "signal" : "exit",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    total->seeds++;
+    note_failure(total, worker->next, text);
+    if (!campaign->quiet) printf("seed %" PRIu64 " FAILED: %s\n", worker->next, text);
+    worker->next++;
+}
+
+static uint64_t fault_total(const struct sim_campaign_result *result)
+{
+    uint64_t total = 0;
+
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+        total += result->faults[i];
+    return total;
+}
+
+static void print_progress(const struct sim_campaign *campaign,
+                           const struct sim_campaign_result *total)
+{
+    if (campaign->quiet) return;
+    printf("%" PRIu64 " of %" PRIu64 " seeds, %.1f M events, %" PRIu64 " faults, %" PRIu64
+           " failed\n",
+           total->seeds, campaign->seeds, (double)total->events / 1e6, fault_total(total),
+           total->failed);
+    fflush(stdout);
+}
+
+static void kill_workers(struct worker *workers, uint32_t jobs)
+{
+    for (uint32_t i = 0; i < jobs; i++) {
+        if (!workers[i].running) continue;
+        kill(workers[i].pid, SIGKILL);
+        close(workers[i].pipe);
+        waitpid(workers[i].pid, NULL, 0);
+    }
+}
+
+void sim_campaign_run(const struct sim_campaign *campaign, struct sim_campaign_result *total)
+{
+    struct worker workers[JOBS_MAX] = {0};
+    struct sim_result *result = memory_allocate_zero(sizeof(*result));
+    uint32_t jobs = campaign->jobs < JOBS_MAX ? campaign->jobs : JOBS_MAX;
+    uint64_t next = campaign->first_seed, end = next + campaign->seeds;
+    uint64_t began = real_now(), progress = began;
+
+    *total = (struct sim_campaign_result){0};
+    for (;;) {
+        struct pollfd polls[JOBS_MAX];
+        uint32_t running = 0;
+        for (uint32_t i = 0; i < jobs; i++) {
+            struct worker *worker = &workers[i];
+            if (!worker->running && worker->next < worker->end) /* it crashed: the rest of it */
+                start_worker(campaign, worker, worker->next, worker->end);
+            if (!worker->running && next < end) {
+                uint64_t stop = next + CHUNK_SEEDS < end ? next + CHUNK_SEEDS : end;
+                start_worker(campaign, worker, next, stop);
+                next = stop;
+            }
+            polls[i] = (struct pollfd){.fd = worker->running ? worker->pipe : -1, .events = POLLIN};
+            running += worker->running;
+        }
+        if (running == 0) break;
+        poll(polls, jobs, 1000);
+        for (uint32_t i = 0; i < jobs; i++)
+            if (workers[i].running && polls[i].revents)
+                serve_worker(campaign, &workers[i], total, result);
+        if (real_now() - progress > PROGRESS_US) {
+            progress = real_now();
+            print_progress(campaign, total);
+        }
+        if (campaign->stop_at_failure && total->failed) break;
+    }
+    kill_workers(workers, jobs);
+    memory_free(result);
+    total->real_us = real_now() - began;
+}
+
+static void print_commit(FILE *file)
+{
+    char line[64] = "";
+    FILE *git = popen("git rev-parse --short HEAD 2>/dev/null", "r");
+
+    if (git && fgets(line, sizeof(line), git)) fprintf(file, "commit: %s", line);
+    if (git) pclose(git);
+}
+
+void sim_campaign_print(const struct sim_campaign *campaign,
+                        const struct sim_campaign_result *result, FILE *file)
+{
+    fprintf(file,
+            "%" PRIu64 " seeds, %" PRIu64 " failed, %" PRIu64 " invalid; %" PRIu64
+            " events, %" PRIu64 " faults hit; %.0f virtual s in %.1f s (%.0fx real time per core)\n"
+            "operations: %" PRIu64 " done, %" PRIu64 " unknown, %" PRIu64 " not done; %" PRIu64
+            " entries committed; %" PRIu64 " keys undecided\n",
+            result->seeds, result->failed, result->invalid, result->events, fault_total(result),
+            (double)result->virtual_us / 1e6, (double)result->real_us / 1e6,
+            result->busy_us ? (double)result->virtual_us / (double)result->busy_us : 0.0,
+            result->ops_done, result->ops_unknown, result->ops_not_done, result->committed,
+            result->undecided);
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+        if (result->faults[i])
+            fprintf(file, "  %-40s %10" PRIu64 "\n", sim_fault_text(i), result->faults[i]);
+    for (uint32_t i = 0; i < result->reached.count; i++)
+        fprintf(file, "  sometimes: %-50s %10" PRIu64 "\n", result->reached.tags[i].text,
+                result->reached.tags[i].count);
+    if (result->failed == 0) return;
+    fprintf(file, "FAILED: seed %" PRIu64 ": %s\n", result->failed_seed, result->text);
+    print_commit(file);
+    fprintf(file, "repeat: holon-sim --seed %" PRIu64 "%s%s%s%s --trace\n", result->failed_seed,
+            campaign->scenario ? " --scenario " : "", campaign->scenario ? campaign->scenario : "",
+            campaign->planted ? " --planted " : "", campaign->planted ? campaign->planted : "");
+}

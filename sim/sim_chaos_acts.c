@@ -1,0 +1,349 @@
+#include "sim/sim_chaos_internal.h"
+#include "sim/sim_inspect.h"
+#include "sim/sim_stream.h"
+
+enum { MS = 1000, S = 1000 * 1000, TWIN_TIME_US = 1 * S, CRASH_LOOP_MAX = 6 };
+
+/* --- the way back: events that end an outage --- */
+
+static void later(struct sim_chaos *chaos, uint64_t delay,
+                  void (*run)(struct sim *, struct sim_event *), uint64_t n)
+{
+    struct sim_event *event = sim_schedule(chaos->cluster->sim, delay, SIM_EVENT_FAULT, NULL, run);
+
+    event->a = chaos;
+    event->n = n;
+}
+
+static struct sim_node *node_of(struct sim_event *event)
+{
+    return &((struct sim_chaos *)event->a)->cluster->nodes[event->n & 0xff];
+}
+
+/* After healing only the healed nodes come back; sim_chaos_heal() has started them. */
+static bool stays_down(struct sim_event *event)
+{
+    return ((struct sim_chaos *)event->a)->over;
+}
+
+static void run_restart(struct sim *sim, struct sim_event *event)
+{
+    struct sim_chaos *chaos = event->a;
+    struct sim_node *node = node_of(event);
+
+    if (stays_down(event) || sim_node_is_up(node)) return;
+    sim_node_start(node);
+    if (chaos->loops[node->id] == 0) return;
+    chaos->loops[node->id]--;
+    sim_fault_hit(sim, SIM_FAULT_CRASH_LOOP);
+    node->now->process->file_effects_left = 1 + sim_below(sim, SIM_RANDOM_FAULT, 30);
+}
+
+static void run_resume(struct sim *sim, struct sim_event *event)
+{
+    struct sim_node *node = node_of(event);
+
+    if (stays_down(event) || !sim_node_is_up(node)) return;
+    sim_process_resume(node->now->process);
+}
+
+static void run_unslow(struct sim *sim, struct sim_event *event)
+{
+    struct sim_machine *machine = &node_of(event)->machine;
+
+    machine->stall_ppm = 0;
+    machine->turn_cost_max = 0;
+    machine->disk_slow_factor = 1;
+    sim_disk_options(machine->disk)->sync_fail_ppm = 0;
+}
+
+static void run_rejoin(struct sim *sim, struct sim_event *event)
+{
+    struct sim_chaos *chaos = event->a;
+
+    if (chaos->over) return;
+    sim_network_heal_all(chaos->cluster->network);
+    chaos->cut_off = 0;
+}
+
+static void run_calm_network(struct sim *sim, struct sim_event *event)
+{
+    struct sim_chaos *chaos = event->a;
+    struct sim_network_options *options = sim_network_options(chaos->cluster->network);
+
+    options->drop_ppm = options->duplicate_ppm = options->reorder_ppm = 0;
+    options->delay_ppm = options->replay_ppm = 0;
+}
+
+static void run_judge_twin(struct sim *sim, struct sim_event *event)
+{
+    struct sim_incarnation *twin = event->b;
+    bool refused = twin->stopped && twin->error.status == STATUS_REFUSED;
+
+    if (twin->process) sim_process_end(twin->process, SIM_END_KILL);
+    /* The first may have gone meanwhile: then the twin is the node. */
+    if (!refused && sim_node_is_up(twin->of) && twin->of->now->number < twin->number)
+        sim_violation(sim, "F12: a second process on the directory of node %u was not refused",
+                      twin->of->id);
+}
+
+/* --- one node --- */
+
+static void restart_later(struct sim_chaos *chaos, struct sim_node *node, uint64_t delay)
+{
+    later(chaos, delay, run_restart, node->id);
+}
+
+static void act_kill(struct sim_chaos *chaos, struct sim_node *node)
+{
+    struct sim *sim = chaos->cluster->sim;
+
+    if (sim_chance(sim, SIM_RANDOM_FAULT, 1, 8))
+        chaos->loops[node->id] = 2 + (uint32_t)sim_below(sim, SIM_RANDOM_FAULT, CRASH_LOOP_MAX);
+    sim_node_kill(node);
+    restart_later(chaos, node, sim_chaos_outage(chaos));
+}
+
+/* Any death that chaos did not order itself ends by a restart, too. */
+static void run_supervise(struct sim *sim, struct sim_event *event)
+{
+    struct sim_chaos *chaos = event->a;
+    struct sim_node *node = node_of(event);
+
+    if (chaos->over) return;
+    if (!sim_node_is_up(node) && sim->now - node->down_since > chaos->plan.outage_max)
+        sim_node_start(node);
+}
+
+static void act_kill_in_job(struct sim_chaos *chaos, struct sim_node *node)
+{
+    struct sim *sim = chaos->cluster->sim;
+
+    node->now->process->file_effects_left = sim_log_uniform(sim, SIM_RANDOM_FAULT, 1, 40);
+    later(chaos, chaos->plan.outage_max + 2 * S, run_supervise, node->id);
+}
+
+static void act_stop(struct sim_chaos *chaos, struct sim_node *node)
+{
+    struct sim *sim = chaos->cluster->sim;
+
+    sim_fault_hit(sim, SIM_FAULT_STOP);
+    sim_clients_excuse(chaos->clients, node->id, sim->now + 8 * S);
+    sim_node_stop(node);
+    later(chaos, chaos->plan.outage_max + 6 * S, run_supervise, node->id);
+}
+
+static void act_wipe(struct sim_chaos *chaos, struct sim_node *node)
+{
+    /* Only when every replica is whole: a lost disk is G4 when the others are not. */
+    if (!sim_cluster_all_ready(chaos->cluster, NULL) || !sim_inspect_settled(chaos->cluster))
+        return;
+    sim_node_kill(node);
+    sim_node_wipe(node);
+    restart_later(chaos, node, sim_chaos_outage(chaos));
+}
+
+static void act_twin(struct sim_chaos *chaos, struct sim_node *node)
+{
+    struct sim_event *event =
+        sim_schedule(chaos->cluster->sim, TWIN_TIME_US, SIM_EVENT_FAULT, NULL, run_judge_twin);
+
+    event->b = sim_node_start_twin(node);
+}
+
+static void act_on_node(struct sim_chaos *chaos, enum sim_chaos_kind kind, struct sim_node *node)
+{
+    struct sim *sim = chaos->cluster->sim;
+    struct sim_machine *machine = &node->machine;
+
+    switch (kind) {
+    case SIM_CHAOS_KILL:
+        act_kill(chaos, node);
+        return;
+    case SIM_CHAOS_KILL_IN_JOB:
+        act_kill_in_job(chaos, node);
+        return;
+    case SIM_CHAOS_STOP:
+        act_stop(chaos, node);
+        return;
+    case SIM_CHAOS_POWER:
+        sim_node_power_loss(node);
+        restart_later(chaos, node, sim_chaos_outage(chaos));
+        return;
+    case SIM_CHAOS_PAUSE:
+        sim_fault_hit(sim, SIM_FAULT_PAUSE);
+        sim_process_pause(node->now->process);
+        later(chaos, 10 * MS + sim_chaos_outage(chaos), run_resume, node->id);
+        return;
+    case SIM_CHAOS_STALL:
+        machine->stall_ppm = chaos->plan.stall_ppm;
+        machine->stall_max = chaos->plan.outage_max;
+        later(chaos, 100 * MS + sim_chaos_outage(chaos), run_unslow, node->id);
+        return;
+    case SIM_CHAOS_SLOW:
+        machine->turn_cost_max = sim_log_uniform(sim, SIM_RANDOM_FAULT, 50, 3000);
+        later(chaos, 100 * MS + sim_chaos_outage(chaos), run_unslow, node->id);
+        return;
+    case SIM_CHAOS_WIPE:
+        act_wipe(chaos, node);
+        return;
+    case SIM_CHAOS_TWIN:
+        act_twin(chaos, node);
+        return;
+    case SIM_CHAOS_SYNC_FAIL:
+        sim_disk_options(machine->disk)->sync_fail_ppm = 50000;
+        later(chaos, 500 * MS, run_unslow, node->id);
+        later(chaos, 500 * MS + sim_chaos_outage(chaos), run_supervise, node->id);
+        later(chaos, 1 * S + chaos->plan.outage_max, run_supervise, node->id);
+        return;
+    case SIM_CHAOS_DISK_SLOW:
+        machine->disk_slow_factor = (uint32_t)sim_log_uniform(sim, SIM_RANDOM_FAULT, 4, 300);
+        later(chaos, 100 * MS + sim_chaos_outage(chaos), run_unslow, node->id);
+        return;
+    case SIM_CHAOS_RESET:
+        for (uint64_t i = 1 + sim_below(sim, SIM_RANDOM_FAULT, 4); i > 0; i--)
+            sim_stream_reset_random(node->now->process);
+        return;
+    case SIM_CHAOS_CLOCK_DRIFT:
+        sim_fault_hit(sim, SIM_FAULT_CLOCK_DRIFT);
+        sim_machine_set_rate(machine, (int64_t)sim_below(sim, SIM_RANDOM_FAULT, 200001) - 100000);
+        return;
+    default:
+        return;
+    }
+}
+
+/* --- several nodes, links, clocks --- */
+
+static void act_all(struct sim_chaos *chaos, bool power)
+{
+    struct sim_cluster *cluster = chaos->cluster;
+
+    if (chaos->plan.minority_only) return;
+    if (power) sim_fault_hit(cluster->sim, SIM_FAULT_POWER_LOSS_ALL);
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+        struct sim_node *node = &cluster->nodes[i];
+        if (power)
+            sim_node_power_loss(node);
+        else
+            sim_node_kill(node);
+        restart_later(chaos, node, sim_chaos_outage(chaos));
+    }
+}
+
+static void act_split(struct sim_chaos *chaos, uint32_t side)
+{
+    struct sim *sim = chaos->cluster->sim;
+    bool hold = sim_chance(sim, SIM_RANDOM_FAULT, 1, 4);
+
+    sim_fault_hit(sim, SIM_FAULT_PARTITION);
+    sim_network_split(chaos->cluster->network, side, hold);
+    chaos->cut_off |= side;
+    later(chaos, 50 * MS + sim_chaos_outage(chaos), run_rejoin, 0);
+}
+
+static void act_one_way(struct sim_chaos *chaos)
+{
+    struct sim *sim = chaos->cluster->sim;
+    uint32_t nodes = chaos->cluster->options.nodes;
+    uint32_t links = 1 + (uint32_t)sim_below(sim, SIM_RANDOM_FAULT, nodes);
+
+    for (uint32_t i = 0; i < links; i++) {
+        node_id_t from = 1 + (node_id_t)sim_below(sim, SIM_RANDOM_FAULT, nodes);
+        node_id_t to = 1 + (node_id_t)sim_below(sim, SIM_RANDOM_FAULT, nodes);
+        if (from == to) continue;
+        bool both = sim_chance(sim, SIM_RANDOM_FAULT, 1, 3);
+        sim_fault_hit(sim, both ? SIM_FAULT_PARTIAL : SIM_FAULT_ONE_WAY);
+        sim_network_cut(chaos->cluster->network, from, to, false);
+        if (both) sim_network_cut(chaos->cluster->network, to, from, false);
+    }
+    later(chaos, 50 * MS + sim_chaos_outage(chaos), run_rejoin, 0);
+}
+
+static void act_lossy(struct sim_chaos *chaos)
+{
+    struct sim_network_options *options = sim_network_options(chaos->cluster->network);
+
+    options->drop_ppm = chaos->plan.drop_ppm;
+    options->duplicate_ppm = chaos->plan.duplicate_ppm;
+    options->reorder_ppm = chaos->plan.reorder_ppm;
+    options->delay_ppm = chaos->plan.delay_ppm;
+    options->replay_ppm = chaos->plan.replay_ppm;
+    options->delay_max = chaos->plan.delay_max;
+    later(chaos, 100 * MS + sim_chaos_outage(chaos), run_calm_network, 0);
+}
+
+/* F48: any node's wall clock, by up to ten years either way. */
+static void act_clock_jump(struct sim_chaos *chaos)
+{
+    struct sim *sim = chaos->cluster->sim;
+    uint32_t nodes = chaos->cluster->options.nodes;
+    struct sim_node *node = &chaos->cluster->nodes[1 + sim_below(sim, SIM_RANDOM_FAULT, nodes)];
+    int64_t by =
+        (int64_t)sim_log_uniform(sim, SIM_RANDOM_FAULT, 1 * MS, (uint64_t)10 * 365 * 86400 * S);
+
+    if (sim_chance(sim, SIM_RANDOM_FAULT, 1, 2)) by = -by;
+    sim_fault_hit(sim, SIM_FAULT_CLOCK_JUMP);
+    chaos->clocks_jumped = true;
+    chaos->jumped[node->id] += by;
+    sim_machine_jump_wall_clock(&node->machine, by);
+}
+
+static void act_peer_reset(struct sim_chaos *chaos)
+{
+    struct sim *sim = chaos->cluster->sim;
+    uint32_t nodes = chaos->cluster->options.nodes;
+    node_id_t a = 1 + (node_id_t)sim_below(sim, SIM_RANDOM_FAULT, nodes);
+    node_id_t b = 1 + (node_id_t)sim_below(sim, SIM_RANDOM_FAULT, nodes);
+
+    if (a == b) return;
+    sim_fault_hit(sim, SIM_FAULT_RESET);
+    sim_network_reset(chaos->cluster->network, a, b);
+}
+
+void sim_chaos_act(struct sim_chaos *chaos, enum sim_chaos_kind kind)
+{
+    struct sim *sim = chaos->cluster->sim;
+    uint32_t nodes = chaos->cluster->options.nodes;
+    struct sim_node *node;
+
+    switch (kind) {
+    case SIM_CHAOS_POWER_ALL:
+    case SIM_CHAOS_KILL_ALL:
+        act_all(chaos, kind == SIM_CHAOS_POWER_ALL);
+        return;
+    case SIM_CHAOS_ONE_WAY:
+        if (nodes > 1) act_one_way(chaos);
+        return;
+    case SIM_CHAOS_LOSSY:
+        act_lossy(chaos);
+        return;
+    case SIM_CHAOS_CLOCK_JUMP:
+        act_clock_jump(chaos);
+        return;
+    case SIM_CHAOS_PEER_RESET:
+        act_peer_reset(chaos);
+        return;
+    case SIM_CHAOS_SPLIT:
+        node = nodes > 1 ? sim_chaos_victim(chaos) : NULL;
+        if (node == NULL) return;
+        if (chaos->plan.minority_only || sim_chance(sim, SIM_RANDOM_FAULT, 1, 2))
+            act_split(chaos, 1u << node->id);
+        else
+            act_split(chaos, (uint32_t)sim_below(sim, SIM_RANDOM_FAULT, 1u << nodes) << 1);
+        return;
+    case SIM_CHAOS_ISOLATE_LEADER:
+        node = nodes > 1 ? sim_chaos_victim(chaos) : NULL;
+        if (node == NULL) return;
+        node_id_t leader = sim_inspect_leader(
+            chaos->cluster,
+            GROUP_DATA_FIRST +
+                (uint32_t)sim_below(sim, SIM_RANDOM_FAULT, chaos->cluster->options.partitions));
+        if (leader) act_split(chaos, 1u << leader);
+        return;
+    default:
+        node = sim_chaos_victim(chaos);
+        if (node) act_on_node(chaos, kind, node);
+        return;
+    }
+}

@@ -1,0 +1,379 @@
+#include "sim/sim_cluster.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+
+enum { WAIT_STEP_US = 20000 };
+
+void sim_cluster_options_default(struct sim_cluster_options *options)
+{
+    struct node_options defaults;
+
+    node_options_default(&defaults);
+    *options = (struct sim_cluster_options){.nodes = 3,
+                                            .replicas = 3,
+                                            .partitions = 4,
+                                            .workers = 1,
+                                            .stores = 1,
+                                            .patience = 10 * 1000 * 1000,
+                                            .timing = defaults.timing,
+                                            .log_segment_size = 1 << 20,
+                                            .flush_bytes = 64 << 10,
+                                            .entries_bytes_max = 64 << 10};
+}
+
+/* --- the platform of a node --- */
+
+static struct sim_identity identity_of(const struct node_identity *identity)
+{
+    return (struct sim_identity){.cluster = identity->cluster,
+                                 .node = identity->node,
+                                 .epoch = identity->epoch,
+                                 .store = identity->store};
+}
+
+static struct transport *platform_transport_open(void *context, uint32_t worker,
+                                                 const struct node_identity *identity)
+{
+    struct sim_incarnation *incarnation = context;
+    struct sim_identity known = identity_of(identity);
+
+    if (known.node == 0) known.node = incarnation->of->id;
+    incarnation->transports[worker] = sim_transport_open(
+        incarnation->of->cluster->network, &incarnation->process->worlds[worker], &known);
+    return incarnation->transports[worker];
+}
+
+static void platform_transport_set_identity(void *context, uint32_t worker,
+                                            const struct node_identity *identity)
+{
+    struct sim_incarnation *incarnation = context;
+    struct sim_identity known = identity_of(identity);
+
+    sim_transport_set_identity(incarnation->transports[worker], &known);
+}
+
+static void platform_transport_close(void *context, uint32_t worker)
+{
+    struct sim_incarnation *incarnation = context;
+
+    sim_transport_close(incarnation->transports[worker]);
+}
+
+static enum status platform_engine_open(void *context, uint32_t store, const char *directory,
+                                        struct engine **ret_engine, struct error *error)
+{
+    struct sim_incarnation *incarnation = context;
+
+    if (store >= SIM_STORES_MAX)
+        return error_set(error, STATUS_INVALID, "%s: too many stores for a simulation", directory);
+    *ret_engine = engine_memory_open(incarnation->of->engines[store]);
+    return STATUS_OK;
+}
+
+static void platform_on_waiting(void *context, const char *for_whom)
+{
+    struct sim_incarnation *incarnation = context;
+
+    sim_trace_text(incarnation->of->cluster->sim, "node %u waits for %s", incarnation->of->id,
+                   for_whom);
+}
+
+static void platform_on_ready(void *context)
+{
+    struct sim_incarnation *incarnation = context;
+    struct sim_node *node = incarnation->of;
+
+    incarnation->ready = true;
+    if (node->now == incarnation) node->ready_since = node->cluster->sim->now;
+    sim_trace_text(node->cluster->sim, "node %u is ready", node->id);
+}
+
+static void platform_on_stopped(void *context, const struct error *error)
+{
+    struct sim_incarnation *incarnation = context;
+
+    incarnation->stopped = true;
+    if (error) incarnation->error = *error;
+    sim_process_end(incarnation->process, SIM_END_CLEAN);
+}
+
+/* --- an incarnation --- */
+
+static void judge_end(struct sim_incarnation *incarnation, const struct sim_process *process)
+{
+    struct sim_node *node = incarnation->of;
+    struct sim_cluster *cluster = node->cluster;
+    struct sim *sim = cluster->sim;
+    bool failed = incarnation->error.status != STATUS_OK;
+    /* FAULTS rule 6: a failed sync must end the process; nothing else may. */
+    bool sync_failed = sim->fault_counts[SIM_FAULT_SYNC_FAILS] > 0;
+
+    if (!failed && process->fatal_text[0] == 0) return;
+    cluster->failures++;
+    if (cluster->failures_expected || incarnation->twin || incarnation->fatal_expected) return;
+    if (process->fatal_text[0] && !sync_failed)
+        sim_violation(sim, "node %u gave up: %s", node->id, process->fatal_text);
+    if (failed && !sync_failed)
+        sim_violation(sim, "node %u refused to go on: %s", node->id, incarnation->error.text);
+}
+
+static void on_end(void *context, struct sim_process *process, enum sim_end how)
+{
+    struct sim_incarnation *incarnation = context;
+    struct sim_node *node = incarnation->of;
+
+    sim_network_process_end(node->cluster->network, process, how);
+    node_destroy(incarnation->node);
+    incarnation->node = NULL;
+    incarnation->process = NULL;
+    if (node->now == incarnation) {
+        node->now = NULL;
+        node->down_since = node->cluster->sim->now;
+        node->up_since = node->ready_since = 0;
+    }
+    if (how != SIM_END_QUIET) judge_end(incarnation, process);
+}
+
+static void run_start(void *context)
+{
+    struct sim_incarnation *incarnation = context;
+
+    node_start(incarnation->node);
+}
+
+static struct sim_incarnation *incarnation_make(struct sim_node *node)
+{
+    struct sim_cluster *cluster = node->cluster;
+    struct sim_incarnation *incarnation = memory_allocate_zero(sizeof(*incarnation));
+    uint32_t workers = cluster->options.workers;
+
+    incarnation->of = node;
+    incarnation->number = ++cluster->incarnation_count;
+    incarnation->next = cluster->incarnations;
+    cluster->incarnations = incarnation;
+    incarnation->process = sim_process_make(&node->machine, workers, incarnation, on_end);
+    for (uint32_t i = 0; i < workers; i++)
+        incarnation->worlds[i] = sim_process_world(incarnation->process, i);
+    incarnation->platform =
+        (struct node_platform){.context = incarnation,
+                               .worker_count = workers,
+                               .worlds = incarnation->worlds,
+                               .transport_open = platform_transport_open,
+                               .transport_set_identity = platform_transport_set_identity,
+                               .transport_close = platform_transport_close,
+                               .engine_open = platform_engine_open,
+                               .on_waiting = platform_on_waiting,
+                               .on_ready = platform_on_ready,
+                               .on_stopped = platform_on_stopped};
+    incarnation->node = node_create(&node->options, &incarnation->platform);
+    sim_world_call(&incarnation->process->worlds[0], 0, run_start, incarnation);
+    return incarnation;
+}
+
+void sim_node_start(struct sim_node *node)
+{
+    ASSERT(!sim_node_is_up(node));
+    sim_trace_text(node->cluster->sim, "node %u starts", node->id);
+    for (struct sim_incarnation *i = node->cluster->incarnations; i; i = i->next)
+        if (i->of == node && i->process) sim_process_end(i->process, SIM_END_KILL); /* a twin */
+    node->machine.power = true;
+    node->now = incarnation_make(node);
+    node->machine.process = node->now->process;
+    node->up_since = node->cluster->sim->now;
+    node->down_since = 0;
+}
+
+struct sim_incarnation *sim_node_start_twin(struct sim_node *node)
+{
+    struct sim_incarnation *twin = incarnation_make(node);
+
+    twin->twin = true;
+    sim_fault_hit(node->cluster->sim, SIM_FAULT_TWIN);
+    return twin;
+}
+
+void sim_node_kill(struct sim_node *node)
+{
+    if (!sim_node_is_up(node)) return;
+    sim_fault_hit(node->cluster->sim, SIM_FAULT_KILL);
+    sim_process_end(node->now->process, SIM_END_KILL);
+}
+
+void sim_node_power_loss(struct sim_node *node)
+{
+    struct sim *sim = node->cluster->sim;
+
+    sim_fault_hit(sim, SIM_FAULT_POWER_LOSS);
+    if (sim_node_is_up(node)) sim_process_end(node->now->process, SIM_END_POWER);
+    node->machine.power = false;
+    node->machine.boots++;
+    sim_disk_power_loss(node->machine.disk);
+    /* CLOCK_BOOTTIME begins anew; the wall clock goes on. */
+    uint64_t local = sim_machine_local_time(&node->machine, sim->now);
+    uint64_t fresh = 1000000 + sim_below(sim, SIM_RANDOM_FAULT, 20000000);
+    node->machine.clock.wall_offset += (int64_t)local - (int64_t)fresh;
+    node->machine.clock.base_global = sim->now;
+    node->machine.clock.base_local = fresh;
+}
+
+static void run_stop(void *context)
+{
+    struct sim_incarnation *incarnation = context;
+
+    if (incarnation->node) node_stop(incarnation->node);
+}
+
+void sim_node_stop(struct sim_node *node)
+{
+    if (!sim_node_is_up(node)) return;
+    sim_world_call(&node->now->process->worlds[0], 0, run_stop, node->now);
+}
+
+void sim_node_wipe(struct sim_node *node)
+{
+    ASSERT(!sim_node_is_up(node));
+    sim_fault_hit(node->cluster->sim, SIM_FAULT_WIPE);
+    sim_disk_wipe(node->machine.disk);
+    for (uint32_t i = 0; i < SIM_STORES_MAX; i++) {
+        engine_memory_disk_free(node->engines[i]);
+        node->engines[i] = engine_memory_disk_make();
+    }
+    node->wipes++;
+}
+
+bool sim_node_is_ready(const struct sim_node *node)
+{
+    return sim_node_is_up(node) && node->now->node && node_is_ready(node->now->node);
+}
+
+/* --- the cluster --- */
+
+static bool *power_of_address(void *context, const char *address)
+{
+    struct sim_cluster *cluster = context;
+
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
+        if (strcmp(cluster->nodes[i].options.redis, address) == 0)
+            return &cluster->nodes[i].machine.power;
+    return NULL;
+}
+
+static void node_init(struct sim_cluster *cluster, node_id_t id)
+{
+    const struct sim_cluster_options *options = &cluster->options;
+    struct sim_node *node = &cluster->nodes[id];
+    struct node_options *of = &node->options;
+
+    node->cluster = cluster;
+    node->id = id;
+    sim_machine_init(&node->machine, cluster->sim, id);
+    node->machine.disk = sim_disk_make(cluster->sim);
+    for (uint32_t i = 0; i < SIM_STORES_MAX; i++)
+        node->engines[i] = engine_memory_disk_make();
+    node_options_default(of);
+    snprintf(of->name, sizeof(of->name), "n%u", id);
+    snprintf(of->data, sizeof(of->data), "data-n%u", id);
+    snprintf(of->redis, sizeof(of->redis), "127.0.0.1:%u", 7000 + id);
+    snprintf(of->peer, sizeof(of->peer), "127.0.0.1:%u", 7200 + id);
+    of->redis_cluster[0] = of->admin[0] = 0;
+    of->member_count = options->nodes > 1 ? options->nodes : 0;
+    for (uint32_t i = 0; i < of->member_count; i++) {
+        snprintf(of->members[i].name, sizeof(of->members[i].name), "n%u", i + 1);
+        snprintf(of->members[i].peer, sizeof(of->members[i].peer), "127.0.0.1:%u", 7201 + i);
+    }
+    of->workers = options->workers;
+    of->patience = options->patience;
+    of->partitions = options->partitions;
+    of->replicas = options->replicas;
+    of->reads_given = true;
+    of->reads = options->reads;
+    of->timing = options->timing;
+    of->stores = options->stores;
+    of->log_segment_size = options->log_segment_size;
+    of->flush_bytes = options->flush_bytes;
+    of->entries_bytes_max = options->entries_bytes_max;
+    of->raft_planted_bugs = options->raft_planted_bugs;
+}
+
+struct sim_cluster *sim_cluster_make(struct sim *sim, const struct sim_cluster_options *options)
+{
+    struct sim_cluster *cluster = memory_allocate_zero(sizeof(*cluster));
+
+    ASSERT(options->nodes >= 1 && options->nodes <= SIM_NODES_MAX);
+    ASSERT(options->stores <= SIM_STORES_MAX);
+    cluster->sim = sim;
+    cluster->options = *options;
+    cluster->network = sim_network_make(sim, options->nodes);
+    sim->power_of_address = power_of_address;
+    sim->power_context = cluster;
+    for (uint32_t i = 1; i <= options->nodes; i++)
+        node_init(cluster, i);
+    return cluster;
+}
+
+void sim_cluster_free(struct sim_cluster *cluster)
+{
+    if (cluster == NULL) return;
+    for (struct sim_incarnation *i = cluster->incarnations; i; i = i->next)
+        if (i->process) sim_process_end(i->process, SIM_END_QUIET);
+    while (cluster->incarnations) {
+        struct sim_incarnation *incarnation = cluster->incarnations;
+        cluster->incarnations = incarnation->next;
+        memory_free(incarnation);
+    }
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+        sim_disk_free(cluster->nodes[i].machine.disk);
+        for (uint32_t j = 0; j < SIM_STORES_MAX; j++)
+            engine_memory_disk_free(cluster->nodes[i].engines[j]);
+    }
+    cluster->sim->power_of_address = NULL;
+    sim_network_free(cluster->network);
+    memory_free(cluster);
+}
+
+void sim_cluster_addresses(const struct sim_cluster *cluster, char (*addresses)[64])
+{
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
+        snprintf(addresses[i - 1], 64, "%.63s", cluster->nodes[i].options.redis);
+}
+
+bool sim_cluster_wait(struct sim_cluster *cluster, uint64_t duration,
+                      bool (*condition)(struct sim_cluster *cluster, void *context), void *context)
+{
+    struct sim *sim = cluster->sim;
+    uint64_t end = sim->now + duration;
+
+    while (!condition(cluster, context)) {
+        if (sim->now >= end) return false;
+        uint64_t next = sim->now + WAIT_STEP_US < end ? sim->now + WAIT_STEP_US : end;
+        if (!sim_run_until(sim, next)) return false;
+    }
+    return true;
+}
+
+bool sim_cluster_all_ready(struct sim_cluster *cluster, void *unused)
+{
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
+        if (!sim_node_is_ready(&cluster->nodes[i])) return false;
+    return true;
+}
+
+bool sim_cluster_start_all(struct sim_cluster *cluster, uint64_t duration)
+{
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
+        if (!sim_node_is_up(&cluster->nodes[i])) sim_node_start(&cluster->nodes[i]);
+    cluster->is_founded = sim_cluster_wait(cluster, duration, sim_cluster_all_ready, NULL);
+    return cluster->is_founded;
+}
+
+uint32_t sim_cluster_up_count(const struct sim_cluster *cluster)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
+        count += sim_node_is_up(&cluster->nodes[i]);
+    return count;
+}

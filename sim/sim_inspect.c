@@ -1,0 +1,435 @@
+#include "sim/sim_inspect.h"
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "partition/host.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+struct seen_entry { /* committed, somewhere */
+    uint64_t term, hash;
+};
+
+struct seen_replica { /* by replica id; survives restarts */
+    uint64_t replica;
+    uint32_t incarnation;
+    uint64_t term, commit, durable, checked, last;
+    bool led;
+    struct seen_replica *next;
+};
+
+struct seen_group {
+    struct map leaders;         /* term -> replica id */
+    struct seen_entry *entries; /* by index */
+    uint64_t entry_capacity;
+    uint64_t committed;
+    struct seen_replica *replicas;
+};
+
+struct sim_inspector {
+    struct sim_cluster *cluster;
+    struct seen_group *groups;
+    uint32_t group_count;
+    uint64_t elections, committed;
+    uint32_t turn;
+};
+
+static struct sim *sim_of_inspector(const struct sim_inspector *inspector)
+{
+    return inspector->cluster->sim;
+}
+
+static struct seen_replica *replica_of(struct seen_group *group, uint64_t id)
+{
+    for (struct seen_replica *replica = group->replicas; replica; replica = replica->next)
+        if (replica->replica == id) return replica;
+    struct seen_replica *made = memory_allocate_zero(sizeof(*made));
+    made->replica = id;
+    made->next = group->replicas;
+    group->replicas = made;
+    return made;
+}
+
+static struct seen_entry *entry_of(struct seen_group *group, uint64_t index)
+{
+    if (index >= group->entry_capacity) {
+        uint64_t capacity = group->entry_capacity ? group->entry_capacity * 2 : 256;
+        while (capacity <= index)
+            capacity *= 2;
+        group->entries = memory_resize(group->entries, capacity * sizeof(*group->entries));
+        memset(group->entries + group->entry_capacity, 0,
+               (capacity - group->entry_capacity) * sizeof(*group->entries));
+        group->entry_capacity = capacity;
+    }
+    return &group->entries[index];
+}
+
+/* --- one replica after a turn --- */
+
+struct view {
+    struct sim_inspector *inspector;
+    uint32_t group;
+    struct sim_incarnation *incarnation;
+    const struct raft *raft;
+    struct seen_group *seen;
+    struct seen_replica *self;
+    uint64_t replica;
+};
+
+#define WRONG(view, format, ...)                                                                   \
+    sim_violation(sim_of_inspector((view)->inspector),                                             \
+                  format ": group %u, node %u, replica %" PRIu64 ", term %" PRIu64, __VA_ARGS__,   \
+                  (view)->group, (view)->incarnation->of->id, (view)->replica,                     \
+                  raft_term((view)->raft))
+
+/* R-5, and after a restart: what was claimed durable is there again. */
+static void check_monotone(struct view *view)
+{
+    struct seen_replica *self = view->self;
+    uint64_t term = raft_term(view->raft);
+    bool restarted = self->incarnation != view->incarnation->number;
+
+    if (term < self->term) WRONG(view, "R-5: the term went back from %" PRIu64, self->term);
+    if (restarted && self->incarnation && raft_last_index(view->raft) < self->durable)
+        WRONG(view, "R-5/R-6: %" PRIu64 " was durable, the restart found only %" PRIu64,
+              self->durable, raft_last_index(view->raft));
+    if (!restarted && raft_commit_index(view->raft) < self->commit)
+        WRONG(view, "R-5: commit went back from %" PRIu64, self->commit);
+    self->incarnation = view->incarnation->number;
+    self->term = term;
+    self->commit = raft_commit_index(view->raft);
+    self->durable = raft_durable_index(view->raft);
+    self->last = raft_last_index(view->raft);
+}
+
+/* */
+static void check_leader(struct view *view)
+{
+    uint64_t term = raft_term(view->raft);
+    uint64_t known = (uint64_t)(uintptr_t)map_get(&view->seen->leaders, term);
+
+    if (raft_role(view->raft) != RAFT_LEADER) {
+        view->self->led = false;
+        return;
+    }
+    if (known && known != view->replica)
+        WRONG(view, "R-1: a second leader in this term, besides replica %" PRIu64, known);
+    if (known) return;
+    map_put(&view->seen->leaders, term, (void *)(uintptr_t)view->replica);
+    view->inspector->elections++;
+    uint64_t committed = view->seen->committed;
+    if (committed == 0) return;
+    if (raft_last_index(view->raft) < committed) {
+        WRONG(view, "R-3: elected without the committed entry %" PRIu64, committed);
+        return;
+    }
+    uint64_t has = raft_term_at(view->raft, committed);
+    uint64_t must = entry_of(view->seen, committed)->term;
+    if (has && must && has != must)
+        WRONG(view, "R-3: elected with term %" PRIu64 " at the committed index %" PRIu64, has,
+              committed);
+}
+
+/* a committed index holds the same entry for ever and everywhere. */
+static void check_entries(struct view *view)
+{
+    uint64_t commit = raft_commit_index(view->raft);
+    uint64_t from = view->self->checked + 1;
+
+    if (from < raft_first_index(view->raft)) from = raft_first_index(view->raft);
+    for (uint64_t index = from; index <= commit; index++) {
+        const struct raft_entry *entry = raft_entry_at(view->raft, index);
+        if (entry == NULL) continue;
+        uint64_t hash = hash64(entry->type, bytes_make(entry->body, entry->size)) | 1;
+        struct seen_entry *seen = entry_of(view->seen, index);
+        if (seen->hash == 0) {
+            *seen = (struct seen_entry){.term = entry->term, .hash = hash};
+            view->inspector->committed++;
+        } else if (seen->hash != hash || seen->term != entry->term) {
+            WRONG(view,
+                  "R-4: another entry at the committed index %" PRIu64 ", of term %" PRIu64
+                  " and not %" PRIu64,
+                  index, entry->term, seen->term);
+        }
+    }
+    view->self->checked = commit;
+    if (commit > view->seen->committed) view->seen->committed = commit;
+}
+
+/* a leader's commit index is durable on a majority, as the disks have it. */
+static void check_quorum(struct view *view)
+{
+    const struct raft_config *config = raft_config(view->raft);
+    uint64_t commit = raft_commit_index(view->raft);
+    uint32_t durable = 0;
+
+    if (raft_role(view->raft) != RAFT_LEADER || config->outgoing_count || commit == 0) return;
+    if (commit < config->index || raft_term_at(view->raft, commit) != raft_term(view->raft)) return;
+    for (uint32_t i = 0; i < config->incoming_count; i++)
+        durable += replica_of(view->seen, config->incoming[i].replica.value)->durable >= commit;
+    if (durable * 2 <= config->incoming_count)
+        WRONG(view, "R-7: committed %" PRIu64 ", durable on only %u of %u", commit, durable,
+              config->incoming_count);
+}
+
+static const struct raft *raft_on(struct sim_incarnation *incarnation, uint32_t group)
+{
+    for (uint32_t worker = 0; worker < incarnation->platform.worker_count; worker++) {
+        struct partition_host *host = node_host(incarnation->node, worker);
+        const struct raft *raft = host ? host_raft(host, (struct group_id){group}) : NULL;
+        if (raft) return raft;
+    }
+    return NULL;
+}
+
+static uint64_t local_now(const struct sim_node *node)
+{
+    return sim_machine_local_time(&node->machine, node->cluster->sim->now);
+}
+
+/* D1: while one replica may serve by its lease, nobody serves in a later term. */
+static void check_lease(struct view *view)
+{
+    struct sim_cluster *cluster = view->inspector->cluster;
+    uint64_t term = raft_term(view->raft);
+
+    if (raft_role(view->raft) != RAFT_LEADER ||
+        !raft_can_evaluate(view->raft, local_now(view->incarnation->of)))
+        return;
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+        struct sim_node *node = &cluster->nodes[i];
+        if (!sim_node_is_up(node) || node == view->incarnation->of) continue;
+        const struct raft *other = raft_on(node->now, view->group);
+        if (other == NULL || raft_role(other) != RAFT_LEADER || raft_term(other) >= term) continue;
+        if (raft_can_evaluate(other, local_now(node)) && raft_lease_valid(other, local_now(node)))
+            WRONG(view, "D1: node %u still holds a lease of term %" PRIu64, i, raft_term(other));
+    }
+}
+
+static void check_replica(struct sim_inspector *inspector, struct sim_incarnation *incarnation,
+                          uint32_t group, const struct raft *raft, uint64_t replica)
+{
+    struct view view = {.inspector = inspector,
+                        .group = group,
+                        .incarnation = incarnation,
+                        .raft = raft,
+                        .seen = &inspector->groups[group],
+                        .replica = replica};
+
+    view.self = replica_of(view.seen, replica);
+    check_monotone(&view);
+    check_leader(&view);
+    check_entries(&view);
+    check_quorum(&view);
+    check_lease(&view);
+}
+
+static void look_for(const struct raft_member *members, uint32_t count, node_id_t node,
+                     uint64_t *replica, uint32_t *found)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (members[i].node != node || members[i].replica.value == *replica) continue;
+        *replica = members[i].replica.value;
+        ++*found;
+    }
+}
+
+/* The id of a node's replica: from its configuration, unless that names two (a rebuild is
+ * under way) or none yet. */
+static uint64_t replica_id_of(struct partition_host *host, node_id_t node, uint32_t group,
+                              const struct raft *raft)
+{
+    const struct raft_config *config = raft_config(raft);
+    struct replica_status status;
+    uint64_t replica = 0;
+    uint32_t found = 0;
+
+    look_for(config->incoming, config->incoming_count, node, &replica, &found);
+    look_for(config->outgoing, config->outgoing_count, node, &replica, &found);
+    look_for(config->learners, config->learner_count, node, &replica, &found);
+    if (found == 1) return replica;
+    for (uint32_t i = 0; i < host_replica_count(host); i++) {
+        host_replica_status(host, i, &status);
+        if (status.group.value == group) return status.replica.value;
+    }
+    return 0;
+}
+
+/* Every turn with few groups; with many, a part of them, all at the latest after some turns. */
+static void after_event(struct sim *sim, void *context, struct sim_world *world)
+{
+    struct sim_inspector *inspector = context;
+
+    if (world == NULL || world->process->dead || world->process->machine->number == 0) return;
+    struct sim_node *node = &inspector->cluster->nodes[world->process->machine->number];
+    struct sim_incarnation *incarnation = node->now;
+    if (incarnation == NULL || incarnation->process != world->process || incarnation->node == NULL)
+        return;
+    struct partition_host *host = node_host(incarnation->node, world->base.worker);
+    if (host == NULL) return;
+    uint32_t step = inspector->group_count / 8 + 1;
+    uint32_t first = inspector->turn++ % step;
+    for (uint32_t group = first; group < inspector->group_count && !sim->failed; group += step) {
+        const struct raft *raft = host_raft(host, (struct group_id){group});
+        uint64_t replica = raft ? replica_id_of(host, node->id, group, raft) : 0;
+        if (replica) check_replica(inspector, incarnation, group, raft, replica);
+    }
+}
+
+struct sim_inspector *sim_inspector_make(struct sim_cluster *cluster)
+{
+    struct sim_inspector *inspector = memory_allocate_zero(sizeof(*inspector));
+
+    inspector->cluster = cluster;
+    inspector->group_count = GROUP_DATA_FIRST + cluster->options.partitions;
+    inspector->groups = memory_allocate_zero(inspector->group_count * sizeof(*inspector->groups));
+    for (uint32_t i = 0; i < inspector->group_count; i++)
+        map_init(&inspector->groups[i].leaders);
+    cluster->sim->after_event = after_event;
+    cluster->sim->after_event_context = inspector;
+    return inspector;
+}
+
+void sim_inspector_free(struct sim_inspector *inspector)
+{
+    if (inspector == NULL) return;
+    inspector->cluster->sim->after_event = NULL;
+    for (uint32_t i = 0; i < inspector->group_count; i++) {
+        struct seen_group *group = &inspector->groups[i];
+        map_free(&group->leaders);
+        memory_free(group->entries);
+        while (group->replicas) {
+            struct seen_replica *replica = group->replicas;
+            group->replicas = replica->next;
+            memory_free(replica);
+        }
+    }
+    memory_free(inspector->groups);
+    memory_free(inspector);
+}
+
+uint64_t sim_inspector_elections(const struct sim_inspector *inspector)
+{
+    return inspector->elections;
+}
+
+uint64_t sim_inspector_committed(const struct sim_inspector *inspector)
+{
+    return inspector->committed;
+}
+
+/* --- the cluster as a whole --- */
+
+node_id_t sim_inspect_leader(struct sim_cluster *cluster, uint32_t group)
+{
+    node_id_t leader = 0;
+    uint64_t term = 0;
+
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+        struct sim_node *node = &cluster->nodes[i];
+        const struct raft *raft = sim_node_is_up(node) ? raft_on(node->now, group) : NULL;
+        if (raft == NULL || raft_role(raft) != RAFT_LEADER || raft_term(raft) < term) continue;
+        term = raft_term(raft);
+        leader = raft_can_evaluate(raft, local_now(node)) ? i : 0;
+    }
+    return leader;
+}
+
+bool sim_inspect_leaders(struct sim_cluster *cluster, uint32_t nodes)
+{
+    uint32_t groups = GROUP_DATA_FIRST + cluster->options.partitions;
+
+    for (uint32_t group = 0; group < groups; group++) {
+        node_id_t leader = group == GROUP_COORD ? 1 : sim_inspect_leader(cluster, group);
+        if (leader == 0) return false;
+        if (group != GROUP_COORD && !(nodes >> leader & 1)) return false;
+    }
+    return true;
+}
+
+uint32_t sim_inspect_group_of_key(const struct sim_cluster *cluster, uint32_t key)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "key:%u", key);
+    uint16_t slot = key_slot(bytes_of(text));
+    uint64_t partitions = cluster->options.partitions;
+    /* The founding's table: partition p begins at slot p * 16384 / partitions, rounded down. */
+    return GROUP_DATA_FIRST + (uint32_t)(((slot + 1) * partitions - 1) / SLOT_COUNT);
+}
+
+bool sim_inspect_settled(struct sim_cluster *cluster)
+{
+    uint32_t groups = GROUP_DATA_FIRST + cluster->options.partitions;
+    uint32_t wanted = cluster->options.replicas < cluster->options.nodes ? cluster->options.replicas
+                                                                         : cluster->options.nodes;
+
+    for (uint32_t group = 0; group < groups; group++) {
+        if (group == GROUP_COORD) continue;
+        node_id_t leader = sim_inspect_leader(cluster, group);
+        const struct raft *raft = leader ? raft_on(cluster->nodes[leader].now, group) : NULL;
+        if (raft == NULL) return false;
+        const struct raft_config *config = raft_config(raft);
+        if (config->outgoing_count || config->learner_count) return false;
+        if (group != GROUP_META && config->incoming_count != wanted) return false;
+    }
+    return true;
+}
+
+struct rest {
+    uint64_t applied, hash;
+    node_id_t node;
+    bool known;
+};
+
+static bool compare_replica(struct sim_cluster *cluster, node_id_t id, uint32_t group,
+                            struct rest *rest, char *text, size_t size)
+{
+    struct sim_incarnation *incarnation = cluster->nodes[id].now;
+    struct replica_status status;
+
+    for (uint32_t worker = 0; worker < incarnation->platform.worker_count; worker++) {
+        struct partition_host *host = node_host(incarnation->node, worker);
+        for (uint32_t i = 0; host && i < host_replica_count(host); i++) {
+            host_replica_status(host, i, &status);
+            if (status.group.value != group) continue;
+            uint64_t hash = host_state_hash(host, status.group);
+            if (!rest->known) *rest = (struct rest){status.applied, hash, id, true};
+            if (status.applied != rest->applied) {
+                snprintf(text, size,
+                         "group %u: node %u applied %" PRIu64 ", node %u applied %" PRIu64, group,
+                         id, status.applied, rest->node, rest->applied);
+                return false;
+            }
+            if (hash == rest->hash) continue;
+            sim_violation(cluster->sim,
+                          "S-1: group %u: nodes %u and %u applied %" PRIu64
+                          " and have different state",
+                          group, rest->node, id, status.applied);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool sim_inspect_replicas_equal(struct sim_cluster *cluster, uint32_t nodes, char *text,
+                                size_t text_size)
+{
+    uint32_t groups = GROUP_DATA_FIRST + cluster->options.partitions;
+
+    for (uint32_t group = 0; group < groups; group++) {
+        struct rest rest = {0};
+        for (node_id_t id = 1; id <= cluster->options.nodes; id++) {
+            if (!(nodes >> id & 1)) continue;
+            if (!sim_node_is_up(&cluster->nodes[id])) {
+                snprintf(text, text_size, "node %u is down", id);
+                return false;
+            }
+            if (!compare_replica(cluster, id, group, &rest, text, text_size)) return false;
+        }
+    }
+    return true;
+}

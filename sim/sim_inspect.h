@@ -1,0 +1,34 @@
+/* sim_inspect.h - the invariants of Raft, seen from outside after every event of a node
+ * (FAULTS.md 3: R-1 to R-7, lease exclusion) and of the state at rest (S-1).
+ *
+ * The inspector reads the cores of all replicas that just had a turn and remembers what any
+ * of them ever claimed: leaders by term, committed entries by index, durable indexes. Memory
+ * is outside the cluster and survives every crash. Thread: one. */
+#ifndef HOLON_SIM_SIM_INSPECT_H
+#define HOLON_SIM_SIM_INSPECT_H
+
+#include "sim/sim_cluster.h"
+
+struct sim_inspector;
+
+/* Registers itself as sim->after_event. */
+struct sim_inspector *sim_inspector_make(struct sim_cluster *cluster);
+void sim_inspector_free(struct sim_inspector *inspector);
+
+/* Every group has a leader that may evaluate, among the nodes in `nodes` (bits). */
+bool sim_inspect_leaders(struct sim_cluster *cluster, uint32_t nodes);
+/* Every group has its leader, all its voters, no learner and no change under way. */
+bool sim_inspect_settled(struct sim_cluster *cluster);
+/* S-1: all replicas of each group on `nodes` applied the same index; `text` tells who is
+ * behind. A different hash at an equal index is a violation. */
+bool sim_inspect_replicas_equal(struct sim_cluster *cluster, uint32_t nodes, char *text,
+                                size_t text_size);
+/* Elections won so far, over all groups (V-7). */
+uint64_t sim_inspector_elections(const struct sim_inspector *inspector);
+uint64_t sim_inspector_committed(const struct sim_inspector *inspector);
+/* Node that leads a group and may evaluate, or 0. */
+node_id_t sim_inspect_leader(struct sim_cluster *cluster, uint32_t group);
+/* The group that serves a key of the clients ("key:N"). */
+uint32_t sim_inspect_group_of_key(const struct sim_cluster *cluster, uint32_t key);
+
+#endif

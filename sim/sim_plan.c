@@ -1,0 +1,142 @@
+#include "sim/sim_plan.h"
+
+#include <inttypes.h>
+
+enum { MS = 1000, S = 1000 * 1000 };
+
+const char *sim_chaos_text(enum sim_chaos_kind kind)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        SIM_CHAOS_MAP(X)
+#undef X
+    };
+    return texts[kind];
+}
+
+void sim_plan_calm(struct sim_plan *plan)
+{
+    *plan = (struct sim_plan){.chaos_time = 10 * S, .outage_max = 2 * S, .delay_max = 50 * MS};
+    sim_cluster_options_default(&plan->cluster);
+    plan->workload = (struct sim_workload){.clients = 4,
+                                           .registers = 8,
+                                           .write_percent = 50,
+                                           .pipeline_max = 1,
+                                           .think_min = 5 * MS,
+                                           .think_max = 50 * MS,
+                                           .patience = plan->cluster.patience,
+                                           .give_up = plan->cluster.patience + 3 * S,
+                                           .order_tokens_max = 120};
+}
+
+static uint64_t draw(struct sim *sim, uint64_t low, uint64_t high)
+{
+    return sim_between(sim, SIM_RANDOM_FAULT, low, high);
+}
+static uint64_t draw_log(struct sim *sim, uint64_t low, uint64_t high)
+{
+    return sim_log_uniform(sim, SIM_RANDOM_FAULT, low, high);
+}
+static bool draw_chance(struct sim *sim, uint32_t percent)
+{
+    return sim_chance(sim, SIM_RANDOM_FAULT, percent, 100);
+}
+
+static void draw_cluster(struct sim *sim, struct sim_cluster_options *options)
+{
+    uint64_t shape = draw(sim, 0, 99);
+
+    sim_cluster_options_default(options);
+    options->nodes = shape < 10 ? 1 : shape < 14 ? 2 : shape < 72 ? 3 : shape < 78 ? 4 : 5;
+    options->replicas = options->nodes == 5 && draw_chance(sim, 40) ? 5 : 3;
+    options->partitions = (uint32_t)draw_log(sim, 1, draw_chance(sim, 15) ? 32 : 8);
+    options->workers = draw_chance(sim, 30) ? 2 : 1;
+    options->stores = (uint32_t)draw(sim, options->workers, 3);
+    options->reads = draw_chance(sim, 50) ? READS_QUORUM : READS_LEASE;
+    options->patience = draw_log(sim, 3 * S, 10 * S);
+    options->log_segment_size = draw_chance(sim, 70) ? 1 << 20 : 2 << 20;
+    options->flush_bytes = draw_log(sim, 4 << 10, 256 << 10);
+    options->entries_bytes_max = draw_log(sim, 2 << 10, 256 << 10);
+}
+
+static void draw_workload(struct sim *sim, struct sim_plan *plan)
+{
+    struct sim_workload *workload = &plan->workload;
+
+    *workload = (struct sim_workload){
+        .clients = (uint32_t)draw(sim, 2, 8),
+        .registers = (uint32_t)draw_log(sim, 2, 24),
+        .counters = (uint32_t)draw(sim, 0, 4),
+        .orders = draw_chance(sim, 70) ? 12 : 0,
+        .expiries = draw_chance(sim, 50) ? (uint32_t)draw(sim, 1, 8) : 0,
+        .write_percent = (uint32_t)draw(sim, 30, 90),
+        .hot_percent = draw_chance(sim, 30) ? 60 : 0,
+        .pipeline_max = draw_chance(sim, 60) ? (uint32_t)draw_log(sim, 2, 16) : 1,
+        .think_min = 2 * MS,
+        .think_max = draw_log(sim, 20 * MS, 400 * MS),
+        .pad_max = draw_chance(sim, 50) ? (uint32_t)draw_log(sim, 8, 512) : 0,
+        .patience = plan->cluster.patience,
+        .give_up = plan->cluster.patience + 3 * S,
+        .order_tokens_max = 100};
+}
+
+/* Rough means; a fault that would hurt all at once comes more rarely. */
+static uint64_t pace_min(enum sim_chaos_kind kind)
+{
+    switch (kind) {
+    case SIM_CHAOS_POWER_ALL:
+    case SIM_CHAOS_KILL_ALL:
+    case SIM_CHAOS_WIPE:
+    case SIM_CHAOS_TWIN:
+        return 4 * S;
+    case SIM_CHAOS_SYNC_FAIL:
+    case SIM_CHAOS_STOP:
+        return 3 * S;
+    default:
+        return 700 * MS;
+    }
+}
+
+void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
+{
+    *plan = (struct sim_plan){0};
+    draw_cluster(sim, &plan->cluster);
+    draw_workload(sim, plan);
+    bool calm = draw_chance(sim, 4);
+    for (unsigned kind = 0; kind < SIM_CHAOS_COUNT; kind++) {
+        uint64_t least = pace_min(kind);
+        uint64_t pace = draw_log(sim, least, least * 12);
+        if (draw_chance(sim, 40) && !calm) plan->pace[kind] = pace;
+    }
+    if (plan->cluster.nodes < 3) plan->pace[SIM_CHAOS_WIPE] = 0;
+    plan->outage_max = draw_log(sim, 300 * MS, draw_chance(sim, 10) ? 30 * S : 5 * S);
+    plan->minority_only = draw_chance(sim, 50);
+    plan->drop_ppm = (uint32_t)draw_log(sim, 100, 100000);
+    plan->duplicate_ppm = (uint32_t)draw_log(sim, 100, 100000);
+    plan->reorder_ppm = (uint32_t)draw_log(sim, 100, 100000);
+    plan->delay_ppm = (uint32_t)draw_log(sim, 100, 50000);
+    plan->replay_ppm = draw_chance(sim, 60) ? (uint32_t)draw_log(sim, 100, 20000) : 0;
+    plan->delay_max = draw_log(sim, 2 * MS, 1500 * MS);
+    plan->stall_ppm = (uint32_t)draw_log(sim, 20, 2000);
+    plan->chaos_time = draw(sim, 8, 25) * S;
+    plan->maybe_permille = draw_chance(sim, 50) ? (uint32_t)draw_log(sim, 1, 100) : 0;
+    plan->heal_majority_only = draw_chance(sim, 30);
+    plan->power_loss_at_end = draw_chance(sim, 40);
+}
+
+void sim_plan_print(const struct sim_plan *plan, FILE *file)
+{
+    const struct sim_cluster_options *cluster = &plan->cluster;
+
+    fprintf(file,
+            "plan: %u nodes, %u replicas, %u partitions, %u workers, %u stores, reads by %s, "
+            "flush at %" PRIu64 " B, keep %" PRIu64 " B, %u clients, pipeline %u\nfaults:",
+            cluster->nodes, cluster->replicas, cluster->partitions, cluster->workers,
+            cluster->stores, cluster->reads == READS_LEASE ? "lease" : "quorum",
+            cluster->flush_bytes, cluster->entries_bytes_max, plan->workload.clients,
+            plan->workload.pipeline_max);
+    for (unsigned kind = 0; kind < SIM_CHAOS_COUNT; kind++)
+        if (plan->pace[kind])
+            fprintf(file, " %s/%.1fs", sim_chaos_text(kind), (double)plan->pace[kind] / S);
+    fprintf(file, "\n");
+}

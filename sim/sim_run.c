@@ -1,0 +1,336 @@
+#include "sim/sim_run.h"
+
+#include "base/memory.h"
+#include "sim/checkers/counter.h"
+#include "sim/checkers/expiry.h"
+#include "sim/checkers/linearizable.h"
+#include "sim/checkers/order.h"
+#include "sim/planted.h"
+#include "sim/scenarios/scenarios.h"
+#include "sim/sim_chaos.h"
+#include "sim/sim_inspect.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+enum { MS = 1000, S = 1000 * 1000 };
+enum {
+    FOUND_US = 30 * S,
+    LEADER_TIMEOUTS = 10, /* V-1 */
+    ANSWER_US = 10 * S,   /* V-2 */
+    EQUAL_US = 60 * S,    /* V-4 */
+    RESTART_US = 13 * S,  /* V-3: 10 s, and the time without votes */
+    EVENTS_MAX = 30 * 1000 * 1000,
+    OPS_MIN = 30,
+    EXPIRY_SLACK_US = 700 * MS,
+};
+
+static uint64_t real_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * S + (uint64_t)now.tv_nsec / 1000;
+}
+
+static int real_time_up(void *context)
+{
+    const struct sim_bed *bed = context;
+
+    return bed->watchdog_end && real_now() > bed->watchdog_end;
+}
+
+void sim_bed_open(struct sim_bed *bed, const struct sim_cluster_options *cluster_options,
+                  const struct sim_workload *workload)
+{
+    struct sim_cluster_options options = *cluster_options;
+    char addresses[SIM_ADDRESSES_MAX][64];
+    const struct sim_planted *planted =
+        bed->options->planted ? sim_planted_find(bed->options->planted) : NULL;
+
+    if (planted) {
+        options.raft_planted_bugs |= planted->raft_bit;
+        bed->sim.planted = planted->product_name;
+    }
+    bed->sim.event_limit = EVENTS_MAX;
+    bed->sim.real_time_up = real_time_up;
+    bed->sim.real_time_context = bed;
+    bed->cluster = sim_cluster_make(&bed->sim, &options);
+    sim_cluster_addresses(bed->cluster, addresses);
+    bed->clients =
+        sim_clients_make(&bed->sim, workload, (const char(*)[64])addresses, options.nodes);
+    bed->inspector = sim_inspector_make(bed->cluster);
+}
+
+/* --- the verdict --- */
+
+static void judge_history(struct sim_bed *bed)
+{
+    struct sim_history *history = sim_clients_history(bed->clients);
+    struct check_expiry_options expiry = {.judge_times = bed->judge_expiry_times,
+                                          .slack = EXPIRY_SLACK_US};
+    char text[SIM_VIOLATION_SIZE_MAX] = "";
+
+    if (!check_counters(history, text, sizeof(text)) || !check_order(history, text, sizeof(text)) ||
+        !check_expiry(history, &expiry, text, sizeof(text)) ||
+        check_history_linearizable(history, text, sizeof(text), &bed->result->undecided) ==
+            SIM_VERDICT_VIOLATION)
+        sim_violation(&bed->sim, "%s", text);
+}
+
+static bool nothing_outstanding(struct sim_cluster *cluster, void *context)
+{
+    return sim_clients_outstanding(context) == 0;
+}
+
+static bool judge_has_read(struct sim_cluster *cluster, void *context)
+{
+    return sim_clients_judge_done(context);
+}
+
+void sim_bed_judge(struct sim_bed *bed, uint32_t nodes)
+{
+    if (bed->sim.failed) return;
+    sim_clients_stop(bed->clients);
+    sim_clients_use(bed->clients, nodes);
+    if (!sim_cluster_wait(bed->cluster, 60 * S, nothing_outstanding, bed->clients))
+        sim_violation(&bed->sim, "V-2: requests are still without an answer");
+    if (bed->sim.failed) return;
+    sim_clients_judge(bed->clients);
+    if (!sim_cluster_wait(bed->cluster, 60 * S, judge_has_read, bed->clients))
+        sim_violation(&bed->sim, "V-2: the judge could not read all keys");
+    if (!bed->sim.failed) judge_history(bed);
+}
+
+void sim_bed_close(struct sim_bed *bed)
+{
+    struct sim_result *result = bed->result;
+    struct sim_history_counts counts = sim_history_count(sim_clients_history(bed->clients));
+
+    result->ops_done = counts.done;
+    result->ops_unknown = counts.unknown;
+    result->ops_not_done = counts.not_done;
+    result->elections = sim_inspector_elections(bed->inspector);
+    result->committed = sim_inspector_committed(bed->inspector);
+    /* Ends of processes below are no part of the run. */
+    bool failed = bed->sim.failed;
+    sim_inspector_free(bed->inspector);
+    sim_cluster_free(bed->cluster);
+    sim_clients_free(bed->clients);
+    bed->sim.failed = failed;
+}
+
+/* --- a drawn plan --- */
+
+static uint32_t all_nodes(const struct sim_plan *plan)
+{
+    return ((1u << plan->cluster.nodes) - 1) << 1;
+}
+
+/* All, or a random majority; then every group must have a majority of its replicas there. */
+static uint32_t nodes_to_heal(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    uint32_t nodes = plan->cluster.nodes;
+    uint32_t healed = all_nodes(plan);
+    uint32_t left = nodes;
+
+    if (!plan->heal_majority_only || nodes < 3 || plan->cluster.replicas < nodes) return healed;
+    while (left > nodes / 2 + 1) {
+        uint32_t node = 1 + (uint32_t)sim_below(&bed->sim, SIM_RANDOM_FAULT, nodes);
+        left -= healed >> node & 1;
+        healed &= ~(1u << node);
+    }
+    return healed;
+}
+
+static bool nodes_ready(struct sim_cluster *cluster, void *context)
+{
+    uint32_t nodes = *(const uint32_t *)context;
+
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
+        if ((nodes >> i & 1) && !sim_node_is_ready(&cluster->nodes[i])) return false;
+    return true;
+}
+
+static bool nodes_lead(struct sim_cluster *cluster, void *context)
+{
+    return sim_inspect_leaders(cluster, *(const uint32_t *)context);
+}
+
+struct progress {
+    struct sim_clients *clients;
+    uint64_t since;
+};
+
+static bool all_clients_progress(struct sim_cluster *cluster, void *context)
+{
+    const struct progress *progress = context;
+
+    return sim_clients_progress(progress->clients, progress->since) >= 3;
+}
+
+struct equal {
+    uint32_t nodes;
+    char text[200];
+};
+
+static bool replicas_equal(struct sim_cluster *cluster, void *context)
+{
+    struct equal *equal = context;
+
+    return sim_inspect_replicas_equal(cluster, equal->nodes, equal->text, sizeof(equal->text));
+}
+
+static void check_liveness(struct sim_bed *bed, const struct sim_plan *plan, uint32_t nodes)
+{
+    struct sim *sim = &bed->sim;
+    uint64_t election = plan->cluster.timing.election_timeout_max;
+
+    if (!sim_cluster_wait(bed->cluster, RESTART_US, nodes_ready, &nodes)) {
+        sim_violation(sim, "V-3: nodes %x are not all ready %u s after healing", nodes,
+                      RESTART_US / S);
+        return;
+    }
+    if (!sim_cluster_wait(bed->cluster, LEADER_TIMEOUTS * election, nodes_lead, &nodes)) {
+        sim_violation(sim, "V-1: groups without a leader %u election timeouts after healing",
+                      LEADER_TIMEOUTS);
+        return;
+    }
+    struct progress progress = {bed->clients, sim->now};
+    uint64_t limit = ANSWER_US + plan->workload.give_up + plan->workload.think_max * 3;
+    if (!sim_cluster_wait(bed->cluster, limit, all_clients_progress, &progress))
+        sim_violation(sim, "V-2: a client got no answers for %" PRIu64 " s after healing",
+                      limit / S);
+}
+
+static void check_rest(struct sim_bed *bed, uint32_t nodes)
+{
+    struct equal equal = {.nodes = nodes};
+
+    if (bed->sim.failed) return;
+    sim_clients_stop(bed->clients);
+    sim_run_for(&bed->sim, 1 * S);
+    if (!sim_cluster_wait(bed->cluster, EQUAL_US, replicas_equal, &equal))
+        sim_violation(&bed->sim, "V-4: replicas still differ after %u s: %s", EQUAL_US / S,
+                      equal.text);
+}
+
+static void lose_power_and_start_again(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    struct sim_cluster *cluster = bed->cluster;
+
+    if (bed->sim.failed) return;
+    sim_fault_hit(&bed->sim, SIM_FAULT_POWER_LOSS_ALL);
+    for (uint32_t i = 1; i <= plan->cluster.nodes; i++)
+        sim_node_power_loss(&cluster->nodes[i]);
+    sim_run_for(&bed->sim, 500 * MS);
+    for (uint32_t i = 1; i <= plan->cluster.nodes; i++)
+        if (!sim_node_is_up(&cluster->nodes[i])) sim_node_start(&cluster->nodes[i]);
+    if (!sim_cluster_wait(cluster, RESTART_US, sim_cluster_all_ready, NULL))
+        sim_violation(&bed->sim, "V-3: not ready %u s after a power loss of all", RESTART_US / S);
+}
+
+static void run_plan(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    struct sim *sim = &bed->sim;
+
+    sim_bed_open(bed, &plan->cluster, &plan->workload);
+    bed->sim.maybe_permille = plan->maybe_permille;
+    if (!sim_cluster_start_all(bed->cluster, FOUND_US))
+        sim_violation(sim, "the cluster was not founded within %u s", FOUND_US / S);
+    if (sim->failed) return;
+    sim_clients_start(bed->clients);
+    struct sim_chaos *chaos = sim_chaos_start(bed->cluster, bed->clients, plan);
+    sim_run_for(sim, plan->chaos_time);
+    if (!sim->failed) {
+        uint32_t nodes = nodes_to_heal(bed, plan);
+        sim_clients_use(bed->clients, nodes);
+        sim_chaos_heal(chaos, nodes);
+        check_liveness(bed, plan, nodes);
+        check_rest(bed, nodes);
+        bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
+        if (plan->power_loss_at_end && nodes == all_nodes(plan))
+            lose_power_and_start_again(bed, plan);
+        sim_bed_judge(bed, nodes);
+    }
+    sim_chaos_free(chaos);
+}
+
+/* --- one seed --- */
+
+static void judge_worth(struct sim_bed *bed)
+{
+    struct sim_result *result = bed->result;
+
+    result->invalid = !result->failed && !bed->options->scenario && result->ops_done < OPS_MIN;
+    if (bed->sim.event_limit && result->events >= bed->sim.event_limit && !result->failed) {
+        result->failed = true;
+        snprintf(result->text, sizeof(result->text), "B-3: more than %u events in %" PRIu64 " s",
+                 EVENTS_MAX, result->virtual_us / S);
+    }
+    if (real_time_up(bed) && !result->failed) {
+        result->failed = true;
+        snprintf(result->text, sizeof(result->text),
+                 "the run took more than %" PRIu64 " s of real time",
+                 bed->options->real_seconds_max);
+    }
+}
+
+void sim_run(const struct sim_run_options *options, struct sim_result *ret_result)
+{
+    struct sim_bed bed = {.options = options, .result = ret_result, .judge_expiry_times = true};
+    uint64_t began = real_now();
+    struct sim_plan plan;
+
+    *ret_result = (struct sim_result){0};
+    sim_init(&bed.sim, options->seed);
+    bed.sim.trace_file = options->trace;
+    if (options->real_seconds_max) bed.watchdog_end = began + options->real_seconds_max * S;
+    if (options->scenario) {
+        sim_scenario_find(options->scenario)->run(&bed);
+    } else {
+        sim_plan_draw(&bed.sim, &plan);
+        if (options->plan) plan = *options->plan;
+        if (options->print_plan) sim_plan_print(&plan, stdout);
+        run_plan(&bed, &plan);
+    }
+    ret_result->events = bed.sim.event_count;
+    ret_result->virtual_us = bed.sim.now;
+    ret_result->trace = bed.sim.trace;
+    ret_result->last_random = sim_random(&bed.sim, SIM_RANDOM_SCHEDULE);
+    memcpy(ret_result->faults, bed.sim.fault_counts, sizeof(ret_result->faults));
+    ret_result->reached = *bed.sim.reached;
+    ret_result->failed = bed.sim.failed;
+    memcpy(ret_result->text, bed.sim.violation, sizeof(ret_result->text));
+    sim_bed_close(&bed);
+    ret_result->real_us = real_now() - began;
+    judge_worth(&bed);
+    sim_free(&bed.sim);
+}
+
+void sim_result_print(const struct sim_run_options *options, const struct sim_result *result,
+                      FILE *file)
+{
+    uint64_t faults = 0;
+
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+        faults += result->faults[i];
+    fprintf(file,
+            "seed %" PRIu64 ": %s, %" PRIu64 " events, %" PRIu64 " faults, %.1f virtual s in %.3f s"
+            " (%.0fx), ops %" PRIu64 " done %" PRIu64 " unknown %" PRIu64 " not done, %" PRIu64
+            " elections, %" PRIu64 " entries\n",
+            options->seed,
+            result->failed    ? "FAILED"
+            : result->invalid ? "invalid"
+                              : "ok",
+            result->events, faults, (double)result->virtual_us / S, (double)result->real_us / S,
+            result->real_us ? (double)result->virtual_us / (double)result->real_us : 0.0,
+            result->ops_done, result->ops_unknown, result->ops_not_done, result->elections,
+            result->committed);
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+        if (result->faults[i])
+            fprintf(file, "  %-34s %8" PRIu64 "\n", sim_fault_text(i), result->faults[i]);
+    fprintf(file, "trace %016" PRIx64 " last random %016" PRIx64 "\n", result->trace,
+            result->last_random);
+}

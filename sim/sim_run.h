@@ -1,0 +1,57 @@
+/* sim_run.h - one seed from the founding to the verdict.
+ *
+ *   found     all nodes start with empty disks and become one cluster
+ *   chaos     clients work, faults strike
+ *   heal      everything, or a connected majority only; then V-1, V-2 must hold
+ *   rest      clients stop; replicas become equal (V-4, S-1)
+ *   again     sometimes: all lose power and start again (F04, V-3)
+ *   judge     every key is read once more; the checkers decide over the history */
+#ifndef HOLON_SIM_SIM_RUN_H
+#define HOLON_SIM_SIM_RUN_H
+
+#include "sim/sim_plan.h"
+
+struct sim_run_options {
+    uint64_t seed;
+    const char *scenario; /* NULL: a plan drawn from the seed */
+    const char *planted;  /* NULL: none; see planted.h */
+    FILE *trace;          /* NULL: none */
+    bool print_plan;
+    uint64_t real_seconds_max;   /* watchdog; 0: none */
+    const struct sim_plan *plan; /* NULL: drawn */
+};
+
+struct sim_result {
+    bool failed;
+    bool invalid; /* too little happened to mean anything */
+    char text[SIM_VIOLATION_SIZE_MAX];
+    uint64_t events, virtual_us, real_us, trace, last_random;
+    uint64_t faults[SIM_FAULT_COUNT];
+    uint64_t ops_done, ops_unknown, ops_not_done, elections, committed, undecided;
+    struct sim_tags reached;
+};
+
+void sim_run(const struct sim_run_options *options, struct sim_result *ret_result);
+void sim_result_print(const struct sim_run_options *options, const struct sim_result *result,
+                      FILE *file);
+
+/* What a scenario and the drawn plans share while they run. */
+struct sim_bed {
+    struct sim sim;
+    struct sim_cluster *cluster;
+    struct sim_clients *clients;
+    struct sim_inspector *inspector;
+    const struct sim_run_options *options;
+    struct sim_result *result;
+    bool judge_expiry_times;
+    uint64_t watchdog_end;
+};
+
+/* After sim_init(): the planted bug's switches go into `cluster_options`. */
+void sim_bed_open(struct sim_bed *bed, const struct sim_cluster_options *cluster_options,
+                  const struct sim_workload *workload);
+/* Stops the clients, reads all keys, runs all checkers over the history. */
+void sim_bed_judge(struct sim_bed *bed, uint32_t nodes);
+void sim_bed_close(struct sim_bed *bed);
+
+#endif
