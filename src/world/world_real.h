@@ -32,7 +32,8 @@ enum {
     WORLD_ACCEPT_MAX = 16,                       /* connections taken per turn and listener */
     WORLD_CLOSE_FLUSH_US = 1000 * 1000,          /* what stream_close() may take */
     WORLD_CONNECT_ADDRESSES_MAX = 8,             /* of one name, tried in turn */
-    WORLD_DIALLED_TIMEOUT_MS = 3000,             /* unacknowledged output breaks a link */
+    WORLD_LINK_CHECK_US = 500 * 1000,            /* a dialled link that acknowledges nothing */
+    WORLD_LINK_STUCK_CHECKS = 5,                 /* in so many checks ends with STATUS_TIMEOUT */
     WORLD_LANE_THREADS_MAX = 16,
     WORLD_FATAL_EXIT_CODE = 70,
 };

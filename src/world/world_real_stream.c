@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "world/world_real_internal.h"
+#include "world/world_real_link.h"
 
 /*     RESOLVING -> CONNECTING -> OPEN -> CLOSING -> ENDED -> freed after on_closed
  *
@@ -27,7 +28,8 @@ enum stream_state {
 };
 
 enum {
-    READS_PER_TURN_MAX = 8, /* full ones; then others get their turn */
+    READS_PER_TURN_MAX = 8,              /* full ones; then others get their turn */
+    DIALLED_USER_TIMEOUT_MS = 30 * 1000, /* also for a peer that lives and reads nothing */
     DIALLED_KEEPALIVE_IDLE_S = 3,
     DIALLED_KEEPALIVE_INTERVAL_S = 1,
     DIALLED_KEEPALIVE_COUNT = 3,
@@ -56,6 +58,10 @@ struct real_stream {
     struct world_timer close_timer;
     uv_getaddrinfo_t *resolve; /* NULL: none; its data is this stream, or NULL if abandoned */
     struct dial_targets *targets;
+    bool dialled;
+    struct world_timer link_timer; /* runs while a dialled stream has sent something */
+    uint64_t acknowledged;         /* bytes, at the check before */
+    uint32_t checks_stuck;
 };
 
 static struct real_stream *real_stream_of(struct stream *stream)
@@ -180,6 +186,7 @@ static void stream_end(struct real_stream *stream, enum status reason)
         stream->resolve = NULL;
     }
     world_timer_stop(&world->head, &stream->close_timer);
+    world_timer_stop(&world->head, &stream->link_timer);
     list_remove(&stream->flushed);
     list_insert_before(&world->streams_ended, &stream->ended);
 }
@@ -238,11 +245,10 @@ void real_stream_start(struct stream *head)
 
 /* --- connecting ------------------------------------------------------------------------------ */
 
-/* A dialled stream leads to another node: a link that carries nothing is given up in seconds,
- * because the kernel's own patience of a quarter of an hour would outlast a healed network. */
+/* The keep-alive finds a dead link that is idle; on_link_timer() one that is used. */
 static void dial_options_set(int descriptor)
 {
-    int on = 1, timeout_ms = WORLD_DIALLED_TIMEOUT_MS, idle = DIALLED_KEEPALIVE_IDLE_S;
+    int on = 1, timeout_ms = DIALLED_USER_TIMEOUT_MS, idle = DIALLED_KEEPALIVE_IDLE_S;
     int interval = DIALLED_KEEPALIVE_INTERVAL_S, count = DIALLED_KEEPALIVE_COUNT;
 
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -251,6 +257,35 @@ static void dial_options_set(int descriptor)
     setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
     setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
     setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
+/* A dialled stream leads to another node. The kernel doubles the time between its attempts, so
+ * that after half a minute without a network it would notice a healed one only half a minute
+ * later; a new connection notices at once. Given up is a link on which sent bytes stay without
+ * acknowledgement. A peer that is merely slow acknowledges, or closes its window, and then
+ * nothing is under way: TCP_USER_TIMEOUT cannot tell these apart. */
+static void on_link_timer(struct world_timer *timer)
+{
+    struct real_stream *stream = timer->context;
+    struct link_state link;
+    bool stuck;
+
+    if (!link_state_read(stream->descriptor, &link)) return;
+    stuck = link.segments_under_way > 0 && link.acknowledged == stream->acknowledged;
+    stream->checks_stuck = stuck ? stream->checks_stuck + 1 : 0;
+    stream->acknowledged = link.acknowledged;
+    if (stream->checks_stuck >= WORLD_LINK_STUCK_CHECKS)
+        stream_end(stream, STATUS_TIMEOUT);
+    else if (link.segments_under_way > 0 || stream->blocked)
+        world_timer_start(stream->head.world, timer, WORLD_LINK_CHECK_US);
+}
+
+static void stream_link_watch(struct real_stream *stream)
+{
+    if (!stream->dialled || stream->link_timer.heap_index != 0) return;
+    stream->link_timer.fire = on_link_timer;
+    stream->link_timer.context = stream;
+    world_timer_start(stream->head.world, &stream->link_timer, WORLD_LINK_CHECK_US);
 }
 
 static int dial_start(struct real_stream *stream, const struct sockaddr_storage *address)
@@ -370,6 +405,7 @@ struct stream *real_connect(struct world *world, const char *address,
 
     stream->head.events = events;
     stream->head.context = context;
+    stream->dialled = true;
     snprintf(stream->head.peer_address, sizeof(stream->head.peer_address), "%s", address);
     stream->targets = memory_allocate_zero(sizeof(*stream->targets));
     if (address_split(address, &parts, NULL)) {
@@ -511,6 +547,7 @@ static void stream_send(struct real_stream *stream)
 
     if (size > stream->drain_mark) stream->drain_mark = size;
     if (!output_send(stream)) return;
+    stream_link_watch(stream);
     size = buffer_size(output);
     if (size == 0 && output->capacity > WORLD_OUTPUT_KEEP_MAX) buffer_release(output);
     if (size == 0 && stream->state == STREAM_CLOSING) {

@@ -313,6 +313,36 @@ static void test_a_reader_that_pauses_holds_the_writer_back(void **state)
     assert_in_range(pair->client.drained, 1, 25);
 }
 
+static void stop_waiting(struct world_timer *timer)
+{
+    *(bool *)timer->context = true;
+}
+
+static bool is_true(void *context)
+{
+    return *(bool *)context;
+}
+
+static void test_a_peer_that_lives_but_does_not_read_keeps_its_link(void **state)
+{
+    struct pair *pair = *state;
+    bool over = false;
+    struct world_timer timer = {.fire = stop_waiting, .context = &over};
+
+    pair->server.keep = false;
+    pair_connect(pair);
+    stream_read_pause(pair->server.stream);
+    memset(buffer_reserve(stream_output(pair->client.stream), BIG_SIZE), 'x', BIG_SIZE);
+    buffer_commit(stream_output(pair->client.stream), BIG_SIZE);
+    stream_flush(pair->client.stream);
+    /* Longer than a dead link would live. */
+    world_timer_start(pair->world, &timer, (WORLD_LINK_STUCK_CHECKS + 2) * WORLD_LINK_CHECK_US);
+    assert_true(real_wait(pair->world, is_true, &over));
+    assert_int_equal(pair->client.closed, 0);
+    stream_read_resume(pair->server.stream);
+    assert_true(real_wait(pair->world, server_heard_all, pair));
+}
+
 /* --- closing --------------------------------------------------------------------------------- */
 
 static void test_close_sends_what_is_pending_first(void **state)
@@ -553,6 +583,7 @@ int main(void)
         PAIR_TEST(test_an_address_that_is_none_ends_with_invalid),
         PAIR_TEST(test_a_big_transfer_arrives_whole),
         PAIR_TEST(test_a_reader_that_pauses_holds_the_writer_back),
+        PAIR_TEST(test_a_peer_that_lives_but_does_not_read_keeps_its_link),
         PAIR_TEST(test_close_sends_what_is_pending_first),
         PAIR_TEST(test_close_does_not_wait_for_a_peer_that_never_reads),
         PAIR_TEST(test_the_last_words_are_heard_although_input_is_left_unread),
