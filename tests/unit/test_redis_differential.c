@@ -16,12 +16,12 @@
 #include "base/assert.h"
 #include "base/random.h"
 
-enum { COMMANDS_DEFAULT = 40000, ARGUMENTS_MAX = 12, START_TRIES = 500, NEAR_MS = 2000 };
+enum { COMMANDS_DEFAULT = 40000, ARGUMENTS_MAX = 12, NEAR_MS = 2000 };
 
 struct peer {
     char directory[64];
     pid_t process;
-    int socket;
+    int socket, log;
     struct buffer input;
 };
 
@@ -36,30 +36,45 @@ static bool peer_connect(struct peer *peer)
     return false;
 }
 
+/* Reads the server's log until it says that it listens at the socket. */
+static void peer_await(int log)
+{
+    char text[65536];
+    size_t size = 0;
+    ssize_t got;
+
+    while (size + 1 < sizeof(text) && (got = read(log, text + size, sizeof(text) - 1 - size)) > 0) {
+        size += (size_t)got;
+        text[size] = 0;
+        if (strstr(text, "ready to accept connections at")) return;
+    }
+    fail_msg("redis-server did not start");
+}
+
 static bool peer_start(struct peer *peer)
 {
     char path[96];
+    int log[2];
 
     if (access("/usr/bin/redis-server", X_OK) != 0) return false;
     snprintf(peer->directory, sizeof(peer->directory), "/tmp/holon-redis-XXXXXX");
     assert_non_null(mkdtemp(peer->directory));
     snprintf(path, sizeof(path), "%s/s", peer->directory);
+    assert_int_equal(pipe(log), 0);
     peer->process = fork();
     if (peer->process == 0) {
-        if (freopen("/dev/null", "w", stdout) == NULL) _exit(1);
+        dup2(log[1], STDOUT_FILENO);
+        close(log[0]);
         execl("/usr/bin/redis-server", "redis-server", "--port", "0", "--unixsocket", path,
               "--save", "", "--appendonly", "no", "--dir", peer->directory, (char *)NULL);
         _exit(1);
     }
-    for (int i = 0; i < START_TRIES; i++) {
-        if (peer_connect(peer)) {
-            buffer_init(&peer->input, 64 << 20);
-            return true;
-        }
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-    }
-    fail_msg("redis-server did not start");
-    return false;
+    close(log[1]);
+    peer_await(log[0]);
+    peer->log = log[0]; /* kept open: the server writes on */
+    buffer_init(&peer->input, 64 << 20);
+    assert_true(peer_connect(peer));
+    return true;
 }
 
 static void peer_stop(struct peer *peer)
@@ -67,6 +82,7 @@ static void peer_stop(struct peer *peer)
     char command[128];
 
     close(peer->socket);
+    close(peer->log);
     kill(peer->process, SIGKILL);
     waitpid(peer->process, NULL, 0);
     buffer_free(&peer->input);

@@ -16,45 +16,8 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/memory.h"
-#include "services/redis/frontend.h"
+#include "services/redis/fanout_internal.h"
 #include "services/redis/scan.h"
-
-enum {
-    KEYS_BYTES_MAX = 32 << 20, /* of one KEYS or split MGET reply */
-};
-
-enum fanout_kind { FAN_VALUES, FAN_SUM, FAN_ALL, FAN_KEYS, FAN_RANDOM, FAN_ONE };
-
-struct part {
-    struct gateway_request request;
-    struct fanout *fanout;
-    bool open;  /* the gateway has it */
-    bool again; /* KEYS: go on from `cursor` */
-    uint64_t cursor;
-    uint64_t number;     /* SUM, RANDOM: the answer; KEYS: keys so far */
-    struct buffer reply; /* VALUES: elements; KEYS: keys; ONE: the reply */
-    uint32_t key_count;  /* VALUES, SUM: keys of this partition */
-    size_t read;         /* VALUES: offset of the next element while merging */
-};
-
-struct fanout {
-    struct connection *connection;
-    const struct redis_command *command;
-    enum fanout_kind kind;
-    bool submitting, silent, failed, picking;
-    uint64_t started;
-    size_t bytes; /* kept in all parts */
-    uint32_t open_count, part_count;
-    struct part *parts;
-    uint32_t key_count;
-    uint32_t *key_parts; /* VALUES: part of each key */
-    uint8_t *pattern;    /* KEYS: copied, since later scans need it again */
-    size_t pattern_size;
-    struct buffer error; /* the first one */
-};
-
-static void on_part_reply(struct gateway_request *request, enum gateway_outcome outcome,
-                          struct bytes reply);
 
 /* --- making and sending ---------------------------------------------------------------------- */
 
@@ -80,26 +43,6 @@ static struct fanout *fanout_make(struct connection *connection,
     return fanout;
 }
 
-static void fanout_free(struct fanout *fanout)
-{
-    for (uint32_t i = 0; i < fanout->part_count; i++)
-        buffer_free(&fanout->parts[i].reply);
-    memory_free(fanout->parts);
-    memory_free(fanout->key_parts);
-    memory_free(fanout->pattern);
-    buffer_free(&fanout->error);
-    memory_free(fanout);
-}
-
-static void fail_text(struct fanout *fanout, const char *text)
-{
-    struct resp_writer out = resp_writer_make(&fanout->error, false);
-
-    if (fanout->failed) return;
-    fanout->failed = true;
-    resp_write_error(&out, text);
-}
-
 static void submit_part(struct part *part, const struct redis_command *command, uint16_t slot,
                         const struct bytes *arguments, uint32_t count)
 {
@@ -108,14 +51,14 @@ static void submit_part(struct part *part, const struct redis_command *command, 
     struct redis_service *service = connection->service;
 
     if (!body_make(service, command, connection->resp3, connection->database, arguments, count)) {
-        fail_text(fanout, "ERR command too big; nothing was executed");
+        fanout_fail(fanout, "ERR command too big; nothing was executed");
         return;
     }
     part->request.service = SERVICE_REDIS;
     part->request.slot = slot;
     part->request.write = command->flags & REDIS_WRITES;
     part->request.body = buffer_bytes(&service->body);
-    part->request.on_reply = on_part_reply;
+    part->request.on_reply = fanout_on_reply;
     part->request.context = part;
     part->open = true;
     fanout->open_count++;
@@ -280,179 +223,6 @@ void fanout_start(struct connection *connection, const struct redis_command *com
     if (fanout->open_count == 0) fanout_continue(connection); /* answered already */
 }
 
-/* --- answers of the partitions --------------------------------------------------------------- */
-
-static void keep(struct part *part, struct bytes reply)
-{
-    struct fanout *fanout = part->fanout;
-
-    fanout->bytes += reply.size;
-    if (fanout->bytes > KEYS_BYTES_MAX || buffer_append(&part->reply, reply))
-        fail_text(fanout, fanout->kind == FAN_KEYS
-                              ? "ERR more than 32 MiB of keys match: use SCAN"
-                              : "ERR the reply is larger than 32 MiB: ask for fewer keys");
-}
-
-/* [cursor, [keys]]: keeps the keys, and goes on as long as the cursor is in the partition. */
-static bool take_scan(struct part *part, struct bytes reply)
-{
-    const struct redis_service *service = part->fanout->connection->service;
-    struct redis_cursor cursor;
-    struct bytes text;
-    uint64_t two, keys;
-
-    if (!resp_read_array(&reply, &two) || two != 2 || !resp_read_bulk(&reply, &text) ||
-        !redis_cursor_parse(text, &cursor) || !resp_read_array(&reply, &keys))
-        return false;
-    part->number += keys;
-    keep(part, reply);
-    part->cursor = redis_cursor_value(cursor);
-    bool end = part->cursor == 0;
-    part->again = !end && service_partition(service, cursor.slot) ==
-                              service_partition(service, part->request.slot);
-    return true;
-}
-
-static bool take_integer(struct part *part, struct bytes reply)
-{
-    int64_t value;
-
-    if (!resp_read_integer(&reply, &value)) return false;
-    part->number = (uint64_t)value;
-    return true;
-}
-
-static bool take_values(struct part *part, struct bytes reply)
-{
-    uint64_t count;
-
-    if (!resp_read_array(&reply, &count) || count != part->key_count) return false;
-    keep(part, reply);
-    return true;
-}
-
-static bool take(struct part *part, struct bytes reply)
-{
-    switch (part->fanout->kind) {
-    case FAN_VALUES:
-        return take_values(part, reply);
-    case FAN_SUM:
-        return take_integer(part, reply);
-    case FAN_KEYS:
-        return take_scan(part, reply);
-    case FAN_RANDOM:
-        if (!part->fanout->picking) return take_integer(part, reply);
-        keep(part, reply);
-        return true;
-    case FAN_ALL:
-        return true;
-    case FAN_ONE:
-        keep(part, reply);
-        return true;
-    }
-    return false;
-}
-
-static void on_part_reply(struct gateway_request *request, enum gateway_outcome outcome,
-                          struct bytes reply)
-{
-    struct part *part = CONTAINER_OF(request, struct part, request);
-    struct fanout *fanout = part->fanout;
-    struct redis_service *service = fanout->connection->service;
-
-    ASSERT(part->open && fanout->open_count > 0);
-    part->open = false;
-    fanout->open_count--;
-    outcome_count(service, outcome);
-    if (fanout->failed) {
-        /* the first error is the answer */
-    } else if (outcome != GATEWAY_REPLY && fanout->kind == FAN_ALL) {
-        fail_text(fanout, "UNKNOWN outcome: a partition did not answer within the patience, "
-                          "others may have been flushed; try again");
-    } else if (outcome != GATEWAY_REPLY) {
-        struct resp_writer out = resp_writer_make(&fanout->error, false);
-        fanout->failed = true;
-        outcome_write(service, &out, outcome, request->slot);
-    } else if (resp_is_error(reply)) {
-        fanout->failed = true;
-        buffer_append(&fanout->error, reply);
-    } else if (!take(part, reply)) {
-        fail_text(fanout, "ERR a partition gave an answer that this node does not understand");
-    }
-    if (fanout->open_count == 0 && !fanout->submitting) connection_wake(fanout->connection);
-}
-
-/* --- the end --------------------------------------------------------------------------------- */
-
-/* MGET: the elements of each part come in the order of its keys. */
-static void write_values(struct fanout *fanout, struct resp_writer *out)
-{
-    resp_write_array(out, fanout->key_count);
-    for (uint32_t k = 0; k < fanout->key_count; k++) {
-        struct part *part = &fanout->parts[fanout->key_parts[k]];
-        struct bytes rest = bytes_from(buffer_bytes(&part->reply), part->read);
-        size_t size = resp_value_size(rest);
-        resp_write_raw(out, bytes_make(rest.data, size));
-        part->read += size;
-        if (size == 0) resp_write_null(out); /* cannot be: the parts were counted */
-    }
-}
-
-static void write_reply(struct fanout *fanout, struct resp_writer *out)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t i = 0; i < fanout->part_count; i++)
-        sum += fanout->parts[i].number;
-    switch (fanout->kind) {
-    case FAN_VALUES:
-        write_values(fanout, out);
-        break;
-    case FAN_SUM:
-        resp_write_integer(out, (int64_t)sum);
-        break;
-    case FAN_ALL:
-        resp_write_simple(out, "OK");
-        break;
-    case FAN_KEYS:
-        resp_write_array(out, sum);
-        for (uint32_t i = 0; i < fanout->part_count; i++)
-            resp_write_raw(out, buffer_bytes(&fanout->parts[i].reply));
-        break;
-    case FAN_RANDOM:
-        for (uint32_t i = 0; i < fanout->part_count; i++)
-            resp_write_raw(out, buffer_bytes(&fanout->parts[i].reply));
-        if (!fanout->picking) resp_write_null(out);
-        break;
-    case FAN_ONE:
-        resp_write_raw(out, buffer_bytes(&fanout->parts[0].reply));
-        break;
-    }
-}
-
-static void finish(struct fanout *fanout)
-{
-    struct connection *connection = fanout->connection;
-    struct redis_service *service = connection->service;
-    bool write = fanout->command->flags & REDIS_WRITES;
-    enum reply_mode mode = connection->reply_mode;
-    struct local_reply reply;
-
-    histogram_record(write ? &service->write_latency : &service->read_latency,
-                     world_now(service->options.world) - fanout->started);
-    /* Whether it is wanted was fixed when the command came. */
-    connection->reply_mode = fanout->silent ? REPLY_OFF : REPLY_ON;
-    local_reply_begin(connection, &reply);
-    if (fanout->failed)
-        resp_write_raw(&reply.out, buffer_bytes(&fanout->error));
-    else
-        write_reply(fanout, &reply.out);
-    local_reply_end(&reply);
-    connection->reply_mode = mode;
-    connection->fanout = NULL;
-    fanout_free(fanout);
-}
-
 /* RANDOMKEY, second step: one partition, by its share of the keys. */
 static bool pick_partition(struct fanout *fanout)
 {
@@ -503,7 +273,7 @@ void fanout_continue(struct connection *connection)
     if (wants_more(fanout)) /* answered while it was sent; one step a turn is fair */
         connection_wake(connection);
     else
-        finish(fanout);
+        fanout_finish(fanout);
 }
 
 void fanout_cancel(struct connection *connection)

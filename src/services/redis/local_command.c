@@ -1,4 +1,6 @@
 /* local_command.c - COMMAND: the table of commands as clients ask for it. */
+#include <stdio.h>
+
 #include "services/redis/glob.h"
 #include "services/redis/local.h"
 #include "services/redis/local_functions.h"
@@ -34,8 +36,8 @@ static void write_categories(struct local_call *call, const struct redis_command
     resp_write_set(call->out, 2 + touches);
     if (touches) resp_write_simple(call->out, command->flags & REDIS_WRITES ? "@write" : "@read");
     resp_write_simple(call->out, command->flags & REDIS_FAST ? "@fast" : "@slow");
-    char name[32] = "@";
-    strncat(name, keyspace ? "keyspace" : command->group, sizeof(name) - 2);
+    char name[32];
+    snprintf(name, sizeof(name), "@%s", keyspace ? "keyspace" : command->group);
     resp_write_simple(call->out, name);
 }
 

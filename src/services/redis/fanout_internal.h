@@ -1,0 +1,50 @@
+/* fanout_internal.h - a running fan-out: fanout.c asks, fanout_answer.c gathers. */
+#ifndef HOLON_SERVICES_REDIS_FANOUT_INTERNAL_H
+#define HOLON_SERVICES_REDIS_FANOUT_INTERNAL_H
+
+#include "services/redis/frontend.h"
+
+enum {
+    KEYS_BYTES_MAX = 32 << 20, /* of one KEYS or split MGET reply */
+};
+
+enum fanout_kind { FAN_VALUES, FAN_SUM, FAN_ALL, FAN_KEYS, FAN_RANDOM, FAN_ONE };
+
+struct part {
+    struct gateway_request request;
+    struct fanout *fanout;
+    bool open;  /* the gateway has it */
+    bool again; /* KEYS: go on from `cursor` */
+    uint64_t cursor;
+    uint64_t number;     /* SUM, RANDOM: the answer; KEYS: keys so far */
+    struct buffer reply; /* VALUES: elements; KEYS: keys; ONE: the reply */
+    uint32_t key_count;  /* VALUES, SUM: keys of this partition */
+    size_t read;         /* VALUES: offset of the next element while merging */
+};
+
+struct fanout {
+    struct connection *connection;
+    const struct redis_command *command;
+    enum fanout_kind kind;
+    bool submitting, silent, failed, picking;
+    uint64_t started;
+    size_t bytes; /* kept in all parts */
+    uint32_t open_count, part_count;
+    struct part *parts;
+    uint32_t key_count;
+    uint32_t *key_parts; /* VALUES: part of each key */
+    uint8_t *pattern;    /* KEYS: copied, since later scans need it again */
+    size_t pattern_size;
+    struct buffer error; /* the first one */
+};
+
+/* fanout_answer.c */
+void fanout_on_reply(struct gateway_request *request, enum gateway_outcome outcome,
+                     struct bytes reply);
+/* The first error is the answer; later ones are not looked at. */
+void fanout_fail(struct fanout *fanout, const char *text);
+/* Writes the reply and ends the fan-out. */
+void fanout_finish(struct fanout *fanout);
+void fanout_free(struct fanout *fanout);
+
+#endif
