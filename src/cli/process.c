@@ -81,6 +81,29 @@ static void close_transport(void *context, uint32_t worker)
     peer_mesh_transport(process->meshes[worker])->events = (struct transport_events){0};
 }
 
+static void traffic(void *context, uint32_t worker, struct node_traffic *ret_traffic)
+{
+    const struct process *process = context;
+    const struct peer_mesh_statistics *statistics = peer_mesh_statistics(process->meshes[worker]);
+
+    *ret_traffic = (struct node_traffic){.frames_sent = statistics->frames_sent,
+                                         .bytes_sent = statistics->bytes_sent,
+                                         .frames_received = statistics->frames_received,
+                                         .bytes_received = statistics->bytes_received,
+                                         .frames_dropped = statistics->frames_dropped};
+}
+
+static uint64_t resident_bytes(void *context)
+{
+    unsigned long long total = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    if (file == NULL) return 0;
+    int found = fscanf(file, "%llu %llu", &total, &resident);
+    fclose(file);
+    return found == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
 static enum status open_engine(void *context, uint32_t store, const char *directory,
                                struct engine **ret_engine, struct error *error)
 {
@@ -99,8 +122,8 @@ static void *run_engine_opening(void *context)
 {
     struct engine_opening *opening = context;
 
-    opening->status = engine_rocksdb_open(opening->directory, BLOCK_CACHE_BYTES,
-                                          &opening->engine, &opening->error);
+    opening->status = engine_rocksdb_open(opening->directory, BLOCK_CACHE_BYTES, &opening->engine,
+                                          &opening->error);
     return NULL;
 }
 
@@ -240,6 +263,8 @@ int process_run(const struct cli_options *options)
         .transport_close = close_transport,
         .engine_open = open_engine,
         .engines_open = open_engines,
+        .transport_traffic = traffic,
+        .resident_bytes = resident_bytes,
         .on_waiting = on_waiting,
         .on_ready = on_ready,
         .on_stopped = on_stopped,

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "node/node_internal.h"
+#include "node/node_snapshot.h"
 
 void node_options_default(struct node_options *options)
 {
@@ -125,6 +125,8 @@ void node_destroy(struct node *node)
 {
     if (node == NULL) return;
     founding_close(node->founding);
+    node_admin_close(node);
+    node_collector_free(node->collector);
     for (uint32_t i = 0; i < node->platform.worker_count; i++) {
         struct node_worker *worker = &node->workers[i];
         worker_close(worker);
@@ -276,7 +278,7 @@ static enum status node_check_replicas(const struct node *node, struct error *er
 static enum status node_open_engines(struct node *node, struct error *error)
 {
     const struct node_platform *platform = &node->platform;
-    char (*paths)[PATH_SIZE_MAX] = memory_allocate(STORES_MAX * sizeof(*paths));
+    char(*paths)[PATH_SIZE_MAX] = memory_allocate(STORES_MAX * sizeof(*paths));
     const char *directories[STORES_MAX];
     uint32_t count = node->identity.stores;
     enum status status = STATUS_OK;
@@ -289,8 +291,8 @@ static enum status node_open_engines(struct node *node, struct error *error)
         directories[store] = paths[store];
     }
     if (platform->engines_open != NULL)
-        status = platform->engines_open(platform->context, count, directories, node->engines,
-                                        error);
+        status =
+            platform->engines_open(platform->context, count, directories, node->engines, error);
     else
         for (uint32_t store = 0; store < count && status == STATUS_OK; store++)
             status = platform->engine_open(platform->context, store, directories[store],

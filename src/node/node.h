@@ -59,6 +59,10 @@ struct node_identity {
     char name[NODE_NAME_SIZE_MAX];
 };
 
+struct node_traffic { /* of one worker's transport, since it was opened */
+    uint64_t frames_sent, bytes_sent, frames_received, bytes_received, frames_dropped;
+};
+
 struct node_platform {
     void *context;
     uint32_t worker_count;
@@ -77,6 +81,9 @@ struct node_platform {
      * opened are in ret_engines all the same. */
     enum status (*engines_open)(void *context, uint32_t count, const char *const *directories,
                                 struct engine **ret_engines, struct error *error);
+    /* For metrics; either may be NULL. Traffic is asked on that worker's thread. */
+    void (*transport_traffic)(void *context, uint32_t worker, struct node_traffic *ret_traffic);
+    uint64_t (*resident_bytes)(void *context);
     /* The node says how far it is; text for people. Worker 0's thread. */
     void (*on_waiting)(void *context, const char *for_whom); /* "n2, n3" */
     void (*on_ready)(void *context);

@@ -292,6 +292,7 @@ static void watch_fired(struct world_timer *timer)
     if (node->ready || node->state >= NODE_STOPPING) return;
     world_timer_start(node->world, timer, NODE_WATCH_US);
     if (node->state == NODE_OPENING) return;
+    if (node->state == NODE_RUNNING) node_ask_leaders(node);
     if (node->state == NODE_FOUNDING && node->founding != NULL)
         founding_missing(node->founding, missing, sizeof(missing));
     else

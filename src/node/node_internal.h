@@ -7,7 +7,7 @@
  *   node_boot.c    what this start tells meta: FOUND, BOOT, EPOCHS; and when it is ready
  *   node_member.c  founding frames after the founding: START again, rejoin of a wiped node
  *   node_stop.c    SIGTERM: leaderships, requests in flight, log, the clean mark
- *   node_status.c  /status, and what the metrics are made of */
+ *   node_snapshot.c, node_status.c, node_metrics.c, node_admin.c  /status, /metrics, /health */
 #ifndef HOLON_NODE_NODE_INTERNAL_H
 #define HOLON_NODE_NODE_INTERNAL_H
 
@@ -24,6 +24,7 @@
 #include "wire/peer_frame.h"
 
 struct admin;
+struct node_collector;
 
 enum {
     NODE_RETRY_US = 50 * 1000,          /* between questions to meta that found no answer */
@@ -144,6 +145,7 @@ struct node {
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
     struct view_save save;
     struct admin *admin;
+    struct node_collector *collector;
     struct world_timer close_timer;
     uint64_t started;
 };
@@ -178,6 +180,7 @@ void worker_on_leader(void *context, struct group_id group, node_id_t leader, ui
 void worker_send_leaders(struct node_worker *worker, node_id_t to);
 void node_on_status_frame(struct node *node, const struct transport_peer *from,
                           struct bytes payload);
+void node_ask_leaders(struct node *node);
 void worker_news_run(struct world_deferred *deferred);
 
 /* node_boot.c */

@@ -2,12 +2,14 @@
  * and by leaders to the nodes that hold no replica of the group, whose gateways would have to
  * guess otherwise.
  *
- * PEER_FRAME_STATUS: u8 kind (1: leaders) | varint count | count * (varint group | varint term).
- * The sender leads these. Best effort: a gateway that was told nothing asks around. */
+ * PEER_FRAME_STATUS: u8 kind | ...
+ *   leaders: u8 1 | varint count | count * (varint group | varint term): the sender leads these
+ *   ask:     u8 4: tell me again
+ * Best effort: a gateway that was told nothing asks around. */
 #include "base/codec.h"
-#include "node/node_internal.h"
+#include "node/node_snapshot.h"
 
-enum { STATUS_LEADERS = 1, LEADERS_SIZE_MAX = 128 << 10 };
+enum { LEADERS_SIZE_MAX = 128 << 10 };
 
 /* Copied to another worker. */
 struct news_batch {
@@ -143,21 +145,35 @@ void worker_send_leaders(struct node_worker *worker, node_id_t to)
     }
 }
 
-void node_on_status_frame(struct node *node, const struct transport_peer *from,
-                          struct bytes payload)
+static void worker_answer_leaders(struct node_worker *worker, void *argument)
+{
+    if (worker->host != NULL && !worker->closing)
+        worker_send_leaders(worker, (node_id_t)(uintptr_t)argument);
+}
+
+/* A node that is not ready asks again what it may have missed. */
+void node_ask_leaders(struct node *node)
+{
+    const uint8_t kind = STATUS_ASK_LEADERS;
+
+    for (node_id_t id = 1; id <= node->member_count; id++)
+        if (id != node->identity.node)
+            transport_send(node->workers[0].transport, id, 0, PEER_FRAME_STATUS,
+                           bytes_make(&kind, 1));
+}
+
+static void node_on_leaders(struct node *node, const struct transport_peer *from,
+                            struct reader *reader)
 {
     struct node_worker *zero = &node->workers[0];
-    struct reader reader = reader_make(payload);
-
-    if (read_u8(&reader) != STATUS_LEADERS) return;
-    uint64_t count = read_varint(&reader);
-    if (reader.failed || count > PARTITIONS_MAX + GROUP_DATA_FIRST) return;
+    uint64_t count = read_varint(reader);
+    if (reader->failed || count > PARTITIONS_MAX + GROUP_DATA_FIRST) return;
     struct leader_news *news = memory_allocate(count * sizeof(*news));
     uint32_t used = 0;
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t group = read_varint(&reader);
-        uint64_t term = read_varint(&reader);
-        if (reader.failed || group >= zero->view.group_count) break;
+        uint64_t group = read_varint(reader);
+        uint64_t term = read_varint(reader);
+        if (reader->failed || group >= zero->view.group_count) break;
         news[used++] =
             (struct leader_news){.group = {(uint32_t)group}, .leader = from->node, .term = term};
     }
@@ -166,4 +182,32 @@ void node_on_status_frame(struct node *node, const struct transport_peer *from,
     if (used > 0) worker_tell_others(zero, news, used);
     memory_free(news);
     node_check_ready(node);
+}
+
+void node_on_status_frame(struct node *node, const struct transport_peer *from,
+                          struct bytes payload)
+{
+    struct reader reader = reader_make(payload);
+
+    uint8_t kind = read_u8(&reader);
+    bool running = node->state == NODE_RUNNING;
+
+    if (kind == STATUS_LEADERS && (running || node->state == NODE_OPENING))
+        node_on_leaders(node, from, &reader);
+    if (!running) return;
+    switch (kind) {
+    case STATUS_ASK_LEADERS:
+        for (uint32_t i = 0; i < node->platform.worker_count; i++)
+            node_call(&node->workers[0], &node->workers[i], worker_answer_leaders,
+                      (void *)(uintptr_t)from->node);
+        break;
+    case STATUS_ASK:
+        node_on_ask(node, from, &reader);
+        break;
+    case STATUS_REPORT:
+        node_on_report(node, from, &reader);
+        break;
+    default:
+        break; /* of a later version */
+    }
 }

@@ -74,16 +74,27 @@ static void node_worker_drained(struct node_worker *zero, void *unused)
         node_call(zero, &node->workers[i], worker_begin_close, NULL);
 }
 
+static bool worker_has_peers(const struct node_worker *worker)
+{
+    const struct cluster_view *view = &worker->view;
+
+    for (uint32_t i = 0; i < view->node_count && worker->transport != NULL; i++)
+        if (view->nodes[i].id != view->self &&
+            transport_is_up(worker->transport, view->nodes[i].id))
+            return true;
+    return false;
+}
+
 static bool worker_is_drained(struct node_worker *worker)
 {
     uint64_t age = world_now(worker->world) - worker->stop_began;
     bool clients_gone = worker->redis == NULL || redis_service_connections(worker->redis) == 0;
     bool answered = worker->gateway == NULL || gateway_pending(worker->gateway) == 0;
     bool led = worker->host != NULL && host_leader_count(worker->host) > 0;
-    bool alone = worker->view.node_count <= 1;
+    bool heirs = worker_has_peers(worker);
 
     if (age >= NODE_STOP_MAX_US) return true;
-    if (led && !alone && age < NODE_TRANSFER_MAX_US) return false;
+    if (led && heirs && age < NODE_TRANSFER_MAX_US) return false;
     return clients_gone && answered;
 }
 

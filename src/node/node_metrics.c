@@ -1,0 +1,89 @@
+/* /metrics: the Prometheus text format 0.0.4. */
+#include "node/node_snapshot.h"
+
+struct metric {
+    const char *name;
+    const char *type;
+    const char *help;
+};
+
+static const struct metric metrics[] = {
+#define METRIC(name_, type_, value_, help_) {.name = name_, .type = type_, .help = help_},
+#include "node/metrics.def"
+#undef METRIC
+};
+
+static uint64_t resident_bytes(const struct node *node)
+{
+    if (node->platform.resident_bytes == NULL) return 0;
+    return node->platform.resident_bytes(node->platform.context);
+}
+
+static void metric_values(const struct node_collector *c, uint64_t *ret_values)
+{
+    const struct worker_snapshot *s = &c->sum;
+    uint64_t *next = ret_values;
+
+#define METRIC(name_, type_, value_, help_) *next++ = (uint64_t)(value_);
+#include "node/metrics.def"
+#undef METRIC
+    ASSERT(next == ret_values + ARRAY_COUNT(metrics));
+}
+
+static void write_histogram(struct buffer *buffer, const char *kind,
+                            const struct histogram *histogram)
+{
+    static const uint64_t bounds_us[] = {50,     100,     250,     500,     1000,   2500,
+                                         5000,   10000,   25000,   50000,   100000, 250000,
+                                         500000, 1000000, 2500000, 10000000};
+    const char *name = "holon_redis_latency_seconds";
+
+    for (size_t i = 0; i < ARRAY_COUNT(bounds_us); i++)
+        buffer_append_format(buffer, "%s_bucket{kind=\"%s\",le=\"%g\"} %llu\n", name, kind,
+                             (double)bounds_us[i] / 1e6,
+                             (unsigned long long)histogram_count_at_most(histogram, bounds_us[i]));
+    buffer_append_format(buffer, "%s_bucket{kind=\"%s\",le=\"+Inf\"} %llu\n", name, kind,
+                         (unsigned long long)histogram->count);
+    buffer_append_format(buffer, "%s_sum{kind=\"%s\"} %g\n", name, kind,
+                         (double)histogram->sum / 1e6);
+    buffer_append_format(buffer, "%s_count{kind=\"%s\"} %llu\n", name, kind,
+                         (unsigned long long)histogram->count);
+}
+
+static void write_nodes(struct buffer *buffer, const struct node_collector *c)
+{
+    struct node *node = c->node;
+    const struct cluster_view *view = &node->workers[0].view;
+    struct transport *transport = node->workers[0].transport;
+
+    buffer_append_format(buffer, "# HELP holon_peer_up 1 if that node is connected\n"
+                                 "# TYPE holon_peer_up gauge\n");
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        if (view->nodes[i].id == node->identity.node) continue;
+        buffer_append_format(buffer, "holon_peer_up{node=\"%s\"} %d\n", view->nodes[i].name,
+                             transport != NULL && transport_is_up(transport, view->nodes[i].id));
+    }
+    buffer_append_format(buffer, "# HELP holon_replicas_behind replicas of that node which lag "
+                                 "behind leaders on this one\n"
+                                 "# TYPE holon_replicas_behind gauge\n");
+    for (uint32_t i = 0; i < view->node_count; i++)
+        buffer_append_format(buffer, "holon_replicas_behind{node=\"%s\"} %u\n", view->nodes[i].name,
+                             c->sum.behind[view->nodes[i].id]);
+}
+
+void node_metrics_write(const struct node_collector *collector, struct buffer *buffer)
+{
+    uint64_t values[ARRAY_COUNT(metrics)];
+
+    metric_values(collector, values);
+    for (size_t i = 0; i < ARRAY_COUNT(metrics); i++)
+        buffer_append_format(buffer, "# HELP holon_%s %s\n# TYPE holon_%s %s\nholon_%s %llu\n",
+                             metrics[i].name, metrics[i].help, metrics[i].name, metrics[i].type,
+                             metrics[i].name, (unsigned long long)values[i]);
+    buffer_append_format(buffer, "# HELP holon_redis_latency_seconds from the arrival of a command "
+                                 "to its reply\n"
+                                 "# TYPE holon_redis_latency_seconds histogram\n");
+    write_histogram(buffer, "read", &collector->sum.read_latency);
+    write_histogram(buffer, "write", &collector->sum.write_latency);
+    write_nodes(buffer, collector);
+}

@@ -1,0 +1,310 @@
+#include "node/node_snapshot.h"
+
+#include "base/codec.h"
+
+enum { REPORT_SIZE_MAX = 2048 };
+
+struct node_collector *node_collector_make(struct node *node)
+{
+    struct node_collector *collector = memory_allocate_zero(sizeof(*collector));
+
+    collector->node = node;
+    collector->parts =
+        memory_allocate_zero(node->platform.worker_count * sizeof(*collector->parts));
+    return collector;
+}
+
+void node_collector_free(struct node_collector *collector)
+{
+    if (collector == NULL) return;
+    world_timer_stop(collector->node->world, &collector->patience);
+    memory_free(collector->parts);
+    memory_free(collector);
+}
+
+/* --- one worker ---------------------------------------------------------------------------- */
+
+/* Which nodes lag in a group that is led here. */
+static void snapshot_members(struct node_worker *worker, const struct replica_status *status,
+                             struct worker_snapshot *part)
+{
+    const struct raft *raft = host_raft(worker->host, status->group);
+    const struct raft_config *config = raft_config(raft);
+    uint64_t now = world_now(worker->world);
+
+    for (uint32_t i = 0; i < config->incoming_count; i++) {
+        const struct raft_member *member = &config->incoming[i];
+        bool active = false;
+        if (replica_id_equal(member->replica, status->replica)) continue;
+        uint64_t match = raft_match_of(raft, member->replica, now, &active);
+        bool behind = !active || match + SNAPSHOT_BEHIND_ENTRIES < status->last;
+        if (behind && member->node <= NODES_MAX) part->behind[member->node]++;
+    }
+    for (uint32_t i = 0; i < config->learner_count; i++)
+        if (config->learners[i].node <= NODES_MAX) part->behind[config->learners[i].node]++;
+}
+
+static void snapshot_replicas(struct node_worker *worker, struct worker_snapshot *part)
+{
+    struct replica_status status;
+
+    part->replicas = host_replica_count(worker->host);
+    for (uint32_t i = 0; i < part->replicas; i++) {
+        host_replica_status(worker->host, i, &status);
+        part->rows += status.rows;
+        part->row_bytes += status.row_bytes;
+        part->apply_lag += status.commit - status.applied;
+        part->flush_lag += status.applied - status.flushed;
+        if (status.role != RAFT_LEADER) continue;
+        part->leads++;
+        part->leads_ready += status.ready;
+        snapshot_members(worker, &status, part);
+    }
+}
+
+static void snapshot_part_ready(struct node_worker *zero, void *unused);
+
+static void snapshot_take_part(struct node_worker *worker, void *argument)
+{
+    struct worker_snapshot *part = argument;
+    const struct node *node = worker->node;
+
+    memset(part, 0, sizeof(*part));
+    if (worker->host != NULL && !worker->closing) {
+        host_statistics(worker->host, &part->host);
+        snapshot_replicas(worker, part);
+    }
+    if (worker->gateway != NULL) {
+        gateway_statistics(worker->gateway, &part->gateway);
+        part->pending = gateway_pending(worker->gateway);
+    }
+    if (worker->redis != NULL) {
+        redis_service_statistics(worker->redis, &part->redis);
+        part->connections = redis_service_connections(worker->redis);
+        part->read_latency = *redis_service_read_latency(worker->redis);
+        part->write_latency = *redis_service_write_latency(worker->redis);
+    }
+    if (worker->transport != NULL && node->platform.transport_traffic != NULL)
+        node->platform.transport_traffic(node->platform.context, worker->index, &part->traffic);
+    node_call(worker, &worker->node->workers[0], snapshot_part_ready, NULL);
+}
+
+/* All of these structs consist of u64 counters only, so a sum is a loop. */
+static void add_counters(void *to, const void *from, size_t size)
+{
+    uint64_t *sum = to;
+    const uint64_t *part = from;
+
+    ASSERT(size % sizeof(uint64_t) == 0);
+    for (size_t i = 0; i < size / sizeof(uint64_t); i++)
+        sum[i] += part[i];
+}
+
+static void snapshot_add(struct worker_snapshot *sum, const struct worker_snapshot *part)
+{
+    add_counters(&sum->host, &part->host, sizeof(sum->host));
+    add_counters(&sum->gateway, &part->gateway, sizeof(sum->gateway));
+    add_counters(&sum->redis, &part->redis, sizeof(sum->redis));
+    add_counters(&sum->traffic, &part->traffic, sizeof(sum->traffic));
+    histogram_merge(&sum->read_latency, &part->read_latency);
+    histogram_merge(&sum->write_latency, &part->write_latency);
+    sum->connections += part->connections;
+    sum->pending += part->pending;
+    sum->replicas += part->replicas;
+    sum->leads += part->leads;
+    sum->leads_ready += part->leads_ready;
+    sum->rows += part->rows;
+    sum->row_bytes += part->row_bytes;
+    sum->apply_lag += part->apply_lag;
+    sum->flush_lag += part->flush_lag;
+    for (uint32_t i = 0; i <= NODES_MAX; i++)
+        sum->behind[i] += part->behind[i];
+}
+
+/* --- answers ------------------------------------------------------------------------------- */
+
+static void send_report(struct node *node, node_id_t to, uint64_t question)
+{
+    const struct worker_snapshot *sum = &node->collector->sum;
+    struct buffer frame;
+    char why[128];
+    uint32_t count = 0;
+
+    buffer_init(&frame, REPORT_SIZE_MAX);
+    struct writer writer = writer_make(&frame);
+    write_u8(&writer, STATUS_REPORT);
+    write_u64(&writer, question);
+    write_u8(&writer, node_can_serve_all(node, why, sizeof(why)));
+    write_varint(&writer, sum->leads);
+    write_varint(&writer, sum->replicas);
+    for (uint32_t i = 0; i <= NODES_MAX; i++)
+        count += sum->behind[i] > 0;
+    write_varint(&writer, count);
+    for (uint32_t i = 0; i <= NODES_MAX; i++) {
+        if (sum->behind[i] == 0) continue;
+        write_varint(&writer, i);
+        write_varint(&writer, sum->behind[i]);
+    }
+    ASSERT(!writer.failed);
+    transport_send(node->workers[0].transport, to, 0, PEER_FRAME_STATUS, buffer_bytes(&frame));
+    buffer_free(&frame);
+}
+
+static void answer_page(struct node *node, const struct snapshot_waiter *waiter)
+{
+    static const char metrics_type[] = "text/plain; version=0.0.4; charset=utf-8";
+    struct buffer body;
+
+    buffer_init(&body, ADMIN_OUTPUT_MAX / 2);
+    if (waiter->page == ADMIN_METRICS)
+        node_metrics_write(node->collector, &body);
+    else
+        node_status_json(node, &body);
+    admin_answer(node->admin, waiter->question, 200,
+                 waiter->page == ADMIN_METRICS ? metrics_type : "application/json",
+                 buffer_bytes(&body));
+    buffer_free(&body);
+}
+
+static bool reports_complete(const struct node_collector *collector)
+{
+    const struct node *node = collector->node;
+    struct transport *transport = node->workers[0].transport;
+
+    for (node_id_t id = 1; id <= node->member_count; id++) {
+        if (id == node->identity.node || !transport_is_up(transport, id)) continue;
+        if (collector->reports[id].question != collector->question) return false;
+    }
+    return true;
+}
+
+static void answer_waiters(struct node_collector *collector)
+{
+    struct node *node = collector->node;
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < collector->waiter_count; i++) {
+        struct snapshot_waiter waiter = collector->waiters[i];
+        bool needs_peers = !waiter.peer && waiter.page == ADMIN_STATUS;
+        if (needs_peers && collector->asking) {
+            collector->waiters[kept++] = waiter;
+        } else if (waiter.peer) {
+            send_report(node, waiter.node, waiter.question);
+        } else if (node->admin != NULL) {
+            answer_page(node, &waiter);
+        }
+    }
+    collector->waiter_count = kept;
+}
+
+static void reports_end(struct node_collector *collector)
+{
+    collector->asking = false;
+    collector->reported = world_now(collector->node->world);
+    world_timer_stop(collector->node->world, &collector->patience);
+    if (collector->missing == 0) answer_waiters(collector);
+}
+
+static void reports_late(struct world_timer *timer)
+{
+    reports_end(timer->context);
+}
+
+/* --- gathering ------------------------------------------------------------------------------- */
+
+static void ask_peers(struct node_collector *collector)
+{
+    struct node *node = collector->node;
+    struct buffer frame;
+
+    buffer_init(&frame, 16);
+    struct writer writer = writer_make(&frame);
+    write_u8(&writer, STATUS_ASK);
+    write_u64(&writer, ++collector->question);
+    for (node_id_t id = 1; id <= node->member_count; id++)
+        if (id != node->identity.node)
+            transport_send(node->workers[0].transport, id, 0, PEER_FRAME_STATUS,
+                           buffer_bytes(&frame));
+    buffer_free(&frame);
+    collector->asking = true;
+    collector->patience = (struct world_timer){.fire = reports_late, .context = collector};
+    world_timer_start(node->world, &collector->patience, SNAPSHOT_PEERS_US);
+}
+
+static void snapshot_part_ready(struct node_worker *zero, void *unused)
+{
+    struct node *node = zero->node;
+    struct node_collector *collector = node->collector;
+
+    if (collector == NULL || --collector->missing > 0) return;
+    memset(&collector->sum, 0, sizeof(collector->sum));
+    histogram_init(&collector->sum.read_latency);
+    histogram_init(&collector->sum.write_latency);
+    for (uint32_t i = 0; i < node->platform.worker_count; i++)
+        snapshot_add(&collector->sum, &collector->parts[i]);
+    collector->engine_bytes = 0;
+    collector->engine_level0 = 0;
+    for (uint32_t i = 0; i < STORES_MAX; i++) {
+        if (node->engines[i] == NULL) continue;
+        collector->engine_bytes += engine_bytes_on_disk(node->engines[i]);
+        collector->engine_level0 += engine_level0_files(node->engines[i]);
+    }
+    if (node->log != NULL) log_statistics(node->log, &collector->log);
+    collector->taken = world_now(node->world);
+    answer_waiters(collector);
+}
+
+void node_collect(struct node *node, const struct snapshot_waiter *waiter)
+{
+    struct node_collector *collector = node->collector;
+    uint64_t now = world_now(node->world);
+
+    if (collector->waiter_count == SNAPSHOT_WAITERS_MAX) return; /* whoever asks gives up */
+    collector->waiters[collector->waiter_count++] = *waiter;
+    bool needs_peers = !waiter->peer && waiter->page == ADMIN_STATUS;
+    bool old_reports = now - collector->reported > SNAPSHOT_KEEP_US;
+    if (needs_peers && old_reports && !collector->asking && node->member_count > 1)
+        ask_peers(collector);
+
+    if (collector->missing > 0) return; /* under way */
+    if (collector->taken != 0 && now - collector->taken < SNAPSHOT_KEEP_US) {
+        answer_waiters(collector);
+        return;
+    }
+    collector->missing = node->platform.worker_count;
+    for (uint32_t i = 0; i < node->platform.worker_count; i++)
+        node_call(&node->workers[0], &node->workers[i], snapshot_take_part, &collector->parts[i]);
+}
+
+/* --- other nodes -------------------------------------------------------------------------------
+ */
+
+void node_on_ask(struct node *node, const struct transport_peer *from, struct reader *reader)
+{
+    struct snapshot_waiter waiter = {.peer = true, .node = from->node};
+
+    waiter.question = read_u64(reader);
+    if (reader->failed || node->collector == NULL) return;
+    node_collect(node, &waiter);
+}
+
+void node_on_report(struct node *node, const struct transport_peer *from, struct reader *reader)
+{
+    struct node_collector *collector = node->collector;
+    struct node_report report = {0};
+
+    if (collector == NULL || from->node == 0 || from->node > NODES_MAX) return;
+    report.question = read_u64(reader);
+    report.serves_all = read_u8(reader) != 0;
+    report.leads = (uint32_t)read_varint(reader);
+    report.replicas = (uint32_t)read_varint(reader);
+    uint64_t count = read_varint(reader);
+    for (uint64_t i = 0; i < count && !reader->failed; i++) {
+        uint64_t id = read_varint(reader);
+        uint64_t behind = read_varint(reader);
+        if (id <= NODES_MAX) report.behind[id] = (uint32_t)behind;
+    }
+    if (reader->failed) return;
+    collector->reports[from->node] = report;
+    if (collector->asking && reports_complete(collector)) reports_end(collector);
+}

@@ -1,0 +1,166 @@
+/* /status: what `holon status` and the page show. */
+#include <jansson.h>
+#include <stdio.h>
+
+#include "node/node_snapshot.h"
+
+enum { STATUS_PROBLEMS_MAX = 16 };
+
+static const char *node_name(const struct cluster_view *view, node_id_t id)
+{
+    const struct view_node *node = cluster_view_node(view, id);
+    return node ? node->name : "";
+}
+
+static uint64_t behind_of(const struct node_collector *collector, node_id_t id)
+{
+    const struct node *node = collector->node;
+    uint64_t behind = collector->sum.behind[id];
+
+    for (node_id_t other = 1; other <= node->member_count; other++)
+        if (other != node->identity.node &&
+            collector->reports[other].question == collector->question)
+            behind += collector->reports[other].behind[id];
+    return behind;
+}
+
+static bool node_is_up(const struct node *node, node_id_t id)
+{
+    struct transport *transport = node->workers[0].transport;
+
+    if (id == node->identity.node) return true;
+    return transport != NULL && transport_is_up(transport, id);
+}
+
+static json_t *nodes_json(const struct node *node)
+{
+    const struct cluster_view *view = &node->workers[0].view;
+    json_t *nodes = json_array();
+
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        const struct view_node *known = &view->nodes[i];
+        uint32_t leads = 0, replicas = 0;
+        for (uint32_t g = 0; g < view->group_count; g++) {
+            const struct view_group *group = &view->groups[g];
+            leads += group->leader == known->id;
+            for (uint32_t k = 0; k < group->replica_count; k++)
+                replicas += group->replicas[k].node == known->id;
+        }
+        uint64_t behind = node->collector ? behind_of(node->collector, known->id) : 0;
+        json_array_append_new(
+            nodes,
+            json_pack("{s:i, s:s, s:s, s:i, s:i, s:i, s:I, s:s, s:s, s:s, s:s, s:s}", "id",
+                      (int)known->id, "name", known->name, "state",
+                      node_is_up(node, known->id) ? "up" : "down", "epoch", (int)known->epoch,
+                      "leads", (int)leads, "replicas", (int)replicas, "behind", (json_int_t)behind,
+                      "redis", known->redis, "redis_cluster", known->redis_cluster, "peer",
+                      known->peer, "admin", known->admin, "hex_id", known->hex_id));
+    }
+    return nodes;
+}
+
+static json_t *groups_json(const struct node *node)
+{
+    const struct cluster_view *view = &node->workers[0].view;
+    json_t *groups = json_array();
+
+    for (uint32_t g = 0; g < view->group_count; g++) {
+        const struct view_group *group = &view->groups[g];
+        if (group->replica_count == 0) continue;
+        json_t *names = json_array();
+        for (uint32_t k = 0; k < group->replica_count; k++)
+            json_array_append_new(names, json_string(node_name(view, group->replicas[k].node)));
+        json_array_append_new(groups, json_pack("{s:i, s:s, s:I, s:i, s:i, s:o}", "group", (int)g,
+                                                "leader", node_name(view, group->leader), "term",
+                                                (json_int_t)group->leader_term, "slot_first",
+                                                (int)group->slot_first, "slot_last",
+                                                (int)group->slot_last, "replicas", names));
+    }
+    return groups;
+}
+
+__attribute__((format(printf, 3, 4))) static void add_problem(json_t *problems, const char *todo,
+                                                              const char *format, ...)
+{
+    char what[256];
+    va_list arguments;
+
+    if (json_array_size(problems) == STATUS_PROBLEMS_MAX) return;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof(what), format, arguments);
+    va_end(arguments);
+    json_array_append_new(problems, json_pack("{s:s, s:s}", "what", what, "do", todo));
+}
+
+static void node_problems(const struct node *node, json_t *problems)
+{
+    const struct cluster_view *view = &node->workers[0].view;
+    uint32_t up = 0;
+
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        const struct view_node *known = &view->nodes[i];
+        if (node_is_up(node, known->id)) {
+            up++;
+            continue;
+        }
+        add_problem(problems,
+                    "start it again; with an empty directory if its disk is lost, then it is "
+                    "filled by the others",
+                    "node %s does not answer at %s", known->name, known->peer);
+    }
+    if (up <= view->node_count / 2)
+        add_problem(problems, "bring nodes back, or repair the network between them",
+                    "only %u of %u nodes are connected: no quorum, so writes and reads wait", up,
+                    view->node_count);
+    for (uint32_t i = 0; i < view->node_count && node->collector != NULL; i++) {
+        uint64_t behind = behind_of(node->collector, view->nodes[i].id);
+        if (behind > 0 && node_is_up(node, view->nodes[i].id))
+            add_problem(problems,
+                        "nothing: its leaders bring it up to date; if it lasts, look at the "
+                        "node's disk and network",
+                        "%llu replicas of node %s are behind", (unsigned long long)behind,
+                        view->nodes[i].name);
+    }
+    if (view->node_count == 2)
+        add_problem(problems, "run three nodes, or one",
+                    "two nodes keep every write on both disks but cannot serve without each "
+                    "other");
+}
+
+static void serve_problem(const struct node *node, json_t *problems)
+{
+    char why[160];
+
+    if (node_can_serve_all(node, why, sizeof(why))) return;
+    add_problem(problems,
+                "nothing for a few seconds: elections take less than one; then see which nodes "
+                "are down",
+                "%s", why);
+}
+
+void node_status_json(struct node *node, struct buffer *buffer)
+{
+    const struct cluster_view *view = &node->workers[0].view;
+    char cluster[CLUSTER_ID_TEXT_SIZE];
+    json_t *problems = json_array();
+    uint32_t led = 0;
+
+    cluster_id_print(view->cluster, cluster);
+    for (uint32_t g = GROUP_DATA_FIRST; g < view->group_count; g++)
+        led += view->groups[g].leader != 0;
+    node_problems(node, problems);
+    serve_problem(node, problems);
+    json_t *status = json_pack(
+        "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o}", "cluster",
+        cluster, "node", node->options.name, "version", HOLON_VERSION, "ready", node->ready,
+        "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000), "table_epoch",
+        (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version, "partitions",
+        (int)view->partition_count, "partitions_led", (int)led, "replicas", (int)view->replicas,
+        "reads", reads_mode_name(view->reads), "nodes", nodes_json(node), "groups",
+        groups_json(node), "problems", problems);
+    char *text = json_dumps(status, JSON_COMPACT);
+    ASSERT(text != NULL);
+    buffer_append(buffer, bytes_of(text));
+    free(text);
+    json_decref(status);
+}

@@ -1,0 +1,217 @@
+#include "services/admin/admin.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "services/admin/page.h"
+#include "wire/http.h"
+
+struct admin_connection {
+    struct admin *admin;
+    struct stream *stream;
+    struct list link;
+    struct buffer input;
+    struct http_parser parser;
+    uint64_t ticket; /* of the request that is being answered; 0: none */
+    bool head_only, keep_alive;
+    bool serving; /* inside connection_serve(): the caller goes on with the input */
+    struct world_timer idle;
+};
+
+struct admin {
+    struct admin_options options;
+    struct world *world;
+    struct listener *listener;
+    struct list connections;
+    uint32_t connection_count;
+    uint64_t last_ticket;
+};
+
+struct admin_route {
+    const char *path;
+    enum admin_page page;
+};
+
+static const struct admin_route routes[] = {
+    {"/health", ADMIN_HEALTH},
+    {"/metrics", ADMIN_METRICS},
+    {"/status", ADMIN_STATUS},
+};
+
+static void connection_free(struct admin_connection *connection)
+{
+    world_timer_stop(connection->admin->world, &connection->idle);
+    list_remove(&connection->link);
+    connection->admin->connection_count--;
+    buffer_free(&connection->input);
+    memory_free(connection);
+}
+
+static void connection_respond(struct admin_connection *connection, unsigned status,
+                               const char *content_type, struct bytes body)
+{
+    bool keep = connection->keep_alive;
+
+    connection->ticket = 0;
+    if (http_write_response(stream_output(connection->stream), status, content_type, body,
+                            connection->head_only, keep))
+        keep = false; /* it never reads what it asks for */
+    stream_flush(connection->stream);
+    if (!keep) stream_close(connection->stream);
+}
+
+static void connection_serve(struct admin_connection *connection,
+                             const struct http_request *request)
+{
+    static const char help[] = "There are /, /health, /metrics and /status.\n";
+    struct admin *admin = connection->admin;
+
+    connection->head_only = request->method == HTTP_HEAD;
+    connection->keep_alive = request->keep_alive;
+    if (bytes_equal(request->path, bytes_of("/"))) {
+        connection_respond(connection, 200, "text/html; charset=utf-8",
+                           bytes_make(admin_page_html, admin_page_html_size));
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(routes); i++) {
+        if (!bytes_equal(request->path, bytes_of(routes[i].path))) continue;
+        connection->ticket = ++admin->last_ticket;
+        admin->options.render(admin->options.context, routes[i].page, connection->ticket);
+        return;
+    }
+    connection_respond(connection, 404, "text/plain; charset=utf-8", bytes_of(help));
+}
+
+/* One request at a time: what is pipelined waits in the input, which is bounded by not reading
+ * on. The stream stays until on_closed, whatever is closed in here. */
+static void connection_read(struct admin_connection *connection)
+{
+    while (connection->ticket == 0 && buffer_size(&connection->input) > 0) {
+        struct http_request request;
+        size_t used = 0;
+        enum http_result result =
+            http_parse(&connection->parser, buffer_bytes(&connection->input), &request, &used);
+        if (result == HTTP_MORE) break;
+        if (result == HTTP_REFUSED) {
+            connection->keep_alive = false;
+            connection->head_only = false;
+            connection_respond(connection, connection->parser.status, "text/plain; charset=utf-8",
+                               bytes_of(connection->parser.reason));
+            buffer_clear(&connection->input);
+            return;
+        }
+        connection->serving = true;
+        connection_serve(connection, &request);
+        connection->serving = false;
+        buffer_consume(&connection->input, used);
+        connection->parser = (struct http_parser){0};
+        if (!connection->keep_alive) {
+            buffer_clear(&connection->input);
+            stream_read_pause(connection->stream);
+            return;
+        }
+    }
+    if (connection->ticket != 0)
+        stream_read_pause(connection->stream);
+    else
+        stream_read_resume(connection->stream);
+}
+
+static void connection_on_data(void *context, struct stream *stream, struct bytes data)
+{
+    struct admin_connection *connection = context;
+
+    world_timer_start(connection->admin->world, &connection->idle, ADMIN_IDLE_US);
+    if (buffer_append(&connection->input, data)) {
+        stream_abort(stream);
+        return;
+    }
+    connection_read(connection);
+}
+
+static void connection_on_closed(void *context, struct stream *stream, enum status reason)
+{
+    connection_free(context);
+}
+
+static void connection_idle(struct world_timer *timer)
+{
+    struct admin_connection *connection = timer->context;
+    stream_close(connection->stream);
+}
+
+static const struct stream_events connection_events = {.on_data = connection_on_data,
+                                                       .on_closed = connection_on_closed};
+static const struct stream_events no_events = {0};
+
+static void admin_accept(void *context, struct stream *stream)
+{
+    struct admin *admin = context;
+
+    if (admin->connection_count == ADMIN_CONNECTIONS_MAX) {
+        stream_set_events(stream, &no_events, NULL);
+        stream_abort(stream);
+        return;
+    }
+    struct admin_connection *connection = memory_allocate_zero(sizeof(*connection));
+    connection->admin = admin;
+    connection->stream = stream;
+    connection->idle = (struct world_timer){.fire = connection_idle, .context = connection};
+    /* A head and what one read brings behind it. */
+    buffer_init(&connection->input, HTTP_HEAD_SIZE_MAX + (128 << 10));
+    list_insert_before(&admin->connections, &connection->link);
+    admin->connection_count++;
+    stream_set_events(stream, &connection_events, connection);
+    stream_set_output_max(stream, ADMIN_OUTPUT_MAX);
+    world_timer_start(admin->world, &connection->idle, ADMIN_IDLE_US);
+}
+
+enum status admin_open(const struct admin_options *options, struct admin **ret_admin,
+                       struct error *error)
+{
+    struct admin *admin = memory_allocate_zero(sizeof(*admin));
+
+    admin->options = *options;
+    admin->world = options->world;
+    list_init(&admin->connections);
+    enum status status =
+        world_listen(admin->world, options->address, admin, admin_accept, &admin->listener, error);
+    if (status) {
+        memory_free(admin);
+        return status;
+    }
+    *ret_admin = admin;
+    return STATUS_OK;
+}
+
+void admin_close(struct admin *admin)
+{
+    if (admin == NULL) return;
+    listener_close(admin->listener);
+    while (!list_empty(&admin->connections)) {
+        struct admin_connection *connection =
+            CONTAINER_OF(admin->connections.next, struct admin_connection, link);
+        struct stream *stream = connection->stream;
+        stream_set_events(stream, &no_events, NULL);
+        connection_free(connection);
+        stream_abort(stream);
+    }
+    memory_free(admin);
+}
+
+uint16_t admin_port(const struct admin *admin)
+{
+    return listener_port(admin->listener);
+}
+
+void admin_answer(struct admin *admin, uint64_t ticket, unsigned status, const char *content_type,
+                  struct bytes body)
+{
+    for (struct list *at = admin->connections.next; at != &admin->connections; at = at->next) {
+        struct admin_connection *connection = CONTAINER_OF(at, struct admin_connection, link);
+        if (connection->ticket != ticket) continue;
+        connection_respond(connection, status, content_type, body);
+        /* Answered later: go on with what was pipelined, or read on. */
+        if (!connection->serving && connection->keep_alive) connection_read(connection);
+        return;
+    }
+}
