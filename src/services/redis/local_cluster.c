@@ -25,25 +25,36 @@ static node_id_t leader_of(const struct view_group *group)
     return group->replica_count ? group->replicas[0].node : 0;
 }
 
-static bool same_nodes(const struct view_group *a, const struct view_group *b)
+static bool has_replica(const struct view_group *group, node_id_t node)
 {
-    if (leader_of(a) != leader_of(b) || a->replica_count != b->replica_count) return false;
+    for (uint8_t i = 0; i < group->replica_count; i++) {
+        if (group->replicas[i].node == node) return true;
+    }
+    return false;
+}
+
+/* In whatever order. */
+static bool same_replicas(const struct view_group *a, const struct view_group *b)
+{
+    if (a->replica_count != b->replica_count) return false;
     for (uint8_t i = 0; i < a->replica_count; i++) {
-        if (a->replicas[i].node != b->replicas[i].node) return false;
+        if (!has_replica(b, a->replicas[i].node)) return false;
     }
     return true;
 }
 
-/* Calls back for each range, in the order of the slots. */
-static void each_range(const struct cluster_view *view, void *context,
+/* Calls back for each range, in the order of the slots. Where replicas are not shown, ranges
+ * that differ in them only are one. */
+static void each_range(const struct cluster_view *view, bool replicas_shown, void *context,
                        void (*on_range)(void *context, const struct slot_range *range))
 {
     struct slot_range range = {0};
 
     for (uint32_t i = 0; i < view->partition_count; i++) {
         const struct view_group *group = &view->groups[GROUP_DATA_FIRST + i];
-        bool joins =
-            range.group && same_nodes(range.group, group) && group->slot_first == range.last + 1;
+        bool joins = range.group && range.leader == leader_of(group) &&
+                     group->slot_first == range.last + 1 &&
+                     (!replicas_shown || same_replicas(range.group, group));
         if (joins) {
             range.last = group->slot_last;
             continue;
@@ -124,10 +135,10 @@ static void cluster_slots(struct local_call *call)
 {
     struct ranges ranges = {.call = call};
 
-    each_range(call->service->options.view, &ranges, write_slots_range);
+    each_range(call->service->options.view, true, &ranges, write_slots_range);
     resp_write_array(call->out, ranges.count);
     ranges.out = call->out;
-    each_range(call->service->options.view, &ranges, write_slots_range);
+    each_range(call->service->options.view, true, &ranges, write_slots_range);
 }
 
 /* --- SHARDS: one for each node, with the slots it leads -------------------------------------- */
@@ -148,10 +159,7 @@ static bool backs(const struct cluster_view *view, node_id_t node, node_id_t lea
 {
     for (uint32_t i = 0; i < view->partition_count; i++) {
         const struct view_group *group = &view->groups[GROUP_DATA_FIRST + i];
-        if (leader_of(group) != leader) continue;
-        for (uint8_t r = 0; r < group->replica_count; r++) {
-            if (group->replicas[r].node == node) return true;
-        }
+        if (leader_of(group) == leader && has_replica(group, node)) return true;
     }
     return false;
 }
@@ -184,12 +192,12 @@ static void write_shard(struct local_call *call, const struct view_node *leader)
     struct ranges ranges = {.call = call, .of = leader->id};
     uint64_t nodes = 1;
 
-    each_range(view, &ranges, count_or_write_bounds);
+    each_range(view, false, &ranges, count_or_write_bounds);
     resp_write_map(call->out, 2);
     resp_write_bulk_text(call->out, "slots");
     resp_write_array(call->out, ranges.count * 2);
     ranges.out = call->out;
-    each_range(view, &ranges, count_or_write_bounds);
+    each_range(view, false, &ranges, count_or_write_bounds);
 
     for (uint32_t i = 0; i < view->node_count; i++)
         nodes += view->nodes[i].id != leader->id && backs(view, view->nodes[i].id, leader->id);
@@ -241,7 +249,7 @@ static void cluster_nodes(struct local_call *call)
                              node->hex_id, address.host, (unsigned)address.port,
                              (unsigned)peer.port, node->id == view->self ? "myself," : "",
                              view->table_epoch);
-        each_range(view, &ranges, append_bounds);
+        each_range(view, false, &ranges, append_bounds);
         buffer_append(&text, bytes_of("\n"));
     }
     resp_write_verbatim(call->out, buffer_bytes(&text));
