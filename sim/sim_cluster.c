@@ -237,6 +237,7 @@ void sim_node_wipe(struct sim_node *node)
     ASSERT(!sim_node_is_up(node));
     sim_fault_hit(node->cluster->sim, SIM_FAULT_WIPE);
     sim_disk_wipe(node->machine.disk);
+    sim_disk_make_dir(node->machine.disk, node->options.data);
     for (uint32_t i = 0; i < SIM_STORES_MAX; i++) {
         engine_memory_disk_free(node->engines[i]);
         node->engines[i] = engine_memory_disk_make();
@@ -276,6 +277,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     node_options_default(of);
     snprintf(of->name, sizeof(of->name), "n%u", id);
     snprintf(of->data, sizeof(of->data), "data-n%u", id);
+    sim_disk_make_dir(node->machine.disk, of->data);
     snprintf(of->redis, sizeof(of->redis), "127.0.0.1:%u", 7000 + id);
     snprintf(of->peer, sizeof(of->peer), "127.0.0.1:%u", 7200 + id);
     of->redis_cluster[0] = of->admin[0] = 0;

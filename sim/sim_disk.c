@@ -246,8 +246,7 @@ static void make_durable(struct sim_disk *disk, const struct sim_name_op *op)
 
     switch (op->change) {
     case SIM_NAME_CREATE:
-        if (has_parent(&disk->durable, op->path))
-            sim_names_put(disk, &disk->durable, op->path, op->inode);
+        sim_names_put(disk, &disk->durable, op->path, op->inode);
         return;
     case SIM_NAME_RENAME:
         inode = sim_names_get(&disk->durable, op->path);
@@ -329,6 +328,26 @@ struct sim_disk_options *sim_disk_options(struct sim_disk *disk)
     return &disk->options;
 }
 
+/* What was synced in a directory that is itself lost. */
+static void drop_unreachable(struct sim_disk *disk)
+{
+    for (uint32_t i = 0; i < disk->durable.count;) {
+        if (has_parent(&disk->durable, disk->durable.names[i].path)) {
+            i++;
+            continue;
+        }
+        sim_names_remove(disk, &disk->durable, disk->durable.names[i].path);
+        i = 0;
+    }
+}
+
+static const char *change_text(enum sim_name_change change)
+{
+    return change == SIM_NAME_CREATE   ? "creation"
+           : change == SIM_NAME_RENAME ? "renaming"
+                                       : "removal";
+}
+
 void sim_disk_power_loss(struct sim_disk *disk)
 {
     struct sim *sim = disk->sim;
@@ -339,19 +358,31 @@ void sim_disk_power_loss(struct sim_disk *disk)
         percent = kind == 0 ? 0 : kind == 1 ? 100 : (uint32_t)sim_below(sim, SIM_RANDOM_DISK, 101);
     }
     for (uint32_t i = 0; i < disk->op_count; i++) {
-        if (sim_chance(sim, SIM_RANDOM_DISK, percent, 100))
+        if (sim_chance(sim, SIM_RANDOM_DISK, percent, 100)) {
             make_durable(disk, &disk->ops[i]);
-        else
+        } else {
             sim_fault_hit(sim, SIM_FAULT_NAME_LOST);
+            sim_trace_text(sim, "lost: %s of %s", change_text(disk->ops[i].change),
+                           disk->ops[i].path);
+        }
         if (disk->ops[i].inode) sim_inode_release(disk, disk->ops[i].inode);
     }
     disk->op_count = 0;
+    drop_unreachable(disk);
     names_clear(disk, &disk->now);
     for (uint32_t i = 0; i < disk->durable.count; i++) {
         struct sim_name *name = &disk->durable.names[i];
         sim_inode_lose(disk, name->inode, percent);
         sim_names_put(disk, &disk->now, name->path, name->inode);
     }
+}
+
+void sim_disk_make_dir(struct sim_disk *disk, const char *path)
+{
+    struct sim_inode *inode = sim_inode_make(true);
+
+    sim_names_put(disk, &disk->now, path, inode);
+    sim_names_put(disk, &disk->durable, path, inode);
 }
 
 static struct sim_inode *find_part(struct sim_disk *disk, const char *part)

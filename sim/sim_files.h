@@ -26,6 +26,8 @@ struct sim_disk_options *sim_disk_options(struct sim_disk *disk);
 /* No process may have files open. */
 void sim_disk_power_loss(struct sim_disk *disk);
 void sim_disk_wipe(struct sim_disk *disk);
+/* An empty directory, durably, as an operator makes it before the first start. */
+void sim_disk_make_dir(struct sim_disk *disk, const char *path);
 /* F22: flips a bit of a durable byte in a file whose path contains `part`, at `offset`.
  * False: no such byte. */
 bool sim_disk_flip(struct sim_disk *disk, const char *part, uint64_t offset);

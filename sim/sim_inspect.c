@@ -92,7 +92,9 @@ static void check_monotone(struct view *view)
     uint64_t term = raft_term(view->raft);
     bool restarted = self->incarnation != view->incarnation->number;
 
-    if (term < self->term) WRONG(view, "R-5: the term went back from %" PRIu64, self->term);
+    /* A term that was never durable, and so never told to anyone, may be lost by a crash. */
+    if (!restarted && term < self->term)
+        WRONG(view, "R-5: the term went back from %" PRIu64, self->term);
     if (restarted && self->incarnation && raft_last_index(view->raft) < self->durable)
         WRONG(view, "R-5/R-6: %" PRIu64 " was durable, the restart found only %" PRIu64,
               self->durable, raft_last_index(view->raft));
@@ -159,6 +161,30 @@ static void check_entries(struct view *view)
     if (commit > view->seen->committed) view->seen->committed = commit;
 }
 
+static const struct raft *raft_on(struct sim_incarnation *incarnation, uint32_t group)
+{
+    for (uint32_t worker = 0; worker < incarnation->platform.worker_count; worker++) {
+        struct partition_host *host = node_host(incarnation->node, worker);
+        const struct raft *raft = host ? host_raft(host, (struct group_id){group}) : NULL;
+        if (raft) return raft;
+    }
+    return NULL;
+}
+
+/* As it is now, or as it was when the replica was last seen alive. */
+static uint64_t durable_of(const struct view *view, const struct raft_member *member)
+{
+    struct sim_cluster *cluster = view->inspector->cluster;
+    struct seen_replica *seen = replica_of(view->seen, member->replica.value);
+    struct sim_node *node = &cluster->nodes[member->node];
+
+    if (sim_node_is_up(node) && seen->incarnation == node->now->number) {
+        const struct raft *raft = raft_on(node->now, view->group);
+        if (raft) seen->durable = raft_durable_index(raft);
+    }
+    return seen->durable;
+}
+
 /* a leader's commit index is durable on a majority, as the disks have it. */
 static void check_quorum(struct view *view)
 {
@@ -169,20 +195,10 @@ static void check_quorum(struct view *view)
     if (raft_role(view->raft) != RAFT_LEADER || config->outgoing_count || commit == 0) return;
     if (commit < config->index || raft_term_at(view->raft, commit) != raft_term(view->raft)) return;
     for (uint32_t i = 0; i < config->incoming_count; i++)
-        durable += replica_of(view->seen, config->incoming[i].replica.value)->durable >= commit;
+        durable += durable_of(view, &config->incoming[i]) >= commit;
     if (durable * 2 <= config->incoming_count)
         WRONG(view, "R-7: committed %" PRIu64 ", durable on only %u of %u", commit, durable,
               config->incoming_count);
-}
-
-static const struct raft *raft_on(struct sim_incarnation *incarnation, uint32_t group)
-{
-    for (uint32_t worker = 0; worker < incarnation->platform.worker_count; worker++) {
-        struct partition_host *host = node_host(incarnation->node, worker);
-        const struct raft *raft = host ? host_raft(host, (struct group_id){group}) : NULL;
-        if (raft) return raft;
-    }
-    return NULL;
 }
 
 static uint64_t local_now(const struct sim_node *node)

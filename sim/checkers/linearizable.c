@@ -200,14 +200,17 @@ static void relink_moment(struct search *search, uint32_t i)
     search->moments[moment->next].previous = i;
 }
 
-/* Operations of one connection keep their order: an earlier one with a known result must be
- * placed before, and a later one must not have been. */
+/* Writes of one connection keep their order, and its reads see its earlier writes. A read may
+ * be placed behind a write sent after it: reads are not remembered (WHY 2.9), so when both are
+ * sent again to a new leader, the read sees the write, which had its effect before. */
 static bool session_allows(const struct search *search, uint32_t op)
 {
     for (uint32_t i = search->earlier[op]; i != NONE; i = search->earlier[i]) {
+        if (search->ops[i].kind == SIM_OP_GET) continue;
         if (search->done[i]) break;
         if (search->ops[i].outcome == SIM_DONE) return false;
     }
+    if (search->ops[op].kind == SIM_OP_GET) return true;
     for (uint32_t i = search->later[op]; i != NONE; i = search->later[i])
         if (search->done[i]) return false;
     return true;

@@ -2,8 +2,8 @@
  *
  * Wing and Gong's search with Lowe's memory of visited (set of operations, state) pairs
  * ("Testing for linearizability", 2017; Wing and Gong 1993). An operation of unknown outcome
- * may take effect at any moment after its call, or never. Operations of one connection on one
- * key take effect in the order sent, also when pipelined (WHY 1.6, rule B5). */
+ * may take effect at any moment after its call, or never. Writes of one connection to one key
+ * take effect in the order sent, also when pipelined, and before its later reads (WHY 1.6, B5). */
 #ifndef HOLON_SIM_CHECKERS_LINEARIZABLE_H
 #define HOLON_SIM_CHECKERS_LINEARIZABLE_H
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/memory.h"
 #include "cli/commands.h"
 
 enum { DEV_ARGUMENTS_MAX = 40, DEV_LINE_SIZE_MAX = 512, DEV_STOP_MAX_MS = 10000 };
@@ -168,11 +169,10 @@ static void dev_arguments(const struct dev *dev, uint32_t index, struct argument
 
 _Noreturn static void dev_exec(const struct dev *dev, uint32_t index, int output, pid_t parent)
 {
-    struct arguments *arguments = malloc(sizeof(*arguments));
+    struct arguments *arguments = memory_allocate(sizeof(*arguments));
     char path[1200];
     sigset_t none;
 
-    if (arguments == NULL) _exit(EXIT_CODE_FAILED);
     /* Nobody looks after the nodes once this process is gone. */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(EXIT_CODE_FAILED);

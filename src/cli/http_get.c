@@ -76,7 +76,9 @@ enum status http_get(const char *address, const char *path, struct buffer *body,
         const uint8_t *end = all.size ? memmem(all.data, all.size, "\r\n\r\n", 4) : NULL;
         bool http = end != NULL && bytes_starts_with(all, bytes_of("HTTP/1.1 ")) && all.size > 12;
         if (http) {
-            *ret_code = atoi((const char *)all.data + 9);
+            uint64_t code = 0;
+            parse_u64(bytes_make(all.data + 9, 3), &code);
+            *ret_code = (int)code;
             status = buffer_append(body, bytes_from(all, (size_t)(end + 4 - all.data)));
         } else {
             status = error_set(error, STATUS_INVALID, "%.100s does not speak HTTP", address);

@@ -36,24 +36,24 @@ struct view_group { /* group 0: meta; 1: coord (no replicas until its service ex
     uint8_t replica_count;
     struct view_replica replicas[VIEW_REPLICAS_MAX];
     /* Learned from heartbeats and NACKs, not from meta: */
-    node_id_t leader;     /* 0: unknown */
+    node_id_t leader; /* 0: unknown */
     uint64_t leader_term;
 };
 
 struct cluster_view {
     struct cluster_id cluster;
-    uint64_t table_epoch;  /* rises with every change in meta; 0: nothing known yet */
+    uint64_t table_epoch; /* rises with every change in meta; 0: nothing known yet */
     uint32_t cluster_version;
     uint32_t partition_count;
-    uint32_t replicas;     /* wished replication factor */
+    uint32_t replicas; /* wished replication factor */
     enum reads_mode reads;
     uint64_t hash_secret[2];
     uint64_t next_replica_id;
     node_id_t self;
     uint32_t node_count;
     struct view_node nodes[NODES_MAX];
-    uint32_t group_count;        /* GROUP_DATA_FIRST + partition_count */
-    struct view_group *groups;   /* owned */
+    uint32_t group_count;                /* GROUP_DATA_FIRST + partition_count */
+    struct view_group *groups;           /* owned */
     uint16_t slot_partition[SLOT_COUNT]; /* slot -> partition number (not group) */
 };
 

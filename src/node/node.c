@@ -68,7 +68,6 @@ static void node_failure_run(struct world_deferred *deferred)
     node->state = NODE_STOPPED;
     node_boot_stop(node);
     node_admin_close(node);
-    LOG_ERROR(node_logger(node), "node", "%s", node->failure.text);
     node->platform.on_stopped(node->platform.context, &node->failure);
 }
 

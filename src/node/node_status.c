@@ -138,6 +138,11 @@ static void serve_problem(const struct node *node, json_t *problems)
                 "%s", why);
 }
 
+static int append_text(const char *text, size_t size, void *buffer)
+{
+    return buffer_append(buffer, bytes_make(text, size)) ? -1 : 0;
+}
+
 void node_status_json(struct node *node, struct buffer *buffer)
 {
     const struct cluster_view *view = &node->workers[0].view;
@@ -158,9 +163,6 @@ void node_status_json(struct node *node, struct buffer *buffer)
         (int)view->partition_count, "partitions_led", (int)led, "replicas", (int)view->replicas,
         "reads", reads_mode_name(view->reads), "nodes", nodes_json(node), "groups",
         groups_json(node), "problems", problems);
-    char *text = json_dumps(status, JSON_COMPACT);
-    ASSERT(text != NULL);
-    buffer_append(buffer, bytes_of(text));
-    free(text);
+    json_dump_callback(status, append_text, buffer, JSON_COMPACT);
     json_decref(status);
 }

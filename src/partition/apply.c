@@ -107,6 +107,7 @@ static void step_up(struct replica *replica, uint64_t now)
     replica->was_leader = true;
     replica->was_ready = false;
     replica->led_term = raft_term(replica->raft);
+    replica->led_since = now;
     replica->released = replica->applied;
     replica->uncommitted_bytes = 0;
     replica_time_start(replica, now);

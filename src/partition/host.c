@@ -329,6 +329,7 @@ static struct replica_id best_successor(struct replica *replica, uint64_t now)
 void host_transfer_all(struct partition_host *host)
 {
     uint64_t now = world_now(host->world);
+    host->transfer_all = true;
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
         if (replica == NULL || raft_role(replica->raft) != RAFT_LEADER) continue;

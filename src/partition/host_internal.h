@@ -101,6 +101,7 @@ struct replica {
     bool removed_told;
     uint64_t generation; /* of the table; rises with a snapshot install */
     uint64_t led_term;
+    uint64_t led_since; /* boot clock */
     node_id_t known_leader;
     uint64_t known_leader_term;
     uint64_t applied, applied_term;
@@ -166,6 +167,8 @@ struct partition_host {
     struct world_timer tick_timer, ready_timer;
     bool ready_timer_runs;
     uint64_t last_tick, ticks;
+    uint64_t handed_at_tick;
+    bool transfer_all; /* stopping: leaderships go, none comes back */
     uint64_t heartbeats_generated_at;
     struct persist_wait *persist; /* ring, positions rising */
     size_t persist_first, persist_count, persist_capacity;

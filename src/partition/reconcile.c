@@ -3,7 +3,10 @@
  * own configuration is the truth; every step is a compare-and-set on its index (WHY 6.3). */
 #include "partition/host_internal.h"
 
-enum { CAUGHT_UP_ENTRIES = 64 };
+enum {
+    CAUGHT_UP_ENTRIES = 64,
+    SETTLED_US = 10 * 1000 * 1000, /* a leader stays at least that long before it hands over */
+};
 
 static bool contains(const struct raft_member *members, uint32_t count, struct replica_id id)
 {
@@ -52,6 +55,26 @@ static bool swap_voters(struct replica *replica, struct raft_config *target, uin
     return true;
 }
 
+/* The table names the preferred leader first; after a failure leadership goes back to it once
+ * things have settled, one group a tick, so that load is spread as the table spreads it. */
+static void hand_to_preferred(struct replica *replica, uint64_t now)
+{
+    struct partition_host *host = replica->host;
+    const struct raft_config *config = raft_config(replica->raft);
+    struct replica_id preferred = replica->wish[0].replica;
+    bool due = !replica_id_equal(preferred, replica->id) && now - replica->led_since > SETTLED_US &&
+               host->handed_at_tick != host->ticks && !host->transfer_all &&
+               contains(config->incoming, config->incoming_count, preferred) &&
+               caught_up(replica, preferred, now);
+    if (!due) return;
+    host->handed_at_tick = host->ticks;
+    replica->led_since = now; /* if it is not taken: not again at once */
+    if (raft_transfer(replica->raft, preferred, now) == STATUS_OK) {
+        SOMETIMES(host->world, "leadership went back to the preferred replica");
+        host_mark_dirty(replica);
+    }
+}
+
 void reconcile_tick(struct replica *replica, uint64_t now)
 {
     const struct raft_config *config = raft_config(replica->raft);
@@ -61,7 +84,10 @@ void reconcile_tick(struct replica *replica, uint64_t now)
     if (!idle) return;
     struct raft_config target = *config;
     bool changed = add_learners(replica, &target) || swap_voters(replica, &target, now);
-    if (!changed) return;
+    if (!changed) {
+        hand_to_preferred(replica, now);
+        return;
+    }
     struct error error;
     enum status status = raft_propose_config(replica->raft, &target, config->index, &error);
     if (status == STATUS_OK) {

@@ -218,6 +218,14 @@ static void birth_of_learner(struct replica *replica)
     log_append_state(replica->host->queue, replica->group, replica->id, &state);
 }
 
+/* The table names the preferred leader first. */
+static bool is_first_member(const struct replica_options *options)
+{
+    const struct raft_config *birth = options->birth_config;
+    return birth != NULL && birth->incoming_count > 0 &&
+           replica_id_equal(birth->incoming[0].replica, options->replica);
+}
+
 static enum status open_raft(struct replica *replica, const struct replica_options *from,
                              const struct replica_record *record, struct error *error)
 {
@@ -229,6 +237,7 @@ static enum status open_raft(struct replica *replica, const struct replica_optio
         .timing = host->options.timing,
         .now = world_now(host->world),
         .vote_at_once = from->vote_at_once,
+        .stand_at_once = from->vote_at_once && is_first_member(from),
         .random_seed = world_random(host->world),
         .planted_bugs = host->options.raft_planted_bugs,
     };

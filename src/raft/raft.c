@@ -38,7 +38,7 @@ static void open_timers(struct raft *raft, const struct raft_options *options)
     raft_election_arm(raft);
     if (restrained) {
         raft->no_vote_until = options->now + raft->timing.election_timeout_min;
-    } else if (options->vote_at_once || raft_single_voter(raft)) {
+    } else if (options->stand_at_once || raft_single_voter(raft)) {
         raft->election_deadline = options->now;
     }
     ASSERT(raft->election_deadline >= raft->no_vote_until);

@@ -82,6 +82,9 @@ struct raft_options {
     /* No vote and no pre-vote for one election timeout after `now` (D1, WHY 1.3). Off only in
      * the start that founds the cluster, and for a group with a single voter. */
     bool vote_at_once;
+    /* Stand for election at the first tick: the one preferred leader of a founding, so that
+     * leaders are spread as the table says and votes are not split. */
+    bool stand_at_once;
     uint64_t random_seed;
     /* What the log and the engine gave back. Snapshot: state up to (index, term) is in the
      * engine; entries follow without a gap and are taken over (ownership) by raft_open(). */

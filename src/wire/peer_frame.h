@@ -16,16 +16,16 @@ enum { PEER_FRAME_VERSION = 1, PEER_FRAME_HEADER_SIZE = 12 };
 
 enum peer_frame_kind {
     PEER_FRAME_HELLO = 1,
-    PEER_FRAME_REFUSE = 2,          /* text: why; the connection closes */
-    PEER_FRAME_RAFT = 10,           /* raft messages of many groups (raft/raft_codec.h) */
-    PEER_FRAME_HEARTBEATS = 11,     /* partition/heartbeat.h */
+    PEER_FRAME_REFUSE = 2,      /* text: why; the connection closes */
+    PEER_FRAME_RAFT = 10,       /* raft messages of many groups (raft/raft_codec.h) */
+    PEER_FRAME_HEARTBEATS = 11, /* partition/heartbeat.h */
     PEER_FRAME_HEARTBEAT_ACKS = 12,
-    PEER_FRAME_SNAPSHOT = 13,       /* partition/snapshot_transfer.h */
+    PEER_FRAME_SNAPSHOT = 13, /* partition/snapshot_transfer.h */
     PEER_FRAME_SNAPSHOT_ACK = 14,
-    PEER_FRAME_REQUESTS = 20,       /* gateway to leader (wire/request_frame.h) */
+    PEER_FRAME_REQUESTS = 20, /* gateway to leader (wire/request_frame.h) */
     PEER_FRAME_REPLIES = 21,
-    PEER_FRAME_FOUNDING = 30,       /* cluster/founding.h */
-    PEER_FRAME_TABLE = 31,          /* cluster/table.h: newer placement table */
+    PEER_FRAME_FOUNDING = 30, /* cluster/founding.h */
+    PEER_FRAME_TABLE = 31,    /* cluster/table.h: newer placement table */
     PEER_FRAME_STATUS = 32,
 };
 
@@ -38,8 +38,8 @@ struct peer_hello {
     node_id_t to_node;
     boot_epoch_t epoch;
     store_id_t store;
-    uint16_t worker;       /* of the sender */
-    uint16_t worker_count; /* of the sender's node */
+    uint16_t worker;               /* of the sender */
+    uint16_t worker_count;         /* of the sender's node */
     char name[PEER_NAME_SIZE_MAX]; /* NUL-terminated */
 };
 
@@ -52,8 +52,8 @@ struct peer_frame {
 uint32_t peer_frame_seed(struct cluster_id cluster, node_id_t from, boot_epoch_t epoch,
                          node_id_t to);
 /* Appends a whole frame. STATUS_FULL: buffer limit. */
-enum status peer_frame_append(struct buffer *buffer, uint32_t seed, uint8_t kind,
-                              uint16_t worker, struct bytes payload);
+enum status peer_frame_append(struct buffer *buffer, uint32_t seed, uint8_t kind, uint16_t worker,
+                              struct bytes payload);
 /* Takes one frame from the front of `input`. STATUS_OK: *ret_frame borrows from input and
  * *ret_size is what it used. STATUS_NOT_FOUND: more bytes are needed. STATUS_CORRUPT,
  * STATUS_TOO_LARGE, STATUS_VERSION: close the connection. */

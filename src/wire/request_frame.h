@@ -64,8 +64,8 @@ struct reply_section {
     uint64_t term;
     uint64_t route;
     uint8_t code;
-    uint16_t count;         /* replies */
-    node_id_t leader;       /* NACK */
+    uint16_t count;   /* replies */
+    node_id_t leader; /* NACK */
     uint64_t leader_term;
 };
 

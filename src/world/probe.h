@@ -11,8 +11,7 @@
 #include "world/world.h"
 
 #define MAYBE(w, tag) ((w)->table->maybe != NULL && (w)->table->maybe((w), (tag)))
-#define SOMETIMES(w, tag)                                                                          \
-    ((w)->table->reached != NULL ? (w)->table->reached((w), (tag)) : (void)0)
+#define SOMETIMES(w, tag) ((w)->table->reached != NULL ? (w)->table->reached((w), (tag)) : (void)0)
 #define PLANTED(w, name)                                                                           \
     (__builtin_expect((w)->table->planted != NULL, 0) && (w)->table->planted((w), (name)))
 

@@ -41,7 +41,7 @@ void world_fatal(struct world *world, const char *format, ...)
 struct world_timer {
     void (*fire)(struct world_timer *timer); /* the timer is stopped when it runs */
     void *context;
-    uint64_t deadline;  /* private to the world from here on */
+    uint64_t deadline; /* private to the world from here on */
     uint64_t sequence;
     uint32_t heap_index; /* 0: not running */
 };
@@ -146,13 +146,12 @@ enum file_flags {
     FILE_EXCLUSIVE = 4, /* with FILE_CREATE: STATUS_EXISTS if present */
 };
 
-enum status file_open(struct world *world, const char *path, unsigned flags,
-                      struct file **ret_file, struct error *error);
+enum status file_open(struct world *world, const char *path, unsigned flags, struct file **ret_file,
+                      struct error *error);
 /* Reads up to `size` bytes; *ret_size < size only at the end of the file. */
-enum status file_read(struct file *file, uint64_t offset, void *into, size_t size,
-                      size_t *ret_size, struct error *error);
-enum status file_write(struct file *file, uint64_t offset, struct bytes bytes,
-                       struct error *error);
+enum status file_read(struct file *file, uint64_t offset, void *into, size_t size, size_t *ret_size,
+                      struct error *error);
+enum status file_write(struct file *file, uint64_t offset, struct bytes bytes, struct error *error);
 /* fdatasync. After a failure everything since the last good sync may be lost (F26). */
 enum status file_sync(struct file *file, struct error *error);
 /* Makes the file at least `size` long with space reserved and written as zeros. */
@@ -171,8 +170,7 @@ enum status world_make_dir(struct world *world, const char *path, struct error *
 enum status world_sync_dir(struct world *world, const char *path, struct error *error);
 /* Calls back for each name (not "." and ".."), in bytewise order. */
 enum status world_list_dir(struct world *world, const char *path, void *context,
-                           void (*on_name)(void *context, const char *name),
-                           struct error *error);
+                           void (*on_name)(void *context, const char *name), struct error *error);
 /* Free bytes of the file system that holds `path`. */
 enum status world_free_space(struct world *world, const char *path, uint64_t *ret_bytes,
                              struct error *error);
@@ -196,8 +194,8 @@ struct world_table {
     void (*defer)(struct world *, struct world_deferred *);
     void (*post)(struct world *, struct world_post *);
     void (*job_start)(struct world *, enum world_lane, struct world_job *);
-    enum status (*listen)(struct world *, const char *, void *,
-                          void (*)(void *, struct stream *), struct listener **, struct error *);
+    enum status (*listen)(struct world *, const char *, void *, void (*)(void *, struct stream *),
+                          struct listener **, struct error *);
     uint16_t (*listener_port)(struct listener *);
     void (*listener_close)(struct listener *);
     struct stream *(*connect)(struct world *, const char *, const struct stream_events *, void *);
@@ -220,8 +218,8 @@ struct world_table {
     enum status (*remove)(struct world *, const char *, struct error *);
     enum status (*make_dir)(struct world *, const char *, struct error *);
     enum status (*sync_dir)(struct world *, const char *, struct error *);
-    enum status (*list_dir)(struct world *, const char *, void *,
-                            void (*)(void *, const char *), struct error *);
+    enum status (*list_dir)(struct world *, const char *, void *, void (*)(void *, const char *),
+                            struct error *);
     enum status (*free_space)(struct world *, const char *, uint64_t *, struct error *);
     /* Simulator only: may the rare path `tag` be forced here? NULL: never (see probe.h). */
     bool (*maybe)(struct world *, const char *tag);

@@ -131,16 +131,17 @@ def test_a_single_node_is_a_cluster(make_cluster):
     assert node.stop() == 0
 
 
-def test_five_nodes_serve_without_two(make_cluster):
-    cluster = make_cluster(5)
+@pytest.mark.parametrize("replicas, losses", [(3, 1), (5, 2)])
+def test_five_nodes_serve_without_a_minority_of_replicas(make_cluster, replicas, losses):
+    cluster = make_cluster(5, options=("--replicas", str(replicas)))
     cluster.wait_healthy()
     for number in range(100):
         assert cluster[number % 5].call("SET", f"key{number}", number) == "OK"
-    cluster[1].kill()
-    cluster[3].kill()
+    for victim in (cluster[1], cluster[3])[:losses]:
+        victim.kill()
     survivors = [node for node in cluster if node.alive]
     for number in range(100):
-        node = survivors[number % 3]
+        node = survivors[number % len(survivors)]
         assert node.call("GET", f"key{number}") == str(number)
         assert node.call("INCR", f"key{number}") == number + 1
 

@@ -307,6 +307,7 @@ static inline void peer_open(struct net *net, int i, bool at_once)
                                    .timing = TIMING,
                                    .now = peer_now(net, i),
                                    .vote_at_once = at_once,
+                                   .stand_at_once = at_once,
                                    .random_seed = random_u64(&net->random),
                                    .hard_state = disk->state,
                                    .snapshot_index = disk->base_index,

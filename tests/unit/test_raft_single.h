@@ -45,6 +45,7 @@ static inline struct one *one_open(struct one_disk disk)
         .timing = TIMING,
         .now = 1000 * MS,
         .vote_at_once = disk.vote_at_once,
+        .stand_at_once = disk.vote_at_once,
         .random_seed = 1,
         .hard_state = {.term = disk.term, .vote = {disk.vote}, .commit = disk.commit},
         .config = config_of(disk.voters ? disk.voters : 3, 0),
