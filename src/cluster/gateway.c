@@ -461,6 +461,7 @@ static void enlist(struct gateway_stream *stream, struct gateway_request *reques
     list_insert_before(&gateway->by_age, &request->by_age);
     if (!stream->active) {
         stream->active = true;
+        stream->retry_at = 0; /* only active streams are retried */
         stream->next_active = gateway->active;
         gateway->active = stream;
     }
@@ -559,6 +560,10 @@ static void take_nack(struct gateway_stream *stream, uint8_t code, node_id_t lea
         LOG_ERROR(
             world_logger(gateway->world), "gateway",
             "this node's boot epoch is fenced: another start of the same node has replaced it");
+        return;
+    }
+    if (stream->open == 0) { /* a late one: nothing to send again, the next request routes */
+        route_end(stream);
         return;
     }
     bool news = false;
