@@ -233,8 +233,13 @@ static void make_expire(struct command_maker *maker)
         PICK(maker, future_s);
     else
         PICK(maker, future_ms);
-    for (uint64_t i = random_below(&maker->random, 3); i; i--)
-        PICK(maker, conditions);
+    /* GT and LT between two times from now would depend on the clocks' milliseconds. */
+    for (uint64_t i = random_below(&maker->random, 3); i; i--) {
+        if (which < 2)
+            push(maker, sometimes(maker, 2) ? "NX" : "xx");
+        else
+            PICK(maker, conditions);
+    }
 }
 
 static void make_one_key(struct command_maker *maker)

@@ -30,10 +30,15 @@ static struct bytes row_key_make(struct redis_call *call, struct bytes key)
     return bytes_make(at, REDIS_ROW_PREFIX_SIZE + key.size);
 }
 
-enum row_result redis_key_find(struct redis_call *call, struct bytes key, struct redis_key *ret_key)
+void redis_key_place(struct redis_call *call, struct bytes key, struct redis_key *ret_key)
 {
     ret_key->row_key = row_key_make(call, key);
     ret_key->exists = false;
+}
+
+enum row_result redis_key_find(struct redis_call *call, struct bytes key, struct redis_key *ret_key)
+{
+    redis_key_place(call, key, ret_key);
     if (key.size > REDIS_KEY_SIZE_MAX) return ROW_ABSENT; /* never stored: see redis_key_fits */
 
     enum row_result result = row_get(call->rows, ret_key->row_key, &ret_key->row);

@@ -43,6 +43,8 @@ struct redis_key {
     struct row_view row;  /* if exists; borrowed until the next write */
 };
 
+/* Where the row of a key is, without a look at it: for writes that overwrite whatever is there. */
+void redis_key_place(struct redis_call *call, struct bytes key, struct redis_key *ret_key);
 /* Looks a key up; an expired row gets deleted. ROW_STOP: return redis_stop(). */
 enum row_result redis_key_find(struct redis_call *call, struct bytes key,
                                struct redis_key *ret_key);

@@ -125,8 +125,11 @@ enum evaluate_result evaluate_set(struct redis_call *call)
     if (options.expires && !redis_expiry_parse(call, options.time_index, options.time, &expiry_ms))
         return EVALUATE_DONE;
 
+    bool blind = !options.if_absent && !options.if_present && !options.keep_ttl;
     if (options.get) {
         if (!find_string(call, &key, &result)) return result;
+    } else if (blind) {
+        redis_key_place(call, call->arguments[1], &key);
     } else if (redis_key_find(call, call->arguments[1], &key) == ROW_STOP) {
         return redis_stop(call);
     }
@@ -159,7 +162,7 @@ static enum evaluate_result set_with_expiry(struct redis_call *call, enum redis_
     uint64_t expiry_ms;
 
     if (!redis_expiry_parse(call, 2, option, &expiry_ms)) return EVALUATE_DONE;
-    if (redis_key_find(call, call->arguments[1], &key) == ROW_STOP) return redis_stop(call);
+    redis_key_place(call, call->arguments[1], &key);
     return put_string(call, &key, expiry_ms, call->arguments[3], false);
 }
 
@@ -238,22 +241,21 @@ static bool pairs_are_right(struct redis_call *call)
     return redis_effects_fit(call, size);
 }
 
-static enum evaluate_result put_pairs(struct redis_call *call)
+/* What was checked above fits: no put is refused. */
+static void put_pairs(struct redis_call *call)
 {
     for (uint32_t i = 1; i < call->count; i += 2) {
         struct redis_key key;
-        if (redis_key_find(call, call->arguments[i], &key) == ROW_STOP) return redis_stop(call);
-        if (!redis_key_put(call, &key, REDIS_ROW_STRING, 0, call->arguments[i + 1]))
-            return EVALUATE_DONE;
+        redis_key_place(call, call->arguments[i], &key);
+        redis_key_put(call, &key, REDIS_ROW_STRING, 0, call->arguments[i + 1]);
     }
-    return EVALUATE_DONE;
 }
 
 enum evaluate_result evaluate_mset(struct redis_call *call)
 {
     if (!pairs_are_right(call)) return EVALUATE_DONE;
-    enum evaluate_result result = put_pairs(call);
-    return result == EVALUATE_DONE ? redis_reply_ok(call) : result;
+    put_pairs(call);
+    return redis_reply_ok(call);
 }
 
 enum evaluate_result evaluate_msetnx(struct redis_call *call)
@@ -264,6 +266,6 @@ enum evaluate_result evaluate_msetnx(struct redis_call *call)
         if (redis_key_find(call, call->arguments[i], &key) == ROW_STOP) return redis_stop(call);
         if (key.exists) return redis_reply_integer(call, 0);
     }
-    enum evaluate_result result = put_pairs(call);
-    return result == EVALUATE_DONE ? redis_reply_integer(call, 1) : result;
+    put_pairs(call);
+    return redis_reply_integer(call, 1);
 }
