@@ -94,6 +94,12 @@ static bool route_accept(struct replica *replica, struct session *session, struc
         }
         session->route = section->route;
         session->position = 0;
+        session->refused = false;
+    }
+    if (session->refused) {
+        SOMETIMES(replica->host->world, "the rest of a refused route was refused");
+        nack_deliver(replica, from, session->local, section->term, section->route, NACK_BUSY);
+        return false;
     }
     if (section->position < session->position) {
         SOMETIMES(replica->host->world, "a doubled request frame was dropped");
@@ -199,6 +205,7 @@ static void propose_write(struct replica *replica, struct session *session, uint
     uint32_t size = entry->size;
     uint64_t index = raft_propose(replica->raft, entry);
     if (index == 0) { /* leadership is being handed over */
+        session->refused = true;
         nack_deliver(replica, session->gateway, session->local, raft_term(replica->raft), route,
                      NACK_BUSY);
         return;
@@ -325,9 +332,10 @@ static void execute_now(struct replica *replica, struct gateway_id from, bool lo
     struct session *session = session_find(replica, from, local);
     if (!route_accept(replica, session, from, section)) return;
     if (section->watermark > session->watermark) session->watermark = section->watermark;
-    for (uint32_t i = 0; i < section->count; i++) {
+    for (uint32_t i = 0; i < section->count && !session->refused; i++) {
         struct request_item item;
         if (request_item_decode(items, &item)) {
+            session->refused = true;
             nack_deliver(replica, from, local, section->term, section->route, NACK_GAP);
             return;
         }

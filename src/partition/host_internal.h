@@ -55,6 +55,7 @@ struct session {
     bool local;
     uint64_t route;
     uint32_t position; /* next expected */
+    bool refused;      /* something of this route was: nothing behind it is taken (B5) */
     uint64_t watermark;
 };
 
