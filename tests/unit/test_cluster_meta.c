@@ -1,0 +1,255 @@
+/* The rules of meta: an epoch is registered once, an old disk and a twin are refused, a wiped
+ * node gets new ids for everything. */
+#include "unit.h"
+
+#include <stdio.h>
+
+#include "cluster/identity.h"
+#include "cluster/meta.h"
+#include "cluster/view_codec.h"
+#include "partition/effects.h"
+
+struct fixture {
+    struct row_table *table;
+    struct arena arena;
+    struct buffer effects, body, reply;
+    struct cluster_view founded;
+    uint64_t index;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = test_calloc(1, sizeof(*fixture));
+    struct cluster_view *view = &fixture->founded;
+
+    fixture->table = row_table_make();
+    arena_init(&fixture->arena, 1 << 16);
+    buffer_init(&fixture->effects, ENTRY_BODY_MAX);
+    buffer_init(&fixture->body, META_REQUEST_SIZE_MAX);
+    buffer_init(&fixture->reply, META_REPLY_SIZE_MAX);
+    cluster_view_init(view);
+    view->cluster = (struct cluster_id){1, 2};
+    view->table_epoch = 1;
+    view->cluster_version = 1;
+    view->partition_count = 16;
+    view->replicas = 3;
+    view->node_count = 3;
+    for (uint32_t i = 0; i < 3; i++) {
+        view->nodes[i].id = i + 1;
+        view->nodes[i].store = 100 + i;
+        snprintf(view->nodes[i].name, NODE_NAME_SIZE_MAX, "n%u", i + 1);
+        snprintf(view->nodes[i].peer, ADDRESS_SIZE_MAX, "127.0.0.1:800%u", i);
+    }
+    cluster_view_place(view);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+
+    cluster_view_free(&fixture->founded);
+    row_table_free(fixture->table);
+    arena_free(&fixture->arena);
+    buffer_free(&fixture->effects);
+    buffer_free(&fixture->body);
+    buffer_free(&fixture->reply);
+    test_free(fixture);
+    return 0;
+}
+
+/* Evaluates fixture->body and applies the effects, as a leader of one would. */
+static struct meta_reply submit(struct fixture *fixture)
+{
+    struct row_context rows = {0};
+    struct meta_reply reply;
+    struct reply to = {.buffer = &fixture->reply};
+    struct request request = {
+        .service = SERVICE_META, .slot = ROW_SLOT_META, .body = buffer_bytes(&fixture->body)};
+    struct effect effect;
+
+    arena_reset(&fixture->arena);
+    buffer_clear(&fixture->effects);
+    buffer_clear(&fixture->reply);
+    row_context_begin(&rows, fixture->table, &fixture->arena, &fixture->effects, fixture->index,
+                      1000, 42);
+    rows.slot_first = rows.slot_last = ROW_SLOT_META;
+    assert_int_equal(meta_evaluate(&rows, &request, &to), EVALUATE_DONE);
+    row_context_end(&rows);
+    fixture->index++;
+    struct reader reader = reader_make(buffer_bytes(&fixture->effects));
+    while (effect_decode(&reader, &effect) == STATUS_OK)
+        if (effect.kind != EFFECT_FENCE)
+            effect_apply(&effect, fixture->index, false, fixture->table);
+    assert_int_equal(meta_reply_decode(buffer_bytes(&fixture->reply), &reply), STATUS_OK);
+    return reply;
+}
+
+static struct meta_reply found(struct fixture *fixture)
+{
+    buffer_clear(&fixture->body);
+    meta_found_encode(&fixture->founded, &fixture->body);
+    return submit(fixture);
+}
+
+static struct meta_reply ask(struct fixture *fixture, enum meta_kind kind, node_id_t node,
+                             store_id_t store, boot_epoch_t epoch, uint64_t token)
+{
+    struct meta_request request = {
+        .kind = kind, .node = node, .store = store, .epoch = epoch, .token = token};
+
+    snprintf(request.name, sizeof(request.name), "n%u", node);
+    snprintf(request.redis, sizeof(request.redis), "127.0.0.1:6379");
+    buffer_clear(&fixture->body);
+    meta_request_encode(&request, &fixture->body);
+    return submit(fixture);
+}
+
+static void test_founding_writes_the_view_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster_view view;
+
+    assert_int_equal(ask(fixture, META_BOOT, 1, 100, 1, 5).result, META_RETRY);
+    assert_int_equal(meta_rows_epoch(fixture->table), 0);
+    assert_int_equal(found(fixture).result, META_DONE);
+    assert_int_equal(meta_rows_epoch(fixture->table), 2);
+    fixture->founded.nodes[0].store = 999; /* a second founding changes nothing */
+    assert_int_equal(found(fixture).result, META_DONE);
+    assert_int_equal(meta_rows_epoch(fixture->table), 2);
+
+    cluster_view_init(&view);
+    assert_int_equal(meta_rows_view(fixture->table, &view), STATUS_OK);
+    assert_int_equal(view.node_count, 3);
+    assert_int_equal(view.nodes[0].store, 100);
+    assert_int_equal(view.partition_count, 16);
+    assert_int_equal(view.next_replica_id, fixture->founded.next_replica_id);
+    assert_int_equal(view.groups[5].replicas[1].replica.value,
+                     fixture->founded.groups[5].replicas[1].replica.value);
+    cluster_view_free(&view);
+}
+
+static void test_a_boot_registers_its_epoch_and_addresses(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster_view view;
+
+    found(fixture);
+    struct meta_reply reply = ask(fixture, META_BOOT, 2, 101, 4, 5);
+    assert_int_equal(reply.result, META_DONE);
+    assert_int_equal(reply.table_epoch, 3);
+    cluster_view_init(&view);
+    assert_int_equal(meta_rows_view(fixture->table, &view), STATUS_OK);
+    assert_int_equal(view.nodes[1].epoch, 4);
+    assert_string_equal(view.nodes[1].redis, "127.0.0.1:6379");
+    assert_string_equal(view.nodes[1].peer, "127.0.0.1:8001"); /* none given: as it was */
+    cluster_view_free(&view);
+}
+
+/* F12: a second process with a copy of the directory; F11: an older image of the disk. */
+static void test_a_twin_and_an_old_disk_are_refused(void **state)
+{
+    struct fixture *fixture = *state;
+
+    found(fixture);
+    assert_int_equal(ask(fixture, META_BOOT, 2, 101, 4, 5).result, META_DONE);
+    assert_int_equal(ask(fixture, META_BOOT, 2, 101, 4, 5).result, META_DONE); /* asked again */
+    assert_int_equal(ask(fixture, META_BOOT, 2, 101, 4, 6).result, META_REFUSED);
+    assert_int_equal(ask(fixture, META_BOOT, 2, 101, 3, 7).result, META_REFUSED);
+    struct meta_reply reply = ask(fixture, META_BOOT, 2, 999, 9, 8);
+    assert_int_equal(reply.result, META_REFUSED);
+    assert_non_null(strstr(reply.text, "old disk"));
+    assert_int_equal(ask(fixture, META_BOOT, 9, 101, 1, 9).result, META_REFUSED);
+    assert_int_equal(meta_rows_epoch(fixture->table), 3);
+}
+
+static void test_blocks_of_epochs_do_not_overlap(void **state)
+{
+    struct fixture *fixture = *state;
+
+    found(fixture);
+    struct meta_reply one = ask(fixture, META_EPOCHS, 2, 101, EPOCH_BLOCK_SIZE, 5);
+    assert_int_equal(one.epoch_first, EPOCH_BLOCK_SIZE + 1);
+    assert_int_equal(one.epoch_last, 2 * EPOCH_BLOCK_SIZE);
+    struct meta_reply again = ask(fixture, META_EPOCHS, 2, 101, EPOCH_BLOCK_SIZE, 5);
+    assert_int_equal(again.epoch_last, one.epoch_last);
+    struct meta_reply next = ask(fixture, META_EPOCHS, 2, 101, one.epoch_last, 5);
+    assert_int_equal(next.epoch_first, one.epoch_last + 1);
+}
+
+/* F09: nothing of the old disk is used again. */
+static void test_a_wiped_node_gets_new_ids_for_everything(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster_view before, after;
+
+    found(fixture);
+    ask(fixture, META_BOOT, 3, 102, 7, 5);
+    cluster_view_init(&before);
+    cluster_view_init(&after);
+    meta_rows_view(fixture->table, &before);
+
+    struct meta_reply reply = ask(fixture, META_REJOIN, 3, 555, 0, 77);
+    assert_int_equal(reply.result, META_DONE);
+    assert_int_equal(reply.epoch_first, EPOCH_BLOCK_SIZE + 1);
+    assert_int_equal(reply.epoch_last, 2 * EPOCH_BLOCK_SIZE);
+    assert_int_equal(meta_rows_view(fixture->table, &after), STATUS_OK);
+    assert_int_equal(after.nodes[2].store, 555);
+    for (uint32_t g = 0; g < after.group_count; g++) {
+        for (uint32_t k = 0; k < after.groups[g].replica_count; k++) {
+            struct view_replica was = before.groups[g].replicas[k];
+            struct view_replica is = after.groups[g].replicas[k];
+            assert_int_equal(was.node, is.node);
+            if (is.node == 3)
+                assert_true(is.replica.value >= before.next_replica_id);
+            else
+                assert_int_equal(was.replica.value, is.replica.value);
+        }
+    }
+
+    /* The same start asks again: the same answer. The old disk is refused from now on. */
+    uint64_t epoch = meta_rows_epoch(fixture->table);
+    struct meta_reply again = ask(fixture, META_REJOIN, 3, 555, 0, 77);
+    assert_int_equal(again.result, META_DONE);
+    assert_int_equal(again.epoch_first, reply.epoch_first);
+    assert_int_equal(meta_rows_epoch(fixture->table), epoch);
+    assert_int_equal(ask(fixture, META_BOOT, 3, 102, 8, 6).result, META_REFUSED);
+    assert_int_equal(ask(fixture, META_BOOT, 3, 555, 16, 6).result, META_REFUSED);
+    assert_int_equal(ask(fixture, META_BOOT, 3, 555, reply.epoch_first, 6).result, META_DONE);
+    cluster_view_free(&before);
+    cluster_view_free(&after);
+}
+
+static void test_no_bytes_crash_the_evaluation(void **state)
+{
+    struct fixture *fixture = *state;
+
+    found(fixture);
+    ask(fixture, META_BOOT, 2, 101, 4, 5);
+    struct bytes body = buffer_bytes(&fixture->body);
+    uint8_t copy[512];
+    assert_true(body.size <= sizeof(copy));
+    memcpy(copy, body.data, body.size);
+    size_t whole = body.size;
+    for (size_t size = 0; size < whole; size++) {
+        buffer_clear(&fixture->body);
+        buffer_append(&fixture->body, bytes_make(copy, size));
+        assert_int_equal(submit(fixture).result, META_REFUSED);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_founding_writes_the_view_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_boot_registers_its_epoch_and_addresses, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_twin_and_an_old_disk_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_blocks_of_epochs_do_not_overlap, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_wiped_node_gets_new_ids_for_everything, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_no_bytes_crash_the_evaluation, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
