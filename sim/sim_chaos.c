@@ -5,7 +5,7 @@
 #include "sim/sim_chaos_internal.h"
 #include "sim/sim_inspect.h"
 
-enum { MS = 1000, S = 1000 * 1000 };
+enum { MS = 1000, SUPERVISE_US = 200 * 1000 };
 
 struct strike {
     struct sim_chaos *chaos;
@@ -96,6 +96,18 @@ static void make_good(struct sim_chaos *chaos, struct sim_node *node)
     sim_process_resume(node->now->process);
 }
 
+/* Who was ending by itself when all was made good is started again, as by systemd. */
+static void run_supervise_healed(struct sim *sim, struct sim_event *event)
+{
+    struct sim_chaos *chaos = event->a;
+
+    for (uint32_t i = 1; i <= chaos->cluster->options.nodes; i++)
+        if ((chaos->healed_nodes >> i & 1) && !sim_node_is_up(&chaos->cluster->nodes[i]) &&
+            chaos->cluster->nodes[i].machine.power)
+            sim_node_start(&chaos->cluster->nodes[i]);
+    sim_schedule(sim, SUPERVISE_US, SIM_EVENT_FAULT, NULL, run_supervise_healed)->a = chaos;
+}
+
 void sim_chaos_heal(struct sim_chaos *chaos, uint32_t nodes)
 {
     struct sim_cluster *cluster = chaos->cluster;
@@ -122,6 +134,7 @@ void sim_chaos_heal(struct sim_chaos *chaos, uint32_t nodes)
         if (fate == 0) sim_node_kill(node);
         if (fate == 1 && sim_node_is_up(node)) sim_process_pause(node->now->process);
     }
+    sim_schedule(sim, SUPERVISE_US, SIM_EVENT_FAULT, NULL, run_supervise_healed)->a = chaos;
     sim_trace_text(sim, "healed: nodes %x", nodes);
 }
 

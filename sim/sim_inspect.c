@@ -9,6 +9,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+enum { GROUPS_EVERY_TURN = 8 };
+
 struct seen_entry { /* committed, somewhere */
     uint64_t term, hash;
 };
@@ -178,6 +180,11 @@ static uint64_t durable_of(const struct view *view, const struct raft_member *me
     struct seen_replica *seen = replica_of(view->seen, member->replica.value);
     struct sim_node *node = &cluster->nodes[member->node];
 
+    bool sampled = view->inspector->group_count > GROUPS_EVERY_TURN;
+
+    /* With many groups a dead replica may have got further than when it was last looked at. */
+    if (sampled && (!sim_node_is_up(node) || seen->incarnation != node->now->number))
+        return UINT64_MAX;
     if (sim_node_is_up(node) && seen->incarnation == node->now->number) {
         const struct raft *raft = raft_on(node->now, view->group);
         if (raft) seen->durable = raft_durable_index(raft);
@@ -286,7 +293,7 @@ static void after_event(struct sim *sim, void *context, struct sim_world *world)
         return;
     struct partition_host *host = node_host(incarnation->node, world->base.worker);
     if (host == NULL) return;
-    uint32_t step = inspector->group_count / 8 + 1;
+    uint32_t step = (inspector->group_count + GROUPS_EVERY_TURN - 1) / GROUPS_EVERY_TURN;
     uint32_t first = inspector->turn++ % step;
     for (uint32_t group = first; group < inspector->group_count && !sim->failed; group += step) {
         const struct raft *raft = host_raft(host, (struct group_id){group});
@@ -352,6 +359,22 @@ node_id_t sim_inspect_leader(struct sim_cluster *cluster, uint32_t group)
         leader = raft_can_evaluate(raft, local_now(node)) ? i : 0;
     }
     return leader;
+}
+
+void sim_inspect_missing(struct sim_cluster *cluster, char *text, size_t size)
+{
+    size_t used = 0;
+
+    text[0] = 0;
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+        const struct sim_node *node = &cluster->nodes[i];
+        if (!sim_node_is_ready(node) && used < size)
+            used += (size_t)snprintf(text + used, size - used, " node %u is %s,", i,
+                                     sim_node_is_up(node) ? "not ready" : "down");
+    }
+    for (uint32_t group = 0; group < GROUP_DATA_FIRST + cluster->options.partitions; group++)
+        if (group != GROUP_COORD && sim_inspect_leader(cluster, group) == 0 && used < size)
+            used += (size_t)snprintf(text + used, size - used, " group %u has no leader,", group);
 }
 
 bool sim_inspect_leaders(struct sim_cluster *cluster, uint32_t nodes)

@@ -136,6 +136,8 @@ static uint32_t nodes_to_heal(struct sim_bed *bed, const struct sim_plan *plan)
     uint32_t left = nodes;
 
     if (!plan->heal_majority_only || nodes < 3 || plan->cluster.replicas < nodes) return healed;
+    for (uint32_t i = 1; i <= nodes; i++) /* an emptied node is no voter yet */
+        if (bed->cluster->nodes[i].wipes > 0) return healed;
     while (left > nodes / 2 + 1) {
         uint32_t node = 1 + (uint32_t)sim_below(&bed->sim, SIM_RANDOM_FAULT, nodes);
         left -= healed >> node & 1;
@@ -187,14 +189,17 @@ static void check_liveness(struct sim_bed *bed, const struct sim_plan *plan, uin
     struct sim *sim = &bed->sim;
     uint64_t election = plan->cluster.timing.election_timeout_max;
 
+    char missing[400];
     if (!sim_cluster_wait(bed->cluster, RESTART_US, nodes_ready, &nodes)) {
-        sim_violation(sim, "V-3: nodes %x are not all ready %u s after healing", nodes,
-                      RESTART_US / S);
+        sim_inspect_missing(bed->cluster, missing, sizeof(missing));
+        sim_violation(sim, "V-3: nodes %x are not all ready %u s after healing:%s", nodes,
+                      RESTART_US / S, missing);
         return;
     }
     if (!sim_cluster_wait(bed->cluster, LEADER_TIMEOUTS * election, nodes_lead, &nodes)) {
-        sim_violation(sim, "V-1: groups without a leader %u election timeouts after healing",
-                      LEADER_TIMEOUTS);
+        sim_inspect_missing(bed->cluster, missing, sizeof(missing));
+        sim_violation(sim, "V-1: no leaders %u election timeouts after healing:%s", LEADER_TIMEOUTS,
+                      missing);
         return;
     }
     struct progress progress = {bed->clients, sim->now};
@@ -227,8 +232,12 @@ static void lose_power_and_start_again(struct sim_bed *bed, const struct sim_pla
     sim_run_for(&bed->sim, 500 * MS);
     for (uint32_t i = 1; i <= plan->cluster.nodes; i++)
         if (!sim_node_is_up(&cluster->nodes[i])) sim_node_start(&cluster->nodes[i]);
-    if (!sim_cluster_wait(cluster, RESTART_US, sim_cluster_all_ready, NULL))
-        sim_violation(&bed->sim, "V-3: not ready %u s after a power loss of all", RESTART_US / S);
+    if (!sim_cluster_wait(cluster, RESTART_US, sim_cluster_all_ready, NULL)) {
+        char missing[400];
+        sim_inspect_missing(cluster, missing, sizeof(missing));
+        sim_violation(&bed->sim, "V-3: not ready %u s after a power loss of all:%s", RESTART_US / S,
+                      missing);
+    }
 }
 
 static void run_plan(struct sim_bed *bed, const struct sim_plan *plan)
