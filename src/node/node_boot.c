@@ -250,7 +250,6 @@ void node_check_ready(struct node *node)
     if (node->ready || node->state != NODE_RUNNING) return;
     if (!node_can_serve_all(node, why, sizeof(why))) return;
     node->ready = true;
-    world_timer_stop(node->world, &node->watch_timer);
     LOG_INFO(node_logger(node), "node", "ready after %llu ms",
              (unsigned long long)((world_now(node->world) - node->started) / 1000));
     /* Long after the birth records of all replicas were synced (identity.h: born). */
@@ -288,11 +287,14 @@ static void watch_fired(struct world_timer *timer)
 {
     struct node *node = timer->context;
     char missing[sizeof(node->waiting_for)];
+    char why[128];
 
-    if (node->ready || node->state >= NODE_STOPPING) return;
+    if (node->state >= NODE_STOPPING) return;
+    if (node->ready && node_can_serve_all(node, why, sizeof(why))) return; /* until a link breaks */
     world_timer_start(node->world, timer, NODE_WATCH_US);
     if (node->state == NODE_OPENING) return;
     if (node->state == NODE_RUNNING) node_ask_leaders(node);
+    if (node->ready) return;
     if (node->state == NODE_FOUNDING && node->founding != NULL)
         founding_missing(node->founding, missing, sizeof(missing));
     else
@@ -300,6 +302,13 @@ static void watch_fired(struct world_timer *timer)
     if (missing[0] == '\0' || strcmp(missing, node->waiting_for) == 0) return;
     memcpy(node->waiting_for, missing, sizeof(missing));
     node->platform.on_waiting(node->platform.context, missing);
+}
+
+/* A link broke: leaders behind it are unknown until they are heard of again. */
+void node_watch_again(struct node *node)
+{
+    if (node->state != NODE_RUNNING) return;
+    world_timer_start(node->world, &node->watch_timer, NODE_WATCH_US);
 }
 
 void node_watch_start(struct node *node)

@@ -190,6 +190,7 @@ void node_boot_stop(struct node *node);
 void meta_question_ask(struct node *node, struct meta_question *question);
 void meta_question_forget(struct node *node, struct meta_question *question);
 void node_watch_start(struct node *node);
+void node_watch_again(struct node *node);
 /* True, and nothing in *ret_text, or what is missing for reads and writes of everything. */
 bool node_can_serve_all(const struct node *node, char *ret_text, size_t size);
 

@@ -128,6 +128,21 @@ void worker_on_leader(void *context, struct group_id group, node_id_t leader, ui
     worker_note_news(worker, &news);
 }
 
+/* A broken link makes the gateway forget a leader that its group may keep: ask the replicas. */
+static void worker_recall_leaders(struct node_worker *worker, void *unused)
+{
+    const struct cluster_view *view = &worker->view;
+
+    if (worker->host == NULL || worker->closing) return;
+    for (uint32_t g = 0; g < view->group_count; g++) {
+        const struct raft *raft = host_raft(worker->host, (struct group_id){g});
+        if (raft == NULL || view->groups[g].leader != 0) continue;
+        bool leads = raft_role(raft) == RAFT_LEADER;
+        node_id_t leader = leads ? view->self : raft_leader(raft).node;
+        if (leader != 0) worker_on_leader(worker, (struct group_id){g}, leader, raft_term(raft));
+    }
+}
+
 void worker_send_leaders(struct node_worker *worker, node_id_t to)
 {
     const struct cluster_view *view = &worker->view;
@@ -151,10 +166,14 @@ static void worker_answer_leaders(struct node_worker *worker, void *argument)
         worker_send_leaders(worker, (node_id_t)(uintptr_t)argument);
 }
 
-/* A node that is not ready asks again what it may have missed. */
+/* While leaders are unknown: from the own replicas, and from nodes that may have told it to a
+ * broken link. */
 void node_ask_leaders(struct node *node)
 {
     const uint8_t kind = STATUS_ASK_LEADERS;
+
+    for (uint32_t i = 0; i < node->platform.worker_count; i++)
+        node_call(&node->workers[0], &node->workers[i], worker_recall_leaders, NULL);
 
     for (node_id_t id = 1; id <= node->member_count; id++)
         if (id != node->identity.node)

@@ -59,6 +59,7 @@ static void worker_on_peer_down(void *context, node_id_t peer)
     if (worker->closing) return;
     if (worker->host != NULL) host_peer_down(worker->host, peer);
     if (worker->gateway != NULL) gateway_peer_down(worker->gateway, peer);
+    if (worker->index == 0) node_watch_again(worker->node);
 }
 
 static void worker_on_peer_up(void *context, node_id_t peer)
