@@ -380,8 +380,7 @@ static void key_lists_make(struct load *load)
     }
     for (uint32_t i = 0; i < load->options.target_count; i++)
         if (load->key_lists[i].count == 0)
-            fprintf(stderr, "%s leads no key; its connections stay idle\n",
-                    load->options.targets[i]);
+            fprintf(stderr, "%s leads no key and gets no connection\n", load->options.targets[i]);
     memory_free(leaders);
 }
 
@@ -453,7 +452,6 @@ static void batch_send(struct load *load, struct connection *connection, uint64_
     const struct options *options = &load->options;
     uint64_t count = options->pipeline;
 
-    if (options->at_leader && load->key_lists[connection->target].count == 0) return;
     if (options->seconds && now >= load->end_ns) return;
     if (options->requests && count > options->requests - load->started)
         count = options->requests - load->started;
@@ -644,15 +642,28 @@ static void connection_open(struct load *load, struct connection *connection, ui
     window_open(connection);
 }
 
+/* Addresses in turn; at the leader, only those of nodes that lead something. */
+static uint32_t target_after(const struct load *load, uint32_t target)
+{
+    for (uint32_t i = 0; i < load->options.target_count; i++) {
+        target = (target + 1) % load->options.target_count;
+        if (!load->options.at_leader || load->key_lists[target].count > 0) return target;
+    }
+    fail("nobody leads a key");
+}
+
 static void load_run(struct load *load)
 {
     const struct options *options = &load->options;
     struct epoll_event events[EVENTS_MAX];
+    uint32_t target = options->target_count - 1;
 
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     load->connections = memory_allocate_zero(options->clients * sizeof(*load->connections));
-    for (uint32_t i = 0; i < options->clients; i++)
-        connection_open(load, &load->connections[i], i % options->target_count);
+    for (uint32_t i = 0; i < options->clients; i++) {
+        target = target_after(load, target);
+        connection_open(load, &load->connections[i], target);
+    }
     load->start_ns = now_ns();
     load->measure_ns = load->start_ns + options->warmup * 1000000000u;
     load->end_ns = load->measure_ns + options->seconds * 1000000000u;

@@ -28,13 +28,13 @@ def test_an_idle_cluster_uses_next_to_nothing(three):
 
 
 def settle(cluster) -> None:
-    """Until nothing was written for two seconds: what the start and the writes left is done."""
+    """Until nothing was written for six seconds: what the start and the writes left is done."""
     last = {"written": None, "since": time.monotonic()}
 
     def quiet() -> bool:
         written = [node.bytes_written() for node in cluster]
         if written != last["written"]:
             last.update(written=written, since=time.monotonic())
-        return time.monotonic() - last["since"] >= 2
+        return time.monotonic() - last["since"] >= 6
 
     until("the cluster stops writing", quiet, 60, every=0.2)
