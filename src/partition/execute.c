@@ -120,16 +120,13 @@ static void answer_known(struct replica *replica, struct session *session, uint6
 {
     replica->host->statistics.dedup_hits++;
     SOMETIMES(replica->host->world, "a retry met its remembered outcome");
-    if (too_big) {
-        reply_deliver(replica, session, route, seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
-        return;
-    }
+    uint8_t kind = too_big ? OUTCOME_TOO_BIG : OUTCOME_REPLY;
     if (index <= raft_commit_index(replica->raft)) {
-        reply_deliver(replica, session, route, seq, OUTCOME_REPLY, outcome);
+        reply_deliver(replica, session, route, seq, kind, outcome);
         return;
     }
     SOMETIMES(replica->host->world, "a retry met an uncommitted outcome");
-    release_read_later(replica, session, route, seq, index, 0, outcome);
+    release_read_later(replica, session, route, seq, index, 0, kind, outcome);
 }
 
 /* An evaluation without effects is a read, whatever its name (A2, A3). */
@@ -148,7 +145,7 @@ static void finish_read(struct replica *replica, struct session *session, uint64
             return;
         }
         SOMETIMES(host->world, "a read waited for what it saw to commit");
-        release_read_later(replica, session, route, seq, dep, 0, reply);
+        release_read_later(replica, session, route, seq, dep, 0, OUTCOME_REPLY, reply);
         return;
     }
     /* Evaluated first, confirmed after: whoever is leader of this term when the round ends
@@ -159,7 +156,7 @@ static void finish_read(struct replica *replica, struct session *session, uint64
     ASSERT(round != 0);
     if (send_now) replica->heartbeat_now = true;
     host_mark_dirty(replica);
-    release_read_later(replica, session, route, seq, dep, round, reply);
+    release_read_later(replica, session, route, seq, dep, round, OUTCOME_REPLY, reply);
 }
 
 static bool apply_proposed(struct replica *replica, struct bytes effects, uint64_t index)

@@ -70,6 +70,7 @@ struct read_wait {
     uint64_t route, seq;
     uint64_t dep;       /* release when commit >= dep ... */
     uint64_t round;     /* ... and this read round is confirmed (0: no need) */
+    uint8_t outcome;    /* enum reply_outcome */
     struct bytes reply; /* owned */
 };
 
@@ -228,7 +229,8 @@ void nack_send(struct partition_host *host, struct group_id group, struct gatewa
 void release_write_later(struct replica *replica, struct session *session, uint64_t route,
                          uint64_t seq, uint64_t index, struct bytes big);
 bool release_read_later(struct replica *replica, struct session *session, uint64_t route,
-                        uint64_t seq, uint64_t dep, uint64_t round, struct bytes reply);
+                        uint64_t seq, uint64_t dep, uint64_t round, uint8_t outcome,
+                        struct bytes reply);
 void release_ready(struct replica *replica);
 /* Everything a leader kept for its term goes; gateways are told (A4). */
 void leader_state_drop(struct replica *replica, bool tell);

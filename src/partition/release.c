@@ -135,7 +135,8 @@ void release_write_later(struct replica *replica, struct session *session, uint6
 }
 
 bool release_read_later(struct replica *replica, struct session *session, uint64_t route,
-                        uint64_t seq, uint64_t dep, uint64_t round, struct bytes reply)
+                        uint64_t seq, uint64_t dep, uint64_t round, uint8_t outcome,
+                        struct bytes reply)
 {
     if (replica->read_wait_count == replica->read_wait_capacity) {
         replica->read_wait_capacity =
@@ -149,6 +150,7 @@ bool release_read_later(struct replica *replica, struct session *session, uint64
                            .seq = seq,
                            .dep = dep,
                            .round = round,
+                           .outcome = outcome,
                            .reply = copy_bytes(reply)};
     return true;
 }
@@ -202,7 +204,7 @@ static void release_reads(struct replica *replica)
     }
     replica->read_wait_count = kept;
     for (size_t i = 0; i < ready; i++) {
-        reply_deliver(replica, out[i].session, out[i].route, out[i].seq, OUTCOME_REPLY,
+        reply_deliver(replica, out[i].session, out[i].route, out[i].seq, out[i].outcome,
                       out[i].reply);
         memory_free((void *)out[i].reply.data);
     }

@@ -1,0 +1,365 @@
+/* Rules A and B at a leader and its gateway: a host with one replica that is alone in its group,
+ * in the simulator's world, over a transport that keeps what is sent. */
+#include "cluster/gateway.h"
+#include "partition/host.h"
+#include "sim/sim_files.h"
+#include "sim/sim_process.h"
+#include "storage/engine/engine.h"
+#include "storage/log/log.h"
+#include "unit.h"
+#include <stdlib.h>
+#include "wire/peer_frame.h"
+#include "wire/request_frame.h"
+
+enum { GROUP = GROUP_DATA_FIRST, SELF = 1, OTHER = 2, ANSWERS_MAX = 64, TEXT_MAX = 32 };
+
+struct answer {
+    uint64_t route, seq;
+    uint8_t code, outcome;
+    char text[TEXT_MAX];
+};
+
+struct bench {
+    struct sim sim;
+    struct sim_machine machine;
+    struct sim_process *process;
+    struct world *world;
+    struct transport transport;
+    struct log *log;
+    struct engine_memory_disk *disk;
+    struct engine *engine;
+    struct partition_host *host;
+    struct gateway *gateway;
+    struct cluster_view view;
+    struct view_group groups[GROUP + 1];
+    struct answer answers[ANSWERS_MAX]; /* in REPLIES frames */
+    uint32_t answer_count;
+    struct request_section requested; /* the last one */
+    char evaluated[256];              /* bodies of writes in order of evaluation */
+};
+
+static struct bench *bench; /* an evaluation has no context of its own */
+
+static void copy_text(char *text, struct bytes bytes)
+{
+    size_t size = bytes.size < TEXT_MAX - 1 ? bytes.size : TEXT_MAX - 1;
+    if (size > 0) memcpy(text, bytes.data, size);
+    text[size] = 0;
+}
+
+static void take_replies(struct bytes payload)
+{
+    struct reader reader = reader_make(payload);
+    struct reply_section section;
+    while (reply_section_decode(&reader, &section) == STATUS_OK) {
+        struct answer answer = {.route = section.route, .code = section.code};
+        for (uint32_t i = 0; i < (section.code == REPLY_CODE_REPLIES ? section.count : 1u); i++) {
+            struct reply_item item = {0};
+            if (section.code == REPLY_CODE_REPLIES) {
+                assert_int_equal(reply_item_decode(&reader, &item), STATUS_OK);
+            }
+            answer.seq = item.seq;
+            answer.outcome = item.outcome;
+            copy_text(answer.text, item.bytes);
+            assert_true(bench->answer_count < ANSWERS_MAX);
+            bench->answers[bench->answer_count++] = answer;
+        }
+    }
+}
+
+static void fake_send(struct transport *transport, node_id_t node, uint32_t worker, uint8_t kind,
+                      struct bytes payload)
+{
+    struct reader reader = reader_make(payload);
+    if (kind == PEER_FRAME_REPLIES) take_replies(payload);
+    if (kind == PEER_FRAME_REQUESTS) request_section_decode(&reader, &bench->requested);
+}
+
+static uint32_t fake_worker_count(struct transport *transport, node_id_t node)
+{
+    return 1;
+}
+
+static bool fake_is_up(struct transport *transport, node_id_t node)
+{
+    return true;
+}
+
+static const struct transport_table fake_table = {
+    .send = fake_send, .worker_count = fake_worker_count, .is_up = fake_is_up};
+
+/* "s..." sets the only row and answers OK; "b" does so with a reply that is too big to keep;
+ * anything else reads the row. */
+static enum evaluate_result evaluate(struct row_context *rows, const struct request *request,
+                                     struct reply *reply)
+{
+    uint8_t key[ROW_PREFIX_SIZE];
+    row_prefix_store(key, 0, SERVICE_REDIS, 0);
+    struct row_view row;
+    uint8_t kind = request->body.data[0];
+    if (kind == 's' || kind == 'b') {
+        size_t used = strlen(bench->evaluated);
+        copy_text(bench->evaluated + used, request->body);
+        row_put(rows, bytes_make(key, sizeof(key)), 1, 0, 0, request->body);
+        buffer_append(reply->buffer, bytes_of("OK"));
+        static const uint8_t much[OUTCOME_SIZE_MAX + 1];
+        if (kind == 'b') buffer_append(reply->buffer, bytes_make(much, sizeof(much)));
+        return EVALUATE_DONE;
+    }
+    if (row_get(rows, bytes_make(key, sizeof(key)), &row) == ROW_FOUND)
+        buffer_append(reply->buffer, row.value);
+    return EVALUATE_DONE;
+}
+
+static void open_all(void *context)
+{
+    struct error error = {0};
+    struct log_options log = {.directory = "log",
+                              .cluster = {1, 2},
+                              .node = SELF,
+                              .store = 1,
+                              .segment_size = LOG_SEGMENT_SIZE_MIN,
+                              .queue_bytes_max = 1 << 20,
+                              .writer_loops = 1};
+    assert_int_equal(log_open(bench->world, &log, &bench->log, &error), STATUS_OK);
+    bench->engine = engine_memory_open(bench->disk);
+    struct host_options host = {.world = bench->world,
+                                .transport = &bench->transport,
+                                .log = bench->log,
+                                .engines = &bench->engine,
+                                .store_count = 1,
+                                .worker_count = 1,
+                                .node = SELF,
+                                .epoch = 7,
+                                .timing = {50000, 300000, 600000, 240000},
+                                .evaluate = {[SERVICE_REDIS] = evaluate},
+                                .flush_bytes = 32 << 20,
+                                .entries_bytes_max = 4 << 20};
+    bench->host = host_open(&host);
+    struct raft_config config = {.incoming_count = 1, .incoming = {{{11}, SELF}}};
+    struct replica_options replica = {.group = {GROUP},
+                                      .replica = {11},
+                                      .slot_last = 16383,
+                                      .birth_config = &config,
+                                      .vote_at_once = true};
+    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+    struct gateway_options gateway = {.world = bench->world,
+                                      .transport = &bench->transport,
+                                      .host = bench->host,
+                                      .view = &bench->view,
+                                      .node = SELF,
+                                      .epoch = 7,
+                                      .patience = 10 * 1000 * 1000,
+                                      .store_count = 1,
+                                      .inflight_bytes_max = 1 << 20};
+    bench->gateway = gateway_open(&gateway);
+}
+
+static int setup(void **state)
+{
+    bench = calloc(1, sizeof(*bench));
+    *state = bench;
+    sim_init(&bench->sim, 1);
+    sim_machine_init(&bench->machine, &bench->sim, SELF);
+    bench->machine.disk = sim_disk_make(&bench->sim);
+    bench->process = sim_process_make(&bench->machine, 1, NULL, NULL);
+    bench->machine.process = bench->process;
+    bench->world = sim_process_world(bench->process, 0);
+    bench->transport.table = &fake_table;
+    bench->disk = engine_memory_disk_make();
+    bench->view.group_count = GROUP + 1;
+    bench->view.groups = bench->groups;
+    sim_world_call(sim_world_of(bench->world), 0, open_all, NULL);
+    sim_run_for(&bench->sim, 2 * 1000 * 1000);
+    return 0;
+}
+
+static void close_all(void *context)
+{
+    gateway_close(bench->gateway);
+    host_close(bench->host);
+    log_close(bench->log);
+    engine_close(bench->engine);
+}
+
+static int teardown(void **state)
+{
+    sim_run_for(&bench->sim, 1000 * 1000);
+    sim_world_call(sim_world_of(bench->world), 0, close_all, NULL);
+    sim_run_for(&bench->sim, 1000 * 1000);
+    sim_free(&bench->sim);
+    sim_disk_free(bench->machine.disk);
+    engine_memory_disk_free(bench->disk);
+    free(bench);
+    return 0;
+}
+
+struct frame {
+    boot_epoch_t epoch;
+    uint64_t route, seq;
+    uint32_t position;
+    const char *body;
+};
+
+static void send_frame(const struct frame *frame)
+{
+    struct buffer buffer;
+    buffer_init(&buffer, 1 << 16);
+    struct writer writer = writer_make(&buffer);
+    struct request_section section = {.group = {GROUP},
+                                      .term = host_leads(bench->host, (struct group_id){GROUP}),
+                                      .route = frame->route,
+                                      .position = frame->position,
+                                      .count = 1};
+    struct request_item item = {.seq = frame->seq,
+                                .service = SERVICE_REDIS,
+                                .write = frame->body[0] != 'g',
+                                .body = bytes_of(frame->body)};
+    section.count = 0;
+    request_section_encode(&writer, &section);
+    store_u16(buffer.memory + buffer.end - 2, 1);
+    request_item_encode(&writer, &item);
+    struct transport_peer peer = {.node = OTHER, .epoch = frame->epoch};
+    host_on_frame(bench->host, &peer, PEER_FRAME_REQUESTS, buffer_bytes(&buffer));
+    buffer_free(&buffer);
+}
+
+/* --- what was executed with a reply too big to keep --- */
+
+static void write_big_twice(void *context)
+{
+    send_frame(&(struct frame){.epoch = 3, .route = 1, .seq = 1, .body = "b"});
+    send_frame(&(struct frame){.epoch = 3, .route = 2, .seq = 1, .body = "b"});
+    struct replica_status status;
+    host_replica_status(bench->host, 0, &status);
+    assert_true(status.last > status.commit); /* nothing can have been answered */
+    bench->answer_count = 0;
+}
+
+static void no_answer_yet(void *context)
+{
+    struct replica_status status;
+    host_replica_status(bench->host, 0, &status);
+    if (status.last > status.commit) assert_int_equal(bench->answer_count, 0);
+}
+
+static void test_a_retry_is_not_told_too_big_before_the_commit(void **state)
+{
+    sim_world_call(sim_world_of(bench->world), 0, write_big_twice, NULL);
+    sim_world_call(sim_world_of(bench->world), 0, no_answer_yet, NULL);
+    sim_run_for(&bench->sim, 1000 * 1000);
+    assert_int_equal(bench->answer_count, 1);
+    assert_int_equal(bench->answers[0].route, 2);
+    assert_int_equal(bench->answers[0].outcome, OUTCOME_TOO_BIG);
+    assert_string_equal(bench->evaluated, "b");
+}
+
+/* --- order of submission --- */
+
+struct ask {
+    struct gateway_request request;
+    char body[TEXT_MAX], reply[TEXT_MAX];
+    enum gateway_outcome outcome;
+    uint32_t answers;
+    struct ask *then; /* submitted inside on_reply */
+};
+
+static void submit(struct ask *ask);
+
+static void on_reply(struct gateway_request *request, enum gateway_outcome outcome,
+                     struct bytes reply)
+{
+    struct ask *ask = request->context;
+    ask->outcome = outcome;
+    ask->answers++;
+    copy_text(ask->reply, reply);
+    if (ask->then != NULL) submit(ask->then);
+}
+
+static void submit(struct ask *ask)
+{
+    ask->request.service = SERVICE_REDIS;
+    ask->request.write = ask->body[0] != 'g';
+    ask->request.body = bytes_of(ask->body);
+    ask->request.on_reply = on_reply;
+    ask->request.context = ask;
+    gateway_submit(bench->gateway, &ask->request);
+}
+
+static void submit_any(void *context)
+{
+    submit(context);
+}
+
+struct asks {
+    struct ask first, second, third;
+};
+
+/* The route ends, as by a NACK; the read is answered while everything is sent again. */
+static void submit_without_route(void *context)
+{
+    struct asks *asks = context;
+    gateway_peer_down(bench->gateway, SELF);
+    submit(&asks->first);
+    submit(&asks->second);
+}
+
+static void test_what_a_reply_brings_goes_behind_what_is_sent_again(void **state)
+{
+    struct asks asks = {.first = {.body = "g", .then = &asks.third},
+                        .second = {.body = "s1"},
+                        .third = {.body = "s2"}};
+    struct ask warm = {.body = "g"};
+    struct ask open = {.body = "s0"};
+    submit(&open); /* keeps the stream active */
+    submit(&warm);
+    sim_world_call(sim_world_of(bench->world), 0, submit_without_route, &asks);
+    sim_run_for(&bench->sim, 1000 * 1000);
+    assert_int_equal(asks.third.answers, 1);
+    assert_int_equal(asks.second.answers, 1);
+    assert_string_equal(bench->evaluated, "s0s1s2");
+}
+
+/* --- earlier lives of a gateway --- */
+
+static void old_life_then_new(void *context)
+{
+    send_frame(&(struct frame){.epoch = 3, .route = (3ull << 32) + 1, .seq = 1, .body = "s1"});
+    send_frame(&(struct frame){.epoch = 4, .route = (4ull << 32) + 1, .seq = 1, .body = "g"});
+}
+
+static void test_a_reply_to_an_earlier_life_of_a_gateway_is_not_sent(void **state)
+{
+    sim_world_call(sim_world_of(bench->world), 0, old_life_then_new, NULL);
+    sim_run_for(&bench->sim, 1000 * 1000);
+    assert_int_equal(bench->answer_count, 1);
+    assert_true(bench->answers[0].route >> 32 == 4);
+    assert_string_equal(bench->answers[0].text, "s1");
+}
+
+static void test_the_route_number_names_the_life_of_the_gateway(void **state)
+{
+    static struct ask ask = {.body = "s1"};
+    bench->groups[GROUP_COORD] = (struct view_group){.leader = OTHER, .leader_term = 5};
+    ask.request.slot = ROW_SLOT_COORD;
+    sim_world_call(sim_world_of(bench->world), 0, submit_any, &ask);
+    sim_run_for(&bench->sim, 100 * 1000);
+    assert_true(bench->requested.route > UINT64_C(7) << 32);
+    assert_true(bench->requested.route < UINT64_C(8) << 32);
+    assert_int_equal(bench->requested.count, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_retry_is_not_told_too_big_before_the_commit, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_reply_brings_goes_behind_what_is_sent_again,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_reply_to_an_earlier_life_of_a_gateway_is_not_sent,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_route_number_names_the_life_of_the_gateway, setup,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
