@@ -99,6 +99,8 @@ static struct gateway_stream *stream_of(struct gateway *gateway, struct group_id
     stream->gateway = gateway;
     stream->group = group;
     stream->next_seq = 1;
+    /* So that no reply to an earlier life of this node can pass for one to this. */
+    stream->route = (uint64_t)gateway->options.epoch << 32;
     stream->retry_delay = RETRY_FIRST_US;
     gateway->streams[group.value] = stream;
     return stream;
