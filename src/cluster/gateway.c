@@ -43,6 +43,7 @@ struct gateway_stream {
     uint32_t capacity;
     uint32_t open; /* not NULL in the ring */
     bool active;   /* in gateway->active */
+    bool routing;  /* all that is open is being sent again: new requests go in behind it */
     struct gateway_stream *next_active;
 };
 
@@ -326,7 +327,27 @@ static bool choose_target(struct gateway_stream *stream)
     return false;
 }
 
-/* A new route: everything unresolved again, in order, under the next number. */
+/* Everything unresolved, in order; also what the answers meanwhile bring to be submitted. */
+static void send_open(struct gateway_stream *stream, uint64_t now)
+{
+    struct gateway *gateway = stream->gateway;
+    uint64_t route = stream->route;
+    for (uint64_t seq = stream->watermark + 1; seq < stream->next_seq; seq++) {
+        struct gateway_request *request = seq > stream->watermark ? *ring_at(stream, seq) : NULL;
+        if (request == NULL) continue;
+        copy_body(request);
+        if (request->sent_ever) gateway->statistics.resent++;
+        if (stream->target_local) {
+            send_local(stream, request, now);
+        } else {
+            send_remote(stream, request);
+        }
+        /* A NACK may have ended the route. */
+        if (stream->route != route || stream->target == 0) return;
+    }
+}
+
+/* A new route: everything unresolved again, under the next number. */
 static void stream_route(struct gateway_stream *stream, uint64_t now)
 {
     struct gateway *gateway = stream->gateway;
@@ -342,20 +363,9 @@ static void stream_route(struct gateway_stream *stream, uint64_t now)
     stream->route++;
     stream->position = 0;
     stream->heard_at = now;
-    uint64_t route = stream->route;
-    for (uint64_t seq = stream->watermark + 1; seq < stream->next_seq; seq++) {
-        struct gateway_request *request = seq > stream->watermark ? *ring_at(stream, seq) : NULL;
-        if (request == NULL) continue;
-        copy_body(request);
-        if (request->sent_ever) gateway->statistics.resent++;
-        if (stream->target_local) {
-            send_local(stream, request, now);
-        } else {
-            send_remote(stream, request);
-        }
-        /* A NACK, or an answer that led to a new request, may have changed the route. */
-        if (stream->route != route || stream->target == 0) return;
-    }
+    stream->routing = true;
+    send_open(stream, now);
+    stream->routing = false;
 }
 
 static void on_retry(struct world_timer *timer)
@@ -481,6 +491,18 @@ static bool route_is_good(const struct gateway_stream *stream)
     return host_leads(stream->gateway->options.host, stream->group) == stream->target_term;
 }
 
+static void send_new(struct gateway_stream *stream, struct gateway_request *request, uint64_t now)
+{
+    if (!route_is_good(stream)) {
+        if (stream->retry_at == 0) stream_route(stream, now);
+    } else if (stream->target_local) {
+        send_local(stream, request, now);
+    } else {
+        if (stream->open == 1) stream->heard_at = now; /* silence counts from here */
+        send_remote(stream, request);
+    }
+}
+
 void gateway_submit(struct gateway *gateway, struct gateway_request *request)
 {
     uint64_t now = world_now(gateway->world); /* after the bytes were read (A3) */
@@ -498,16 +520,8 @@ void gateway_submit(struct gateway *gateway, struct gateway_request *request)
     }
     enlist(stream, request, now);
     uint64_t seq = request->seq;
-    if (route_is_good(stream)) {
-        if (stream->target_local) {
-            send_local(stream, request, now);
-        } else {
-            if (stream->open == 1) stream->heard_at = now; /* silence counts from here */
-            send_remote(stream, request);
-        }
-    } else if (stream->retry_at == 0) {
-        stream_route(stream, now);
-    }
+    /* Inside on_reply while the stream is sent again: what was there before goes first. */
+    if (!stream->routing) send_new(stream, request, now);
     /* Still unresolved: the body is needed for as long as it may have to be sent again. The
      * request may be gone, or be another one by now: look it up by its seq. */
     bool unresolved = seq > stream->watermark && *ring_at(stream, seq) == request;
