@@ -698,7 +698,7 @@ static void test_each_local_command_writes_one_value(void **state)
                                         "COMMAND DOCS get nosuch",
                                         "COMMAND INFO get nosuch",
                                         "COMMAND GETKEYS mset a 1 b 2",
-                                        "COMMAND GETKEYS ping",
+                                        "COMMAND GETKEYS ping x",
                                         "COMMAND LIST FILTERBY PATTERN h*",
                                         "COMMAND LIST FILTERBY ACLCAT write",
                                         "COMMAND HELP",

@@ -108,6 +108,11 @@ static bool dispatch_keyed(struct connection *connection, const struct redis_com
         connection_submit(connection, command, slot, arguments, count);
         return true;
     }
+    bool halves_a_pair = command->key_step == 2 && count % 2 == 0;
+    if (halves_a_pair) {
+        refuse_arity(connection, command);
+        return true;
+    }
     if (!(command->flags & REDIS_MERGES)) {
         connection_reply_error(connection,
                                "CROSSSLOT Keys in request don't hash to the same slot: they live "

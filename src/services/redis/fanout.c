@@ -8,7 +8,8 @@
  *   ALL         FLUSHDB/FLUSHALL, each partition            OK, or the first error
  *   KEYS        SCAN, each partition, as often as needed    all keys
  *   RANDOM      DBSIZE, each; then RANDOMKEY of one         its key
- *   ONE         SCAN of the cursor's partition              as it is
+ *   SCAN        SCAN of the cursor's partition, and of      the first page with a key,
+ *               the next ones while there is no key         or the end
  *
  * Not atomic until transactions across partitions exist. */
 #include <stdio.h>
@@ -18,6 +19,9 @@
 #include "base/memory.h"
 #include "services/redis/fanout_internal.h"
 #include "services/redis/scan.h"
+
+/* Rows that one step of KEYS looks at. */
+#define KEYS_SCAN_COUNT "10000"
 
 /* --- making and sending ---------------------------------------------------------------------- */
 
@@ -137,14 +141,30 @@ static void submit_scan(struct part *part)
     struct redis_cursor cursor;
     char text[24];
     int size = snprintf(text, sizeof(text), "%llu", (unsigned long long)part->cursor);
-    struct bytes arguments[] = {bytes_make(text, (size_t)size), bytes_of("match"),
-                                bytes_make(fanout->pattern, fanout->pattern_size),
-                                bytes_of("count"), bytes_of("10000")};
 
     part->again = false;
-    redis_cursor_parse(arguments[0], &cursor);
-    submit_part(part, redis_command_by_id(REDIS_SCAN), cursor.slot, arguments,
-                ARRAY_COUNT(arguments));
+    fanout->scan_arguments[0] = bytes_make(text, (size_t)size);
+    redis_cursor_parse(fanout->scan_arguments[0], &cursor);
+    submit_part(part, redis_command_by_id(REDIS_SCAN), cursor.slot, fanout->scan_arguments,
+                fanout->scan_count);
+}
+
+/* Copies the options: later steps need them again. */
+static void keep_options(struct fanout *fanout, const struct bytes *options, uint32_t count)
+{
+    size_t size = 0, at = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        size += options[i].size;
+    buffer_init(&fanout->scan_text, size + 1);
+    uint8_t *room = buffer_reserve(&fanout->scan_text, size + 1);
+    fanout->scan_count = count + 1;
+    fanout->scan_arguments = memory_allocate(fanout->scan_count * sizeof(options[0]));
+    for (uint32_t i = 0; i < count; i++) {
+        if (options[i].size) memcpy(room + at, options[i].data, options[i].size);
+        fanout->scan_arguments[i + 1] = bytes_make(room + at, options[i].size);
+        at += options[i].size;
+    }
 }
 
 static void start_keys(struct connection *connection, const struct redis_command *command,
@@ -153,16 +173,32 @@ static void start_keys(struct connection *connection, const struct redis_command
     const struct redis_service *service = connection->service;
     uint32_t partitions = service->options.view->partition_count;
     struct fanout *fanout = fanout_make(connection, command, FAN_KEYS, partitions);
+    struct bytes options[] = {bytes_of("match"), pattern, bytes_of("count"),
+                              bytes_of(KEYS_SCAN_COUNT)};
 
-    fanout->pattern = memory_allocate(pattern.size + 1);
-    if (pattern.size) memcpy(fanout->pattern, pattern.data, pattern.size);
-    fanout->pattern_size = pattern.size;
+    keep_options(fanout, options, ARRAY_COUNT(options));
     fanout->submitting = true;
     for (uint32_t i = 0; i < partitions; i++) {
         struct redis_cursor start = {.slot = partition_slot(service, i)};
         fanout->parts[i].cursor = redis_cursor_value(start);
         submit_scan(&fanout->parts[i]);
     }
+}
+
+static void start_scan(struct connection *connection, const struct redis_command *command,
+                       const struct bytes *arguments, uint32_t count)
+{
+    struct redis_cursor cursor;
+
+    if (!redis_cursor_parse(arguments[1], &cursor)) {
+        connection_reply_error(connection, "ERR invalid cursor");
+        return;
+    }
+    struct fanout *fanout = fanout_make(connection, command, FAN_SCAN, 1);
+    keep_options(fanout, arguments + 2, count - 2);
+    fanout->parts[0].cursor = redis_cursor_value(cursor);
+    fanout->submitting = true;
+    submit_scan(&fanout->parts[0]);
 }
 
 static void start_everywhere(struct connection *connection, const struct redis_command *command,
@@ -175,20 +211,6 @@ static void start_everywhere(struct connection *connection, const struct redis_c
 
     fanout->submitting = true;
     submit_everywhere(fanout, asked, arguments, count);
-}
-
-static void start_scan(struct connection *connection, const struct redis_command *command,
-                       const struct bytes *arguments, uint32_t count)
-{
-    struct redis_cursor cursor;
-
-    if (!redis_cursor_parse(arguments[1], &cursor)) {
-        connection_reply_error(connection, "ERR invalid cursor");
-        return;
-    }
-    struct fanout *fanout = fanout_make(connection, command, FAN_ONE, 1);
-    fanout->submitting = true;
-    submit_part(&fanout->parts[0], command, cursor.slot, arguments + 1, count - 1);
 }
 
 void fanout_start(struct connection *connection, const struct redis_command *command,
@@ -242,26 +264,25 @@ static bool pick_partition(struct fanout *fanout)
     return true;
 }
 
+static bool wants_more(const struct fanout *fanout)
+{
+    for (uint32_t i = 0; i < fanout->part_count; i++) {
+        if (fanout->parts[i].again) return !fanout->failed;
+    }
+    return false;
+}
+
 /* Sends what a next step needs. True: something is open again. */
 static bool go_on(struct fanout *fanout)
 {
     if (fanout->failed) return false;
     fanout->submitting = true;
     if (fanout->kind == FAN_RANDOM && !fanout->picking) pick_partition(fanout);
-    for (uint32_t i = 0; fanout->kind == FAN_KEYS && i < fanout->part_count; i++) {
+    for (uint32_t i = 0; i < fanout->part_count; i++) {
         if (fanout->parts[i].again) submit_scan(&fanout->parts[i]);
     }
     fanout->submitting = false;
     return fanout->open_count > 0;
-}
-
-static bool wants_more(const struct fanout *fanout)
-{
-    if (fanout->failed) return false;
-    for (uint32_t i = 0; fanout->kind == FAN_KEYS && i < fanout->part_count; i++) {
-        if (fanout->parts[i].again) return true;
-    }
-    return false;
 }
 
 void fanout_continue(struct connection *connection)

@@ -10,7 +10,8 @@ void fanout_free(struct fanout *fanout)
         buffer_free(&fanout->parts[i].reply);
     memory_free(fanout->parts);
     memory_free(fanout->key_parts);
-    memory_free(fanout->pattern);
+    memory_free(fanout->scan_arguments);
+    buffer_free(&fanout->scan_text);
     buffer_free(&fanout->error);
     memory_free(fanout);
 }
@@ -37,23 +38,48 @@ static void keep(struct part *part, struct bytes reply)
                                 : "ERR the reply is larger than 32 MiB: ask for fewer keys");
 }
 
-/* [cursor, [keys]]: keeps the keys, and goes on as long as the cursor is in the partition. */
-static bool take_scan(struct part *part, struct bytes reply)
+/* [cursor, [keys]]. *ret_keys: the keys as they are; *ret_inside: the cursor is not 0 and in
+ * the partition that answered. */
+static bool read_scan(struct part *part, struct bytes reply, struct bytes *ret_keys,
+                      uint64_t *ret_count, bool *ret_inside)
 {
     const struct redis_service *service = part->fanout->connection->service;
     struct redis_cursor cursor;
     struct bytes text;
-    uint64_t two, keys;
+    uint64_t two;
 
     if (!resp_read_array(&reply, &two) || two != 2 || !resp_read_bulk(&reply, &text) ||
-        !redis_cursor_parse(text, &cursor) || !resp_read_array(&reply, &keys))
+        !redis_cursor_parse(text, &cursor) || !resp_read_array(&reply, ret_count))
         return false;
-    part->number += keys;
-    keep(part, reply);
+    *ret_keys = reply;
     part->cursor = redis_cursor_value(cursor);
-    bool end = part->cursor == 0;
-    part->again = !end && service_partition(service, cursor.slot) ==
-                              service_partition(service, part->request.slot);
+    *ret_inside = part->cursor != 0 && service_partition(service, cursor.slot) ==
+                                           service_partition(service, part->request.slot);
+    return true;
+}
+
+/* Keeps the keys, and goes on as long as the cursor is in the partition. */
+static bool take_keys(struct part *part, struct bytes reply)
+{
+    struct bytes keys;
+    uint64_t count;
+
+    if (!read_scan(part, reply, &keys, &count, &part->again)) return false;
+    part->number += count;
+    keep(part, keys);
+    return true;
+}
+
+/* A partition without a key that is wanted is not worth a reply: on to the next one. */
+static bool take_scan(struct part *part, struct bytes reply)
+{
+    struct bytes keys;
+    uint64_t count;
+    bool inside;
+
+    if (!read_scan(part, reply, &keys, &count, &inside)) return false;
+    part->again = count == 0 && part->cursor != 0 && !inside;
+    if (!part->again) keep(part, reply);
     return true;
 }
 
@@ -83,16 +109,15 @@ static bool take(struct part *part, struct bytes reply)
     case FAN_SUM:
         return take_integer(part, reply);
     case FAN_KEYS:
-        return take_scan(part, reply);
+        return take_keys(part, reply);
     case FAN_RANDOM:
         if (!part->fanout->picking) return take_integer(part, reply);
         keep(part, reply);
         return true;
     case FAN_ALL:
         return true;
-    case FAN_ONE:
-        keep(part, reply);
-        return true;
+    case FAN_SCAN:
+        return take_scan(part, reply);
     }
     return false;
 }
@@ -168,7 +193,7 @@ static void write_reply(struct fanout *fanout, struct resp_writer *out)
             resp_write_raw(out, buffer_bytes(&fanout->parts[i].reply));
         if (!fanout->picking) resp_write_null(out);
         break;
-    case FAN_ONE:
+    case FAN_SCAN:
         resp_write_raw(out, buffer_bytes(&fanout->parts[0].reply));
         break;
     }

@@ -8,16 +8,16 @@ enum {
     KEYS_BYTES_MAX = 32 << 20, /* of one KEYS or split MGET reply */
 };
 
-enum fanout_kind { FAN_VALUES, FAN_SUM, FAN_ALL, FAN_KEYS, FAN_RANDOM, FAN_ONE };
+enum fanout_kind { FAN_VALUES, FAN_SUM, FAN_ALL, FAN_KEYS, FAN_RANDOM, FAN_SCAN };
 
 struct part {
     struct gateway_request request;
     struct fanout *fanout;
     bool open;  /* the gateway has it */
-    bool again; /* KEYS: go on from `cursor` */
+    bool again; /* KEYS, SCAN: go on from `cursor` */
     uint64_t cursor;
     uint64_t number;     /* SUM, RANDOM: the answer; KEYS: keys so far */
-    struct buffer reply; /* VALUES: elements; KEYS: keys; ONE: the reply */
+    struct buffer reply; /* VALUES: elements; KEYS: keys; others: the reply */
     uint32_t key_count;  /* VALUES, SUM: keys of this partition */
     size_t read;         /* VALUES: offset of the next element while merging */
 };
@@ -33,8 +33,10 @@ struct fanout {
     struct part *parts;
     uint32_t key_count;
     uint32_t *key_parts; /* VALUES: part of each key */
-    uint8_t *pattern;    /* KEYS: copied, since later scans need it again */
-    size_t pattern_size;
+    /* KEYS, SCAN: arguments of each step, copied; the first is the cursor. */
+    struct bytes *scan_arguments;
+    uint32_t scan_count;
+    struct buffer scan_text;
     struct buffer error; /* the first one */
 };
 

@@ -85,7 +85,7 @@ static void write_info_or_null(struct local_call *call, const struct redis_comma
     if (command)
         write_info(call, command);
     else
-        resp_write_null_array(call->out);
+        resp_write_null(call->out);
 }
 
 static void command_info(struct local_call *call)
@@ -205,7 +205,7 @@ void local_command(struct local_call *call)
          command_docs,
          {"DOCS [<command-name> ...]", "Return documentation details about multiple commands."}},
         {"getkeys",
-         -3,
+         -4,
          command_getkeys,
          {"GETKEYS <full-command>", "Return the keys from a full command."}},
         {"info",

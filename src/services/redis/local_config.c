@@ -96,7 +96,7 @@ static void config_set(struct local_call *call)
     char room[VALUE_SIZE_MAX];
 
     if (call->count % 2) {
-        resp_write_error(call->out, "ERR wrong number of arguments for 'config|set' command");
+        resp_write_error(call->out, "ERR syntax error");
         return;
     }
     for (uint32_t i = 2; i < call->count; i += 2) {

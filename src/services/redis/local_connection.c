@@ -48,8 +48,11 @@ void local_select(struct local_call *call)
 {
     int64_t database;
 
-    if (!parse_i64(call->arguments[1], &database) || database != (int32_t)database)
+    if (!parse_i64(call->arguments[1], &database))
         resp_write_error(call->out, "ERR value is not an integer or out of range");
+    else if (database != (int32_t)database)
+        resp_write_error(call->out, "ERR value is out of range, value must between -2147483648 "
+                                    "and 2147483647");
     else if (database < 0 || database >= REDIS_DATABASES)
         resp_write_error(call->out, "ERR DB index is out of range");
     else {
