@@ -53,7 +53,7 @@ static void buffer_grow(struct buffer *buffer, size_t needed)
     buffer->capacity = capacity;
 }
 
-uint8_t *buffer_reserve(struct buffer *buffer, size_t size)
+uint8_t *buffer_reserve_slowly(struct buffer *buffer, size_t size)
 {
     size_t content = buffer_size(buffer);
 
@@ -73,17 +73,6 @@ uint8_t *buffer_reserve(struct buffer *buffer, size_t size)
     }
     ASSERT(buffer->capacity - buffer->end >= size);
     return buffer->memory + buffer->end;
-}
-
-enum status buffer_append(struct buffer *buffer, struct bytes bytes)
-{
-    if (bytes.size == 0) return STATUS_OK;
-
-    uint8_t *room = buffer_reserve(buffer, bytes.size);
-    if (room == NULL) return STATUS_FULL;
-    memcpy(room, bytes.data, bytes.size);
-    buffer_commit(buffer, bytes.size);
-    return STATUS_OK;
 }
 
 enum status buffer_append_format(struct buffer *buffer, const char *format, ...)

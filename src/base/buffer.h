@@ -32,9 +32,17 @@ static inline struct bytes buffer_bytes(const struct buffer *buffer)
 void buffer_clear(struct buffer *buffer);   /* forgets the content, keeps the memory */
 void buffer_release(struct buffer *buffer); /* forgets the content, frees the memory */
 
+/* Private: moves or grows; what buffer_reserve() does when there is no room at the end. */
+uint8_t *buffer_reserve_slowly(struct buffer *buffer, size_t size);
+
 /* Room for `size` more bytes, contiguous: returns where to write, then buffer_commit().
  * NULL if size_max would be exceeded (nothing changes). */
-uint8_t *buffer_reserve(struct buffer *buffer, size_t size);
+static inline uint8_t *buffer_reserve(struct buffer *buffer, size_t size)
+{
+    bool room = buffer->capacity - buffer->end >= size && buffer->memory != NULL &&
+                buffer->end - buffer->start + size <= buffer->size_max;
+    return room ? buffer->memory + buffer->end : buffer_reserve_slowly(buffer, size);
+}
 
 static inline void buffer_commit(struct buffer *buffer, size_t size)
 {
@@ -42,7 +50,15 @@ static inline void buffer_commit(struct buffer *buffer, size_t size)
 }
 
 /* STATUS_FULL if size_max would be exceeded; then nothing is appended. */
-enum status buffer_append(struct buffer *buffer, struct bytes bytes);
+static inline enum status buffer_append(struct buffer *buffer, struct bytes bytes)
+{
+    if (bytes.size == 0) return STATUS_OK;
+    uint8_t *room = buffer_reserve(buffer, bytes.size);
+    if (room == NULL) return STATUS_FULL;
+    memcpy(room, bytes.data, bytes.size);
+    buffer_commit(buffer, bytes.size);
+    return STATUS_OK;
+}
 enum status buffer_append_format(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
