@@ -83,6 +83,11 @@ void drive_replica(struct replica *replica, uint64_t now)
         if (replica->was_leader) release_ready(replica);
         replica_leader_news(replica);
     }
+    /* A flush held it back, and does not any more. */
+    if (!replica->halted && replica->applied < raft_commit_index(replica->raft)) {
+        apply_committed(replica, raft_commit_index(replica->raft));
+        if (replica->was_leader) release_ready(replica);
+    }
     if (replica->heartbeat_now) {
         replica->heartbeat_now = false;
         heartbeat_replica(replica, now);

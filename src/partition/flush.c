@@ -216,6 +216,7 @@ static void flush_step(struct world_timer *timer)
     world_timer_start(host->world, timer, 0);
 }
 
+/* What may be applied now is, at the end of the turn, when a change of role has been acted on. */
 void flush_replica_durable(struct replica *replica)
 {
     struct flush_job *flush = replica->host->stores[replica->store].flush;
@@ -226,8 +227,6 @@ void flush_replica_durable(struct replica *replica)
     if (wants_flush(replica)) copy_replica(flush, replica);
     flush->next = replica->by_store.next;
     world_timer_start(replica->host->world, &flush->timer, 0);
-    apply_committed(replica, raft_commit_index(replica->raft));
-    if (replica->was_leader) release_ready(replica);
 }
 
 void flush_replica_gone(struct replica *replica)
