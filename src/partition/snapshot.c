@@ -334,6 +334,8 @@ static void ingest_done(struct world_job *job)
         receive_free(replica);
         return;
     }
+    /* What the core wants written stands before the snapshot in the log, never behind it. */
+    if (raft_has_output(replica->raft)) drive_replica(replica, world_now(host->world));
     /* The core got there by itself meanwhile: the engine is at `index`, log and table hold
      * what lies behind it. */
     bool overtaken = raft_commit_index(replica->raft) >= receive->index ||
