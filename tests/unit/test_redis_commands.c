@@ -258,7 +258,7 @@ static void test_a_cursor_leads_into_the_next_partition(void **state)
     struct redis_harness *h = *state;
     struct redis_cursor cursor;
     uint64_t two;
-    struct bytes text;
+    struct bytes text = {0};
 
     h->slot_first = 100;
     h->slot_last = 199;
