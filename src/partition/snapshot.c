@@ -342,6 +342,12 @@ static void ingest_done(struct world_job *job)
                      raft_term_at(replica->raft, receive->index) == receive->term;
     if (overtaken) {
         SOMETIMES(host->world, "a snapshot was overtaken by the log");
+        /* The engine is there: no record of an older index may be put over it, or a restart
+         * would replay entries over rows that have them already. */
+        if (receive->index > replica->flushed) {
+            replica->flushed = receive->index;
+            replica->flushed_term = receive->term;
+        }
         acknowledge_installed(replica);
         receive_free(replica);
         return;
