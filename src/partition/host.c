@@ -120,7 +120,7 @@ static void slow_work(struct partition_host *host, uint64_t now)
             reconcile_tick(replica, now);
         }
         replica_trim(replica);
-        if (replica->sends != NULL) snapshot_tick(replica, now);
+        if (replica->sends != NULL || replica->receive != NULL) snapshot_tick(replica, now);
     }
     flush_tick(host);
 }

@@ -40,6 +40,7 @@ struct snapshot_receive {
     uint32_t from_worker;
     struct replica_id from;
     uint64_t id, index, term, total, leader_term;
+    uint64_t heard_at;
     struct buffer content;
     struct replica_record record;
     struct bytes rows; /* within content */
@@ -196,8 +197,31 @@ void snapshot_on_ack(struct partition_host *host, const struct transport_peer *f
     send_chunks(replica, send, now);
 }
 
+static void receive_free(struct replica *replica)
+{
+    struct snapshot_receive *receive = replica->receive;
+    if (receive == NULL) return;
+    replica->receive = NULL;
+    buffer_free(&receive->content);
+    buffer_free(&receive->record_bytes);
+    memory_free(receive);
+}
+
+/* While a snapshot is received its replica is not flushed: one that is not going on, or that the
+ * log has overtaken, must not stay. */
+static void receive_tick(struct replica *replica, uint64_t now)
+{
+    const struct snapshot_receive *receive = replica->receive;
+    if (receive == NULL || receive->stage != RECEIVING) return;
+    bool overtaken = raft_commit_index(replica->raft) >= receive->index;
+    if (!overtaken && now - receive->heard_at <= SNAPSHOT_GIVE_UP_US) return;
+    SOMETIMES(replica->host->world, "half a snapshot was dropped");
+    receive_free(replica);
+}
+
 void snapshot_tick(struct replica *replica, uint64_t now)
 {
+    receive_tick(replica, now);
     for (struct snapshot_send **at = &replica->sends; *at != NULL;) {
         struct snapshot_send *send = *at;
         if (now - send->last_progress > SNAPSHOT_GIVE_UP_US) {
@@ -232,16 +256,6 @@ bool snapshot_is_installing(const struct replica *replica)
 bool snapshot_holds_core(const struct replica *replica)
 {
     return replica->receive != NULL && replica->receive->stage == LOGGING;
-}
-
-static void receive_free(struct replica *replica)
-{
-    struct snapshot_receive *receive = replica->receive;
-    if (receive == NULL) return;
-    replica->receive = NULL;
-    buffer_free(&receive->content);
-    buffer_free(&receive->record_bytes);
-    memory_free(receive);
 }
 
 void snapshot_replica_gone(struct replica *replica)
@@ -500,10 +514,17 @@ void snapshot_on_frame(struct partition_host *host, const struct transport_peer 
     /* Anything under way for this replica that would write its rows comes first. */
     if (host->stores[replica->store].flush != NULL) return;
     if (replica->receive == NULL || replica->receive->id != chunk.id) {
-        if (chunk.offset != 0) return;
+        if (chunk.offset != 0) { /* of a transfer that began before our start: from the front */
+            if (replica->receive == NULL) {
+                send_ack(replica, from->node, from->worker, chunk.from, chunk.id, 0,
+                         SNAPSHOT_ACK_RECEIVING);
+            }
+            return;
+        }
         receive_begin(replica, from, &chunk);
     }
     struct snapshot_receive *receive = replica->receive;
+    receive->heard_at = world_now(host->world);
     bool fits = chunk.offset == buffer_size(&receive->content) && chunk.total == receive->total;
     if (fits) buffer_append(&receive->content, chunk.bytes);
     send_ack(replica, from->node, from->worker, chunk.from, chunk.id,
