@@ -434,17 +434,19 @@ static void print_wrapped(const char *text, int indent, int width)
 
     while (*text != '\0') {
         size_t size = strcspn(text, " ");
-        if (column + (int)size > width && column > indent) {
+        bool fits = column + 1 + (int)size <= width;
+        if (column == indent) {
+            column += (int)size;
+        } else if (fits) {
+            putchar(' ');
+            column += 1 + (int)size;
+        } else {
             printf("\n%*s", indent, "");
-            column = indent;
+            column = indent + (int)size;
         }
         printf("%.*s", (int)size, text);
-        column += (int)size + 1;
         text += size;
-        if (*text == ' ') {
-            text++;
-            if (column <= width) putchar(' ');
-        }
+        text += *text == ' ';
     }
     putchar('\n');
 }
@@ -472,8 +474,9 @@ void cli_options_print_markdown(void)
     for (size_t i = 0; i < ARRAY_COUNT(options_table); i++) {
         const struct option *option = &options_table[i];
         if (!(option->commands & COMMAND_START)) continue;
-        printf("| `%s` | %s | %s | %s |\n", option->name,
-               option->argument[0] ? option->argument : "yes, no", option->default_text,
+        const char *value = option->argument[0] ? option->argument : "yes, no";
+        if (option->kind == OPTION_READS) value = "lease, quorum"; /* a bar would end the cell */
+        printf("| `%s` | %s | %s | %s |\n", option->name, value, option->default_text,
                option->help);
     }
 }
