@@ -260,10 +260,14 @@ static enum status open_raft(struct replica *replica, const struct replica_optio
     } else {
         birth_of_learner(replica);
     }
+    bool behind = record != NULL && from->recovered->base_index < options.snapshot_index;
     if (restart) {
         log_append_snapshot(host->queue, replica->group, replica->id, options.snapshot_index,
                             options.snapshot_term);
         SOMETIMES(host->world, "a log restarted behind an installed snapshot");
+    } else if (behind) { /* what the last flush released may not have become durable */
+        log_release(host->queue, replica->group, replica->id, options.snapshot_index,
+                    options.snapshot_term);
     }
     replica->raft = raft_open(&options);
     memory_free(options.entries);
