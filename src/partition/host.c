@@ -332,7 +332,7 @@ void host_transfer_all(struct partition_host *host)
     host->transfer_all = true;
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
-        if (replica == NULL || raft_role(replica->raft) != RAFT_LEADER) continue;
+        if (replica == NULL || replica->halted || raft_role(replica->raft) != RAFT_LEADER) continue;
         struct replica_id to = best_successor(replica, now);
         if (to.value == 0) continue;
         raft_transfer(replica->raft, to, now);
@@ -345,7 +345,7 @@ uint32_t host_leader_count(const struct partition_host *host)
     uint32_t count = 0;
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         const struct replica *replica = host->replicas[i];
-        count += replica != NULL && raft_role(replica->raft) == RAFT_LEADER;
+        count += replica != NULL && !replica->halted && raft_role(replica->raft) == RAFT_LEADER;
     }
     return count;
 }

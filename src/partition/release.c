@@ -76,9 +76,13 @@ void nack_send(struct partition_host *host, struct group_id group, struct gatewa
                                     .code = code,
                                     .leader = leader,
                                     .leader_term = leader_term};
+    if (buffer_size(&out->replies) > PEER_OUT_FLUSH_BYTES) {
+        peer_out_send(host, out, PEER_FRAME_REPLIES, &out->replies);
+    }
     struct writer writer = writer_make(&out->replies);
     close_section(out);
     reply_section_encode(&writer, &section);
+    ASSERT(!writer.failed);
     host->statistics.nacks++;
     world_defer(host->world, &host->turn_end);
 }
