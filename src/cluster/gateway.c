@@ -19,7 +19,8 @@ enum {
     INFLIGHT_MAX_DEFAULT = 8192,
     RETRY_FIRST_US = 5 * 1000,
     RETRY_LAST_US = 100 * 1000,
-    ROUTE_TIMEOUT_US = 400 * 1000, /* nothing heard on a route with requests open */
+    ROUTE_TIMEOUT_US = 400 * 1000, /* nothing heard on a route with requests open: at first, */
+    ROUTE_TIMEOUT_LAST_US = 3200 * 1000, /* and after a few: the leader's disk may be slow */
     SWEEP_US = 50 * 1000,
     OUT_FLUSH_BYTES = 256 << 10,
 };
@@ -35,6 +36,7 @@ struct gateway_stream {
     uint64_t target_term;
     bool target_local;
     uint64_t heard_at; /* last sign of life on this route */
+    uint64_t timeout;  /* a silence longer than that ends it */
     uint64_t retry_at; /* a new route is due then; 0: not */
     uint64_t retry_delay;
     uint32_t probe; /* which replica to ask next when the leader is unknown */
@@ -103,6 +105,7 @@ static struct gateway_stream *stream_of(struct gateway *gateway, struct group_id
     /* So that no reply to an earlier life of this node can pass for one to this. */
     stream->route = (uint64_t)gateway->options.epoch << 32;
     stream->retry_delay = RETRY_FIRST_US;
+    stream->timeout = ROUTE_TIMEOUT_US;
     gateway->streams[group.value] = stream;
     return stream;
 }
@@ -429,9 +432,11 @@ static void on_sweep(struct world_timer *timer)
     for (struct gateway_stream *stream = gateway->active; stream != NULL;
          stream = stream->next_active) {
         bool silent = stream->target != 0 && !stream->target_local &&
-                      now - stream->heard_at > ROUTE_TIMEOUT_US;
+                      now - stream->heard_at > stream->timeout;
         if (!silent) continue;
         SOMETIMES(gateway->world, "a route timed out");
+        stream->timeout *= 2;
+        if (stream->timeout > ROUTE_TIMEOUT_LAST_US) stream->timeout = ROUTE_TIMEOUT_LAST_US;
         stream_route(stream, now);
     }
     if (gateway->open > 0) {
@@ -585,13 +590,17 @@ static void take_nack(struct gateway_stream *stream, uint8_t code, node_id_t lea
     bool news = false;
     if (stream->group.value < view->group_count && leader != 0) {
         struct view_group *group = &view->groups[stream->group.value];
-        news = leader_term > group->leader_term ||
-               (leader_term == group->leader_term && group->leader != leader);
-        if (news) {
+        bool stale = leader_term < group->leader_term;
+        if (!stale) {
             group->leader = leader;
             group->leader_term = leader_term;
         }
-        news = news || leader != stream->target || leader_term != stream->target_term;
+        /* Only somebody else to ask, whom we can ask, is worth asking at once: a follower that
+         * hears a leader which we do not hear names it again and again. */
+        bool other = leader != stream->target || leader_term != stream->target_term;
+        news = !stale && other &&
+               (leader == gateway->options.node ||
+                transport_is_up(gateway->options.transport, leader));
     } else if (stream->group.value < view->group_count && code == NACK_NOT_LEADER) {
         struct view_group *group = &view->groups[stream->group.value];
         if (group->leader == stream->target) group->leader = 0;
@@ -626,7 +635,10 @@ static bool take_section(struct gateway *gateway, const struct transport_peer *f
     if (section->group.value >= PARTITIONS_MAX + GROUP_DATA_FIRST) return false;
     struct gateway_stream *stream = stream_of(gateway, section->group);
     bool current = stream->route == section->route && stream->target == from->node;
-    if (current) stream->heard_at = now;
+    if (current) {
+        stream->heard_at = now;
+        stream->timeout = ROUTE_TIMEOUT_US;
+    }
     if (section->code != REPLY_CODE_REPLIES) {
         if (current) {
             take_nack(stream, section->code, section->leader, section->leader_term, now);
