@@ -29,6 +29,7 @@ struct dedup_window {
     uint64_t highest;   /* of all seqs in the window, proposed included */
     struct dedup_slot *slots;
     size_t first, applied_end, end, capacity; /* [first, applied_end) applied, then proposed */
+    bool unordered;                           /* seqs do not rise along the slots */
 };
 
 struct dedup {
@@ -97,6 +98,9 @@ static void window_push(struct dedup_window *window, uint64_t seq, uint64_t inde
                         struct bytes outcome, bool too_big)
 {
     window_make_room(window);
+    bool empty = window->end == window->first;
+    bool rises = empty || (!window->unordered && window->slots[window->end - 1].seq < seq);
+    window->unordered = !rises;
     slot_fill(&window->slots[window->end++], seq, index, outcome, too_big);
     if (seq > window->highest) window->highest = seq;
 }
@@ -148,21 +152,36 @@ void dedup_free(struct dedup *dedup)
     memory_free(dedup);
 }
 
+/* A route that is sent again asks for everything in the window: not a walk each time. */
+static const struct dedup_slot *window_find(const struct dedup_window *window, uint64_t seq)
+{
+    size_t low = window->first, high = window->end;
+    while (low < high && !window->unordered) {
+        size_t middle = low + (high - low) / 2;
+        if (window->slots[middle].seq < seq) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    while (low < window->end && window->unordered && window->slots[low].seq != seq)
+        low++;
+    bool found = low < window->end && window->slots[low].seq == seq;
+    return found ? &window->slots[low] : NULL;
+}
+
 enum dedup_result dedup_find(const struct dedup *dedup, struct gateway_id gateway, uint64_t seq,
                              uint64_t *ret_index, struct bytes *ret_outcome, bool *ret_too_big)
 {
     if (gateway.epoch < fence_of(dedup, gateway.node)) return DEDUP_FENCED;
     const struct dedup_window *window = map_get(&dedup->windows, window_key(gateway));
     if (window == NULL || seq > window->highest) return DEDUP_NEW;
-    for (size_t i = window->first; i < window->end; i++) {
-        const struct dedup_slot *slot = &window->slots[i];
-        if (slot->seq != seq) continue;
-        *ret_index = slot->index;
-        *ret_outcome = slot_outcome(slot);
-        *ret_too_big = slot->too_big;
-        return DEDUP_KNOWN;
-    }
-    return seq <= window->watermark ? DEDUP_STALE : DEDUP_NEW;
+    const struct dedup_slot *slot = window_find(window, seq);
+    if (slot == NULL) return seq <= window->watermark ? DEDUP_STALE : DEDUP_NEW;
+    *ret_index = slot->index;
+    *ret_outcome = slot_outcome(slot);
+    *ret_too_big = slot->too_big;
+    return DEDUP_KNOWN;
 }
 
 void dedup_propose(struct dedup *dedup, const struct entry_header *header, uint64_t index)
@@ -222,7 +241,10 @@ static void window_revert(struct dedup_window *window)
         slot_clear(&window->slots[i]);
     window->end = window->applied_end;
     window->highest = window->watermark;
+    window->unordered = false;
     for (size_t i = window->first; i < window->end; i++) {
+        if (i > window->first && window->slots[i].seq < window->slots[i - 1].seq)
+            window->unordered = true;
         if (window->slots[i].seq > window->highest) window->highest = window->slots[i].seq;
     }
 }

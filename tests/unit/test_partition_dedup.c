@@ -130,9 +130,32 @@ static void test_encoding_keeps_everything(void **state)
     dedup_free(copy);
 }
 
+/* A request that had no effect at first and has one when it is sent again comes late. */
+static void test_seqs_that_do_not_rise_are_found(void **state)
+{
+    struct dedup *dedup = dedup_make();
+    struct bytes outcome;
+    for (uint64_t seq = 2; seq <= 40; seq += 2)
+        apply(dedup, 1, 1, seq, 0, "even", 10 + seq);
+    assert_int_equal(find(dedup, 1, 1, 7, &outcome), DEDUP_NEW);
+    apply(dedup, 1, 1, 7, 0, "late", 60);
+    apply(dedup, 1, 1, 41, 0, "last", 61);
+    for (uint64_t seq = 1; seq <= 41; seq++) {
+        bool known = seq % 2 == 0 || seq == 7 || seq == 41;
+        assert_int_equal(find(dedup, 1, 1, seq, &outcome), known ? DEDUP_KNOWN : DEDUP_NEW);
+    }
+    assert_int_equal(find(dedup, 1, 1, 7, &outcome), DEDUP_KNOWN);
+    assert_true(bytes_equal(outcome, bytes_of("late")));
+    apply(dedup, 1, 1, 42, 41, "x", 62); /* all before is resolved: in order again */
+    assert_int_equal(find(dedup, 1, 1, 7, &outcome), DEDUP_STALE);
+    assert_int_equal(find(dedup, 1, 1, 42, &outcome), DEDUP_KNOWN);
+    dedup_free(dedup);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_seqs_that_do_not_rise_are_found),
         cmocka_unit_test(test_a_retry_gets_the_remembered_outcome),
         cmocka_unit_test(test_at_or_below_the_watermark_is_stale),
         cmocka_unit_test(test_a_later_epoch_fences_the_earlier_for_ever),
