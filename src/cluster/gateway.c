@@ -232,7 +232,7 @@ static void send_remote(struct gateway_stream *stream, struct gateway_request *r
     count_at = out->buffer.memory + out->count_at;
     store_u16(count_at, (uint16_t)(load_u16(count_at) + 1));
     stream->position++;
-    request->sent_ever = true;
+    request->sent_ever |= stream->target_term != 0; /* a guess is refused by everybody */
     gateway->statistics.forwarded++;
     world_defer(gateway->world, &gateway->turn_end);
 }
@@ -345,8 +345,8 @@ static void send_open(struct gateway_stream *stream, uint64_t now)
         } else {
             send_remote(stream, request);
         }
-        /* A NACK may have ended the route. */
-        if (stream->route != route || stream->target == 0) return;
+        /* A NACK may have ended the route. To find the leader, one request is enough. */
+        if (stream->route != route || stream->target == 0 || stream->target_term == 0) return;
     }
 }
 
