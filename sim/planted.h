@@ -9,7 +9,7 @@
 struct sim_planted {
     const char *name;
     const char *product_name; /* PLANTED(world, "...") in product code, or NULL */
-    uint32_t raft_bit;        /* enum raft_planted_bug, or 0 */
+    uint32_t raft_bit;        /* enum raft_planted_bug, or 0; both unset: see stale_clock */
     const char *scenario;     /* the scenario that must see it; NULL: seeds drawn at random */
     uint32_t seeds_max;       /* the budget */
     const char *what;

@@ -138,6 +138,7 @@ struct sim {
     struct sim_tags *reached;
     FILE *trace_file;        /* NULL: no trace lines */
     const char *planted;     /* name of the planted bug that is on, or NULL */
+    bool stale_clock;        /* planted, in the simulator itself: see sim_world.c */
     uint32_t maybe_permille; /* how often MAYBE() says yes */
     bool failed;
     char violation[SIM_VIOLATION_SIZE_MAX]; /* the first one */

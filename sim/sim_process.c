@@ -127,14 +127,65 @@ void sim_process_pause(struct sim_process *process)
     sim_trace_text(process->sim, "node %u pauses", process->machine->number);
 }
 
-/* Both orders happen: libuv runs due timers before it polls (WHY 1.14), yet a process stopped
- * behind the poll handles its input first (WHY 1.2). */
-static void resume_world(void *context)
-{
-    struct sim_world *world = context;
-    struct sim *sim = sim_of(world);
+/* Which held events come first when a process goes on: libuv runs due timers before it polls
+ * (WHY 1.14), yet a process stopped between poll and read handles its input first (WHY 1.2),
+ * and sockets are served in the order of their descriptors. */
+enum resume_order {
+    RESUME_TIMERS_FIRST,
+    RESUME_AS_ARRIVED,
+    RESUME_CLIENTS_FIRST,
+    RESUME_TIMERS_LAST
+};
 
-    if (sim_chance(sim, SIM_RANDOM_SCHEDULE, 1, 2)) sim_timers_fire(world);
+static unsigned rank_of(enum resume_order order, const struct sim_event *event)
+{
+    bool timer = event->kind == SIM_EVENT_TIMER;
+    bool client = event->kind == SIM_EVENT_DATA || event->kind == SIM_EVENT_ACCEPT;
+
+    switch (order) {
+    case RESUME_TIMERS_FIRST:
+        return timer ? 0 : 1;
+    case RESUME_AS_ARRIVED:
+        return 0;
+    case RESUME_CLIENTS_FIRST:
+        return client ? 0 : 1;
+    case RESUME_TIMERS_LAST:
+        return timer ? 1 : 0;
+    }
+    return 0;
+}
+
+static void schedule_again(struct sim *sim, struct sim_world *world, struct sim_event *event)
+{
+    struct sim_event *again = sim_schedule(sim, 0, event->kind, world, event->run);
+    uint64_t time = again->time, sequence = again->sequence;
+
+    *again = *event;
+    again->time = time;
+    again->sequence = sequence;
+    event->data = NULL;
+    sim_event_free(sim, event);
+}
+
+static void resume_world(struct sim *sim, struct sim_world *world)
+{
+    enum resume_order order = (enum resume_order)sim_below(sim, SIM_RANDOM_SCHEDULE, 4);
+    struct sim_event *held = world->held_first;
+
+    world->held_first = NULL;
+    world->held_last = &world->held_first;
+    world->resumed_at = sim->now;
+    for (unsigned rank = 0; rank < 2; rank++) {
+        for (struct sim_event **at = &held; *at;) {
+            struct sim_event *event = *at;
+            if (rank_of(order, event) != rank) {
+                at = &event->next;
+                continue;
+            }
+            *at = event->next;
+            schedule_again(sim, world, event);
+        }
+    }
 }
 
 void sim_process_resume(struct sim_process *process)
@@ -142,26 +193,8 @@ void sim_process_resume(struct sim_process *process)
     if (!process->paused || process->dead) return;
     process->paused = false;
     sim_trace_text(process->sim, "node %u resumes", process->machine->number);
-    for (uint32_t i = 0; i < process->world_count; i++) {
-        struct sim_world *world = &process->worlds[i];
-        struct sim_event *held = world->held_first;
-
-        /* Held events go behind one that may run the timers first. */
-        world->held_first = NULL;
-        world->held_last = &world->held_first;
-        sim_world_call(world, 0, resume_world, world);
-        while (held) {
-            struct sim_event *event = held;
-            held = event->next;
-            struct sim_event *again = sim_schedule(process->sim, 0, event->kind, world, event->run);
-            uint64_t time = again->time, sequence = again->sequence;
-            *again = *event;
-            again->time = time;
-            again->sequence = sequence;
-            event->data = NULL;
-            sim_event_free(process->sim, event);
-        }
-    }
+    for (uint32_t i = 0; i < process->world_count; i++)
+        resume_world(process->sim, &process->worlds[i]);
 }
 
 bool sim_process_file_effect(struct sim_process *process)

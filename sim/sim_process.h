@@ -76,6 +76,8 @@ struct sim_world {
     uint64_t turn_offset; /* how long the present turn has taken so far */
     struct sim_stream *flush_first, **flush_last;
     uint64_t turns;
+    uint64_t resumed_at; /* events that were held run at this instant, before a new iteration */
+    uint64_t loop_now;   /* planted "stale_clock_lease" only: the time the loop has cached */
 };
 
 struct sim_process {

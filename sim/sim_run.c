@@ -52,6 +52,7 @@ void sim_bed_open(struct sim_bed *bed, const struct sim_cluster_options *cluster
     if (planted) {
         options.raft_planted_bugs |= planted->raft_bit;
         bed->sim.planted = planted->product_name;
+        bed->sim.stale_clock = strcmp(planted->name, "stale_clock_lease") == 0;
     }
     bed->sim.event_limit = EVENTS_MAX;
     bed->sim.real_time_up = real_time_up;
