@@ -32,6 +32,7 @@ struct gateway_stream {
     uint64_t watermark; /* all seqs <= it are resolved */
     uint64_t route;
     uint32_t position;
+    uint32_t replies; /* taken on this route: the next one's number */
     node_id_t target; /* 0: no route at present */
     uint64_t target_term;
     bool target_local;
@@ -225,6 +226,7 @@ static void send_remote(struct gateway_stream *stream, struct gateway_request *r
     struct request_item item = {.seq = request->seq,
                                 .service = request->service,
                                 .write = request->write,
+                                .ordered = request->ordered,
                                 .slot = request->slot,
                                 .body = bytes_make(body, request->size)};
     request_item_encode(&writer, &item);
@@ -252,6 +254,7 @@ static void send_local(struct gateway_stream *stream, struct gateway_request *re
         .watermark = stream->watermark,
         .seq = request->seq,
         .write = request->write,
+        .ordered = request->ordered,
         .service = request->service,
         .slot = request->slot,
         .body = bytes_make(body, request->size),
@@ -365,6 +368,7 @@ static void stream_route(struct gateway_stream *stream, uint64_t now)
     }
     stream->route++;
     stream->position = 0;
+    stream->replies = 0;
     stream->heard_at = now;
     stream->routing = true;
     send_open(stream, now);
@@ -645,11 +649,20 @@ static bool take_section(struct gateway *gateway, const struct transport_peer *f
         }
         return true;
     }
+    /* Replies of a route are taken in the order they were given, without a gap: one that was
+     * lost is asked again, and so must be all behind it. */
+    bool gap = current && section->number > stream->replies;
     for (uint32_t i = 0; i < section->count; i++) {
         struct reply_item item;
         if (reply_item_decode(reader, &item)) return false;
         current = stream->route == section->route && stream->target == from->node;
-        if (current) take_reply(stream, item.seq, item.outcome, item.bytes);
+        if (!current || gap || section->number + i < stream->replies) continue;
+        stream->replies++;
+        take_reply(stream, item.seq, item.outcome, item.bytes);
+    }
+    if (gap) {
+        SOMETIMES(gateway->world, "a gap in the replies of a route");
+        retry_later(stream, 0, now);
     }
     return true;
 }

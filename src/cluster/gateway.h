@@ -27,7 +27,10 @@ enum gateway_outcome {
 struct gateway_request {
     uint8_t service;
     uint16_t slot;
-    bool write; /* may have effects: gets a seq that is remembered */
+    bool write;   /* may have effects: its outcome is logged and remembered */
+    bool ordered; /* the same client has earlier requests open in this partition: this one is
+                   * not answered from a state before theirs (decision 0003). A write must not
+                   * be submitted while a read of the same client and partition is open. */
     struct bytes body;
     /* Once per request; may be called before gateway_submit() returns. Reply is borrowed. */
     void (*on_reply)(struct gateway_request *request, enum gateway_outcome outcome,

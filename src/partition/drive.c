@@ -153,6 +153,16 @@ void drive_raft_frame(struct partition_host *host, const struct transport_peer *
     }
 }
 
+/* What came doubled or was cut off again was counted too. */
+static void recount_entries(struct replica *replica)
+{
+    uint64_t last = raft_last_index(replica->raft);
+    replica->entries_bytes = 0;
+    for (uint64_t i = raft_first_index(replica->raft); i <= last; i++) {
+        replica->entries_bytes += raft_entry_at(replica->raft, i)->size;
+    }
+}
+
 /* Entries that everybody has, or that cost too much, leave memory; a member that still needs
  * one gets a snapshot. Never above what is applied. */
 void replica_trim(struct replica *replica)
@@ -165,7 +175,9 @@ void replica_trim(struct replica *replica)
         uint64_t match = raft_match_min(replica->raft);
         if (match < target) target = match;
     }
-    if (replica->entries_bytes > replica->host->options.entries_bytes_max) target = limit;
+    uint64_t bytes_max = replica->host->options.entries_bytes_max;
+    if (replica->entries_bytes > bytes_max) recount_entries(replica);
+    if (replica->entries_bytes > bytes_max) target = limit;
     if (target <= replica->trimmed) return;
     for (uint64_t i = replica->trimmed + 1; i <= target; i++) {
         const struct raft_entry *entry = raft_entry_at(replica->raft, i);
@@ -175,6 +187,4 @@ void replica_trim(struct replica *replica)
     }
     raft_trim(replica->raft, target);
     replica->trimmed = target;
-    /* Refused and doubled entries were counted too: settle when nothing is left. */
-    if (target == raft_last_index(replica->raft)) replica->entries_bytes = 0;
 }

@@ -94,6 +94,7 @@ static bool route_accept(struct replica *replica, struct session *session, struc
         }
         session->route = section->route;
         session->position = 0;
+        session->replies = 0;
         session->refused = false;
     }
     if (session->refused) {
@@ -129,34 +130,46 @@ static void answer_known(struct replica *replica, struct session *session, uint6
     release_read_later(replica, session, route, seq, index, 0, kind, outcome);
 }
 
-/* An evaluation without effects is a read, whatever its name (A2, A3). */
+/* Of one client, what is behind is not released before what is in front (decision 0003). */
+static void note_release(struct session *session, uint64_t index, uint64_t round)
+{
+    if (index > session->release_index) session->release_index = index;
+    if (round > session->release_round) session->release_round = round;
+}
+
+/* An evaluation without effects is a read (A2, A3). */
 static void finish_read(struct replica *replica, struct session *session, uint64_t route,
-                        uint64_t seq, uint64_t dep, uint64_t now, struct bytes reply)
+                        const struct request_item *item, uint64_t dep, uint64_t now,
+                        struct bytes reply)
 {
     struct partition_host *host = replica->host;
-    uint64_t commit = raft_commit_index(replica->raft);
     bool lease = !host->options.reads_by_quorum && raft_lease_valid(replica->raft, now);
+    uint64_t round = 0;
     if (PLANTED(host->world, "release_without_dep")) dep = 0;
     host->statistics.reads++;
     if (lease) {
         host->statistics.lease_reads++;
-        if (dep <= commit) {
-            reply_deliver(replica, session, route, seq, OUTCOME_REPLY, reply);
-            return;
-        }
-        SOMETIMES(host->world, "a read waited for what it saw to commit");
-        release_read_later(replica, session, route, seq, dep, 0, OUTCOME_REPLY, reply);
+    } else {
+        /* Evaluated first, confirmed after: whoever is leader of this term when the round ends
+         * was leader of it at the evaluation, and nobody had committed in a later one. */
+        bool send_now = false;
+        round = raft_read_begin(replica->raft, now, &send_now);
+        host->statistics.round_reads++;
+        ASSERT(round != 0);
+        if (send_now) replica->heartbeat_now = true;
+        host_mark_dirty(replica);
+    }
+    if (item->ordered) {
+        if (session->release_index > dep) dep = session->release_index;
+        if (session->release_round > round) round = session->release_round;
+    }
+    note_release(session, dep, round);
+    if (dep <= raft_commit_index(replica->raft) && round <= replica->read_round) {
+        reply_deliver(replica, session, route, item->seq, OUTCOME_REPLY, reply);
         return;
     }
-    /* Evaluated first, confirmed after: whoever is leader of this term when the round ends
-     * was leader of it at the evaluation, and nobody had committed in a later one. */
-    bool send_now = false;
-    uint64_t round = raft_read_begin(replica->raft, now, &send_now);
-    host->statistics.round_reads++;
-    ASSERT(round != 0);
-    if (send_now) replica->heartbeat_now = true;
-    host_mark_dirty(replica);
-    release_read_later(replica, session, route, seq, dep, round, OUTCOME_REPLY, reply);
+    SOMETIMES(host->world, "a read waited for what it saw to commit");
+    release_read_later(replica, session, route, item->seq, dep, round, OUTCOME_REPLY, reply);
 }
 
 static bool apply_proposed(struct replica *replica, struct bytes effects, uint64_t index)
@@ -215,6 +228,7 @@ static void propose_write(struct replica *replica, struct session *session, uint
     bool sound = apply_proposed(replica, effects, index);
     ASSERT(sound); /* own encoding */
     dedup_propose(replica->dedup, &header, index);
+    note_release(session, index, 0);
     host_mark_dirty(replica);
     if (PLANTED(host->world, "release_before_commit")) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_REPLY, reply);
@@ -249,6 +263,13 @@ static enum evaluate_result evaluate_once(struct replica *replica, struct sessio
     return result;
 }
 
+/* A write that changed nothing is logged as well: asked again after a failover, behind writes
+ * of the same client that were logged, it must not do something then (decision 0003). */
+static bool must_be_logged(const struct request_item *item, const struct buffer *reply)
+{
+    return item->write && buffer_size(reply) <= OUTCOME_SIZE_MAX;
+}
+
 static bool slot_is_here(const struct replica *replica, uint16_t slot)
 {
     return slot >= replica->slot_first && slot <= replica->slot_last;
@@ -275,9 +296,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
     } else if (result != EVALUATE_DONE) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
-    } else if (rows.effect_count == 0) {
-        finish_read(replica, session, route, item->seq, rows.dep, now,
-                    buffer_bytes(&scratch->reply));
+    } else if (rows.effect_count == 0 && !must_be_logged(item, &scratch->reply)) {
+        finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else {
         propose_write(replica, session, route, item, time, scratch);
     }
@@ -392,6 +412,7 @@ bool host_request_local(struct partition_host *host, struct group_id group,
     struct request_item item = {.seq = request->seq,
                                 .service = request->service,
                                 .write = request->write,
+                                .ordered = request->ordered,
                                 .slot = request->slot,
                                 .body = request->body};
     bool straight = !replica->halted && replica->held_first == NULL &&

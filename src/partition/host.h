@@ -117,6 +117,7 @@ struct host_request {
     uint64_t watermark;
     uint64_t seq;
     bool write;
+    bool ordered;
     uint8_t service;
     uint16_t slot;
     struct bytes body;

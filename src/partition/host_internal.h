@@ -55,7 +55,10 @@ struct session {
     bool local;
     uint64_t route;
     uint32_t position; /* next expected */
-    bool refused;      /* something of this route was: nothing behind it is taken (B5) */
+    uint32_t replies;  /* sent on this route */
+    /* What must be true before everything evaluated so far is released. */
+    uint64_t release_index, release_round;
+    bool refused; /* something of this route was: nothing behind it is taken (B5) */
     uint64_t watermark;
 };
 

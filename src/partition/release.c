@@ -34,6 +34,7 @@ static void remote_reply(struct replica *replica, struct session *session, uint6
                                         .term = raft_term(replica->raft),
                                         .route = session->route,
                                         .code = REPLY_CODE_REPLIES,
+                                        .number = session->replies,
                                         .count = 0};
         reply_section_encode(&writer, &section);
         out->section_open = true;
@@ -44,6 +45,7 @@ static void remote_reply(struct replica *replica, struct session *session, uint6
     struct reply_item item = {.seq = seq, .outcome = outcome, .bytes = bytes};
     reply_item_encode(&writer, &item);
     ASSERT(!writer.failed);
+    session->replies++;
     count_at = out->replies.memory + out->section_count_at;
     store_u16(count_at, (uint16_t)(load_u16(count_at) + 1));
     world_defer(host->world, &host->turn_end);

@@ -12,7 +12,7 @@
 #include "base/codec.h"
 
 enum {
-    ROW_KEY_SIZE_MAX = 66 << 10,   /* user keys to 64 KiB */
+    ROW_KEY_SIZE_MAX = 66 << 10, /* user keys to 64 KiB */
     ROW_VALUE_SIZE_MAX = 260 << 10,
     ROW_PREFIX_SIZE = 7,
     ROW_HEADER_SIZE = 18,

@@ -2,7 +2,7 @@
 
 #include "base/assert.h"
 
-enum { REQUEST_FLAG_WRITE = 1 };
+enum { REQUEST_FLAG_WRITE = 1, REQUEST_FLAG_ORDERED = 2 };
 
 void request_section_encode(struct writer *writer, const struct request_section *section)
 {
@@ -38,7 +38,8 @@ void request_item_encode(struct writer *writer, const struct request_item *item)
 {
     write_varint(writer, item->seq);
     write_u8(writer, item->service);
-    write_u8(writer, item->write ? REQUEST_FLAG_WRITE : 0);
+    write_u8(writer,
+             (item->write ? REQUEST_FLAG_WRITE : 0) | (item->ordered ? REQUEST_FLAG_ORDERED : 0));
     write_u16(writer, item->slot);
     write_sized(writer, item->body);
 }
@@ -48,9 +49,11 @@ enum status request_item_decode(struct reader *reader, struct request_item *ret)
     struct request_item item = {.seq = read_varint(reader), .service = read_u8(reader)};
     uint8_t flags = read_u8(reader);
     item.write = (flags & REQUEST_FLAG_WRITE) != 0;
+    item.ordered = (flags & REQUEST_FLAG_ORDERED) != 0;
     item.slot = read_u16(reader);
     item.body = read_sized(reader);
-    if (reader->failed || item.seq == 0 || (flags & ~REQUEST_FLAG_WRITE) != 0) {
+    if (reader->failed || item.seq == 0 ||
+        (flags & ~(REQUEST_FLAG_WRITE | REQUEST_FLAG_ORDERED)) != 0) {
         return STATUS_CORRUPT;
     }
     *ret = item;
@@ -64,6 +67,7 @@ void reply_section_encode(struct writer *writer, const struct reply_section *sec
     write_u64(writer, section->route);
     write_u8(writer, section->code);
     if (section->code == REPLY_CODE_REPLIES) {
+        write_u32(writer, section->number);
         write_u16(writer, section->count);
     } else {
         write_u32(writer, section->leader);
@@ -81,6 +85,7 @@ enum status reply_section_decode(struct reader *reader, struct reply_section *re
         .code = read_u8(reader),
     };
     if (section.code == REPLY_CODE_REPLIES) {
+        section.number = read_u32(reader);
         section.count = read_u16(reader);
     } else {
         section.leader = read_u32(reader);

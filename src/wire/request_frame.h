@@ -4,11 +4,13 @@
  * gateway to one group. Little-endian; the gateway is the sender (node, epoch, worker).
  *   section: u32 group | u64 leader term | u64 route | u64 watermark | u32 first position |
  *            u32 patience left (ms) | u16 count | requests
- *   request: varint seq | u8 service | u8 flags (1: write) | u16 slot | varint size | body
+ *   request: varint seq | u8 service | u8 flags (1: write, 2: ordered) | u16 slot |
+ *            varint size | body
  *
  * PEER_FRAME_REPLIES: sections until the end of the frame.
  *   section: u32 group | u64 leader term | u64 route | u8 code | then
- *     code 0 (replies): u16 count | replies: varint seq | u8 outcome | varint size | bytes
+ *     code 0 (replies): u32 number of the first on this route | u16 count |
+ *                       replies: varint seq | u8 outcome | varint size | bytes
  *     else (NACK of the whole route): u32 leader node | u64 leader term, 0: unknown
  *
  * The term names the leadership the gateway means: a frame that waited in a socket over an
@@ -55,6 +57,7 @@ struct request_item {
     uint64_t seq;
     uint8_t service;
     bool write;
+    bool ordered; /* the client has an earlier request open in this group */
     uint16_t slot;
     struct bytes body;
 };
@@ -64,6 +67,7 @@ struct reply_section {
     uint64_t term;
     uint64_t route;
     uint8_t code;
+    uint32_t number;  /* replies: how many went before on this route */
     uint16_t count;   /* replies */
     node_id_t leader; /* NACK */
     uint64_t leader_term;

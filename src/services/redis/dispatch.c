@@ -105,8 +105,7 @@ static bool dispatch_keyed(struct connection *connection, const struct redis_com
         return true;
     }
     if (key_count == 1 || one_partition(service, command, arguments, key_count, slot)) {
-        connection_submit(connection, command, slot, arguments, count);
-        return true;
+        return connection_submit(connection, command, slot, arguments, count);
     }
     bool halves_a_pair = command->key_step == 2 && count % 2 == 0;
     if (halves_a_pair) {

@@ -17,6 +17,7 @@
 #include "wire/resp.h"
 
 enum {
+    OPEN_CLASSES = 64,
     REPLIES_MAX = 1024,
     HELD_BYTES_MAX = 1 << 20,      /* request bodies and replies that wait for their turn */
     EXPECTED_BYTES_MAX = 16 << 20, /* open commands times the size of recent replies */
@@ -51,6 +52,8 @@ struct connection {
     struct list slots;   /* reply_slot: commands in order, not yet in the output */
     uint32_t slot_count;
     size_t held_bytes;
+    /* Open at the gateway, by partition (modulo: a collision only makes some wait). */
+    uint16_t open_requests[OPEN_CLASSES], open_reads[OPEN_CLASSES];
     size_t reply_size;       /* recent replies, decaying greatest */
     struct fanout *fanout;   /* running: nothing else is */
     uint64_t opened, active; /* boot time */
@@ -65,6 +68,7 @@ struct reply_slot {
     struct connection *connection;
     struct list link; /* in connection->slots, or in the free list */
     const struct redis_command *command;
+    uint8_t open_class;
     bool submitted; /* the gateway has it */
     bool done;      /* reply is in `held` */
     bool silent;    /* CLIENT REPLY OFF */
@@ -118,8 +122,10 @@ void local_reply_end(struct local_reply *reply);
 /* The command itself switched replies on (CLIENT REPLY ON, RESET): its reply is wanted. */
 void local_reply_unsilence(struct local_reply *reply);
 void connection_reply_error(struct connection *connection, const char *text);
-/* Sends a keyed command to the gateway; takes its place in the queue. */
-void connection_submit(struct connection *connection, const struct redis_command *command,
+/* Sends a keyed command to the gateway; takes its place in the queue. False: a write behind an
+ * open read of the same partition; it waits, or a retry of the read after a failover would see
+ * it (decision 0003). */
+bool connection_submit(struct connection *connection, const struct redis_command *command,
                        uint16_t slot, const struct bytes *arguments, uint32_t count);
 /* Encodes into service->body. False: too big, and the error was replied. */
 bool body_make(struct redis_service *service, const struct redis_command *command, bool resp3,

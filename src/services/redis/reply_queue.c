@@ -195,6 +195,24 @@ void outcome_write(struct redis_service *service, struct resp_writer *out,
     }
 }
 
+static void open_add(struct reply_slot *slot)
+{
+    struct connection *connection = slot->connection;
+
+    slot->request.ordered = connection->open_requests[slot->open_class] > 0;
+    connection->open_requests[slot->open_class]++;
+    connection->open_reads[slot->open_class] += !slot->request.write;
+}
+
+static void open_remove(struct reply_slot *slot)
+{
+    struct connection *connection = slot->connection;
+
+    ASSERT(connection->open_requests[slot->open_class] > 0);
+    connection->open_requests[slot->open_class]--;
+    connection->open_reads[slot->open_class] -= !slot->request.write;
+}
+
 static void on_reply(struct gateway_request *request, enum gateway_outcome outcome,
                      struct bytes reply)
 {
@@ -203,6 +221,7 @@ static void on_reply(struct gateway_request *request, enum gateway_outcome outco
     struct histogram *latency = request->write ? &service->write_latency : &service->read_latency;
 
     histogram_record(latency, world_now(service->options.world) - slot->started);
+    open_remove(slot);
     if (outcome == GATEWAY_REPLY) {
         slot_answer(slot, reply);
         return;
@@ -230,24 +249,29 @@ bool body_make(struct redis_service *service, const struct redis_command *comman
            buffer_size(&service->body) <= BODY_SIZE_MAX;
 }
 
-void connection_submit(struct connection *connection, const struct redis_command *command,
+bool connection_submit(struct connection *connection, const struct redis_command *command,
                        uint16_t routing_slot, const struct bytes *arguments, uint32_t count)
 {
     struct redis_service *service = connection->service;
+    uint8_t open_class = service_partition(service, routing_slot) % OPEN_CLASSES;
+    bool write = command->flags & REDIS_WRITES;
+
+    if (write && connection->open_reads[open_class] > 0) return false;
 
     if (!body_make(service, command, connection->resp3, connection->database, arguments + 1,
                    count - 1)) {
         connection_reply_error(connection, "ERR command too big; nothing was executed");
-        return;
+        return true;
     }
     struct reply_slot *slot = slot_push(connection);
+    slot->open_class = open_class;
     slot->command = command;
     slot->submitted = true;
     slot->bytes = buffer_size(&service->body);
     connection->held_bytes += slot->bytes;
     slot->request.service = SERVICE_REDIS;
     slot->request.slot = routing_slot;
-    slot->request.write = command->flags & REDIS_WRITES;
+    slot->request.write = write;
     slot->request.body = buffer_bytes(&service->body);
     slot->request.on_reply = on_reply;
     slot->request.context = slot;
@@ -255,7 +279,9 @@ void connection_submit(struct connection *connection, const struct redis_command
         service->statistics.writes++;
     else
         service->statistics.reads++;
+    open_add(slot);
     gateway_submit(service->options.gateway, &slot->request); /* the slot may be gone now */
+    return true;
 }
 
 /* --- replies made here ---------------------------------------------------------------------- */
