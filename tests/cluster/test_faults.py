@@ -201,3 +201,26 @@ def test_a_torn_log_tail_is_cut(three, directory, torn):
     progress(run, 100)
     judge(run, three, directory)
     check_numbers(victim, "t", 500)
+
+
+def test_more_data_than_a_flush_survives_the_death_of_all(three, directory):
+    """Enough to be flushed to the engine and cut from the log; then all die, one is wiped."""
+    value, count = "v" * 16000, 12000  # 183 MiB
+    with three[0].client(timeout=30) as client:
+        for first in range(0, count, 100):
+            replies = client.pipeline([("SET", f"big{n}", f"{n}:{value}")
+                                       for n in range(first, first + 100)])
+            assert set(replies) == {"OK"}, replies[:3]
+    for node in three:
+        node.process.kill()
+    for node in three:
+        node.wait_exit()
+    three[2].wipe()
+    three.start()
+    three.wait_healthy(60)
+    until("the wiped node has caught up", lambda: all_voters(three), 60)
+    three[0].kill()
+    with three[2].client(timeout=30) as client:
+        for first in range(0, count, 100):
+            replies = client.pipeline([("GET", f"big{n}") for n in range(first, first + 100)])
+            assert replies == [f"{n}:{value}" for n in range(first, first + 100)], first
