@@ -23,7 +23,7 @@ static const struct sim_planted planted[] = {
      "WHY 2.1: the window of a living gateway is dropped"},
     {"log_old_replica_replayed", "log_old_replica_replayed", 0, "replica_born_again", 60,
      "WHY 5.3: records of a former replica are replayed into its successor"},
-    {"log_cut_too_much", "log_cut_too_much", 0, "torn_tail", 60,
+    {"log_cut_too_much", "log_cut_too_much", 0, "damaged_tail", 60,
      "WHY 5.4: an acknowledged tail is cut like a torn one"},
     {"log_skip_sync", "log_skip_sync", 0, "torn_tail", 60, "batches are not synced"},
     {"keep_overlay_on_stepdown", "keep_overlay_on_stepdown", 0, NULL, 150,
@@ -34,11 +34,10 @@ static const struct sim_planted planted[] = {
      "FAULTS rule 1: acknowledged before it is on disk"},
     {"count_self_early", NULL, RAFT_BUG_COUNT_SELF_EARLY, NULL, 60,
      "the leader's own copy counts before it is durable"},
-    {"commit_old_term", NULL, RAFT_BUG_COMMIT_OLD_TERM, NULL, 300,
+    {"commit_old_term", NULL, RAFT_BUG_COMMIT_OLD_TERM, "old_term_entries", 300,
      "Raft paper 5.4.2: entries of former terms are committed by counting"},
-    {"ignore_promise", NULL, RAFT_BUG_IGNORE_PROMISE, NULL, 60,
+    {"ignore_promise", NULL, RAFT_BUG_IGNORE_PROMISE, "broken_connection", 60,
      "D1: what voters owe the old leader is ignored"},
-    {"vote_twice", NULL, RAFT_BUG_VOTE_TWICE, NULL, 300, "a vote is forgotten by a restart"},
     {"learner_counts", NULL, RAFT_BUG_LEARNER_COUNTS, NULL, 300, "learners count as voters"},
 };
 

@@ -346,7 +346,7 @@ uint64_t sim_inspector_committed(const struct sim_inspector *inspector)
 
 /* --- the cluster as a whole --- */
 
-node_id_t sim_inspect_leader(struct sim_cluster *cluster, uint32_t group)
+node_id_t sim_inspect_leading(struct sim_cluster *cluster, uint32_t group)
 {
     node_id_t leader = 0;
     uint64_t term = 0;
@@ -356,9 +356,18 @@ node_id_t sim_inspect_leader(struct sim_cluster *cluster, uint32_t group)
         const struct raft *raft = sim_node_is_up(node) ? raft_on(node->now, group) : NULL;
         if (raft == NULL || raft_role(raft) != RAFT_LEADER || raft_term(raft) < term) continue;
         term = raft_term(raft);
-        leader = raft_can_evaluate(raft, local_now(node)) ? i : 0;
+        leader = i;
     }
     return leader;
+}
+
+node_id_t sim_inspect_leader(struct sim_cluster *cluster, uint32_t group)
+{
+    node_id_t leader = sim_inspect_leading(cluster, group);
+
+    if (leader == 0) return 0;
+    struct sim_node *node = &cluster->nodes[leader];
+    return raft_can_evaluate(raft_on(node->now, group), local_now(node)) ? leader : 0;
 }
 
 void sim_inspect_missing(struct sim_cluster *cluster, char *text, size_t size)

@@ -30,6 +30,8 @@ uint64_t sim_inspector_elections(const struct sim_inspector *inspector);
 uint64_t sim_inspector_committed(const struct sim_inspector *inspector);
 /* Node that leads a group and may evaluate, or 0. */
 node_id_t sim_inspect_leader(struct sim_cluster *cluster, uint32_t group);
+/* Node that leads a group, perhaps not yet allowed to evaluate, or 0. */
+node_id_t sim_inspect_leading(struct sim_cluster *cluster, uint32_t group);
 /* The group that serves a key of the clients ("key:N"). */
 uint32_t sim_inspect_group_of_key(const struct sim_cluster *cluster, uint32_t key);
 

@@ -41,19 +41,30 @@ static int real_time_up(void *context)
     return bed->watchdog_end && real_now() > bed->watchdog_end;
 }
 
+void sim_bed_plant(struct sim_bed *bed, struct sim_cluster_options *cluster_options)
+{
+    const struct sim_planted *planted =
+        bed->options->planted ? sim_planted_find(bed->options->planted) : NULL;
+
+    if (planted == NULL) return;
+    if (cluster_options) cluster_options->raft_planted_bugs |= planted->raft_bit;
+    bed->sim.planted = planted->product_name;
+    bed->sim.stale_clock = strcmp(planted->name, "stale_clock_lease") == 0;
+}
+
+void *sim_bed_keep(struct sim_bed *bed, size_t size)
+{
+    bed->kept = memory_allocate_zero(size);
+    return bed->kept;
+}
+
 void sim_bed_open(struct sim_bed *bed, const struct sim_cluster_options *cluster_options,
                   const struct sim_workload *workload)
 {
     struct sim_cluster_options options = *cluster_options;
     char addresses[SIM_ADDRESSES_MAX][64];
-    const struct sim_planted *planted =
-        bed->options->planted ? sim_planted_find(bed->options->planted) : NULL;
 
-    if (planted) {
-        options.raft_planted_bugs |= planted->raft_bit;
-        bed->sim.planted = planted->product_name;
-        bed->sim.stale_clock = strcmp(planted->name, "stale_clock_lease") == 0;
-    }
+    sim_bed_plant(bed, &options);
     bed->sim.event_limit = EVENTS_MAX;
     bed->sim.real_time_up = real_time_up;
     bed->sim.real_time_context = bed;
@@ -107,6 +118,10 @@ void sim_bed_judge(struct sim_bed *bed, uint32_t nodes)
 void sim_bed_close(struct sim_bed *bed)
 {
     struct sim_result *result = bed->result;
+
+    sim_disk_free(bed->spare_disk);
+    memory_free(bed->kept);
+    if (bed->cluster == NULL) return;
     struct sim_history_counts counts = sim_history_count(sim_clients_history(bed->clients));
 
     result->ops_done = counts.done;

@@ -45,7 +45,14 @@ struct sim_bed {
     struct sim_result *result;
     bool judge_expiry_times;
     uint64_t watchdog_end;
+    struct sim_disk *spare_disk; /* of a scenario without a cluster; freed at the end */
+    void *kept;
 };
+
+/* Switches the planted bug of the options on; `cluster_options` may be NULL. */
+void sim_bed_plant(struct sim_bed *bed, struct sim_cluster_options *cluster_options);
+/* Zeroed memory that lives until the run is over; once. */
+void *sim_bed_keep(struct sim_bed *bed, size_t size);
 
 /* After sim_init(): the planted bug's switches go into `cluster_options`. */
 void sim_bed_open(struct sim_bed *bed, const struct sim_cluster_options *cluster_options,

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/map.h"
 #include "base/memory.h"
 
 #include <inttypes.h>
@@ -128,16 +129,17 @@ static int compare_ops(const void *left, const void *right)
 
 static void link_sessions(struct search *search)
 {
-    for (uint32_t i = 0; i < search->count; i++)
-        search->later[i] = search->earlier[i] = NONE;
+    struct map last; /* session -> number of its last operation so far, + 1 */
+
+    map_init(&last);
     for (uint32_t i = 0; i < search->count; i++) {
-        for (uint32_t j = i + 1; j < search->count; j++) {
-            if (search->ops[j].session != search->ops[i].session) continue;
-            search->later[i] = j;
-            search->earlier[j] = i;
-            break;
-        }
+        uintptr_t before =
+            (uintptr_t)map_put(&last, search->ops[i].session, (void *)(uintptr_t)(i + 1));
+        search->later[i] = NONE;
+        search->earlier[i] = before ? (uint32_t)before - 1 : NONE;
+        if (before) search->later[before - 1] = i;
     }
+    map_free(&last);
 }
 
 static void search_open(struct search *search, struct sim_op *ops, uint32_t count)

@@ -2,10 +2,6 @@
 
 #include <string.h>
 
-#define SCENARIO(name, source, what) void scenario_##name(struct sim_bed *bed);
-#include "sim/scenarios/scenarios.def"
-#undef SCENARIO
-
 static const struct sim_scenario scenarios[] = {
 #define SCENARIO(name, source, what) {#name, source, what, scenario_##name},
 #include "sim/scenarios/scenarios.def"

@@ -11,6 +11,10 @@ struct sim_scenario {
     void (*run)(struct sim_bed *bed);
 };
 
+#define SCENARIO(name, source, what) void scenario_##name(struct sim_bed *bed);
+#include "sim/scenarios/scenarios.def"
+#undef SCENARIO
+
 const struct sim_scenario *sim_scenario_find(const char *name); /* NULL: there is none */
 const struct sim_scenario *sim_scenarios_all(size_t *ret_count);
 

@@ -1,8 +1,6 @@
 #include "sim/scenarios/scenarios.h"
 #include "sim/sim_inspect.h"
 
-void scenario_speed(struct sim_bed *bed);
-
 /* Goal: the speed of the simulator on the three-node register workload, FAULTS section 4.
  * Method: no faults, a minute of virtual time, then the usual verdict. V-7: without a fault
  * each group is elected once. */

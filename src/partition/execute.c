@@ -29,10 +29,14 @@ bool replica_may_evaluate(const struct replica *replica, uint64_t now)
     return raft_can_evaluate(replica->raft, now);
 }
 
-/* D3: the wall clock is taken once, at election, and advanced by the boot clock. */
+/* D3: the wall clock is taken once, at election, and advanced by the boot clock. A leader whose
+ * wall clock is behind that of its predecessor goes on from the last entry's time instead of
+ * letting time stand still until its own clock gets there. */
 void replica_time_start(struct replica *replica, uint64_t now)
 {
-    replica->time_offset = world_wall_time(replica->host->world) - (int64_t)now;
+    int64_t wall = world_wall_time(replica->host->world) - (int64_t)now;
+    int64_t last = replica->entry_time - (int64_t)now;
+    replica->time_offset = wall > last ? wall : last;
 }
 
 /* Called every SLOW_TICKS: slews towards the wall clock by at most a tenth of that time. */
