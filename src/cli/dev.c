@@ -20,7 +20,12 @@
 #include "base/memory.h"
 #include "cli/commands.h"
 
-enum { DEV_ARGUMENTS_MAX = 40, DEV_LINE_SIZE_MAX = 512, DEV_STOP_MAX_MS = 10000 };
+enum {
+    DEV_ARGUMENTS_MAX = 40,
+    DEV_LINE_SIZE_MAX = 512,
+    DEV_STOP_MAX_MS = 10000,
+    DEV_SECOND_SIGNAL_MS = 500
+};
 
 enum port_kind { PORT_REDIS, PORT_REDIS_CLUSTER, PORT_PEER, PORT_ADMIN, PORT_KINDS };
 
@@ -41,6 +46,7 @@ struct dev {
     uint32_t first, last; /* which of the nodes this process runs */
     int signals;
     bool stopping;
+    uint64_t stop_began_ms;
     bool told_ready;
     bool any_failed;
 };
@@ -334,10 +340,12 @@ static void dev_on_signal(struct dev *dev)
     if (read(dev->signals, &info, sizeof(info)) != (ssize_t)sizeof(info)) return;
     if (info.ssi_signo == SIGCHLD) return; /* reaped every turn */
     if (dev->stopping) {
-        dev_signal_all(dev, SIGKILL);
+        /* Some senders signal the process and its group: that is one wish, not two. */
+        if (now_ms() - dev->stop_began_ms > DEV_SECOND_SIGNAL_MS) dev_signal_all(dev, SIGKILL);
         return;
     }
     dev->stopping = true;
+    dev->stop_began_ms = now_ms();
     printf("holon: stopping all\n");
     fflush(stdout);
     dev_signal_all(dev, SIGTERM);
@@ -345,8 +353,6 @@ static void dev_on_signal(struct dev *dev)
 
 static int dev_supervise(struct dev *dev)
 {
-    uint64_t stop_began = 0;
-
     while (dev_reap(dev)) {
         struct pollfd polls[DEV_NODES_MAX + 1] = {{.fd = dev->signals, .events = POLLIN}};
         for (uint32_t i = dev->first; i <= dev->last; i++)
@@ -358,8 +364,7 @@ static int dev_supervise(struct dev *dev)
             if (polls[i].revents != 0) dev_read_output(dev, &dev->nodes[i - 1]);
         if (polls[0].revents != 0) dev_on_signal(dev);
         if (!dev->stopping) continue;
-        if (stop_began == 0) stop_began = now_ms();
-        if (now_ms() - stop_began > DEV_STOP_MAX_MS) dev_signal_all(dev, SIGKILL);
+        if (now_ms() - dev->stop_began_ms > DEV_STOP_MAX_MS) dev_signal_all(dev, SIGKILL);
     }
     return dev->any_failed ? EXIT_CODE_FAILED : EXIT_CODE_OK;
 }
@@ -391,6 +396,7 @@ int command_dev(const struct cli_options *options)
     for (uint32_t i = dev.first; i <= dev.last; i++) {
         if (dev_start_node(&dev, i)) continue;
         dev.stopping = true;
+        dev.stop_began_ms = now_ms();
         dev_signal_all(&dev, SIGTERM);
         dev.any_failed = true;
         break;
