@@ -121,6 +121,8 @@ void raft_progress_heard(struct raft *raft, struct progress *progress)
 
     progress->silent_match = progress->match;
     if (progress->state == PROGRESS_SNAPSHOT) raft->send_wanted = true; /* offer again? */
+    /* Its connection broke and is there again: it may lack what was on the way. */
+    if (progress->state == PROGRESS_PROBE && !progress->probe_sent) raft->send_wanted = true;
     if ((!sending && !probing) || moved) {
         progress->silent_acks = 0;
         return;

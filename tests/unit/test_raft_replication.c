@@ -290,6 +290,25 @@ static void test_a_snapshot_keeps_a_matching_suffix(void **state)
     one_close(one);
 }
 
+/* Found by simulation (seed 5338): nothing was proposed any more, so nothing was ever sent. */
+static void test_what_a_broken_connection_lost_is_sent_again_without_a_proposal(void **state)
+{
+    (void)state;
+    struct one *one = one_open((struct one_disk){.vote_at_once = true});
+    one_lead(one);
+    one_acked(one, 2, 1);
+    one_acked(one, 3, 1);
+    raft_propose(one->raft, entry_of(1));
+    one_take(one); /* lost on the way to node 2 */
+    raft_peer_down(one->raft, 2, one->now);
+    one_take(one);
+    one_heartbeat_acked(one, 2); /* it is back */
+    const struct raft_message *append = one_sent(one, RAFT_APPEND);
+    assert_int_equal(append->to.value, 2);
+    assert_int_equal(append->entry_count, 1);
+    one_close(one);
+}
+
 static void test_trim_keeps_what_the_own_disk_lacks(void **state)
 {
     (void)state;
@@ -321,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_appends_in_flight_are_bounded),
         cmocka_unit_test(test_entries_of_older_terms_are_not_committed_by_counting),
         cmocka_unit_test(test_lost_messages_heal_through_heartbeats),
+        cmocka_unit_test(test_what_a_broken_connection_lost_is_sent_again_without_a_proposal),
         cmocka_unit_test(test_a_stalled_disk_is_not_flooded),
         cmocka_unit_test(test_a_member_behind_the_first_entry_gets_one_snapshot_offer),
         cmocka_unit_test(test_an_installed_snapshot_replaces_the_log_and_is_acknowledged),
