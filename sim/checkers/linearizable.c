@@ -208,13 +208,17 @@ static void relink_moment(struct search *search, uint32_t i)
 static bool session_allows(const struct search *search, uint32_t op)
 {
     for (uint32_t i = search->earlier[op]; i != NONE; i = search->earlier[i]) {
-        if (search->ops[i].kind == SIM_OP_GET) continue;
+        const struct sim_op *other = &search->ops[i];
+        if (other->returned < search->ops[op].invoked) break; /* real time has seen to it */
+        if (other->kind == SIM_OP_GET) continue;
         if (search->done[i]) break;
-        if (search->ops[i].outcome == SIM_DONE) return false;
+        if (other->outcome == SIM_DONE) return false;
     }
     if (search->ops[op].kind == SIM_OP_GET) return true;
-    for (uint32_t i = search->later[op]; i != NONE; i = search->later[i])
+    for (uint32_t i = search->later[op]; i != NONE; i = search->later[i]) {
+        if (search->ops[i].invoked > search->ops[op].returned) break;
         if (search->done[i]) return false;
+    }
     return true;
 }
 

@@ -1,0 +1,205 @@
+/* Leaders that die or are left at the wrong moment: WHY 1.1, 1.3, 1.4, 1.5, 2.1, D1. */
+#include "partition/host.h"
+#include "sim/scenarios/stage.h"
+
+enum { ROUNDS = 8 };
+
+static void plan_counters(struct sim_plan *plan)
+{
+    stage_plan(plan);
+    plan->workload.registers = 0;
+    plan->workload.counters = 2;
+    plan->workload.write_percent = 90;
+    plan->workload.pipeline_max = 3;
+}
+
+/* Goal: what a dead leader left behind takes effect once (WHY 1.1, rule A1).
+ * Method: the leader's frames to one follower are lost, so that the other alone holds its last
+ * entries, on a quorum and without an answer; then it dies. Gateways retry at the successor as
+ * soon as there is one. */
+void scenario_new_leader_evaluates(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    plan_counters(&plan);
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        node_id_t deaf = stage_other(bed, leader, 0);
+        sim_network_cut(bed->cluster->network, leader, deaf, false);
+        sim_run_for(&bed->sim, stage_draw(bed, 500, 20 * STAGE_MS));
+        sim_node_kill(stage_node(bed, leader));
+        sim_run_for(&bed->sim, stage_draw(bed, 200 * STAGE_MS, 1500 * STAGE_MS));
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, stage_draw(bed, 50 * STAGE_MS, 500 * STAGE_MS));
+    }
+    stage_judge(bed);
+}
+
+/* Goal: a gateway that was cut off is remembered as long as it may retry (WHY 2.1, rule B4).
+ * Method: its leader's answers do not reach it; then the leader dies too. */
+void scenario_forgotten_gateway(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    plan_counters(&plan);
+    plan.cluster.patience = plan.workload.patience = 30 * STAGE_S;
+    plan.workload.give_up = 33 * STAGE_S;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < 4 && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        node_id_t gateway = stage_other(bed, leader, 0);
+        for (node_id_t other = 1; other <= plan.cluster.nodes; other++)
+            if (other != gateway) sim_network_cut(bed->cluster->network, other, gateway, false);
+        sim_run_for(&bed->sim, stage_draw(bed, 1 * STAGE_MS, 20 * STAGE_MS));
+        for (node_id_t other = 1; other <= plan.cluster.nodes; other++)
+            if (other != gateway) sim_network_cut(bed->cluster->network, gateway, other, false);
+        sim_run_for(&bed->sim, stage_draw(bed, 1 * STAGE_S, 12 * STAGE_S));
+        if (stage_draw(bed, 0, 1)) sim_node_kill(stage_node(bed, leader));
+        sim_run_for(&bed->sim, stage_draw(bed, 0, 800 * STAGE_MS));
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, 500 * STAGE_MS);
+    }
+    stage_judge(bed);
+}
+
+/* Goal: a restart forgets no promise (WHY 1.3, rule D1).
+ * Method: one follower hears no leader and campaigns all the time; the other, whose
+ * acknowledgements carry the lease, restarts at once and can hear only the campaigner. */
+void scenario_vote_after_restart(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS * 2 && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        node_id_t candidate = stage_other(bed, leader, 0);
+        node_id_t voter = stage_other(bed, leader, candidate);
+        sim_network_split(bed->cluster->network, 0, false);
+        sim_network_cut(bed->cluster->network, leader, candidate, false);
+        sim_network_cut(bed->cluster->network, candidate, leader, false);
+        sim_run_for(&bed->sim, stage_draw(bed, 300 * STAGE_MS, 1200 * STAGE_MS));
+        sim_node_kill(stage_node(bed, voter));
+        sim_network_cut(bed->cluster->network, leader, voter, false);
+        sim_run_for(&bed->sim, stage_draw(bed, 100, 10 * STAGE_MS));
+        sim_node_start(stage_node(bed, voter));
+        sim_run_for(&bed->sim, 600 * STAGE_MS);
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, stage_draw(bed, 100 * STAGE_MS, 400 * STAGE_MS));
+    }
+    stage_judge(bed);
+}
+
+static void run_transfer(void *context)
+{
+    struct sim_incarnation *incarnation = context;
+    struct partition_host *host = node_host(incarnation->node, 0);
+
+    if (host) host_transfer_all(host);
+}
+
+/* Goal: who hands over serves no more by its lease (WHY 1.4).
+ * Method: the leader is told to hand over; from then on it hears nothing. */
+void scenario_lease_after_transfer(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        struct sim_incarnation *incarnation = stage_node(bed, leader)->now;
+        sim_world_call(&incarnation->process->worlds[0], 0, run_transfer, incarnation);
+        sim_run_for(&bed->sim, stage_draw(bed, 0, 1500));
+        stage_cut_to(bed, leader);
+        sim_run_for(&bed->sim, 400 * STAGE_MS);
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, stage_draw(bed, 300 * STAGE_MS, 700 * STAGE_MS));
+    }
+    stage_judge(bed);
+}
+
+/* Goal: no answer shows what has not committed (WHY 1.5, rule A2).
+ * Method: nobody hears the leader, while its lease still runs; then it dies, and what it had
+ * proposed never happened. */
+void scenario_read_of_uncommitted(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.clients = 10;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        stage_cut_from(bed, leader);
+        sim_run_for(&bed->sim, stage_draw(bed, 5 * STAGE_MS, 200 * STAGE_MS));
+        sim_node_kill(stage_node(bed, leader));
+        sim_run_for(&bed->sim, stage_draw(bed, 100 * STAGE_MS, 900 * STAGE_MS));
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, stage_draw(bed, 50 * STAGE_MS, 400 * STAGE_MS));
+    }
+    stage_judge(bed);
+}
+
+/* Goal: a fast election after a broken connection does not overtake a lease (D1).
+ * Method: all connections to the leader break and its links stay cut; it lives and serves. */
+void scenario_broken_connection(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        sim_network_split(bed->cluster->network, 1u << leader, false);
+        for (node_id_t other = 1; other <= plan.cluster.nodes; other++)
+            if (other != leader) sim_network_reset(bed->cluster->network, leader, other);
+        sim_fault_hit(&bed->sim, SIM_FAULT_PARTITION);
+        sim_run_for(&bed->sim, stage_draw(bed, 300 * STAGE_MS, 1000 * STAGE_MS));
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, stage_draw(bed, 300 * STAGE_MS, 700 * STAGE_MS));
+    }
+    stage_judge(bed);
+}
+
+/* Goal: entries of former terms are not committed by counting (Raft paper, figure 8).
+ * Method: five nodes; leaders are cut off or killed a few milliseconds after they begin, so
+ * that entries of many terms lie on some disks and not on others. */
+void scenario_old_term_entries(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.cluster.nodes = plan.cluster.replicas = 5;
+    plan.cluster.timing.heartbeat = 20 * STAGE_MS;
+    plan.cluster.timing.election_timeout_min = 100 * STAGE_MS;
+    plan.cluster.timing.election_timeout_max = 250 * STAGE_MS;
+    plan.cluster.timing.lease = 80 * STAGE_MS;
+    plan.workload.write_percent = 95;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < 60 && !bed->sim.failed; round++) {
+        node_id_t leader = sim_inspect_leading(bed->cluster, GROUP_DATA_FIRST);
+        if (leader) {
+            node_id_t heard_by = stage_other(bed, leader, 0);
+            for (node_id_t to = 1; to <= 5; to++)
+                if (to != leader && to != heard_by)
+                    sim_network_cut(bed->cluster->network, leader, to, false);
+            sim_run_for(&bed->sim, stage_draw(bed, 500, 20 * STAGE_MS));
+            sim_node_kill(stage_node(bed, leader));
+            sim_network_heal_all(bed->cluster->network);
+        }
+        for (node_id_t node = 1; node <= 5; node++)
+            if (!sim_node_is_up(stage_node(bed, node)) &&
+                (sim_cluster_up_count(bed->cluster) < 3 || stage_draw(bed, 0, 3) == 0))
+                sim_node_start(stage_node(bed, node));
+        sim_run_for(&bed->sim, stage_draw(bed, 1 * STAGE_MS, 300 * STAGE_MS));
+    }
+    stage_judge(bed);
+}

@@ -1,0 +1,96 @@
+#include "sim/scenarios/stage.h"
+
+void stage_plan(struct sim_plan *plan)
+{
+    sim_plan_calm(plan);
+    plan->cluster.partitions = 1;
+    plan->workload.clients = 6;
+    plan->workload.registers = 2;
+    plan->workload.think_min = 500;
+    plan->workload.think_max = 6 * STAGE_MS;
+}
+
+bool stage_open(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    sim_bed_open(bed, &plan->cluster, &plan->workload);
+    if (!sim_cluster_start_all(bed->cluster, 30 * STAGE_S)) {
+        sim_violation(&bed->sim, "the cluster was not founded");
+        return false;
+    }
+    sim_clients_start(bed->clients);
+    sim_run_for(&bed->sim, 200 * STAGE_MS);
+    return !bed->sim.failed;
+}
+
+uint64_t stage_draw(struct sim_bed *bed, uint64_t low, uint64_t high)
+{
+    return sim_between(&bed->sim, SIM_RANDOM_FAULT, low, high);
+}
+
+static bool has_leader(struct sim_cluster *cluster, void *unused)
+{
+    return sim_inspect_leader(cluster, GROUP_DATA_FIRST) != 0;
+}
+
+node_id_t stage_leader(struct sim_bed *bed)
+{
+    if (!sim_cluster_wait(bed->cluster, 20 * STAGE_S, has_leader, NULL)) {
+        sim_violation(&bed->sim, "V-1: no leader for 20 s");
+        return 0;
+    }
+    return sim_inspect_leader(bed->cluster, GROUP_DATA_FIRST);
+}
+
+node_id_t stage_other(struct sim_bed *bed, node_id_t not_this, node_id_t nor_this)
+{
+    node_id_t other;
+
+    do {
+        other = (node_id_t)stage_draw(bed, 1, bed->cluster->options.nodes);
+    } while (other == not_this || other == nor_this);
+    return other;
+}
+
+struct sim_node *stage_node(struct sim_bed *bed, node_id_t id)
+{
+    return &bed->cluster->nodes[id];
+}
+
+void stage_cut_from(struct sim_bed *bed, node_id_t from)
+{
+    for (node_id_t to = 1; to <= bed->cluster->options.nodes; to++)
+        if (to != from) sim_network_cut(bed->cluster->network, from, to, false);
+    sim_fault_hit(&bed->sim, SIM_FAULT_ONE_WAY);
+}
+
+void stage_cut_to(struct sim_bed *bed, node_id_t to)
+{
+    for (node_id_t from = 1; from <= bed->cluster->options.nodes; from++)
+        if (to != from) sim_network_cut(bed->cluster->network, from, to, false);
+    sim_fault_hit(&bed->sim, SIM_FAULT_ONE_WAY);
+}
+
+bool stage_repair(struct sim_bed *bed)
+{
+    struct sim_cluster *cluster = bed->cluster;
+    char missing[400];
+
+    if (bed->sim.failed) return false;
+    sim_network_heal_all(cluster->network);
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+        if (!sim_node_is_up(&cluster->nodes[i]))
+            sim_node_start(&cluster->nodes[i]);
+        else
+            sim_process_resume(cluster->nodes[i].now->process);
+    }
+    if (!sim_cluster_wait(cluster, 20 * STAGE_S, sim_cluster_all_ready, NULL)) {
+        sim_inspect_missing(cluster, missing, sizeof(missing));
+        sim_violation(&bed->sim, "V-3: not ready 20 s after repair:%s", missing);
+    }
+    return !bed->sim.failed;
+}
+
+void stage_judge(struct sim_bed *bed)
+{
+    if (stage_repair(bed)) sim_bed_judge(bed, ((1u << bed->cluster->options.nodes) - 1) << 1);
+}

@@ -1,0 +1,29 @@
+/* stage.h - what most scenarios begin and end with, and the moves they share. */
+#ifndef HOLON_SIM_SCENARIOS_STAGE_H
+#define HOLON_SIM_SCENARIOS_STAGE_H
+
+#include "sim/scenarios/scenarios.h"
+#include "sim/sim_inspect.h"
+
+enum { STAGE_MS = 1000, STAGE_S = 1000 * 1000 };
+
+/* Three nodes, one partition, leases, clients that hardly think; change before stage_open(). */
+void stage_plan(struct sim_plan *ret_plan);
+/* Founds the cluster and starts the clients. False: the run is over. */
+bool stage_open(struct sim_bed *bed, const struct sim_plan *plan);
+/* A number in [low, high], from the seed. */
+uint64_t stage_draw(struct sim_bed *bed, uint64_t low, uint64_t high);
+/* The leader of data group 0, waiting for one; 0: the run is over. */
+node_id_t stage_leader(struct sim_bed *bed);
+/* Another node than those two (0 counts as none), drawn. */
+node_id_t stage_other(struct sim_bed *bed, node_id_t not_this, node_id_t nor_this);
+struct sim_node *stage_node(struct sim_bed *bed, node_id_t id);
+/* Cuts (loses) what a node sends to the others, or what it receives. */
+void stage_cut_from(struct sim_bed *bed, node_id_t from);
+void stage_cut_to(struct sim_bed *bed, node_id_t to);
+/* All links heal, who is down starts, who is paused goes on; waits until all are ready. */
+bool stage_repair(struct sim_bed *bed);
+/* The verdict, with all nodes. */
+void stage_judge(struct sim_bed *bed);
+
+#endif
