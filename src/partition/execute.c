@@ -34,7 +34,7 @@ bool replica_may_evaluate(const struct replica *replica, uint64_t now)
  * letting time stand still until its own clock gets there. */
 void replica_time_start(struct replica *replica, uint64_t now)
 {
-    int64_t wall = world_wall_time(replica->host->world) - (int64_t)now;
+    int64_t wall = wall_trusted(replica->host, now) - (int64_t)now;
     int64_t last = replica->entry_time - (int64_t)now;
     replica->time_offset = wall > last ? wall : last;
 }
@@ -43,7 +43,7 @@ void replica_time_start(struct replica *replica, uint64_t now)
 void replica_time_correct(struct replica *replica, uint64_t now)
 {
     int64_t limit = (int64_t)(replica->host->options.timing.heartbeat * SLOW_TICKS / 10);
-    int64_t wall = world_wall_time(replica->host->world) - (int64_t)now;
+    int64_t wall = wall_trusted(replica->host, now) - (int64_t)now;
     int64_t off = wall - replica->time_offset;
     if (off > limit) off = limit;
     if (off < -limit) off = -limit;

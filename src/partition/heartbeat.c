@@ -1,8 +1,8 @@
 /* Coalesced heartbeats: one frame per pair of workers and tick, for all groups (DESIGN.md 4).
  *
- * PEER_FRAME_HEARTBEATS:     u64 generated at | per group:
+ * PEER_FRAME_HEARTBEATS:     u64 generated at | i64 sender's wall clock | per group:
  *                            u32 group | u64 from | u64 to | u64 term | u64 commit | u64 round
- * PEER_FRAME_HEARTBEAT_ACKS: u64 generated at (echo) | per group:
+ * PEER_FRAME_HEARTBEAT_ACKS: u64 generated at (echo) | i64 sender's wall clock | per group:
  *                            u32 group | u64 from | u64 to | u64 term | u64 round | u64 match |
  *                            u8 accepted
  * `generated at` is the leader's own boot clock: only the leader computes with it (D1). */
@@ -19,7 +19,10 @@ static void append_heartbeat(struct partition_host *host, const struct raft_memb
     uint32_t worker = host_remote_worker(host, member->node, heartbeat->group);
     struct peer_out *out = host_peer_out(host, member->node, worker);
     struct writer writer = writer_make(&out->heartbeats);
-    if (buffer_size(&out->heartbeats) == 0) write_u64(&writer, generated_at);
+    if (buffer_size(&out->heartbeats) == 0) {
+        write_u64(&writer, generated_at);
+        write_i64(&writer, world_wall_time(host->world));
+    }
     write_u32(&writer, heartbeat->group.value);
     write_u64(&writer, heartbeat->from.value);
     write_u64(&writer, heartbeat->to.value);
@@ -102,7 +105,9 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
 {
     struct reader reader = reader_make(payload);
     uint64_t generated_at = read_u64(&reader);
+    int64_t wall = read_i64(&reader);
     uint64_t now = world_now(host->world);
+    if (!reader.failed) wall_heard(host, from->node, wall, now);
     struct peer_out *out = host_peer_out(host, from->node, from->worker);
     /* Acknowledgements of different generations must not share a frame. */
     if (buffer_size(&out->acks) > 0) {
@@ -110,6 +115,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
     }
     struct writer writer = writer_make(&out->acks);
     write_u64(&writer, generated_at);
+    write_i64(&writer, world_wall_time(host->world));
     while (reader_left(&reader) >= HEARTBEAT_SIZE) {
         struct raft_heartbeat heartbeat = {.group = {read_u32(&reader)},
                                            .from = {read_u64(&reader)},
@@ -141,7 +147,9 @@ void heartbeat_on_acks(struct partition_host *host, const struct transport_peer 
 {
     struct reader reader = reader_make(payload);
     uint64_t generated_at = read_u64(&reader);
+    int64_t wall = read_i64(&reader);
     uint64_t now = world_now(host->world);
+    if (!reader.failed) wall_heard(host, from->node, wall, now);
     while (reader_left(&reader) >= HEARTBEAT_ACK_SIZE) {
         struct raft_heartbeat_ack ack = {.group = {read_u32(&reader)},
                                          .from = {read_u64(&reader)},

@@ -9,6 +9,7 @@
  *   heartbeat.c  coalesced heartbeats
  *   flush.c      rows to the engine, so that the log can be cut
  *   snapshot.c   state to a replica that fell behind
+ *   wall.c       the wall clock as the cluster sees it
  *   reconcile.c  configuration towards what meta wishes */
 #ifndef HOLON_PARTITION_HOST_INTERNAL_H
 #define HOLON_PARTITION_HOST_INTERNAL_H
@@ -155,6 +156,11 @@ struct evaluate_scratch {
     struct buffer reply, effects;
 };
 
+struct peer_wall { /* a peer's wall clock against ours */
+    int64_t offset;
+    uint64_t heard_at; /* boot clock; 0: never */
+};
+
 struct partition_host {
     struct host_options options;
     struct world *world;
@@ -172,6 +178,8 @@ struct partition_host {
     struct world_timer tick_timer, ready_timer;
     bool ready_timer_runs;
     uint64_t last_tick, ticks;
+    struct peer_wall walls[NODES_MAX]; /* by node id - 1 */
+    uint64_t wall_warned_at;
     uint64_t handed_at_tick;
     bool transfer_all; /* stopping: leaderships go, none comes back */
     uint64_t heartbeats_generated_at;
@@ -260,6 +268,11 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
                         struct bytes payload);
 void heartbeat_on_acks(struct partition_host *host, const struct transport_peer *from,
                        struct bytes payload);
+
+/* wall.c */
+void wall_heard(struct partition_host *host, node_id_t node, int64_t wall, uint64_t now);
+/* Microseconds since 1970: the own clock, or the median of the peers' if it is far off. */
+int64_t wall_trusted(struct partition_host *host, uint64_t now);
 
 /* flush.c */
 void flush_tick(struct partition_host *host);
