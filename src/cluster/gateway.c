@@ -580,11 +580,12 @@ static void take_nack(struct gateway_stream *stream, uint8_t code, node_id_t lea
     struct gateway *gateway = stream->gateway;
     struct cluster_view *view = gateway->options.view;
     if (code == NACK_FENCED) {
+        bool told = gateway->fenced;
         gateway->fenced = true;
         route_end(stream);
-        LOG_ERROR(
-            world_logger(gateway->world), "gateway",
-            "this node's boot epoch is fenced: another start of the same node has replaced it");
+        if (!told && gateway->options.on_fenced != NULL) {
+            gateway->options.on_fenced(gateway->options.context);
+        }
         return;
     }
     if (stream->open == 0) { /* a late one: nothing to send again, the next request routes */

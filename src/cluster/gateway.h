@@ -57,6 +57,9 @@ struct gateway_options {
     uint32_t store_count;        /* of every node; tells the worker of a group */
     uint32_t inflight_max;       /* spread of open seqs per partition; 0: 8192 */
     uint64_t inflight_bytes_max; /* over all partitions */
+    /* This epoch is dead for ever (B4): the node must take a new one. May be NULL. */
+    void (*on_fenced)(void *context);
+    void *context;
 };
 
 struct gateway *gateway_open(const struct gateway_options *options);

@@ -217,6 +217,21 @@ static enum status worker_open_services(struct node_worker *worker, struct error
     return status;
 }
 
+/* B4: everything this process could still send is refused for ever. Ending closes its clients,
+ * and the next start takes a new epoch. */
+static void worker_on_fenced(void *context)
+{
+    struct node_worker *worker = context;
+    struct error *error = memory_allocate_zero(sizeof(*error));
+
+    error_set(error, STATUS_REFUSED,
+              "boot epoch %u of this node is fenced: another start of the same node has replaced "
+              "this process. If that was a copy of the data directory, remove one of the two; "
+              "otherwise start again",
+              worker->node->epoch);
+    node_call(worker, &worker->node->workers[0], node_worker_failed, error);
+}
+
 static enum status worker_open_all(struct node_worker *worker, struct error *error)
 {
     struct node *node = worker->node;
@@ -259,6 +274,8 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .patience = node->options.patience,
         .store_count = node->identity.stores,
         .inflight_bytes_max = GATEWAY_INFLIGHT_BYTES_MAX,
+        .on_fenced = worker_on_fenced,
+        .context = worker,
     };
     worker->gateway = gateway_open(&gateway);
 
