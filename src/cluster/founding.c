@@ -4,38 +4,11 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
-#include "cluster/founding_file.h"
+#include "cluster/founding_internal.h"
 #include "cluster/view_codec.h"
 #include "wire/peer_frame.h"
 
-enum {
-    FOUNDER = 1,                       /* the smallest name */
-    FOUNDING_LINGER_US = 10 * 1000,    /* lets START leave before connections begin afresh */
-    FOUNDING_HELLO_SIZE_MAX = 8 << 10, /* encoded */
-};
-
-struct founding_peer {
-    bool heard;
-    enum founding_state state;
-    struct cluster_id cluster;
-    uint32_t proposal;
-    store_id_t store;
-    char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX];
-};
-
-struct founding {
-    struct founding_options options;
-    char line[FOUNDING_LINE_SIZE_MAX];
-    struct founding_file file;
-    bool accepted; /* identity is that of a proposal, not yet started */
-    struct identity identity;
-    bool rejoining;
-    bool ended;                                           /* an event was given or is about to be */
-    struct founding_peer peers[FOUNDING_MEMBERS_MAX + 1]; /* by node id; own one unused */
-    struct world_timer resend;
-    struct world_timer linger;
-    struct founding_result result;
-};
+enum { FOUNDING_HELLO_SIZE_MAX = 8 << 10 }; /* encoded */
 
 void founding_line(const struct founding_member *members, uint32_t count,
                    char ret_line[FOUNDING_LINE_SIZE_MAX])
@@ -50,10 +23,9 @@ void founding_line(const struct founding_member *members, uint32_t count,
         used += (size_t)size;
     }
 }
-
 /* --- ends --------------------------------------------------------------------------------- */
 
-static void founding_fail(struct founding *founding, const struct error *error)
+void founding_fail(struct founding *founding, const struct error *error)
 {
     if (founding->ended) return;
     founding->ended = true;
@@ -61,7 +33,7 @@ static void founding_fail(struct founding *founding, const struct error *error)
     founding->options.events.on_failed(founding->options.context, error);
 }
 
-static void founding_finish(struct founding *founding)
+void founding_finish(struct founding *founding)
 {
     ASSERT(founding->ended);
     founding_file_remove(founding->options.world, founding->options.directory);
@@ -74,8 +46,7 @@ static void founding_linger_over(struct world_timer *timer)
 }
 
 /* Makes the identity durable as a member's and takes its first epoch with the same write. */
-static bool founding_become_member(struct founding *founding, struct identity *identity,
-                                   bool rejoined)
+bool founding_become_member(struct founding *founding, struct identity *identity, bool rejoined)
 {
     struct error error;
 
@@ -96,8 +67,7 @@ static bool founding_become_member(struct founding *founding, struct identity *i
 
 /* --- sending ------------------------------------------------------------------------------ */
 
-static void founding_send(struct founding *founding, node_id_t to,
-                          const struct founding_message *message)
+void founding_send(struct founding *founding, node_id_t to, const struct founding_message *message)
 {
     struct buffer buffer;
 
@@ -107,7 +77,7 @@ static void founding_send(struct founding *founding, node_id_t to,
     buffer_free(&buffer);
 }
 
-static void founding_send_hello(struct founding *founding, node_id_t to, enum founding_kind kind)
+void founding_send_hello(struct founding *founding, node_id_t to, enum founding_kind kind)
 {
     const struct founding_options *options = &founding->options;
     struct founding_message hello = {
@@ -129,308 +99,6 @@ static void founding_send_hello(struct founding *founding, node_id_t to, enum fo
     snprintf(hello.redis_cluster, sizeof(hello.redis_cluster), "%s", options->redis_cluster);
     snprintf(hello.admin, sizeof(hello.admin), "%s", options->admin);
     founding_send(founding, to, &hello);
-}
-
-static void founding_send_start(struct founding *founding)
-{
-    struct founding_message start = {.kind = FOUNDING_START,
-                                     .cluster = founding->result.identity.cluster,
-                                     .proposal = founding->result.identity.proposal};
-
-    for (node_id_t node = 1; node <= founding->options.member_count; node++)
-        if (node != founding->options.self) founding_send(founding, node, &start);
-}
-
-/* --- the founder -------------------------------------------------------------------------- */
-
-static void view_node_fill(struct view_node *node, node_id_t id, store_id_t store,
-                           struct cluster_id cluster)
-{
-    node->id = id;
-    node->store = store;
-    node->epoch = 0;
-    uint64_t parts[3];
-    for (uint64_t i = 0; i < ARRAY_COUNT(parts); i++)
-        parts[i] = hash_u64(cluster.high ^ hash_u64(cluster.low + ((uint64_t)id << 8) + i));
-    snprintf(node->hex_id, sizeof(node->hex_id), "%016llx%016llx%08llx",
-             (unsigned long long)parts[0], (unsigned long long)parts[1],
-             (unsigned long long)(parts[2] & 0xffffffffu));
-}
-
-static void founding_make_proposal(struct founding *founding)
-{
-    const struct founding_options *options = &founding->options;
-    struct cluster_view *view = &founding->file.view;
-    uint8_t secret[32];
-    uint32_t number = founding->file.proposal;
-
-    for (node_id_t node = 1; node <= options->member_count; node++)
-        if (founding->peers[node].proposal > number) number = founding->peers[node].proposal;
-    founding->file.proposal = number + 1;
-
-    cluster_view_free(view);
-    world_random_secret(options->world, secret, sizeof(secret));
-    view->cluster = (struct cluster_id){load_u64(secret) | 1, load_u64(secret + 8)};
-    view->hash_secret[0] = load_u64(secret + 16);
-    view->hash_secret[1] = load_u64(secret + 24);
-    view->table_epoch = 1;
-    view->cluster_version = 1;
-    view->partition_count = options->settings.partitions;
-    view->replicas = options->settings.replicas;
-    view->reads = options->settings.reads;
-    view->node_count = options->member_count;
-    for (uint32_t i = 0; i < options->member_count; i++) {
-        struct view_node *node = &view->nodes[i];
-        const struct founding_peer *peer = &founding->peers[i + 1];
-        bool self = i + 1 == options->self;
-
-        view_node_fill(node, i + 1, self ? founding->file.store : peer->store, view->cluster);
-        snprintf(node->name, sizeof(node->name), "%s", options->members[i].name);
-        snprintf(node->peer, sizeof(node->peer), "%s", options->members[i].peer);
-        snprintf(node->redis, sizeof(node->redis), "%s", self ? options->redis : peer->redis);
-        snprintf(node->redis_cluster, sizeof(node->redis_cluster), "%s",
-                 self ? options->redis_cluster : peer->redis_cluster);
-        snprintf(node->admin, sizeof(node->admin), "%s", self ? options->admin : peer->admin);
-    }
-    cluster_view_place(view);
-}
-
-/* Every member still has the disk and the addresses that the proposal names. */
-static bool founding_proposal_fits(const struct founding *founding)
-{
-    if (founding->file.proposal == 0) return false;
-    for (node_id_t id = 1; id <= founding->options.member_count; id++) {
-        const struct view_node *node = &founding->file.view.nodes[id - 1];
-        const struct founding_peer *peer = &founding->peers[id];
-        if (id == founding->options.self) {
-            if (node->store != founding->file.store) return false;
-            continue;
-        }
-        if (node->store != peer->store || strcmp(node->redis, peer->redis) != 0 ||
-            strcmp(node->redis_cluster, peer->redis_cluster) != 0 ||
-            strcmp(node->admin, peer->admin) != 0)
-            return false;
-    }
-    return true;
-}
-
-static bool founding_peer_accepted(const struct founding *founding, node_id_t node)
-{
-    const struct founding_peer *peer = &founding->peers[node];
-    return peer->heard && peer->state == FOUNDING_ACCEPTED &&
-           peer->proposal == founding->file.proposal &&
-           cluster_id_equal(peer->cluster, founding->file.view.cluster);
-}
-
-static void founding_identity_make(const struct founding *founding, uint32_t proposal,
-                                   const struct cluster_view *view, struct identity *ret_identity)
-{
-    const struct founding_options *options = &founding->options;
-
-    *ret_identity = (struct identity){
-        .state = IDENTITY_ACCEPTED,
-        .cluster = view->cluster,
-        .node = options->self,
-        .store = founding->file.store,
-        .epoch_first = 1,
-        .epoch_last = EPOCH_BLOCK_SIZE,
-        .epoch_next = 1,
-        .proposal = proposal,
-        .stores = options->settings.stores,
-        .partitions = view->partition_count,
-        .replicas = view->replicas,
-        .reads = view->reads,
-    };
-    snprintf(ret_identity->name, sizeof(ret_identity->name), "%s",
-             options->members[options->self - 1].name);
-}
-
-static enum status founding_save_tables(struct founding *founding, struct error *error)
-{
-    const struct founding_options *options = &founding->options;
-
-    enum status status =
-        view_file_save(options->world, options->directory, "birth", &founding->file.view, error);
-    if (status) return status;
-    return view_file_save(options->world, options->directory, "table", &founding->file.view, error);
-}
-
-static void founding_complete(struct founding *founding)
-{
-    struct error error;
-    struct identity identity;
-
-    if (founding_save_tables(founding, &error)) {
-        founding_fail(founding, &error);
-        return;
-    }
-    founding_identity_make(founding, founding->file.proposal, &founding->file.view, &identity);
-    if (!founding_become_member(founding, &identity, false)) return;
-    if (founding->options.member_count == 1) {
-        founding_finish(founding);
-        return;
-    }
-    founding_send_start(founding);
-    world_timer_start(founding->options.world, &founding->linger, FOUNDING_LINGER_US);
-}
-
-static void founding_propose(struct founding *founding, node_id_t to)
-{
-    struct buffer view;
-
-    buffer_init(&view, VIEW_SIZE_MAX);
-    cluster_view_encode(&founding->file.view, &view);
-    struct founding_message propose = {
-        .kind = FOUNDING_PROPOSE, .proposal = founding->file.proposal, .view = buffer_bytes(&view)};
-    founding_send(founding, to, &propose);
-    buffer_free(&view);
-}
-
-/* The founder's next step, after anything that it heard. */
-static void founding_advance(struct founding *founding)
-{
-    const struct founding_options *options = &founding->options;
-    bool all_accepted = true;
-    struct error error;
-
-    if (options->self != FOUNDER || founding->ended || founding->rejoining) return;
-    for (node_id_t node = 1; node <= options->member_count; node++)
-        if (node != options->self && !founding->peers[node].heard) return;
-
-    if (!founding_proposal_fits(founding)) {
-        founding_make_proposal(founding);
-        if (founding_file_save(options->world, options->directory, &founding->file, &error)) {
-            founding_fail(founding, &error);
-            return;
-        }
-    }
-    for (node_id_t node = 1; node <= options->member_count; node++) {
-        if (node == options->self || founding_peer_accepted(founding, node)) continue;
-        founding_propose(founding, node);
-        all_accepted = false;
-    }
-    if (all_accepted) founding_complete(founding);
-}
-
-/* --- the others --------------------------------------------------------------------------- */
-
-static void founding_on_propose(struct founding *founding, node_id_t from,
-                                const struct founding_message *message)
-{
-    const struct founding_options *options = &founding->options;
-    struct cluster_view view;
-    struct error error;
-
-    if (from != FOUNDER || founding->rejoining) return;
-    if (founding->accepted && message->proposal < founding->identity.proposal) return;
-
-    cluster_view_init(&view);
-    if (cluster_view_decode(message->view, &view)) goto out;
-    bool same = founding->accepted && message->proposal == founding->identity.proposal &&
-                cluster_id_equal(view.cluster, founding->identity.cluster);
-    const struct view_node *self = cluster_view_node(&view, options->self);
-    bool fits = self != NULL && self->store == founding->file.store &&
-                view.node_count == options->member_count &&
-                strcmp(self->name, options->members[options->self - 1].name) == 0;
-    if (!fits) goto out; /* our next HELLO tells the founder what has changed */
-
-    if (!same) {
-        cluster_view_assign(&founding->file.view, &view);
-        founding->accepted = false;
-        struct identity identity;
-        founding_identity_make(founding, message->proposal, &view, &identity);
-        enum status status = founding_save_tables(founding, &error);
-        if (status == STATUS_OK)
-            status = identity_save(options->world, options->directory, &identity, &error);
-        if (status) {
-            founding_fail(founding, &error);
-            goto out;
-        }
-        founding->identity = identity;
-        founding->accepted = true;
-    }
-    founding_send_hello(founding, from, FOUNDING_HELLO);
-
-out:
-    cluster_view_free(&view);
-}
-
-static void founding_on_start(struct founding *founding, const struct founding_message *message)
-{
-    bool ours = founding->accepted && message->proposal == founding->identity.proposal &&
-                cluster_id_equal(message->cluster, founding->identity.cluster);
-
-    if (!ours) return;
-    if (founding_become_member(founding, &founding->identity, false)) founding_finish(founding);
-}
-
-/* --- rejoining ---------------------------------------------------------------------------- */
-
-/* A member of `cluster` was met: this directory is that of a wiped node. */
-static void founding_begin_rejoin(struct founding *founding, struct cluster_id cluster)
-{
-    const struct founding_options *options = &founding->options;
-    struct error error;
-
-    if (founding->rejoining && !cluster_id_equal(cluster, founding->identity.cluster)) {
-        char one[CLUSTER_ID_TEXT_SIZE], other[CLUSTER_ID_TEXT_SIZE];
-        cluster_id_print(cluster, one);
-        cluster_id_print(founding->identity.cluster, other);
-        error_set(&error, STATUS_REFUSED,
-                  "the nodes of --cluster belong to different clusters, %s and %s: check the "
-                  "addresses of %.300s",
-                  one, other, founding->line);
-        founding_fail(founding, &error);
-        return;
-    }
-    if (founding->rejoining) return;
-    LOG_INFO(world_logger(options->world), "founding",
-             "this directory is empty but its node is a member: it rejoins as a new store");
-    founding->rejoining = true;
-    founding->identity.cluster = cluster;
-    if (founding->file.proposal != 0) { /* that store may be known: a wiped one is a new one */
-        world_random_secret(options->world, (uint8_t *)&founding->file.store,
-                            sizeof(founding->file.store));
-        founding->file.store |= 1;
-        founding->file.token = world_random(options->world);
-        founding->file.proposal = 0;
-        if (founding_file_save(options->world, options->directory, &founding->file, &error))
-            founding_fail(founding, &error);
-    }
-}
-
-static void founding_on_joined(struct founding *founding, const struct founding_message *message)
-{
-    const struct founding_options *options = &founding->options;
-    struct cluster_view view;
-    struct identity identity;
-    struct error error;
-
-    if (!founding->rejoining || message->token != founding->file.token) return;
-    cluster_view_init(&view);
-    if (cluster_view_decode(message->view, &view)) goto out;
-    const struct view_node *self = cluster_view_node(&view, options->self);
-    bool ours = self != NULL && self->store == founding->file.store && message->epoch_first >= 1 &&
-                message->epoch_last >= message->epoch_first && message->settings.stores >= 1 &&
-                cluster_id_equal(view.cluster, founding->identity.cluster);
-    if (!ours) goto out;
-
-    cluster_view_assign(&founding->file.view, &view);
-    founding_identity_make(founding, 0, &view, &identity);
-    identity.epoch_first = message->epoch_first;
-    identity.epoch_last = message->epoch_last;
-    identity.epoch_next = message->epoch_first;
-    identity.stores = message->settings.stores;
-    if (view_file_save(options->world, options->directory, "table", &view, &error)) {
-        founding_fail(founding, &error);
-        goto out;
-    }
-    cluster_view_free(&view);
-    if (founding_become_member(founding, &identity, true)) founding_finish(founding);
-    return;
-
-out:
-    cluster_view_free(&view);
 }
 
 /* --- hearing others ----------------------------------------------------------------------- */

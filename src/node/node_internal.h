@@ -1,6 +1,7 @@
 /* node_internal.h - what the files of the node share. Not for other modules.
  *
- *   node.c         creation, directory, founding or boot, opening the storage, failure
+ *   node.c         creation, calls between workers, failure
+ *   node_start.c   founding, rejoining or resuming; node_directory.c, node_open.c
  *   node_worker.c  one worker: transport, host, gateway, services, dispatch of frames
  *   node_view.c    the cluster view: from meta's rows to every worker, to disk, to other nodes
  *   node_leaders.c who leads what: between workers, and to nodes that hold no replica
@@ -158,7 +159,15 @@ void node_call(struct node_worker *from, struct node_worker *to,
                void (*run)(struct node_worker *worker, void *argument), void *argument);
 void node_worker_opened(struct node_worker *zero, void *argument);
 void node_worker_failed(struct node_worker *zero, void *argument); /* owned struct error */
+
+/* node_directory.c, node_open.c, node_start.c */
+enum status node_lock_directory(struct node *node, struct error *error);
+enum status node_check_settings(const struct node *node, struct error *error);
+/* Identity, epoch and view of worker 0 are set. */
+void node_open(struct node *node);
 void node_close_storage(struct node *node, bool clean);
+/* Closes the founding at the end of the turn. */
+void node_founding_end(struct node *node);
 
 /* node_worker.c */
 void worker_init(struct node_worker *worker, struct node *node, uint32_t index);

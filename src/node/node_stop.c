@@ -136,7 +136,7 @@ void node_stop(struct node *node)
             node_call(zero, &node->workers[i], worker_begin_drain, NULL);
         return;
     }
-    if (node->founding != NULL) world_defer(node->world, &node->founding_over);
+    if (node->founding != NULL) node_founding_end(node);
     node->workers_closed = node->platform.worker_count - 1;
     worker_begin_close(zero, NULL);
 }
