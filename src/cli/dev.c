@@ -56,7 +56,7 @@ static uint32_t dev_port(const struct dev *dev, uint32_t node, enum port_kind ki
     return dev->options->base_port + node + 100 * (uint32_t)kind;
 }
 
-/* --- before anything starts ------------------------------------------------------------------- */
+/* --- before anything starts ----------------------------------------------------------- */
 
 static bool port_is_free(uint32_t port)
 {
@@ -110,8 +110,7 @@ static bool make_directories(const char *path)
     return true;
 }
 
-/* --- the children -------------------------------------------------------------------------------
- */
+/* --- the children --------------------------------------------------------------------- */
 
 struct arguments {
     char *words[DEV_ARGUMENTS_MAX];
@@ -219,8 +218,7 @@ static bool dev_start_node(struct dev *dev, uint32_t index)
     return true;
 }
 
-/* --- what they say ------------------------------------------------------------------------------
- */
+/* --- what they say -------------------------------------------------------------------- */
 
 static void dev_print_table(const struct dev *dev)
 {

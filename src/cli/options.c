@@ -30,9 +30,7 @@ struct option {
     size_t offset;
     size_t size;
     uint64_t least, most; /* of the number or duration; of the length of a text */
-    const char *default_text;
     unsigned commands;
-    const char *help;
 };
 
 static const struct option options_table[] = {
@@ -44,9 +42,7 @@ static const struct option options_table[] = {
      .size = sizeof(((struct cli_options *)0)->field),                                             \
      .least = least_,                                                                              \
      .most = most_,                                                                                \
-     .default_text = default_,                                                                     \
-     .commands = commands_,                                                                        \
-     .help = help_},
+     .commands = commands_},
 #include "cli/options.def"
 #undef OPTION
 };
@@ -75,7 +71,7 @@ void cli_options_default(enum cli_command command, struct cli_options *options)
     snprintf(options->node.admin, ADDRESS_SIZE_MAX, "127.0.0.1:9379");
 }
 
-/* --- values -------------------------------------------------------------------------------- */
+/* --- values --------------------------------------------------------------------------- */
 
 static bool name_is_valid(const char *name, size_t size)
 {
@@ -251,7 +247,7 @@ static enum status take_value(const struct option *option, const char *value,
     return STATUS_INVALID;
 }
 
-/* --- the config file ------------------------------------------------------------------------- */
+/* --- the config file ------------------------------------------------------------------ */
 
 static const struct option *find_option(enum cli_command command, const char *name, size_t size)
 {
@@ -318,8 +314,7 @@ static enum status read_config(struct cli_options *options, const char *path, st
     return status;
 }
 
-/* --- the command line --------------------------------------------------------------------------
- */
+/* --- the command line ----------------------------------------------------------------- */
 
 static enum status unknown_option(enum cli_command command, const char *word, struct error *error)
 {
@@ -383,8 +378,7 @@ enum status cli_options_parse(enum cli_command command, int count, char **words,
     return take_words(command, count, words, false, options, error);
 }
 
-/* --- all together
- * ---------------------------------------------------------------------------------- */
+/* --- all together --------------------------------------------------------------------- */
 
 static enum status check_loopback(const char *option, const char *text, bool insecure,
                                   struct error *error)
@@ -423,60 +417,4 @@ enum status cli_options_check(const struct cli_options *options, struct error *e
                          "name",
                          node->name, options->cluster);
     return STATUS_OK;
-}
-
-/* --- help
- * ------------------------------------------------------------------------------------------ */
-
-static void print_wrapped(const char *text, int indent, int width)
-{
-    int column = indent;
-
-    while (*text != '\0') {
-        size_t size = strcspn(text, " ");
-        bool fits = column + 1 + (int)size <= width;
-        if (column == indent) {
-            column += (int)size;
-        } else if (fits) {
-            putchar(' ');
-            column += 1 + (int)size;
-        } else {
-            printf("\n%*s", indent, "");
-            column = indent + (int)size;
-        }
-        printf("%.*s", (int)size, text);
-        text += size;
-        text += *text == ' ';
-    }
-    putchar('\n');
-}
-
-void cli_options_print_help(enum cli_command command)
-{
-    for (size_t i = 0; i < ARRAY_COUNT(options_table); i++) {
-        const struct option *option = &options_table[i];
-        char head[64];
-        char text[512];
-        if (!(option->commands & command)) continue;
-        const char *value = option->default_text;
-        if (command == COMMAND_DEV && strcmp(option->name, "data") == 0) value = "data/dev";
-        snprintf(head, sizeof(head), "--%s %s", option->name, option->argument);
-        snprintf(text, sizeof(text), "%s%s%s%s", option->help, value[0] ? " [" : "", value,
-                 value[0] ? "]" : "");
-        printf("  %-28s ", head);
-        print_wrapped(text, 31, 98);
-    }
-}
-
-void cli_options_print_markdown(void)
-{
-    printf("| option | value | default | meaning |\n| --- | --- | --- | --- |\n");
-    for (size_t i = 0; i < ARRAY_COUNT(options_table); i++) {
-        const struct option *option = &options_table[i];
-        if (!(option->commands & COMMAND_START)) continue;
-        const char *value = option->argument[0] ? option->argument : "yes, no";
-        if (option->kind == OPTION_READS) value = "lease, quorum"; /* a bar would end the cell */
-        printf("| `%s` | %s | %s | %s |\n", option->name, value, option->default_text,
-               option->help);
-    }
 }

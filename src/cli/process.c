@@ -30,8 +30,7 @@ struct process {
     pthread_mutex_t mutex;
 };
 
-/* --- what the node asks of the platform --------------------------------------------------------
- */
+/* --- what the node asks of the platform ----------------------------------------------- */
 
 static struct transport *open_transport(void *context, uint32_t worker,
                                         const struct node_identity *identity)
@@ -184,8 +183,7 @@ static void on_stopped(void *context, const struct error *error)
         world_real_stop(process->worlds[i]);
 }
 
-/* --- threads and signals ------------------------------------------------------------------------
- */
+/* --- threads and signals -------------------------------------------------------------- */
 
 static void *run_worker(void *context)
 {

@@ -23,7 +23,7 @@ void founding_line(const struct founding_member *members, uint32_t count,
         used += (size_t)size;
     }
 }
-/* --- ends --------------------------------------------------------------------------------- */
+/* --- ends ----------------------------------------------------------------------------- */
 
 void founding_fail(struct founding *founding, const struct error *error)
 {
@@ -65,7 +65,7 @@ bool founding_become_member(struct founding *founding, struct identity *identity
     return true;
 }
 
-/* --- sending ------------------------------------------------------------------------------ */
+/* --- sending -------------------------------------------------------------------------- */
 
 void founding_send(struct founding *founding, node_id_t to, const struct founding_message *message)
 {
@@ -101,7 +101,7 @@ void founding_send_hello(struct founding *founding, node_id_t to, enum founding_
     founding_send(founding, to, &hello);
 }
 
-/* --- hearing others ----------------------------------------------------------------------- */
+/* --- hearing others ------------------------------------------------------------------- */
 
 static bool founding_check_hello(struct founding *founding, node_id_t from,
                                  const struct founding_message *hello, struct error *error)
@@ -213,7 +213,7 @@ void founding_on_frame(struct founding *founding, const struct transport_peer *f
     }
 }
 
-/* --- life --------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------- */
 
 static void founding_resend(struct world_timer *timer)
 {

@@ -3,7 +3,7 @@
 #include "base/assert.h"
 #include "cluster/founding_internal.h"
 
-/* --- the others --------------------------------------------------------------------------- */
+/* --- the others ----------------------------------------------------------------------- */
 
 void founding_on_propose(struct founding *founding, node_id_t from,
                          const struct founding_message *message)
@@ -55,7 +55,7 @@ void founding_on_start(struct founding *founding, const struct founding_message 
     if (founding_become_member(founding, &founding->identity, false)) founding_finish(founding);
 }
 
-/* --- rejoining ---------------------------------------------------------------------------- */
+/* --- rejoining ------------------------------------------------------------------------ */
 
 /* A member of `cluster` was met: this directory is that of a wiped node. */
 void founding_begin_rejoin(struct founding *founding, struct cluster_id cluster)

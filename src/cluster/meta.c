@@ -95,7 +95,7 @@ __attribute__((format(printf, 2, 3))) static void meta_refuse(struct meta_reply 
     va_end(arguments);
 }
 
-/* --- rows ------------------------------------------------------------------------------------- */
+/* --- rows ----------------------------------------------------------------------------- */
 
 /* What one evaluation works with. */
 struct meta_evaluation {
@@ -174,7 +174,7 @@ static enum row_result meta_get_node(struct meta_evaluation *evaluation, node_id
     return ROW_FOUND;
 }
 
-/* --- FOUND ------------------------------------------------------------------------------------ */
+/* --- FOUND ---------------------------------------------------------------------------- */
 
 static bool meta_found(struct meta_evaluation *evaluation, struct bytes body)
 {
@@ -207,8 +207,7 @@ static bool meta_found(struct meta_evaluation *evaluation, struct bytes body)
     return true;
 }
 
-/* --- BOOT, EPOCHS, REJOIN -----------------------------------------------------------------------
- */
+/* --- BOOT, EPOCHS, REJOIN ------------------------------------------------------------- */
 
 static void meta_take_addresses(struct view_node *node, const struct meta_request *request)
 {

@@ -52,7 +52,7 @@ enum status meta_node_decode(struct bytes bytes, struct meta_node *ret_node)
     return STATUS_OK;
 }
 
-/* --- reading the committed rows ------------------------------------------------------------- */
+/* --- reading the committed rows ------------------------------------------------------- */
 
 struct meta_walk {
     struct cluster_view *view;

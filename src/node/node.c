@@ -26,7 +26,7 @@ const struct logger *node_logger(const struct node *node)
     return world_logger(node->world);
 }
 
-/* --- calls between workers ----------------------------------------------------------------- */
+/* --- calls between workers ------------------------------------------------------------ */
 
 struct node_post {
     struct world_post post;
@@ -58,7 +58,7 @@ void node_call(struct node_worker *from, struct node_worker *to,
     world_post(to->world, &call->post);
 }
 
-/* --- failure ------------------------------------------------------------------------------- */
+/* --- failure -------------------------------------------------------------------------- */
 
 static void node_failure_run(struct world_deferred *deferred)
 {
@@ -80,7 +80,7 @@ void node_fail(struct node *node, const struct error *error)
     world_defer(node->world, &node->failure_out);
 }
 
-/* --- creation ------------------------------------------------------------------------------ */
+/* --- creation ------------------------------------------------------------------------- */
 
 static int compare_members(const void *a, const void *b)
 {
@@ -138,8 +138,7 @@ void node_destroy(struct node *node)
     memory_free(node);
 }
 
-/* --- what others ask ---------------------------------------------------------------------------
- */
+/* --- what others ask ------------------------------------------------------------------ */
 
 const struct node_member *node_members(const struct node *node, uint32_t *ret_count)
 {

@@ -10,7 +10,7 @@
 #include "cluster/view_codec.h"
 #include "node/node_internal.h"
 
-/* --- questions to meta ------------------------------------------------------------------------ */
+/* --- questions to meta ---------------------------------------------------------------- */
 
 static void meta_question_reply(struct gateway_request *request, enum gateway_outcome outcome,
                                 struct bytes reply)
@@ -56,8 +56,7 @@ static void question_body(struct meta_question *question, const struct meta_requ
     meta_request_encode(request, &question->body);
 }
 
-/* --- FOUND, BOOT, EPOCHS ------------------------------------------------------------------------
- */
+/* --- FOUND, BOOT, EPOCHS -------------------------------------------------------------- */
 
 static void boot_later(struct node *node)
 {
@@ -207,7 +206,7 @@ void node_boot_stop(struct node *node)
     world_timer_stop(node->world, &node->born_timer);
 }
 
-/* --- ready ------------------------------------------------------------------------------------ */
+/* --- ready ---------------------------------------------------------------------------- */
 
 bool node_can_serve_all(const struct node *node, char *ret_text, size_t size)
 {
@@ -258,8 +257,7 @@ void node_check_ready(struct node *node)
     node->platform.on_ready(node->platform.context);
 }
 
-/* --- who is missing? ----------------------------------------------------------------------------
- */
+/* --- who is missing? ------------------------------------------------------------------ */
 
 static void missing_members(struct node *node, char *ret_text, size_t size)
 {

@@ -55,7 +55,7 @@ enum status node_lock_directory(struct node *node, struct error *error)
     return status;
 }
 
-/* --- settings -------------------------------------------------------------------------------- */
+/* --- settings ------------------------------------------------------------------------- */
 
 static enum status refuse_setting(struct error *error, const char *name, const char *given,
                                   const char *stored)

@@ -52,8 +52,7 @@ static void member_on_hello(struct node *node, const struct transport_peer *from
     member_send(node, from, &answer);
 }
 
-/* --- rejoin ------------------------------------------------------------------------------------
- */
+/* --- rejoin --------------------------------------------------------------------------- */
 
 static void rejoin_answered(struct node *node, struct meta_question *question)
 {

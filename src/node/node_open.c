@@ -3,7 +3,7 @@
 
 #include "node/node_internal.h"
 
-/* --- storage --------------------------------------------------------------------------------- */
+/* --- storage -------------------------------------------------------------------------- */
 
 /* FAULTS rule 9: once born, a replica that the log does not know has lost its votes and its
  * entries; it must come back under a new id, as a learner. */
@@ -100,8 +100,7 @@ void node_close_storage(struct node *node, bool clean)
     node->lock = NULL;
 }
 
-/* --- from identity to running ------------------------------------------------------------------
- */
+/* --- from identity to running --------------------------------------------------------- */
 
 /* Addresses of members: those of --cluster if it names the same nodes (an address may change,
  * an identity never: F49), else those of the table. */

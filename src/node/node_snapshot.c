@@ -22,7 +22,7 @@ void node_collector_free(struct node_collector *collector)
     memory_free(collector);
 }
 
-/* --- one worker ---------------------------------------------------------------------------- */
+/* --- one worker ----------------------------------------------------------------------- */
 
 /* Which nodes lag in a group that is led here. */
 static void snapshot_members(struct node_worker *worker, const struct replica_status *status,
@@ -121,7 +121,7 @@ static void snapshot_add(struct worker_snapshot *sum, const struct worker_snapsh
         sum->behind[i] += part->behind[i];
 }
 
-/* --- answers ------------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------------------- */
 
 static void send_report(struct node *node, node_id_t to, uint64_t question)
 {
@@ -210,7 +210,7 @@ static void reports_late(struct world_timer *timer)
     reports_end(timer->context);
 }
 
-/* --- gathering ------------------------------------------------------------------------------- */
+/* --- gathering ------------------------------------------------------------------------ */
 
 static void ask_peers(struct node_collector *collector)
 {
@@ -276,8 +276,7 @@ void node_collect(struct node *node, const struct snapshot_waiter *waiter)
         node_call(&node->workers[0], &node->workers[i], snapshot_take_part, &collector->parts[i]);
 }
 
-/* --- other nodes -------------------------------------------------------------------------------
- */
+/* --- other nodes ---------------------------------------------------------------------- */
 
 void node_on_ask(struct node *node, const struct transport_peer *from, struct reader *reader)
 {

@@ -22,7 +22,7 @@ static void node_stopped(struct world_timer *timer)
     node->platform.on_stopped(node->platform.context, NULL);
 }
 
-/* --- closing ------------------------------------------------------------------------------- */
+/* --- closing -------------------------------------------------------------------------- */
 
 static void node_worker_closed(struct node_worker *zero, void *unused)
 {
@@ -57,7 +57,7 @@ static void worker_begin_close(struct node_worker *worker, void *unused)
     world_timer_start(worker->world, &worker->stop_timer, 0);
 }
 
-/* --- draining ------------------------------------------------------------------------------ */
+/* --- draining ------------------------------------------------------------------------- */
 
 static void node_worker_drained(struct node_worker *zero, void *unused)
 {

@@ -3,7 +3,7 @@
 #include "cluster/view_codec.h"
 #include "node/node_internal.h"
 
-/* --- to disk ------------------------------------------------------------------------------- */
+/* --- to disk -------------------------------------------------------------------------- */
 
 static void save_start(struct node *node);
 
@@ -66,8 +66,7 @@ void node_save_identity(struct node *node)
     save_start(node);
 }
 
-/* --- to the workers ----------------------------------------------------------------------------
- */
+/* --- to the workers ------------------------------------------------------------------- */
 
 static void worker_take_view(struct node_worker *worker, void *argument)
 {
@@ -91,8 +90,7 @@ static struct cluster_view *view_copy(const struct cluster_view *view)
     return copy;
 }
 
-/* --- to other nodes ----------------------------------------------------------------------------
- */
+/* --- to other nodes ------------------------------------------------------------------- */
 
 void node_send_table(struct node *node, node_id_t to)
 {
@@ -131,8 +129,7 @@ void node_on_table(struct node *node, struct bytes payload)
     cluster_view_free(&view);
 }
 
-/* --- adoption ------------------------------------------------------------------------------------
- */
+/* --- adoption ------------------------------------------------------------------------- */
 
 /* Meta knows this node under another store, or a later start of it: this process is the twin
  * or the old disk, and must not serve on (F09, F12). */

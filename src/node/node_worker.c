@@ -4,7 +4,7 @@
 #include "node/node_internal.h"
 #include "services/redis/evaluate.h"
 
-/* --- frames and peers ---------------------------------------------------------------------- */
+/* --- frames and peers ----------------------------------------------------------------- */
 
 static void worker_note_alive(struct node_worker *worker, const struct transport_peer *from)
 {
@@ -76,7 +76,7 @@ static void worker_on_peer_up(void *context, node_id_t peer)
     if (worker->index == 0) node_send_table(node, peer);
 }
 
-/* --- replicas ------------------------------------------------------------------------------ */
+/* --- replicas ------------------------------------------------------------------------- */
 
 /* The replica of this node in a group of the table, or 0. */
 static struct replica_id own_replica(const struct view_group *group, node_id_t self)
@@ -163,7 +163,7 @@ void worker_set_wishes(struct node_worker *worker)
     }
 }
 
-/* --- open and close ------------------------------------------------------------------------ */
+/* --- open and close ------------------------------------------------------------------- */
 
 static void worker_on_meta_applied(void *context)
 {
