@@ -206,7 +206,9 @@ static uint64_t silence(struct sim_network *network)
 
 void sim_network_reset(struct sim_network *network, node_id_t a, node_id_t b)
 {
-    sim_network_disconnect(network, a, b, notice(network), notice(network));
+    uint64_t delay_a = notice(network), delay_b = notice(network);
+
+    sim_network_disconnect(network, a, b, delay_a, delay_b);
 }
 
 void sim_network_process_end(struct sim_network *network, struct sim_process *process,

@@ -63,21 +63,21 @@ static void draw_workload(struct sim *sim, struct sim_plan *plan)
 {
     struct sim_workload *workload = &plan->workload;
 
-    *workload = (struct sim_workload){
-        .clients = (uint32_t)draw(sim, 2, 8),
-        .registers = (uint32_t)draw_log(sim, 2, 24),
-        .counters = (uint32_t)draw(sim, 0, 4),
-        .orders = draw_chance(sim, 70) ? 12 : 0,
-        .expiries = draw_chance(sim, 50) ? (uint32_t)draw(sim, 1, 8) : 0,
-        .write_percent = (uint32_t)draw(sim, 30, 90),
-        .hot_percent = draw_chance(sim, 30) ? 60 : 0,
-        .pipeline_max = draw_chance(sim, 60) ? (uint32_t)draw_log(sim, 2, 16) : 1,
-        .think_min = 2 * MS,
-        .think_max = draw_log(sim, 20 * MS, 400 * MS),
-        .pad_max = draw_chance(sim, 50) ? (uint32_t)draw_log(sim, 8, 512) : 0,
-        .patience = plan->cluster.patience,
-        .give_up = plan->cluster.patience + 3 * S,
-        .order_tokens_max = 100};
+    /* One statement per draw: the order inside an initialiser is the compiler's. */
+    *workload = (struct sim_workload){.pipeline_max = 1, .think_min = 2 * MS};
+    workload->clients = (uint32_t)draw(sim, 2, 8);
+    workload->registers = (uint32_t)draw_log(sim, 2, 24);
+    workload->counters = (uint32_t)draw(sim, 0, 4);
+    workload->orders = draw_chance(sim, 70) ? 12 : 0;
+    if (draw_chance(sim, 50)) workload->expiries = (uint32_t)draw(sim, 1, 8);
+    workload->write_percent = (uint32_t)draw(sim, 30, 90);
+    workload->hot_percent = draw_chance(sim, 30) ? 60 : 0;
+    if (draw_chance(sim, 60)) workload->pipeline_max = (uint32_t)draw_log(sim, 2, 16);
+    workload->think_max = draw_log(sim, 20 * MS, 400 * MS);
+    if (draw_chance(sim, 50)) workload->pad_max = (uint32_t)draw_log(sim, 8, 512);
+    workload->patience = plan->cluster.patience;
+    workload->give_up = plan->cluster.patience + 3 * S;
+    workload->order_tokens_max = 100;
 }
 
 /* Rough means; a fault that would hurt all at once comes more rarely. */
