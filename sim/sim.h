@@ -29,7 +29,7 @@ enum sim_stream_of_random {
 /* Fault classes (FAULTS.md section 2) as they are counted when they really hit. */
 #define SIM_FAULT_MAP(X)                                                                           \
     X(KILL, "F01 kill")                                                                            \
-    X(KILL_IN_JOB, "F01 kill between two file effects")                                            \
+    X(KILL_IN_JOB, "F01 end between two file effects")                                             \
     X(STOP, "clean stop")                                                                          \
     X(CRASH_LOOP, "F02 crash loop")                                                                \
     X(POWER_LOSS, "F03 power loss")                                                                \

@@ -120,6 +120,8 @@ static void act_kill_in_job(struct sim_chaos *chaos, struct sim_node *node)
     struct sim *sim = chaos->cluster->sim;
 
     node->now->process->file_effects_left = sim_log_uniform(sim, SIM_RANDOM_FAULT, 1, 40);
+    node->now->process->file_effects_end =
+        sim_chance(sim, SIM_RANDOM_FAULT, 1, 2) ? SIM_END_POWER : SIM_END_KILL;
     later(chaos, chaos->plan.outage_max + 2 * S, run_supervise, node->id);
 }
 

@@ -120,6 +120,22 @@ static void judge_end(struct sim_incarnation *incarnation, const struct sim_proc
         sim_violation(sim, "node %u refused to go on: %s", node->id, incarnation->error.text);
 }
 
+static void power_off(struct sim_node *node)
+{
+    struct sim *sim = node->cluster->sim;
+
+    sim_fault_hit(sim, SIM_FAULT_POWER_LOSS);
+    node->machine.power = false;
+    node->machine.boots++;
+    sim_disk_power_loss(node->machine.disk);
+    /* CLOCK_BOOTTIME begins anew; the wall clock goes on. */
+    uint64_t local = sim_machine_local_time(&node->machine, sim->now);
+    uint64_t fresh = 1000000 + sim_below(sim, SIM_RANDOM_FAULT, 20000000);
+    node->machine.clock.wall_offset += (int64_t)local - (int64_t)fresh;
+    node->machine.clock.base_global = sim->now;
+    node->machine.clock.base_local = fresh;
+}
+
 static void on_end(void *context, struct sim_process *process, enum sim_end how)
 {
     struct sim_incarnation *incarnation = context;
@@ -134,6 +150,7 @@ static void on_end(void *context, struct sim_process *process, enum sim_end how)
         node->down_since = node->cluster->sim->now;
         node->up_since = node->ready_since = 0;
     }
+    if (how == SIM_END_POWER) power_off(node);
     if (how != SIM_END_QUIET) judge_end(incarnation, process);
 }
 
@@ -204,19 +221,10 @@ void sim_node_kill(struct sim_node *node)
 
 void sim_node_power_loss(struct sim_node *node)
 {
-    struct sim *sim = node->cluster->sim;
-
-    sim_fault_hit(sim, SIM_FAULT_POWER_LOSS);
-    if (sim_node_is_up(node)) sim_process_end(node->now->process, SIM_END_POWER);
-    node->machine.power = false;
-    node->machine.boots++;
-    sim_disk_power_loss(node->machine.disk);
-    /* CLOCK_BOOTTIME begins anew; the wall clock goes on. */
-    uint64_t local = sim_machine_local_time(&node->machine, sim->now);
-    uint64_t fresh = 1000000 + sim_below(sim, SIM_RANDOM_FAULT, 20000000);
-    node->machine.clock.wall_offset += (int64_t)local - (int64_t)fresh;
-    node->machine.clock.base_global = sim->now;
-    node->machine.clock.base_local = fresh;
+    if (sim_node_is_up(node))
+        sim_process_end(node->now->process, SIM_END_POWER); /* on_end() does the rest */
+    else
+        power_off(node);
 }
 
 static void run_stop(void *context)

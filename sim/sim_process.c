@@ -202,7 +202,7 @@ bool sim_process_file_effect(struct sim_process *process)
     if (process->dead || process->doomed) return true;
     if (process->file_effects_left == 0 || --process->file_effects_left > 0) return false;
     process->doomed = true;
-    process->doom = SIM_END_KILL;
+    process->doom = process->file_effects_end;
     sim_fault_hit(process->sim, SIM_FAULT_KILL_IN_JOB);
     return true;
 }

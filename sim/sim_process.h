@@ -91,8 +91,9 @@ struct sim_process {
     enum sim_end doom;
     bool paused;
     bool in_event;
-    /* F01: the process is killed when this many more file effects have happened; 0: off. */
+    /* F01: the process ends so when this many more file effects have happened; 0: off. */
     uint64_t file_effects_left;
+    enum sim_end file_effects_end;
     char fatal_text[256];
     struct random random;
     /* Called once, when nothing of it runs any more; world functions are no-ops then. */

@@ -24,6 +24,42 @@ void scenario_torn_tail(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+static void supervise(struct sim *sim, void *context)
+{
+    struct sim_cluster *cluster = context;
+
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
+        if (!sim_node_is_up(&cluster->nodes[i])) sim_node_start(&cluster->nodes[i]);
+    sim_call(sim, 150 * STAGE_MS, supervise, cluster);
+}
+
+/* Goal: a crash between any two effects on the disk loses nothing and is resumed (F01, F03).
+ * Method: seed s ends node 1 + s % 3 at its effect s / 6 + 1, counted from its first start on,
+ * by a kill or by a loss of power. */
+void scenario_each_effect(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+    uint64_t seed = bed->sim.seed;
+
+    stage_plan(&plan);
+    plan.workload.counters = 1;
+    plan.workload.orders = 2;
+    sim_bed_open(bed, &plan.cluster, &plan.workload);
+    for (node_id_t node = 1; node <= plan.cluster.nodes; node++)
+        sim_node_start(stage_node(bed, node));
+    struct sim_process *victim = stage_node(bed, 1 + seed % 3)->now->process;
+    victim->file_effects_left = seed / 6 + 1;
+    victim->file_effects_end = seed / 3 % 2 ? SIM_END_POWER : SIM_END_KILL;
+    sim_call(&bed->sim, 100 * STAGE_MS, supervise, bed->cluster);
+    if (!sim_cluster_wait(bed->cluster, 30 * STAGE_S, sim_cluster_all_ready, NULL)) {
+        sim_violation(&bed->sim, "the cluster was not founded within 30 s");
+        return;
+    }
+    sim_clients_start(bed->clients);
+    sim_run_for(&bed->sim, 1 * STAGE_S);
+    stage_judge(bed);
+}
+
 /* Goal: damage below what was acknowledged is never taken for a torn tail: the node refuses to
  * vote and acknowledge with what is left (FAULTS rule 5).
  * Method: a follower ends cleanly; then a bit of the end of its log flips. It must not come

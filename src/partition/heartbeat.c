@@ -18,18 +18,21 @@ static void append_heartbeat(struct partition_host *host, const struct raft_memb
 {
     uint32_t worker = host_remote_worker(host, member->node, heartbeat->group);
     struct peer_out *out = host_peer_out(host, member->node, worker);
-    struct writer writer = writer_make(&out->heartbeats);
-    if (buffer_size(&out->heartbeats) == 0) {
+    struct buffer *buffer = &out->heartbeats;
+    if (buffer_size(buffer) == 0) {
+        struct writer writer = writer_make(buffer);
         write_u64(&writer, generated_at);
         write_i64(&writer, world_wall_time(host->world));
     }
-    write_u32(&writer, heartbeat->group.value);
-    write_u64(&writer, heartbeat->from.value);
-    write_u64(&writer, heartbeat->to.value);
-    write_u64(&writer, heartbeat->term);
-    write_u64(&writer, heartbeat->commit);
-    write_u64(&writer, heartbeat->round);
-    ASSERT(!writer.failed);
+    uint8_t *at = buffer_reserve(buffer, HEARTBEAT_SIZE);
+    ASSERT(at != NULL);
+    store_u32(at, heartbeat->group.value);
+    store_u64(at + 4, heartbeat->from.value);
+    store_u64(at + 12, heartbeat->to.value);
+    store_u64(at + 20, heartbeat->term);
+    store_u64(at + 28, heartbeat->commit);
+    store_u64(at + 36, heartbeat->round);
+    buffer_commit(buffer, HEARTBEAT_SIZE);
 }
 
 static void heartbeat_members(struct replica *replica, const struct raft_member *members,
@@ -68,13 +71,28 @@ void heartbeat_replica(struct replica *replica, uint64_t now)
     world_defer(host->world, &host->turn_end);
 }
 
+/* A group in which nothing happens beats every other tick: two still fit into a lease. All
+ * such groups share the same ticks, so that an idle node sleeps in the others. */
+static bool beats_now(struct replica *replica, uint64_t now)
+{
+    uint64_t last = raft_last_index(replica->raft);
+    if (last != replica->last_seen) {
+        replica->last_seen = last;
+        replica->busy_until = now + BUSY_US;
+    }
+    return now < replica->busy_until || replica->host->ticks % IDLE_BEAT_TICKS == 0;
+}
+
 void heartbeat_tick(struct partition_host *host, uint64_t now)
 {
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
         if (replica == NULL || replica->halted || snapshot_holds_core(replica)) continue;
-        if (raft_role(replica->raft) == RAFT_LEADER) heartbeat_replica(replica, now);
-        if (raft_next_deadline(replica->raft) <= now) raft_tick(replica->raft, now);
+        if (replica->was_leader && beats_now(replica, now)) heartbeat_replica(replica, now);
+        /* Of a leader only its quorum is checked, which need not be exact to a tick. */
+        bool look = !replica->was_leader || host->ticks % SLOW_TICKS == 0;
+        if (!look || !raft_tick_due(replica->raft, now)) continue;
+        raft_tick(replica->raft, now);
         if (raft_has_output(replica->raft)) host_mark_dirty(replica);
     }
 }
@@ -88,16 +106,18 @@ static void refuse(struct raft_heartbeat_ack *ack, const struct raft_heartbeat *
                                        .accepted = false};
 }
 
-static void append_ack(struct writer *writer, const struct raft_heartbeat_ack *ack)
+static void append_ack(struct buffer *buffer, const struct raft_heartbeat_ack *ack)
 {
-    write_u32(writer, ack->group.value);
-    write_u64(writer, ack->from.value);
-    write_u64(writer, ack->to.value);
-    write_u64(writer, ack->term);
-    write_u64(writer, ack->round);
-    write_u64(writer, ack->match);
-    write_u8(writer, ack->accepted);
-    ASSERT(!writer->failed);
+    uint8_t *at = buffer_reserve(buffer, HEARTBEAT_ACK_SIZE);
+    ASSERT(at != NULL);
+    store_u32(at, ack->group.value);
+    store_u64(at + 4, ack->from.value);
+    store_u64(at + 12, ack->to.value);
+    store_u64(at + 20, ack->term);
+    store_u64(at + 28, ack->round);
+    store_u64(at + 36, ack->match);
+    at[44] = ack->accepted;
+    buffer_commit(buffer, HEARTBEAT_ACK_SIZE);
 }
 
 void heartbeat_on_frame(struct partition_host *host, const struct transport_peer *from,
@@ -137,7 +157,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
         } else {
             refuse(&ack, &heartbeat);
         }
-        append_ack(&writer, &ack);
+        append_ack(&out->acks, &ack);
     }
     world_defer(host->world, &host->turn_end);
 }

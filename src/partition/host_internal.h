@@ -34,6 +34,8 @@ enum {
     ENTRIES_KEEP = 128, /* entries kept in memory though all have them */
     READY_POLL_US = 2000,
     SLOW_TICKS = 4,
+    IDLE_BEAT_TICKS = 2,
+    BUSY_US = 1000 * 1000, /* after its last entry a group counts as busy for so long */
     PEER_OUT_FLUSH_BYTES = 384 << 10,
 };
 
@@ -108,6 +110,7 @@ struct replica {
     uint64_t generation; /* of the table; rises with a snapshot install */
     uint64_t led_term;
     uint64_t led_since; /* boot clock */
+    uint64_t last_seen, busy_until;
     node_id_t known_leader;
     uint64_t known_leader_term;
     uint64_t applied, applied_term;

@@ -283,6 +283,13 @@ uint64_t raft_commit_index(const struct raft *raft)
     return raft->commit;
 }
 
+bool raft_tick_due(const struct raft *raft, uint64_t now)
+{
+    bool waits = now < raft->election_deadline || now < raft->no_vote_until;
+    if (raft->role != RAFT_LEADER && waits) return false; /* the usual case: one comparison */
+    return raft_next_deadline(raft) <= now;
+}
+
 uint64_t raft_next_deadline(const struct raft *raft)
 {
     if (raft->role == RAFT_LEADER) {

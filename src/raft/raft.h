@@ -247,7 +247,9 @@ const struct raft_config *raft_config(const struct raft *raft);
 const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index); /* or NULL */
 /* Term of an index in memory or of the snapshot; 0 if unknown. */
 uint64_t raft_term_at(const struct raft *raft, uint64_t index);
-/* When raft_tick() has something to do at the earliest; lets idle groups cost nothing. */
+/* Whether raft_tick() has something to do now; cheap, so that idle groups cost nothing. */
+bool raft_tick_due(const struct raft *raft, uint64_t now);
+/* When raft_tick() has something to do at the earliest. */
 uint64_t raft_next_deadline(const struct raft *raft);
 
 void raft_config_encode(const struct raft_config *config, struct buffer *buffer);
