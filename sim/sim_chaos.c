@@ -138,6 +138,21 @@ void sim_chaos_heal(struct sim_chaos *chaos, uint32_t nodes)
     sim_trace_text(sim, "healed: nodes %x", nodes);
 }
 
+uint64_t sim_chaos_stalled_until(const struct sim_chaos *chaos)
+{
+    const struct sim_cluster *cluster = chaos->cluster;
+    uint64_t until = cluster->sim->now;
+
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+        const struct sim_node *node = &cluster->nodes[i];
+        if (!(chaos->healed_nodes >> i & 1) || !sim_node_is_up(node)) continue;
+        for (uint32_t w = 0; w < node->now->process->world_count; w++)
+            if (node->now->process->worlds[w].busy_until > until)
+                until = node->now->process->worlds[w].busy_until;
+    }
+    return until;
+}
+
 void sim_chaos_free(struct sim_chaos *chaos)
 {
     memory_free(chaos);

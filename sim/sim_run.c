@@ -272,7 +272,8 @@ static void run_plan(struct sim_bed *bed, const struct sim_plan *plan)
         uint32_t nodes = nodes_to_heal(bed, plan);
         sim_clients_use(bed->clients, nodes);
         sim_chaos_heal(chaos, nodes);
-        check_liveness(bed, plan, nodes);
+        sim_run_until(sim, sim_chaos_stalled_until(chaos));
+        if (!sim->failed) check_liveness(bed, plan, nodes);
         check_rest(bed, nodes);
         bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
         if (plan->power_loss_at_end && nodes == all_nodes(plan))
