@@ -213,13 +213,22 @@ void sim_campaign_run(const struct sim_campaign *campaign, struct sim_campaign_r
     total->real_us = real_now() - began;
 }
 
+/* The commit, where the sources are a checkout: what a failing seed belongs to. */
 static void print_commit(FILE *file)
 {
-    char line[64] = "";
-    FILE *git = popen("git rev-parse --short HEAD 2>/dev/null", "r");
+    char line[256] = "";
+    char path[300];
+    FILE *head = fopen(".git/HEAD", "r");
+    bool got = head != NULL && fgets(line, sizeof(line), head) != NULL;
 
-    if (git && fgets(line, sizeof(line), git)) fprintf(file, "commit: %s", line);
-    if (git) pclose(git);
+    if (head != NULL) fclose(head);
+    if (got && strncmp(line, "ref: ", 5) == 0) {
+        snprintf(path, sizeof(path), ".git/%.*s", (int)strcspn(line + 5, "\n"), line + 5);
+        head = fopen(path, "r");
+        got = head != NULL && fgets(line, sizeof(line), head) != NULL;
+        if (head != NULL) fclose(head);
+    }
+    if (got) fprintf(file, "commit: %.12s\n", line);
 }
 
 void sim_campaign_print(const struct sim_campaign *campaign,

@@ -2,6 +2,7 @@
  * kernel's part when a process dies, power losses that nobody is told of. */
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/parse.h"
 #include "sim/sim_pipe.h"
 #include "sim/sim_stream.h"
 
@@ -79,7 +80,10 @@ uint16_t sim_listener_port(struct listener *base)
 {
     const struct sim_listener *listener = (struct sim_listener *)(void *)base;
 
-    return (uint16_t)atoi(strrchr(listener->address, ':') + 1);
+    uint64_t port = 0;
+
+    bool known = parse_u64(bytes_of(strrchr(listener->address, ':') + 1), &port);
+    return known && port <= UINT16_MAX ? (uint16_t)port : 0;
 }
 
 void sim_listener_close(struct listener *base)
