@@ -27,7 +27,7 @@ struct seen_group {
     struct map leaders;         /* term -> replica id */
     struct seen_entry *entries; /* by index */
     uint64_t entry_capacity;
-    uint64_t committed;
+    uint64_t committed, committed_term; /* the term of who was first seen to know it */
     struct seen_replica *replicas;
 };
 
@@ -125,7 +125,8 @@ static void check_leader(struct view *view)
     map_put(&view->seen->leaders, term, (void *)(uintptr_t)view->replica);
     view->inspector->elections++;
     uint64_t committed = view->seen->committed;
-    if (committed == 0) return;
+    /* One that was stopped while it was elected may begin late, in a term long past. */
+    if (committed == 0 || term <= view->seen->committed_term) return;
     if (raft_last_index(view->raft) < committed) {
         WRONG(view, "R-3: elected without the committed entry %" PRIu64, committed);
         return;
@@ -160,7 +161,9 @@ static void check_entries(struct view *view)
         }
     }
     view->self->checked = commit;
-    if (commit > view->seen->committed) view->seen->committed = commit;
+    if (commit <= view->seen->committed) return;
+    view->seen->committed = commit;
+    view->seen->committed_term = raft_term(view->raft);
 }
 
 static const struct raft *raft_on(struct sim_incarnation *incarnation, uint32_t group)
