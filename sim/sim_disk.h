@@ -70,6 +70,8 @@ void sim_disk_name_op(struct sim_disk *disk, enum sim_name_change change, const 
                       const char *to, struct sim_inode *inode);
 /* If `path` lies below the directory `from`, it lies below `to` afterwards. */
 bool sim_path_move(char *path, const char *from, const char *to);
+bool sim_names_has_parent(const struct sim_names *names, const char *path);
+void sim_disk_make_durable(struct sim_disk *disk, const struct sim_name_op *op);
 /* Pending operations in a directory (path without trailing slash) become durable. */
 void sim_disk_sync_dir(struct sim_disk *disk, const char *path);
 

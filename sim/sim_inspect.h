@@ -35,4 +35,8 @@ node_id_t sim_inspect_leading(struct sim_cluster *cluster, uint32_t group);
 /* The group that serves a key of the clients ("key:N"). */
 uint32_t sim_inspect_group_of_key(const struct sim_cluster *cluster, uint32_t key);
 
+/* The core of a group's replica in an incarnation, or NULL; and the boot time of its machine. */
+const struct raft *sim_inspect_raft(struct sim_incarnation *incarnation, uint32_t group);
+uint64_t sim_inspect_local_now(const struct sim_node *node);
+
 #endif

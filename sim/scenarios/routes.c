@@ -33,3 +33,30 @@ void scenario_route_change(struct sim_bed *bed)
     }
     stage_judge(bed);
 }
+
+/* Goal: a write that changed nothing keeps its place in the pipeline (rule B5). It is answered
+ * like a read and not logged; when its answer is lost with the leader it is evaluated again, and
+ * must not then take effect behind a later write of the same connection, which was logged.
+ * Method: DEL, SETNX and SET on two keys in one pipeline; the answers to one gateway are lost
+ * and the leader dies. A pipeline DEL k, SET k must not end with k deleted. */
+void scenario_write_without_effect(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.registers = 2;
+    plan.workload.pipeline_max = 8;
+    plan.workload.write_percent = 85;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < 12 && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        sim_network_cut(bed->cluster->network, leader, stage_other(bed, leader, 0), false);
+        sim_run_for(&bed->sim, stage_draw(bed, 1 * STAGE_MS, 40 * STAGE_MS));
+        sim_node_kill(stage_node(bed, leader));
+        sim_run_for(&bed->sim, stage_draw(bed, 50 * STAGE_MS, 900 * STAGE_MS));
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, stage_draw(bed, 50 * STAGE_MS, 300 * STAGE_MS));
+    }
+    stage_judge(bed);
+}
