@@ -13,7 +13,7 @@ void node_options_default(struct node_options *options)
         .timing = {.heartbeat = 50 * 1000,
                    .election_timeout_min = 300 * 1000,
                    .election_timeout_max = 600 * 1000,
-                   .lease = 240 * 1000},
+                   .lease = 200 * 1000},
         .log_segment_size = 64 << 20,
         .flush_bytes = 32 << 20,
         .entries_bytes_max = 4 << 20,

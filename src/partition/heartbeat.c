@@ -71,30 +71,45 @@ void heartbeat_replica(struct replica *replica, uint64_t now)
     world_defer(host->world, &host->turn_end);
 }
 
-/* A group in which nothing happens beats every other tick: two still fit into a lease. All
- * such groups share the same ticks, so that an idle node sleeps in the others. */
-static bool beats_now(struct replica *replica, uint64_t now)
+/* While nothing was proposed lately in any group that this worker leads, its ticks, and so its
+ * heartbeats, are IDLE_FACTOR times as far apart: two still fit into a lease. */
+static bool is_busy(struct replica *replica, uint64_t now)
 {
     uint64_t last = raft_last_index(replica->raft);
     if (last != replica->last_seen) {
         replica->last_seen = last;
         replica->busy_until = now + BUSY_US;
     }
-    return now < replica->busy_until || replica->host->ticks % IDLE_BEAT_TICKS == 0;
+    return now < replica->busy_until;
 }
 
 void heartbeat_tick(struct partition_host *host, uint64_t now)
 {
+    bool busy = false;
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
         if (replica == NULL || replica->halted || snapshot_holds_core(replica)) continue;
-        if (replica->was_leader && beats_now(replica, now)) heartbeat_replica(replica, now);
+        if (replica->was_leader) {
+            busy = is_busy(replica, now) || busy;
+            heartbeat_replica(replica, now);
+        }
         /* Of a leader only its quorum is checked, which need not be exact to a tick. */
         bool look = !replica->was_leader || host->ticks % SLOW_TICKS == 0;
         if (!look || !raft_tick_due(replica->raft, now)) continue;
         raft_tick(replica->raft, now);
         if (raft_has_output(replica->raft)) host_mark_dirty(replica);
     }
+    host->idle = !busy;
+}
+
+/* Idle nodes beat together: whoever hears one with a lower id does its own tick in the same turn
+ * if it is nearly due. Heartbeats and acknowledgements then share wake-ups and writes, which is
+ * most of what an idle cluster costs. */
+static void beat_along(struct partition_host *host, node_id_t from, uint64_t now)
+{
+    uint64_t interval = host_tick_interval(host);
+    bool nearly_due = now - host->last_tick > interval / 2;
+    if (host->idle && from < host->options.node && nearly_due) host_tick_now(host, now);
 }
 
 static void refuse(struct raft_heartbeat_ack *ack, const struct raft_heartbeat *heartbeat)
@@ -159,6 +174,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
         }
         append_ack(&out->acks, &ack);
     }
+    beat_along(host, from->node, now);
     world_defer(host->world, &host->turn_end);
 }
 

@@ -95,7 +95,7 @@ static void on_durable(void *context, uint64_t position)
 static void check_gap(struct partition_host *host, uint64_t now)
 {
     uint64_t limit = host->options.timing.election_timeout_min / 2;
-    bool gap = now - host->last_tick > limit + host->options.timing.heartbeat;
+    bool gap = now - host->last_tick > limit + host_tick_interval(host);
     host->last_tick = now;
     if (!gap) return;
     host->statistics.loop_gaps++;
@@ -125,15 +125,24 @@ static void slow_work(struct partition_host *host, uint64_t now)
     flush_tick(host);
 }
 
-static void tick(struct world_timer *timer)
+uint64_t host_tick_interval(const struct partition_host *host)
 {
-    struct partition_host *host = timer->context;
-    uint64_t now = world_now(host->world);
-    world_timer_start(host->world, timer, host->options.timing.heartbeat);
+    return host->options.timing.heartbeat * (host->idle ? IDLE_FACTOR : 1);
+}
+
+void host_tick_now(struct partition_host *host, uint64_t now)
+{
     check_gap(host, now);
     host->ticks++;
     heartbeat_tick(host, now);
     if (host->ticks % SLOW_TICKS == 0) slow_work(host, now);
+    world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
+}
+
+static void tick(struct world_timer *timer)
+{
+    struct partition_host *host = timer->context;
+    host_tick_now(host, world_now(host->world));
 }
 
 /* Leaders that may not evaluate yet wait for time to pass (promises of voters, D1). */
@@ -292,6 +301,9 @@ void host_peer_down(struct partition_host *host, node_id_t node)
         raft_peer_down(replica->raft, node, now);
         if (raft_has_output(replica->raft)) host_mark_dirty(replica);
     }
+    /* Elections may have to be tried again soon: no idle ticks now. */
+    host->idle = false;
+    world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
 }
 
 void host_set_wish(struct partition_host *host, struct group_id group,

@@ -34,7 +34,7 @@ enum {
     ENTRIES_KEEP = 128, /* entries kept in memory though all have them */
     READY_POLL_US = 2000,
     SLOW_TICKS = 4,
-    IDLE_BEAT_TICKS = 2,
+    IDLE_FACTOR = 2,       /* an idle node's ticks are so many heartbeats apart */
     BUSY_US = 1000 * 1000, /* after its last entry a group counts as busy for so long */
     PEER_OUT_FLUSH_BYTES = 384 << 10,
 };
@@ -181,6 +181,7 @@ struct partition_host {
     struct world_timer tick_timer, ready_timer;
     bool ready_timer_runs;
     uint64_t last_tick, ticks;
+    bool idle; /* no group led here had an entry lately: ticks are twice as far apart */
     struct peer_wall walls[NODES_MAX]; /* by node id - 1 */
     uint64_t wall_warned_at;
     uint64_t handed_at_tick;
@@ -205,6 +206,10 @@ void peer_out_send(struct partition_host *host, struct peer_out *out, uint8_t ki
                    struct buffer *buffer);
 const struct logger *host_logger(const struct partition_host *host);
 void host_poll_ready(struct partition_host *host);
+/* The tick, now instead of when its timer fires. */
+void host_tick_now(struct partition_host *host, uint64_t now);
+/* Time from one tick to the next. */
+uint64_t host_tick_interval(const struct partition_host *host);
 
 /* replica.c */
 enum { REPLICA_RECORD_KEY_SIZE = 6 };

@@ -1,6 +1,6 @@
 /* elect.c - elections: pre-vote (Raft thesis, 9.6), vote (3.4, 3.6.1), and what D1 adds.
  *
- * A follower that accepted a heartbeat at t owes its leader until t + election_timeout_min,
+ * A follower that accepted a heartbeat at t owes its leader until t + lease * 5/4,
  * for the leader may hold a lease on the strength of that. Normally it simply refuses votes
  * for that long. When its connection to the leader broke it votes at once, and the vote
  * carries what is left of the debt; the new leader evaluates nothing until the longest debt

@@ -70,7 +70,7 @@ struct raft_timing {
     uint64_t heartbeat;            /* 50 ms: the driver's tick */
     uint64_t election_timeout_min; /* 300 ms */
     uint64_t election_timeout_max; /* 600 ms */
-    uint64_t lease;                /* 240 ms; <= election_timeout_min * (1 - drift) */
+    uint64_t lease;                /* 200 ms; * 5/4 (the drift bound) < election_timeout_min */
 };
 
 struct raft_options {

@@ -250,6 +250,12 @@ void raft_check_quorum(struct raft *raft);
 uint64_t raft_check_quorum_deadline(const struct raft *raft);
 
 /* read.c */
+/* How long the acceptance of a heartbeat binds: a lease as the slowest clock that the drift
+ * bound allows would measure it (D1). */
+static inline uint64_t raft_promise_time(const struct raft *raft)
+{
+    return raft->timing.lease + raft->timing.lease / 4;
+}
 void raft_lease_void(struct raft *raft); /* until a round that starts now succeeds */
 void raft_round_confirm(struct raft *raft);
 

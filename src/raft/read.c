@@ -127,7 +127,7 @@ static void heartbeat_accept(struct raft *raft, const struct raft_heartbeat *hea
 {
     ASSERT(heartbeat->term == raft->term);
     raft_follow(raft, (struct raft_member){.replica = heartbeat->from, .node = from_node});
-    raft->promise_until = raft->now + raft->timing.election_timeout_min;
+    raft->promise_until = raft->now + raft_promise_time(raft);
     if (raft->promise_term != raft->term) raft->promise_round = 0;
     raft->promise_term = raft->term;
     if (heartbeat->round > raft->promise_round) raft->promise_round = heartbeat->round;
