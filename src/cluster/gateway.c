@@ -204,7 +204,7 @@ static void send_remote(struct gateway_stream *stream, struct gateway_request *r
     struct gateway_out *out = out_for(gateway, stream->target, worker);
     if (buffer_size(&out->buffer) + request->size > OUT_FLUSH_BYTES) out_send(gateway, out);
     struct writer writer = writer_make(&out->buffer);
-    uint8_t *count_at = out->buffer.memory + out->count_at;
+    uint8_t *count_at = out->section_open ? out->buffer.memory + out->count_at : NULL;
     bool same = out->section_open && out->section_group.value == stream->group.value &&
                 out->section_route == stream->route && load_u16(count_at) < REQUEST_FRAME_COUNT_MAX;
     if (!same) {

@@ -40,8 +40,8 @@ enum status node_lock_directory(struct node *node, struct error *error)
     char path[PATH_SIZE_MAX];
     const char *data = node->options.data;
 
-    enum status status = world_make_dir(node->world, data, error);
-    if (status != STATUS_OK && status != STATUS_EXISTS) return status;
+    enum status status = world_make_durable_dir(node->world, data, error);
+    if (status) return status;
     path_join(path, data, "lock");
     status = file_open(node->world, path, FILE_WRITE | FILE_CREATE, &node->lock, error);
     if (status) return status;

@@ -42,13 +42,14 @@ static enum status node_open_engines(struct node *node, struct error *error)
     enum status status = STATUS_OK;
 
     ASSERT(count >= 1 && count <= STORES_MAX);
-    for (uint32_t store = 0; store < count; store++) {
+    for (uint32_t store = 0; store < count && status == STATUS_OK; store++) {
         char name[32];
         snprintf(name, sizeof(name), "store-%u", store);
         path_join(paths[store], node->options.data, name);
         directories[store] = paths[store];
+        status = world_make_durable_dir(node->world, paths[store], error);
     }
-    if (platform->engines_open != NULL)
+    if (status == STATUS_OK && platform->engines_open != NULL)
         status =
             platform->engines_open(platform->context, count, directories, node->engines, error);
     else
@@ -71,6 +72,7 @@ static enum status node_open_storage(struct node *node, struct error *error)
         .store = node->identity.store,
         .segment_size = node->options.log_segment_size,
         .queue_bytes_max = LOG_QUEUE_BYTES_MAX,
+        .must_exist = node->identity.born,
     };
     enum status status = log_open(node->world, &log_options, &node->log, error);
     if (status) return status;

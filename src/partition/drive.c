@@ -60,6 +60,7 @@ static void send_message(struct replica *replica, const struct raft_message *mes
     }
     uint32_t worker = host_remote_worker(host, message->to_node, replica->group);
     struct peer_out *out = host_peer_out(host, message->to_node, worker);
+    if (message->type != RAFT_APPEND) out->urgent = true;
     if (buffer_size(&out->raft) > PEER_OUT_FLUSH_BYTES) {
         peer_out_send(host, out, PEER_FRAME_RAFT, &out->raft);
     }
@@ -135,6 +136,7 @@ void drive_raft_frame(struct partition_host *host, const struct transport_peer *
 {
     struct reader reader = reader_make(payload);
     uint64_t now = world_now(host->world);
+    peer_out_answered(host, from->node, from->worker);
     while (reader_left(&reader) > 0) {
         struct raft_message message;
         enum status status = raft_message_decode(&reader, &message);

@@ -215,7 +215,7 @@ static void propose_write(struct replica *replica, struct session *session, uint
     struct raft_entry *entry =
         raft_entry_make(RAFT_ENTRY_NORMAL, (uint32_t)(header_size + effects.size));
     memcpy(entry->body, buffer_bytes(&host->header).data, header_size);
-    memcpy(entry->body + header_size, effects.data, effects.size);
+    if (effects.size > 0) memcpy(entry->body + header_size, effects.data, effects.size);
     uint32_t size = entry->size;
     uint64_t index = raft_propose(replica->raft, entry);
     if (index == 0) { /* leadership is being handed over */

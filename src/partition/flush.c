@@ -82,11 +82,9 @@ static void copy_replica(struct flush_job *flush, struct replica *replica)
     copy_record(flush, replica);
 }
 
-/* A configuration that is not applied yet must not stand in a record of an older index. */
 static bool wants_flush(const struct replica *replica)
 {
-    return !replica->halted && replica->applied > replica->flushed && replica->receive == NULL &&
-           raft_config(replica->raft)->index <= replica->applied;
+    return !replica->halted && replica->applied > replica->flushed && replica->receive == NULL;
 }
 
 static enum status write_rows(struct flush_job *flush, struct engine *engine,

@@ -59,6 +59,34 @@ void peer_out_send(struct partition_host *host, struct peer_out *out, uint8_t ki
     if (kind == PEER_FRAME_REPLIES) out->section_open = false;
 }
 
+/* Group commit over the network: while two frames are under way, more appends gather, to leave
+ * with the next acknowledgement. Votes and acknowledgements never wait, and take along what
+ * does; a tick sends the rest, should the answer be lost. */
+static void peer_out_raft(struct partition_host *host, struct peer_out *out)
+{
+    bool waits = !out->urgent && out->unanswered >= UNANSWERED_FRAMES_MAX &&
+                 buffer_size(&out->raft) < RAFT_HELD_BYTES_MAX;
+    if (waits || buffer_size(&out->raft) == 0) return;
+    out->urgent = false;
+    out->unanswered++;
+    peer_out_send(host, out, PEER_FRAME_RAFT, &out->raft);
+}
+
+void peer_out_answered(struct partition_host *host, node_id_t node, uint32_t worker)
+{
+    struct peer_out *out = host_peer_out(host, node, worker);
+    out->unanswered = 0;
+    if (buffer_size(&out->raft) > 0) world_defer(host->world, &host->turn_end);
+}
+
+static void peer_out_tick(struct partition_host *host)
+{
+    for (struct peer_out *out = host->peer_list; out != NULL; out = out->next) {
+        out->unanswered = 0;
+        if (buffer_size(&out->raft) > 0) world_defer(host->world, &host->turn_end);
+    }
+}
+
 /* Everything that requests, messages and timers of this turn left behind: one submit to the
  * log for all groups, one frame per kind for each worker of each peer. Followers' copies
  * leave before the own disk is waited for. */
@@ -76,7 +104,7 @@ static void turn_end(struct world_deferred *deferred)
     host->dirty_count = 0;
     host->heartbeats_generated_at = 0;
     for (struct peer_out *out = host->peer_list; out != NULL; out = out->next) {
-        peer_out_send(host, out, PEER_FRAME_RAFT, &out->raft);
+        peer_out_raft(host, out);
         peer_out_send(host, out, PEER_FRAME_HEARTBEATS, &out->heartbeats);
         peer_out_send(host, out, PEER_FRAME_HEARTBEAT_ACKS, &out->acks);
         peer_out_send(host, out, PEER_FRAME_REPLIES, &out->replies);
@@ -134,6 +162,7 @@ void host_tick_now(struct partition_host *host, uint64_t now)
 {
     check_gap(host, now);
     host->ticks++;
+    peer_out_tick(host);
     heartbeat_tick(host, now);
     if (host->ticks % SLOW_TICKS == 0) slow_work(host, now);
     world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));

@@ -37,6 +37,8 @@ enum {
     IDLE_FACTOR = 2,       /* an idle node's ticks are so many heartbeats apart */
     BUSY_US = 1000 * 1000, /* after its last entry a group counts as busy for so long */
     PEER_OUT_FLUSH_BYTES = 384 << 10,
+    UNANSWERED_FRAMES_MAX = 1, /* one on the peer's disk, one behind it */
+    RAFT_HELD_BYTES_MAX = 64 << 10,
 };
 
 /* What leaves for one worker of one node at the end of the turn. */
@@ -44,6 +46,10 @@ struct peer_out {
     node_id_t node;
     uint32_t worker;
     struct buffer raft, heartbeats, acks, replies;
+    /* Appends wait for company while the peer has not answered the last ones: its disk is busy
+     * with those, and a frame costs both sides a wake-up (see peer_out_raft()). */
+    bool urgent; /* something in `raft` must not wait */
+    uint32_t unanswered;
     /* The reply section that is still open, to put more of the same route into it. */
     bool section_open;
     size_t section_count_at;
@@ -202,6 +208,8 @@ void host_mark_dirty(struct replica *replica);
 struct peer_out *host_peer_out(struct partition_host *host, node_id_t node, uint32_t worker);
 /* The worker of `node` that owns the group. */
 uint32_t host_remote_worker(struct partition_host *host, node_id_t node, struct group_id group);
+/* A raft frame of that peer's worker came in: what was held back may go. */
+void peer_out_answered(struct partition_host *host, node_id_t node, uint32_t worker);
 void peer_out_send(struct partition_host *host, struct peer_out *out, uint8_t kind,
                    struct buffer *buffer);
 const struct logger *host_logger(const struct partition_host *host);

@@ -25,7 +25,7 @@ static void remote_reply(struct replica *replica, struct session *session, uint6
         peer_out_send(host, out, PEER_FRAME_REPLIES, &out->replies);
         close_section(out);
     }
-    uint8_t *count_at = out->replies.memory + out->section_count_at;
+    uint8_t *count_at = out->section_open ? out->replies.memory + out->section_count_at : NULL;
     bool same = out->section_open && out->section_group.value == replica->group.value &&
                 out->section_route == session->route && load_u16(count_at) < UINT16_MAX;
     struct writer writer = writer_make(&out->replies);

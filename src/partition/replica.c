@@ -30,7 +30,7 @@ void replica_record_encode(const struct replica *replica, struct buffer *buffer)
     write_u64(&writer, replica->applied);
     write_u64(&writer, replica->applied_term);
     write_i64(&writer, replica->entry_time);
-    raft_config_encode(raft_config(replica->raft), &part);
+    raft_config_encode(raft_config_at(replica->raft, replica->applied), &part);
     write_block(&writer, buffer_bytes(&part));
     buffer_clear(&part);
     dedup_encode(replica->dedup, &part);

@@ -121,8 +121,7 @@ static void send_chunks(struct replica *replica, struct snapshot_send *send, uin
 void snapshot_offer(struct replica *replica, const struct raft_message *message)
 {
     struct partition_host *host = replica->host;
-    bool ready = raft_config(replica->raft)->index <= replica->applied && replica->applied > 0 &&
-                 replica->applied_term > 0;
+    bool ready = replica->applied > 0 && replica->applied_term > 0;
     if (*find_send(replica, message->to) != NULL) return;
     if (!ready) {
         raft_snapshot_sent(replica->raft, message->to, 0, false);

@@ -13,6 +13,15 @@ const struct raft_config *raft_config(const struct raft *raft)
     return &raft->configs[raft->config_count - 1];
 }
 
+const struct raft_config *raft_config_at(const struct raft *raft, uint64_t index)
+{
+    size_t at = raft->config_count - 1;
+    ASSERT(index >= raft->base_index);
+    while (at > 0 && raft->configs[at].index > index)
+        at--;
+    return &raft->configs[at];
+}
+
 /* --- history --- */
 
 static void history_add(struct raft *raft, const struct raft_config *config)

@@ -244,6 +244,8 @@ uint64_t raft_match_min(const struct raft *raft);
 uint64_t raft_match_of(const struct raft *raft, struct replica_id replica, uint64_t now,
                        bool *ret_active);
 const struct raft_config *raft_config(const struct raft *raft);
+/* The one that was in force at `index`, which is not below the first index in memory - 1. */
+const struct raft_config *raft_config_at(const struct raft *raft, uint64_t index);
 const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index); /* or NULL */
 /* Term of an index in memory or of the snapshot; 0 if unknown. */
 uint64_t raft_term_at(const struct raft *raft, uint64_t index);

@@ -265,6 +265,24 @@ out:
     return status;
 }
 
+enum status world_make_durable_dir(struct world *world, const char *path, struct error *error)
+{
+    char parent[1024];
+    size_t size = strlen(path);
+
+    enum status status = world_make_dir(world, path, error);
+    if (status != STATUS_OK && status != STATUS_EXISTS) return status;
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    while (size > 0 && path[size - 1] != '/')
+        size--;
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    if (size >= sizeof(parent)) return error_set(error, STATUS_INVALID, "path too long: %s", path);
+    snprintf(parent, sizeof(parent), "%.*s", (int)size, path);
+    return world_sync_dir(world, size == 0 ? "." : parent, error);
+}
+
 enum status world_replace_file(struct world *world, const char *path, struct bytes body,
                                struct error *error)
 {

@@ -166,6 +166,9 @@ enum status world_rename(struct world *world, const char *from, const char *to,
                          struct error *error);
 enum status world_remove(struct world *world, const char *path, struct error *error);
 enum status world_make_dir(struct world *world, const char *path, struct error *error);
+/* world_make_dir(), and its name in the parent directory is durable afterwards, whether it was
+ * made now or found. Found is no error. */
+enum status world_make_durable_dir(struct world *world, const char *path, struct error *error);
 /* Makes created, renamed and removed names in `path` durable. */
 enum status world_sync_dir(struct world *world, const char *path, struct error *error);
 /* Calls back for each name (not "." and ".."), in bytewise order. */

@@ -196,8 +196,7 @@ enum status log_open(struct world *world, const struct log_options *options, str
     if (status) return status;
 
     struct log *log = log_make(world, options);
-    status = world_make_dir(world, log->directory, error);
-    if (status == STATUS_EXISTS) status = STATUS_OK;
+    status = world_make_durable_dir(world, log->directory, error);
     if (status == STATUS_OK) status = log_scan_directory(log, &scan, &empty, error);
     if (status == STATUS_OK)
         status =
