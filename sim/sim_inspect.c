@@ -254,37 +254,6 @@ static void check_replica(struct sim_inspector *inspector, struct sim_incarnatio
     check_lease(&view);
 }
 
-static void look_for(const struct raft_member *members, uint32_t count, node_id_t node,
-                     uint64_t *replica, uint32_t *found)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (members[i].node != node || members[i].replica.value == *replica) continue;
-        *replica = members[i].replica.value;
-        ++*found;
-    }
-}
-
-/* The id of a node's replica: from its configuration, unless that names two (a rebuild is
- * under way) or none yet. */
-static uint64_t replica_id_of(struct partition_host *host, node_id_t node, uint32_t group,
-                              const struct raft *raft)
-{
-    const struct raft_config *config = raft_config(raft);
-    struct replica_status status;
-    uint64_t replica = 0;
-    uint32_t found = 0;
-
-    look_for(config->incoming, config->incoming_count, node, &replica, &found);
-    look_for(config->outgoing, config->outgoing_count, node, &replica, &found);
-    look_for(config->learners, config->learner_count, node, &replica, &found);
-    if (found == 1) return replica;
-    for (uint32_t i = 0; i < host_replica_count(host); i++) {
-        host_replica_status(host, i, &status);
-        if (status.group.value == group) return status.replica.value;
-    }
-    return 0;
-}
-
 /* Every turn with few groups; with many, a part of them, all at the latest after some turns. */
 static void after_event(struct sim *sim, void *context, struct sim_world *world)
 {
@@ -301,7 +270,7 @@ static void after_event(struct sim *sim, void *context, struct sim_world *world)
     uint32_t first = inspector->turn++ % step;
     for (uint32_t group = first; group < inspector->group_count && !sim->failed; group += step) {
         const struct raft *raft = host_raft(host, (struct group_id){group});
-        uint64_t replica = raft ? replica_id_of(host, node->id, group, raft) : 0;
+        uint64_t replica = host_replica_id(host, (struct group_id){group}).value;
         if (replica) check_replica(inspector, incarnation, group, raft, replica);
     }
 }

@@ -410,6 +410,12 @@ const struct raft *host_raft(const struct partition_host *host, struct group_id 
     return replica == NULL ? NULL : replica->raft;
 }
 
+struct replica_id host_replica_id(const struct partition_host *host, struct group_id group)
+{
+    const struct replica *replica = host_replica(host, group);
+    return replica == NULL ? (struct replica_id){0} : replica->id;
+}
+
 uint64_t host_state_hash(const struct partition_host *host, struct group_id group)
 {
     const struct replica *replica = host_replica(host, group);

@@ -130,6 +130,8 @@ uint64_t host_leads(const struct partition_host *host, struct group_id group);
 
 /* --- for the simulator's checkers and for `holon status` --- */
 const struct raft *host_raft(const struct partition_host *host, struct group_id group);
+/* 0: no replica of the group on this worker. */
+struct replica_id host_replica_id(const struct partition_host *host, struct group_id group);
 /* Equal for replicas of equal applied index (S-1): rows and dedup windows. */
 uint64_t host_state_hash(const struct partition_host *host, struct group_id group);
 
