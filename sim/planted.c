@@ -36,6 +36,8 @@ static const struct sim_planted planted[] = {
      "the leader's own copy counts before it is durable"},
     {"ignore_promise", NULL, RAFT_BUG_IGNORE_PROMISE, "broken_connection", 60,
      "D1: what voters owe the old leader is ignored"},
+    {"expiry_not_logged", "expiry_not_logged", 0, NULL, 400,
+     "K-4: an expired row is answered as absent without a logged delete"},
     {"learner_counts", NULL, RAFT_BUG_LEARNER_COUNTS, NULL, 300, "learners count as voters"},
 };
 

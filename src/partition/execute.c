@@ -300,6 +300,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
     } else if (result != EVALUATE_DONE) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
+    } else if (!item->write && PLANTED(host->world, "expiry_not_logged")) {
+        finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else if (rows.effect_count == 0 && !must_be_logged(item, &scratch->reply)) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else {

@@ -37,7 +37,7 @@ enum {
     IDLE_FACTOR = 2,       /* an idle node's ticks are so many heartbeats apart */
     BUSY_US = 1000 * 1000, /* after its last entry a group counts as busy for so long */
     PEER_OUT_FLUSH_BYTES = 384 << 10,
-    UNANSWERED_FRAMES_MAX = 1, /* one on the peer's disk, one behind it */
+    UNANSWERED_FRAMES_MAX = 2, /* one on the peer's disk, one behind it */
     RAFT_HELD_BYTES_MAX = 64 << 10,
 };
 
