@@ -72,7 +72,9 @@ static enum status log_create(struct log *log, bool must_exist, struct error *er
                          "%s: the log is gone, though this node had one; it must not vote without "
                          "it: put the directory back, or rebuild this node as a new one",
                          log->directory);
-    enum status status = log_mark_create(log, error); /* first: segments without it are refused */
+    enum status status = world_make_durable_dir(log->world, log->directory, error);
+    if (status) return status;
+    status = log_mark_create(log, error); /* first: segments without it are refused */
     if (status) return status;
     return log_write_batch(log, error);
 }
@@ -196,7 +198,8 @@ enum status log_open(struct world *world, const struct log_options *options, str
     if (status) return status;
 
     struct log *log = log_make(world, options);
-    status = world_make_durable_dir(world, log->directory, error);
+    status = world_make_dir(world, log->directory, error); /* durable with its first file */
+    if (status == STATUS_EXISTS) status = STATUS_OK;
     if (status == STATUS_OK) status = log_scan_directory(log, &scan, &empty, error);
     if (status == STATUS_OK)
         status =
