@@ -104,6 +104,8 @@ static void connection_read(struct admin_connection *connection)
         connection->serving = false;
         buffer_consume(&connection->input, used);
         connection->parser = (struct http_parser){0};
+        /* Only by whole requests: a head that trickles in must not hold one of the few places. */
+        world_timer_start(connection->admin->world, &connection->idle, ADMIN_IDLE_US);
         if (!connection->keep_alive) {
             buffer_clear(&connection->input);
             stream_read_pause(connection->stream);
@@ -120,7 +122,6 @@ static void connection_on_data(void *context, struct stream *stream, struct byte
 {
     struct admin_connection *connection = context;
 
-    world_timer_start(connection->admin->world, &connection->idle, ADMIN_IDLE_US);
     if (buffer_append(&connection->input, data)) {
         stream_abort(stream);
         return;
