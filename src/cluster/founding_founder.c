@@ -69,14 +69,25 @@ static void founding_make_proposal(struct founding *founding)
     cluster_view_place(view);
 }
 
-/* Every member still has the disk and the addresses that the proposal names. */
+/* Every member still has the disk and the addresses that the proposal names, and the line and
+ * the settings are those of this start: an earlier one may have had others. */
 static bool founding_proposal_fits(const struct founding *founding)
 {
+    const struct founding_options *options = &founding->options;
+    const struct cluster_view *view = &founding->file.view;
+
     if (founding->file.proposal == 0) return false;
-    for (node_id_t id = 1; id <= founding->options.member_count; id++) {
-        const struct view_node *node = &founding->file.view.nodes[id - 1];
+    if (view->node_count != options->member_count ||
+        view->partition_count != options->settings.partitions ||
+        view->replicas != options->settings.replicas || view->reads != options->settings.reads)
+        return false;
+    for (node_id_t id = 1; id <= options->member_count; id++) {
+        const struct view_node *node = &view->nodes[id - 1];
         const struct founding_peer *peer = &founding->peers[id];
-        if (id == founding->options.self) {
+        if (strcmp(node->name, options->members[id - 1].name) != 0 ||
+            strcmp(node->peer, options->members[id - 1].peer) != 0)
+            return false;
+        if (id == options->self) {
             if (node->store != founding->file.store) return false;
             continue;
         }

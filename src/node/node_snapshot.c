@@ -263,7 +263,8 @@ void node_collect(struct node *node, const struct snapshot_waiter *waiter)
     collector->waiters[collector->waiter_count++] = *waiter;
     bool needs_peers = !waiter->peer && waiter->page == ADMIN_STATUS;
     bool old_reports = now - collector->reported > SNAPSHOT_KEEP_US;
-    if (needs_peers && old_reports && !collector->asking && node->member_count > 1)
+    bool reachable = node->workers[0].transport != NULL; /* a stop closes it before the pages */
+    if (needs_peers && old_reports && !collector->asking && reachable && node->member_count > 1)
         ask_peers(collector);
 
     if (collector->missing > 0) return; /* under way */

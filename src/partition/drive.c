@@ -169,6 +169,8 @@ static void recount_entries(struct replica *replica)
  * one gets a snapshot. Never above what is applied. */
 void replica_trim(struct replica *replica)
 {
+    bool little = replica->trimmed + ENTRIES_KEEP >= replica->applied;
+    if (little && replica->entries_bytes <= replica->host->options.entries_bytes_max) return;
     uint64_t applied = replica->applied;
     uint64_t durable = raft_durable_index(replica->raft);
     uint64_t limit = applied < durable ? applied : durable;

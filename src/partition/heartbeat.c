@@ -72,7 +72,7 @@ void heartbeat_replica(struct replica *replica, uint64_t now)
 }
 
 /* While nothing was proposed lately in any group that this worker leads, its ticks, and so its
- * heartbeats, are IDLE_FACTOR times as far apart: two still fit into a lease. */
+ * heartbeats, are IDLE_FACTOR times as far apart: 150 ms, within a lease of 200. */
 static bool is_busy(struct replica *replica, uint64_t now)
 {
     uint64_t last = raft_last_index(replica->raft);

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "cluster/founding.h"
+#include "cluster/founding_file.h"
 #include "wire/peer_frame.h"
 
 enum { NODES = 3, FRAMES_MAX = 4096, STEPS_MAX = 400, STEP_US = 10 * 1000 };
@@ -360,6 +361,31 @@ static void test_different_settings_are_named(void **state)
     assert_non_null(strstr(net->members[1].error, "partitions=16"));
 }
 
+/* A founding that was given up may have left a proposal with other settings. */
+static void test_a_proposal_of_an_earlier_start_does_not_decide_settings(void **state)
+{
+    struct net *net = *state;
+    struct founding_file file;
+
+    start_all(net);
+    net_step(net);
+    for (node_id_t id = 1; id <= NODES; id++)
+        member_crash(&net->members[id], id);
+    net_deliver(net);
+    struct world *world = &net->members[1].disk->world;
+    assert_int_equal(founding_file_load(world, directory, &file, NULL), STATUS_OK);
+    assert_int_equal(file.proposal, 1);
+    founding_file_free(&file);
+
+    for (node_id_t id = 1; id <= NODES; id++)
+        net->members[id].options.settings.partitions = 16;
+    start_all(net);
+    assert_true(net_run(net));
+    check_one_cluster(net);
+    for (node_id_t id = 1; id <= NODES; id++)
+        assert_int_equal(net->members[id].identity.partitions, 16);
+}
+
 /* F09: an empty directory next to a member is no founder. */
 static void test_an_empty_node_among_members_asks_to_rejoin(void **state)
 {
@@ -403,6 +429,8 @@ int main(void)
         cmocka_unit_test(test_a_crash_anywhere_resumes_the_same_founding),
         cmocka_unit_test_setup_teardown(test_different_lines_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(test_different_settings_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_proposal_of_an_earlier_start_does_not_decide_settings, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_empty_node_among_members_asks_to_rejoin, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_single_node_founds_at_once, setup, teardown),
