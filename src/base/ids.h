@@ -23,7 +23,7 @@ struct replica_id { /* a copy of a group on a node; 0: none. Never reused, not e
 };
 
 enum { GROUP_META = 0, GROUP_COORD = 1, GROUP_DATA_FIRST = 2 };
-enum { NODES_MAX = 64, PARTITIONS_MAX = 4096, WORKERS_MAX = 64 };
+enum { NODES_MAX = 64, PARTITIONS_MAX = 4096, WORKERS_MAX = 64, STORES_MAX = 64 };
 
 static inline bool replica_id_equal(struct replica_id a, struct replica_id b)
 {

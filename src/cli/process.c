@@ -220,8 +220,9 @@ static void remove_pid(const struct process *process)
 /* After all loops have returned from a clean stop. */
 static void process_free(struct process *process)
 {
-    for (uint32_t i = 0; i < process->worker_count; i++)
-        world_real_drain(process->worlds[i]);
+    /* What one world still holds may post to one that was drained already. */
+    for (uint32_t i = 0; i < 2 * process->worker_count; i++)
+        world_real_drain(process->worlds[i % process->worker_count]);
     node_destroy(process->node);
     for (uint32_t i = 0; i < process->worker_count; i++)
         peer_mesh_destroy(process->meshes[i]);

@@ -102,7 +102,8 @@ void founding_on_joined(struct founding *founding, const struct founding_message
     if (cluster_view_decode(message->view, &view)) goto out;
     const struct view_node *self = cluster_view_node(&view, options->self);
     bool ours = self != NULL && self->store == founding->file.store && message->epoch_first >= 1 &&
-                message->epoch_last >= message->epoch_first && message->settings.stores >= 1 &&
+                message->epoch_last >= message->epoch_first && message->epoch_last < UINT32_MAX &&
+                message->settings.stores >= 1 && message->settings.stores <= STORES_MAX &&
                 cluster_id_equal(view.cluster, founding->identity.cluster);
     if (!ours) goto out;
 

@@ -73,8 +73,9 @@ static bool identity_decode(struct bytes bytes, struct identity *ret_identity)
     bool valid = !reader.failed && (state == IDENTITY_ACCEPTED || state == IDENTITY_MEMBER) &&
                  !cluster_id_is_none(identity.cluster) && identity.node != 0 &&
                  identity.store != 0 && identity.epoch_next >= 1 && identity.stores >= 1 &&
-                 identity.partitions >= 1 && identity.partitions <= PARTITIONS_MAX &&
-                 reads <= READS_QUORUM && identity.name[0] != '\0';
+                 identity.stores <= STORES_MAX && identity.partitions >= 1 &&
+                 identity.partitions <= PARTITIONS_MAX && reads <= READS_QUORUM &&
+                 identity.name[0] != '\0';
     if (!valid) return false;
     *ret_identity = identity;
     return true;

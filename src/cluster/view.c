@@ -90,7 +90,7 @@ void view_node_decode(struct reader *reader, struct view_node *ret_node)
     read_text(reader, node.redis_cluster, sizeof(node.redis_cluster));
     read_text(reader, node.peer, sizeof(node.peer));
     read_text(reader, node.admin, sizeof(node.admin));
-    if (id == 0 || id > UINT32_MAX || epoch > UINT32_MAX) reader->failed = true;
+    if (id == 0 || id > NODES_MAX || epoch > UINT32_MAX) reader->failed = true;
     *ret_node = node;
 }
 

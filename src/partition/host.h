@@ -14,7 +14,7 @@
 #include "storage/log/log.h"
 #include "world/world.h"
 
-enum { STORES_MAX = 64, STORES_DEFAULT = 8 };
+enum { STORES_DEFAULT = 8 };
 
 struct partition_host;
 
