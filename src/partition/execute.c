@@ -151,6 +151,7 @@ static void finish_read(struct replica *replica, struct session *session, uint64
     uint64_t round = 0;
     if (PLANTED(host->world, "release_without_dep")) dep = 0;
     host->statistics.reads++;
+    replica->busy_until = now + BUSY_US;
     if (lease) {
         host->statistics.lease_reads++;
     } else {

@@ -71,8 +71,9 @@ void heartbeat_replica(struct replica *replica, uint64_t now)
     world_defer(host->world, &host->turn_end);
 }
 
-/* While nothing was proposed lately in any group that this worker leads, its ticks, and so its
- * heartbeats, are IDLE_FACTOR times as far apart: 150 ms, within a lease of 200. */
+/* While nothing was read or written lately in any group of this worker, its ticks, and so its
+ * heartbeats, are IDLE_FACTOR times as far apart. A lease may lapse for a moment then: a read
+ * that meets that asks for a round, and makes the group busy. */
 static bool is_busy(struct replica *replica, uint64_t now)
 {
     uint64_t last = raft_last_index(replica->raft);
@@ -89,10 +90,8 @@ void heartbeat_tick(struct partition_host *host, uint64_t now)
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
         if (replica == NULL || replica->halted || snapshot_holds_core(replica)) continue;
-        if (replica->was_leader) {
-            busy = is_busy(replica, now) || busy;
-            heartbeat_replica(replica, now);
-        }
+        busy = is_busy(replica, now) || busy;
+        if (replica->was_leader) heartbeat_replica(replica, now);
         /* Of a leader only its quorum is checked, which need not be exact to a tick. */
         bool look = !replica->was_leader || host->ticks % SLOW_TICKS == 0;
         if (!look || !raft_tick_due(replica->raft, now)) continue;

@@ -34,7 +34,7 @@ enum {
     ENTRIES_KEEP = 128, /* entries kept in memory though all have them */
     READY_POLL_US = 2000,
     SLOW_TICKS = 4,
-    IDLE_FACTOR = 3,       /* an idle node's ticks are so many heartbeats apart */
+    IDLE_FACTOR = 4,       /* an idle node's ticks are so many heartbeats apart */
     BUSY_US = 1000 * 1000, /* after its last entry a group counts as busy for so long */
     PEER_OUT_FLUSH_BYTES = 384 << 10,
     UNANSWERED_FRAMES_MAX = 2, /* one on the peer's disk, one behind it */
