@@ -112,7 +112,6 @@ struct replica {
     bool heartbeat_now;
     bool was_leader;
     bool was_ready;
-    bool removed_told;
     uint64_t generation; /* of the table; rises with a snapshot install */
     uint64_t led_term;
     uint64_t led_since; /* boot clock */
