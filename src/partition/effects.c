@@ -82,17 +82,29 @@ static uint8_t *append_keyed(struct buffer *buffer, enum effect_kind kind, struc
     return store_sized(at, key);
 }
 
-bool effect_put_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,
-                       struct bytes value)
+static bool append_put(struct buffer *buffer, enum effect_kind kind, struct bytes key,
+                       const struct row_header *header, struct bytes value)
 {
     ASSERT(value.size <= ROW_VALUE_SIZE_MAX);
-    uint8_t *at = append_keyed(buffer, EFFECT_PUT, key, PUT_FIELDS_SIZE + sized_size(value));
+    uint8_t *at = append_keyed(buffer, kind, key, PUT_FIELDS_SIZE + sized_size(value));
     if (at == NULL) return false;
     at[0] = header->type;
     at[1] = header->flags;
     store_u64(at + 2, header->expiry);
     store_sized(at + PUT_FIELDS_SIZE, value);
     return true;
+}
+
+bool effect_put_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,
+                       struct bytes value)
+{
+    return append_put(buffer, EFFECT_PUT, key, header, value);
+}
+
+bool effect_insert_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,
+                          struct bytes value)
+{
+    return append_put(buffer, EFFECT_INSERT, key, header, value);
 }
 
 bool effect_delete_encode(struct buffer *buffer, struct bytes key)
@@ -139,6 +151,7 @@ enum status effect_decode(struct reader *reader, struct effect *ret_effect)
     bool keyed = false;
     switch (effect.kind) {
     case EFFECT_PUT:
+    case EFFECT_INSERT:
         keyed = true;
         effect.key = read_sized(reader);
         effect.header.type = read_u8(reader);
@@ -193,7 +206,8 @@ static void apply_add(const struct effect *effect, uint64_t index, bool proposed
     header.version = index;
     uint8_t sum[8];
     store_u64(sum, (uint64_t)base + (uint64_t)effect->delta);
-    row_table_put(table, effect->key, &header, bytes_make(sum, sizeof(sum)), proposed);
+    unsigned flags = (proposed ? ROW_WRITE_PROPOSED : 0) | (there ? 0 : ROW_WRITE_INSERTS);
+    row_table_put(table, effect->key, &header, bytes_make(sum, sizeof(sum)), flags);
 }
 
 void effect_apply(const struct effect *effect, uint64_t index, bool proposed,
@@ -201,18 +215,22 @@ void effect_apply(const struct effect *effect, uint64_t index, bool proposed,
 {
     struct row_header header = effect->header;
     header.version = index;
+    unsigned flags = proposed ? ROW_WRITE_PROPOSED : 0;
     switch (effect->kind) {
     case EFFECT_PUT:
-        row_table_put(table, effect->key, &header, effect->value, proposed);
+        row_table_put(table, effect->key, &header, effect->value, flags);
+        break;
+    case EFFECT_INSERT:
+        row_table_put(table, effect->key, &header, effect->value, flags | ROW_WRITE_INSERTS);
         break;
     case EFFECT_DELETE:
-        row_table_delete(table, effect->key, index, proposed);
+        row_table_delete(table, effect->key, index, flags);
         break;
     case EFFECT_ADD:
         apply_add(effect, index, proposed, table);
         break;
     case EFFECT_DROP:
-        row_table_drop(table, effect->service, effect->namespace, index, proposed);
+        row_table_drop(table, effect->service, effect->namespace, index, flags);
         break;
     default:
         ASSERT(effect->kind == EFFECT_FENCE);

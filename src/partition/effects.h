@@ -6,10 +6,13 @@
  *           i64 commit time (0 if none) | u32 outcome size | outcome
  *   effect: u8 kind |
  *           put:    varint key size, key, u8 type, u8 flags, u64 expiry, varint size, value
+ *           insert: as put; the key had no live row, so that counts stay exact on a replica
+ *                   that does not hold all rows in memory. A delete is of a live row.
  *           delete: varint key size, key
  *           add:    varint key size, key, i64 delta  (value is an i64; absent counts as 0)
  *           drop:   u8 service, u32 namespace        (all rows of the namespace)
  *           fence:  u32 node, u32 boot epoch         (rule B4)
+ * On a replica that does not hold all rows an add needs its row in the table.
  * Applying is blind and pure; an unknown kind or format stops the replica (WHY 13.1). */
 #ifndef HOLON_PARTITION_EFFECTS_H
 #define HOLON_PARTITION_EFFECTS_H
@@ -21,7 +24,14 @@
 enum { ENTRY_FORMAT = 1, ENTRY_HEADER_SIZE = 44, OUTCOME_SIZE_MAX = 16 << 10 };
 enum { ENTRY_BODY_MAX = 300 << 10 };
 
-enum effect_kind { EFFECT_PUT = 1, EFFECT_DELETE, EFFECT_ADD, EFFECT_DROP, EFFECT_FENCE };
+enum effect_kind {
+    EFFECT_PUT = 1,
+    EFFECT_DELETE,
+    EFFECT_ADD,
+    EFFECT_DROP,
+    EFFECT_FENCE,
+    EFFECT_INSERT
+};
 enum entry_flags { ENTRY_OUTCOME_TOO_BIG = 1 };
 
 struct gateway_id { /* rule B1 */
@@ -44,7 +54,7 @@ struct entry_header {
 struct effect {
     uint8_t kind;
     struct bytes key;
-    struct row_header header; /* put: type, flags, expiry */
+    struct row_header header; /* put, insert: type, flags, expiry */
     struct bytes value;
     int64_t delta;
     uint8_t service;
@@ -62,11 +72,13 @@ enum status entry_header_decode(struct reader *reader, struct entry_header *ret_
 enum status effect_decode(struct reader *reader, struct effect *ret_effect);
 bool effect_put_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,
                        struct bytes value);
+bool effect_insert_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,
+                          struct bytes value);
 bool effect_delete_encode(struct buffer *buffer, struct bytes key);
 bool effect_add_encode(struct buffer *buffer, struct bytes key, int64_t delta);
 bool effect_drop_encode(struct buffer *buffer, uint8_t service, uint32_t namespace);
 bool effect_fence_encode(struct buffer *buffer, node_id_t node, boot_epoch_t epoch);
-/* Applies put, delete, add and drop to the table at `index` (fences are the caller's). */
+/* Applies put, insert, delete, add and drop to the table at `index` (fences are the caller's). */
 void effect_apply(const struct effect *effect, uint64_t index, bool proposed,
                   struct row_table *table);
 /* The number that `add` finds in a value: an i64; anything of another size counts as 0. Sums

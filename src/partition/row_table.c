@@ -27,10 +27,11 @@ void row_table_free(struct row_table *table)
         for (uint32_t i = 0; i < leaf->count; i++)
             free_chain(table, leaf_row(leaf, i));
     }
-    ASSERT(table->row_bytes == 0 && table->dirty_bytes == 0);
+    ASSERT(table->row_bytes == 0 && table->dirty_bytes == 0 && table->clean_bytes == 0);
     tree_free(&table->tree);
     map_free(&table->counts);
     memory_free(table->proposals.rows);
+    memory_free(table->drops.items);
     memory_free(table);
 }
 
@@ -57,37 +58,20 @@ struct row *row_make(struct row_table *table, struct bytes key, const struct row
     row->key_size = (uint32_t)key.size;
     row->state = (uint8_t)state;
     row->covered = false;
+    row->hides_engine = false;
+    row->spared = false;
     memcpy(row->data, key.data, key.size);
     row_fill(row, write);
     table->row_bytes += row_bytes(row);
-    if (state == ROW_COMMITTED) table->dirty_bytes += row_bytes(row);
+    row_recount(table, row);
     return row;
 }
 
 void row_free(struct row_table *table, struct row *row)
 {
     table->row_bytes -= row_bytes(row);
-    if (row->state == ROW_COMMITTED) table->dirty_bytes -= row_bytes(row);
+    row_uncount(table, row);
     memory_free(row);
-}
-
-static uint64_t count_key(uint8_t service, uint32_t namespace)
-{
-    return (uint64_t)service << 32 | namespace;
-}
-
-void row_table_count_change(struct row_table *table, struct bytes key, bool before, bool now)
-{
-    if (before == now) return;
-    uint64_t name = count_key(key.data[2], load_u32_be(key.data + 3));
-    uintptr_t count = (uintptr_t)map_get(&table->counts, name);
-    ASSERT(now || count > 0);
-    count = now ? count + 1 : count - 1;
-    if (count) {
-        map_put(&table->counts, name, (void *)count);
-    } else {
-        map_remove(&table->counts, name);
-    }
 }
 
 void row_table_unlink(struct row_table *table, struct bytes key)
@@ -104,7 +88,9 @@ bool row_table_get(const struct row_table *table, struct bytes key, struct row_f
     struct node *leaf;
     uint32_t slot;
     if (!tree_seek(&table->tree, key, &leaf, &slot)) return false;
-    *ret = row_found_make(leaf_row(leaf, slot));
+    struct row *row = leaf_row(leaf, slot);
+    if (!row->spared) row->spared = true;
+    *ret = row_found_make(row);
     return true;
 }
 
@@ -132,8 +118,9 @@ static void replace_applied(struct row_table *table, struct row **link,
 {
     struct row *old = *link;
     if (row_fits(old, write->value.size)) {
-        if (old->state == ROW_CLEAN) table->dirty_bytes += row_bytes(old);
+        row_uncount(table, old);
         old->state = ROW_COMMITTED;
+        row_recount(table, old);
         row_fill(old, write);
         return;
     }
@@ -144,7 +131,7 @@ static void replace_applied(struct row_table *table, struct row **link,
 }
 
 static void row_table_apply(struct row_table *table, struct bytes key,
-                            const struct row_write *write)
+                            const struct row_write *write, unsigned flags)
 {
     const struct row *oldest = proposals_oldest(&table->proposals);
     ASSERT(oldest == NULL || oldest->version > write->header.version);
@@ -152,21 +139,27 @@ static void row_table_apply(struct row_table *table, struct bytes key,
     struct tree_place place;
     tree_find(&table->tree, key, &place);
     if (!place.found) {
-        if (write->tombstone) return; /* the table is complete: nothing to delete */
+        if (write->tombstone && !table->incomplete) return; /* nothing to delete */
         struct row *row = row_make(table, key, write, ROW_COMMITTED);
         tree_insert(&table->tree, &place, row);
         table->rows++;
         table->change++;
-        row_table_count_change(table, key, false, true);
+        bool live_before = write_hides_engine(table, write, flags);
+        row_table_count_change(table, key, live_before, !write->tombstone);
         return;
     }
 
     struct row **newest = (struct row **)&place.leaf->items[place.slot];
     struct row **link = newest;
-    while (*link && (*link)->state == ROW_PROPOSED)
-        link = &(*link)->below;
+    struct row *above = NULL;
+    while (*link && (*link)->state == ROW_PROPOSED) {
+        above = *link;
+        link = &above->below;
+    }
     if (*link && (*link)->version > write->header.version) return; /* replay */
-    if (*link == NULL && write->tombstone) return;
+    bool nothing_there =
+        *link ? (*link)->tombstone && (*link)->state == ROW_CLEAN : !above->hides_engine;
+    if (nothing_there && write->tombstone) return;
 
     table->change++;
     place.leaf->unclean |= (uint64_t)1 << place.slot;
@@ -177,86 +170,35 @@ static void row_table_apply(struct row_table *table, struct bytes key,
     } else {
         *link = row_make(table, key, write, ROW_COMMITTED);
         (*link)->covered = true;
+        above->hides_engine = false;
     }
     if (visible) row_table_count_change(table, row_key(*link), live_before, !write->tombstone);
 }
 
 static void row_table_write(struct row_table *table, struct bytes key,
-                            const struct row_write *write, bool proposed)
+                            const struct row_write *write, unsigned flags)
 {
     ASSERT(key.size >= ROW_PREFIX_SIZE && key.size <= ROW_KEY_SIZE_MAX);
     ASSERT(write->value.size <= ROW_VALUE_SIZE_MAX);
     ASSERT(write->header.version > 0);
-    if (proposed) {
-        row_table_propose(table, key, write);
+    if (flags & ROW_WRITE_PROPOSED) {
+        row_table_propose(table, key, write, flags);
     } else {
-        row_table_apply(table, key, write);
+        row_table_apply(table, key, write, flags);
     }
 }
 
 void row_table_put(struct row_table *table, struct bytes key, const struct row_header *header,
-                   struct bytes value, bool proposed)
+                   struct bytes value, unsigned flags)
 {
     struct row_write write = {.header = *header, .value = value};
-    row_table_write(table, key, &write, proposed);
+    row_table_write(table, key, &write, flags);
 }
 
-void row_table_delete(struct row_table *table, struct bytes key, uint64_t index, bool proposed)
+void row_table_delete(struct row_table *table, struct bytes key, uint64_t index, unsigned flags)
 {
     struct row_write write = {.header = {.version = index}, .tombstone = true};
-    row_table_write(table, key, &write, proposed);
-}
-
-void row_table_drop(struct row_table *table, uint8_t service, uint32_t namespace, uint64_t index,
-                    bool proposed)
-{
-    uint8_t first[ROW_PREFIX_SIZE];
-    uint32_t slot_number = 0;
-    while (slot_number <= UINT16_MAX) {
-        row_prefix_store(first, (uint16_t)slot_number, service, namespace);
-        struct node *leaf;
-        uint32_t slot;
-        tree_seek(&table->tree, bytes_make(first, sizeof(first)), &leaf, &slot);
-        if (slot == leaf->count) {
-            leaf = leaf->next;
-            slot = 0;
-        }
-        if (leaf == NULL || leaf->count == 0) return;
-
-        uint32_t slot_found = load_u16_be(row_key(leaf_row(leaf, slot)).data);
-        bool ours = memcmp(row_key(leaf_row(leaf, slot)).data, first, sizeof(first)) == 0;
-        /* Tombstones take the places of rows: the leaves stay as they are meanwhile. */
-        while (ours) {
-            struct row *row = leaf_row(leaf, slot);
-            if (row_live(row)) row_table_delete(table, row_key(row), index, proposed);
-            if (++slot == leaf->count) {
-                leaf = leaf->next;
-                slot = 0;
-            }
-            ours = leaf && memcmp(row_key(leaf_row(leaf, slot)).data, first, sizeof(first)) == 0;
-        }
-        slot_number = slot_found > slot_number ? slot_found : slot_number + 1;
-    }
-}
-
-void row_table_load(struct row_table *table, struct bytes key, const struct row_header *header,
-                    struct bytes value)
-{
-    struct tree_place place;
-    tree_find(&table->tree, key, &place);
-    if (place.found) return;
-    struct row_write write = {.header = *header, .value = value};
-    struct row *row = row_make(table, key, &write, ROW_CLEAN);
-    tree_insert(&table->tree, &place, row);
-    place.leaf->unclean &= ~((uint64_t)1 << place.slot);
-    table->rows++;
-    table->change++;
-    row_table_count_change(table, key, false, true);
-}
-
-uint64_t row_table_count(const struct row_table *table, uint8_t service, uint32_t namespace)
-{
-    return (uintptr_t)map_get(&table->counts, count_key(service, namespace));
+    row_table_write(table, key, &write, flags);
 }
 
 uint64_t row_table_rows(const struct row_table *table)
@@ -268,7 +210,8 @@ uint64_t row_table_bytes(const struct row_table *table)
 {
     return sizeof(*table) + table->row_bytes + table->tree.bytes +
            table->counts.capacity * sizeof(struct map_slot) +
-           table->proposals.capacity * sizeof(struct row *);
+           table->proposals.capacity * sizeof(struct row *) +
+           table->drops.capacity * sizeof(struct drop);
 }
 
 uint64_t row_table_dirty_bytes(const struct row_table *table)

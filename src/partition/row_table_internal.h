@@ -21,14 +21,33 @@ struct proposals {
     size_t capacity; /* a power of two, or 0 */
 };
 
+/* A drop that came while the table did not hold all rows: it hides those of the engine. */
+struct drop {
+    uint64_t name; /* service << 32 | namespace */
+    uint64_t index;
+    uint64_t hidden; /* proposed: live rows that were counted and that the table did not hold */
+    bool proposed;
+};
+
+struct drops { /* few; of the proposed ones indexes rise */
+    struct drop *items;
+    size_t count;
+    size_t capacity;
+};
+
 struct row_table {
     struct tree tree;
     uint64_t rows; /* keys in the tree */
     uint64_t row_bytes;
     uint64_t dirty_bytes; /* of committed rows, covered ones included */
+    uint64_t clean_bytes; /* of clean rows that nothing covers */
     uint64_t change;      /* of anything; a cursor must not outlive one */
     struct map counts;    /* (service, namespace) -> live rows, as a pointer */
     struct proposals proposals;
+    struct drops drops;
+    bool incomplete;
+    uint64_t flush_generation;
+    uint64_t evictions;
 };
 
 static inline uint64_t row_bytes(const struct row *row)
@@ -73,12 +92,61 @@ struct row_write {
 struct row *row_make(struct row_table *table, struct bytes key, const struct row_write *write,
                      enum row_state state);
 void row_free(struct row_table *table, struct row *row);
+
+/* A row changes its state, or whether it is covered, between these two. */
+static inline void row_uncount(struct row_table *table, const struct row *row)
+{
+    if (row->state == ROW_COMMITTED) table->dirty_bytes -= row_bytes(row);
+    if (row->state == ROW_CLEAN && !row->covered) table->clean_bytes -= row_bytes(row);
+}
+static inline void row_recount(struct row_table *table, const struct row *row)
+{
+    if (row->state == ROW_COMMITTED) table->dirty_bytes += row_bytes(row);
+    if (row->state == ROW_CLEAN && !row->covered) table->clean_bytes += row_bytes(row);
+}
+static inline void row_cover(struct row_table *table, struct row *row, bool covered)
+{
+    row_uncount(table, row);
+    row->covered = covered;
+    row_recount(table, row);
+}
+
+static inline uint64_t name_of(struct bytes key)
+{
+    return (uint64_t)key.data[2] << 32 | load_u32_be(key.data + 3);
+}
+
+/* Whether this write of a key that the table does not have comes over a live row. */
+static inline bool write_hides_engine(const struct row_table *table, const struct row_write *write,
+                                      unsigned flags)
+{
+    return table->incomplete && (write->tombstone || !(flags & ROW_WRITE_INSERTS));
+}
+/* Whether what is under a proposed version is live. */
+static inline bool row_live_below(const struct row *row)
+{
+    return row->below ? row_live(row->below) : row->hides_engine;
+}
+
+void row_table_count_add(struct row_table *table, uint64_t name, int64_t change);
 /* The number of live rows of the key's namespace goes from `before` to `now`. */
 void row_table_count_change(struct row_table *table, struct bytes key, bool before, bool now);
 /* Takes the chain of a key out of the tree; the rows are the caller's. */
 void row_table_unlink(struct row_table *table, struct bytes key);
 
-void row_table_propose(struct row_table *table, struct bytes key, const struct row_write *write);
+void row_table_propose(struct row_table *table, struct bytes key, const struct row_write *write,
+                       unsigned flags);
 struct row *proposals_oldest(const struct proposals *proposals); /* or NULL */
+/* By the position, 0: the oldest. */
+struct row *proposals_row(const struct proposals *proposals, size_t position);
+/* Behind those of its index; O(proposals of later entries). */
+void proposals_insert(struct proposals *proposals, struct row *row);
+
+/* row_table_drops.c */
+void drops_commit(struct row_table *table, uint64_t index);
+void drops_revert(struct row_table *table);
+uint64_t drops_newest_proposed(const struct drops *drops); /* index, or 0 */
+/* The drop that hides a row of this version in the engine, or NULL: the oldest. */
+struct drop *drops_find(const struct drops *drops, struct bytes key, uint64_t version);
 
 #endif

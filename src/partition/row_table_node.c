@@ -122,6 +122,21 @@ void node_remove(struct node *node, uint32_t slot)
     node->unclean = (node->unclean & below) | ((node->unclean >> 1) & ~below);
 }
 
+void node_remove_many(struct node *leaf, uint64_t slots)
+{
+    uint32_t kept = 0;
+    uint64_t unclean = 0;
+    for (uint32_t i = 0; i < leaf->count; i++) {
+        if (slots >> i & 1) continue;
+        leaf->heads[kept] = leaf->heads[i];
+        leaf->items[kept] = leaf->items[i];
+        unclean |= (leaf->unclean >> i & 1) << kept;
+        kept++;
+    }
+    leaf->count = (uint16_t)kept;
+    leaf->unclean = unclean;
+}
+
 void node_move_tail(struct node *node, uint32_t slot, struct node *to)
 {
     uint32_t count = node->count - slot;

@@ -36,13 +36,31 @@ static void proposals_push(struct proposals *proposals, struct row *row)
     *proposals_at(proposals, proposals->count - 1) = row;
 }
 
+struct row *proposals_row(const struct proposals *proposals, size_t position)
+{
+    return *proposals_at(proposals, position);
+}
+
+void proposals_insert(struct proposals *proposals, struct row *row)
+{
+    proposals_push(proposals, row);
+    size_t at = proposals->count - 1;
+    for (; at > 0 && (*proposals_at(proposals, at - 1))->version > row->version; at--)
+        *proposals_at(proposals, at) = *proposals_at(proposals, at - 1);
+    *proposals_at(proposals, at) = row;
+}
+
 uint64_t row_table_newest_proposed(const struct row_table *table)
 {
     const struct row *newest = proposals_newest(&table->proposals);
-    return newest ? newest->version : 0;
+    uint64_t index = newest ? newest->version : 0;
+    if (table->drops.count == 0) return index;
+    uint64_t drop = drops_newest_proposed(&table->drops);
+    return drop > index ? drop : index;
 }
 
-void row_table_propose(struct row_table *table, struct bytes key, const struct row_write *write)
+void row_table_propose(struct row_table *table, struct bytes key, const struct row_write *write,
+                       unsigned flags)
 {
     ASSERT(write->header.version >= row_table_newest_proposed(table));
 
@@ -54,15 +72,16 @@ void row_table_propose(struct row_table *table, struct bytes key, const struct r
         below = leaf_row(place.leaf, place.slot);
         ASSERT(below->version <= write->header.version);
         row->below = below;
-        below->covered = true;
+        row_cover(table, below, true);
         place.leaf->items[place.slot] = row;
         place.leaf->unclean |= (uint64_t)1 << place.slot;
     } else {
+        row->hides_engine = write_hides_engine(table, write, flags);
         tree_insert(&table->tree, &place, row);
         table->rows++;
     }
     table->change++;
-    row_table_count_change(table, key, row_live(below), !write->tombstone);
+    row_table_count_change(table, key, row_live_below(row), !write->tombstone);
     proposals_push(&table->proposals, row);
 }
 
@@ -84,13 +103,14 @@ void row_table_commit(struct row_table *table, uint64_t index)
         table->dirty_bytes += row_bytes(row);
         if (below) {
             row_free(table, below);
-        } else if (row->tombstone && !row->covered) {
-            /* It deleted nothing: neither a row nor, as the table is complete, one of the
-             * engine. Nobody depends on it any more. */
+        } else if (row->tombstone && !row->covered && !row->hides_engine) {
+            /* It deleted nothing: neither a row nor one of the engine. Nobody depends on it
+             * any more. */
             row_table_unlink(table, row_key(row));
             row_free(table, row);
         }
     }
+    if (table->drops.count) drops_commit(table, index);
 }
 
 /* Takes the newest version off its chain. */
@@ -101,14 +121,14 @@ static void revert_one(struct row_table *table, struct row *row)
     ASSERT(place.found && leaf_row(place.leaf, place.slot) == row);
 
     struct row *below = row->below;
-    row_table_count_change(table, row_key(row), row_live(row), row_live(below));
+    row_table_count_change(table, row_key(row), row_live(row), row_live_below(row));
     bool gone = below && below->tombstone && below->state == ROW_CLEAN;
     if (below == NULL || gone) {
         tree_remove(&table->tree, &place);
         table->rows--;
         if (below) row_free(table, below);
     } else {
-        below->covered = false;
+        row_cover(table, below, false);
         place.leaf->items[place.slot] = below;
     }
     row_free(table, row);
@@ -122,5 +142,6 @@ void row_table_revert(struct row_table *table)
         proposals->count--;
         revert_one(table, row);
     }
+    if (table->drops.count) drops_revert(table);
     table->change++;
 }

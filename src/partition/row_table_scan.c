@@ -76,14 +76,19 @@ void row_table_committed_each(const struct row_table *table, struct bytes after,
     }
 }
 
+uint64_t row_hash(struct bytes key, const struct row_header *header, struct bytes value)
+{
+    uint64_t fields[4] = {header->version, header->expiry,
+                          (uint64_t)header->type << 8 | header->flags, key.size};
+    uint64_t hash = hash64(0, bytes_make(fields, sizeof(fields)));
+    hash = hash64(hash, key);
+    return hash64(hash, value);
+}
+
 static bool hash_row(void *context, const struct row_found *row)
 {
-    uint64_t *hash = context;
-    uint64_t fields[4] = {row->header.version, row->header.expiry,
-                          (uint64_t)row->header.type << 8 | row->header.flags, row->key.size};
-    *hash = hash64(*hash, bytes_make(fields, sizeof(fields)));
-    *hash = hash64(*hash, row->key);
-    *hash = hash64(*hash, row->value);
+    uint64_t *sum = context;
+    *sum += row_hash(row->key, &row->header, row->value);
     return true;
 }
 

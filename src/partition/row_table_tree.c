@@ -21,12 +21,14 @@ static struct node *node_make(struct tree *tree, bool leaf)
     node->previous = NULL;
     node->unclean = 0;
     tree->bytes += node_size(leaf);
+    tree->leaves += leaf;
     return node;
 }
 
 static void node_free(struct tree *tree, struct node *node)
 {
     tree->bytes -= node_size(node->leaf);
+    tree->leaves -= node->leaf;
     memory_free(node);
 }
 
@@ -53,8 +55,7 @@ static void separator_free(struct tree *tree, struct separator *separator)
 
 void tree_init(struct tree *tree)
 {
-    tree->bytes = 0;
-    tree->height = 0;
+    *tree = (struct tree){0};
     tree->root = node_make(tree, true);
     tree->first = tree->root;
 }
@@ -226,6 +227,7 @@ static void unlink_leaf(struct tree *tree, struct node *leaf)
         tree->first = leaf->next;
     }
     if (leaf->next) leaf->next->previous = leaf->previous;
+    if (tree->hand == leaf) tree->hand = leaf->next;
 }
 
 /* Moves the rows of the leaf's right neighbour under the same parent into it, if few. */
@@ -242,11 +244,10 @@ static void merge_with_next(struct tree *tree, struct tree_place *place, uint32_
     node_free(tree, next);
 }
 
-void tree_remove(struct tree *tree, struct tree_place *place)
+/* A leaf that has lost rows goes if it is empty, and joins a neighbour if it has few. */
+static void mend_leaf(struct tree *tree, struct tree_place *place)
 {
-    ASSERT(place->found);
     struct node *leaf = place->leaf;
-    node_remove(leaf, place->slot);
     if (place->depth == 0 || leaf->count >= MERGE_BELOW) return;
     if (leaf->count == 0) {
         remove_child(tree, place, place->depth);
@@ -260,4 +261,20 @@ void tree_remove(struct tree *tree, struct tree_place *place)
     } else if (child > 0) {
         merge_with_next(tree, place, child - 1);
     }
+}
+
+void tree_remove(struct tree *tree, struct tree_place *place)
+{
+    ASSERT(place->found);
+    node_remove(place->leaf, place->slot);
+    mend_leaf(tree, place);
+}
+
+void tree_remove_many(struct tree *tree, struct node *leaf, uint64_t slots)
+{
+    uint32_t left = leaf->count - (uint32_t)__builtin_popcountll(slots);
+    struct tree_place place;
+    if (left < MERGE_BELOW) tree_find(tree, row_key(leaf_row(leaf, 0)), &place);
+    node_remove_many(leaf, slots);
+    if (left < MERGE_BELOW) mend_leaf(tree, &place);
 }

@@ -32,7 +32,9 @@ struct row {
     uint8_t flags;
     uint8_t state; /* enum row_state */
     bool tombstone : 1;
-    bool covered : 1; /* a newer version is on top */
+    bool covered : 1;      /* a newer version is on top */
+    bool hides_engine : 1; /* proposed, nothing below: a live row that only the engine has */
+    bool spared : 1;       /* the next pass of eviction lets it stay: it was read */
     uint8_t data[];
 };
 
@@ -61,8 +63,10 @@ _Static_assert(TREE_PREFIX_MAX <= UINT8_MAX, "prefix_size is a byte");
 struct tree {
     struct node *root;
     struct node *first; /* leaf */
-    uint32_t height;    /* inner nodes above a leaf */
-    uint64_t bytes;     /* of nodes and separators */
+    struct node *hand;  /* leaf where eviction goes on; NULL: the first */
+    uint64_t leaves;
+    uint32_t height; /* inner nodes above a leaf */
+    uint64_t bytes;  /* of nodes and separators */
 };
 
 /* Where a key is or belongs, and how the descent went there. */
@@ -98,6 +102,8 @@ bool tree_seek(const struct tree *tree, struct bytes key, struct node **ret_leaf
 void tree_insert(struct tree *tree, struct tree_place *place, struct row *row);
 /* Takes the row at a found place out of the tree; the place is used up. */
 void tree_remove(struct tree *tree, struct tree_place *place);
+/* Takes the rows of these bits, one at least, out of a leaf; it may be gone then. */
+void tree_remove_many(struct tree *tree, struct node *leaf, uint64_t slots);
 
 /* row_table_node.c: items of one node. */
 
@@ -106,6 +112,7 @@ uint32_t node_search(const struct node *node, struct bytes key, bool *ret_equal)
 /* Makes room at `slot` and puts the item there; count < TREE_ITEMS. A leaf's bit is set. */
 void node_insert(struct node *node, uint32_t slot, void *item, struct bytes key);
 void node_remove(struct node *node, uint32_t slot);
+void node_remove_many(struct node *leaf, uint64_t slots);
 /* Appends the items from `slot` on to `to`, which may be new, and drops them here. */
 void node_move_tail(struct node *node, uint32_t slot, struct node *to);
 /* Lengthens the prefix if that tells apart items whose heads are equal. */

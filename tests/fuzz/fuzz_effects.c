@@ -10,6 +10,9 @@ static void encode_again(const struct effect *effect, struct buffer *buffer)
     case EFFECT_PUT:
         ASSERT(effect_put_encode(buffer, effect->key, &effect->header, effect->value));
         break;
+    case EFFECT_INSERT:
+        ASSERT(effect_insert_encode(buffer, effect->key, &effect->header, effect->value));
+        break;
     case EFFECT_DELETE:
         ASSERT(effect_delete_encode(buffer, effect->key));
         break;

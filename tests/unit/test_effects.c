@@ -65,11 +65,14 @@ static void test_effects_have_the_documented_bytes(void **state)
     assert_true(effect_add_encode(&buffer, the_key(), -2));
     assert_true(effect_drop_encode(&buffer, 1, 0x01020304));
     assert_true(effect_fence_encode(&buffer, 5, 6));
+    assert_true(effect_insert_encode(&buffer, the_key(), &header, bytes_of("v")));
     static const uint8_t want[] = {
-        1, 8,    0x12, 0x34, 1,   0,   0, 0, 7,    'k',  2,   3,   0x22, 0x11, 0,   0,   0,
-        0, 0,    0,    2,    'v', 'a', 2, 8, 0x12, 0x34, 1,   0,   0,    0,    7,   'k', 3,
-        8, 0x12, 0x34, 1,    0,   0,   0, 7, 'k',  0xfe, 255, 255, 255,  255,  255, 255, 255,
-        4, 1,    4,    3,    2,   1,   5, 5, 0,    0,    0,   6,   0,    0,    0,
+        1,   8,   0x12, 0x34, 1,    0,    0,    0,   7,    'k',  2,    3,    0x22, 0x11, 0,
+        0,   0,   0,    0,    0,    2,    'v',  'a', 2,    8,    0x12, 0x34, 1,    0,    0,
+        0,   7,   'k',  3,    8,    0x12, 0x34, 1,   0,    0,    0,    7,    'k',  0xfe, 255,
+        255, 255, 255,  255,  255,  255,  4,    1,   4,    3,    2,    1,    5,    5,    0,
+        0,   0,   6,    0,    0,    0,    6,    8,   0x12, 0x34, 1,    0,    0,    0,    7,
+        'k', 2,   3,    0x22, 0x11, 0,    0,    0,   0,    0,    0,    1,    'v',
     };
     assert_int_equal(buffer_size(&buffer), sizeof(want));
     assert_memory_equal(buffer_bytes(&buffer).data, want, sizeof(want));
@@ -92,6 +95,9 @@ static void test_effects_have_the_documented_bytes(void **state)
     assert_int_equal(effect.namespace, 0x01020304);
     assert_int_equal(effect_decode(&reader, &effect), STATUS_OK);
     assert_true(effect.kind == EFFECT_FENCE && effect.node == 5 && effect.epoch == 6);
+    assert_int_equal(effect_decode(&reader, &effect), STATUS_OK);
+    assert_true(effect.kind == EFFECT_INSERT && effect.header.expiry == 0x1122);
+    assert_true(bytes_equal(effect.value, bytes_of("v")));
     assert_int_equal(effect_decode(&reader, &effect), STATUS_NOT_FOUND);
     buffer_free(&buffer);
 }
@@ -106,7 +112,7 @@ static enum status decode(const void *bytes, size_t size)
 static void test_bad_effects_are_told_apart(void **state)
 {
     assert_int_equal(decode("\x00", 1), STATUS_VERSION);
-    assert_int_equal(decode("\x06", 1), STATUS_VERSION);
+    assert_int_equal(decode("\x07", 1), STATUS_VERSION);
     assert_int_equal(decode("\x02", 1), STATUS_CORRUPT);
     assert_int_equal(decode("\x02\x08key", 5), STATUS_CORRUPT); /* cut */
     assert_int_equal(decode("\x02\x03key", 5), STATUS_CORRUPT); /* no row has so short a key */
@@ -195,6 +201,26 @@ static void test_a_drop_takes_the_namespace_in_all_slots(void **state)
     row_table_free(table);
 }
 
+static void test_an_insert_is_a_put_that_counts_on_a_table_that_does_not_know_the_key(void **state)
+{
+    struct row_table *table = row_table_make();
+    row_table_set_incomplete(table);
+    row_table_count_load(table, SERVICE_REDIS, 7, 10);
+    struct effect effect = {
+        .kind = EFFECT_INSERT, .key = the_key(), .header = {.type = 1}, .value = bytes_of("v")};
+    effect_apply(&effect, 1, true, table);
+    assert_int_equal(row_table_count(table, SERVICE_REDIS, 7), 11);
+    row_table_revert(table);
+    effect.kind = EFFECT_PUT;
+    effect_apply(&effect, 1, true, table);
+    assert_int_equal(row_table_count(table, SERVICE_REDIS, 7), 10);
+    row_table_revert(table);
+    effect.kind = EFFECT_DELETE;
+    effect_apply(&effect, 1, false, table);
+    assert_int_equal(row_table_count(table, SERVICE_REDIS, 7), 9);
+    row_table_free(table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +228,7 @@ int main(void)
         cmocka_unit_test(test_effects_have_the_documented_bytes),
         cmocka_unit_test(test_bad_effects_are_told_apart),
         cmocka_unit_test(test_an_effect_that_does_not_fit_leaves_nothing),
+        cmocka_unit_test(test_an_insert_is_a_put_that_counts_on_a_table_that_does_not_know_the_key),
         cmocka_unit_test(test_adds_sum_up_and_wrap),
         cmocka_unit_test(test_a_drop_takes_the_namespace_in_all_slots),
     };
