@@ -27,6 +27,7 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
     case PEER_FRAME_RAFT:
     case PEER_FRAME_SNAPSHOT:
     case PEER_FRAME_SNAPSHOT_ACK:
+    case PEER_FRAME_GONE:
     case PEER_FRAME_REQUESTS:
         if (worker->host != NULL) host_on_frame(worker->host, from, kind, payload);
         break;

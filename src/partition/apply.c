@@ -46,8 +46,10 @@ static enum status apply_entry(struct replica *replica, const struct raft_entry 
     switch (entry->type) {
     case RAFT_ENTRY_NORMAL:
         return apply_normal(replica, entry);
-    case RAFT_ENTRY_NOOP:
     case RAFT_ENTRY_CONFIG: /* the core has acted on it */
+        remove_config_applied(replica, entry->index);
+        return STATUS_OK;
+    case RAFT_ENTRY_NOOP:
         return STATUS_OK;
     default:
         return STATUS_VERSION; /* unknown: stop, never skip (WHY 13.1) */

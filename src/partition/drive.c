@@ -100,6 +100,7 @@ void drive_replica(struct replica *replica, uint64_t now)
 void drive_durable(struct partition_host *host, uint64_t position)
 {
     uint64_t now = world_now(host->world);
+    host->durable_position = position;
     while (host->persist_count > 0) {
         struct persist_wait wait = host->persist[host->persist_first];
         if (wait.position > position) break;

@@ -15,6 +15,8 @@ struct flush_part {
     struct replica_id replica;
     uint64_t generation;
     uint64_t index, term;
+    bool clear; /* rows of an earlier replica go with this run */
+    uint8_t from[2], to[2];
 };
 
 struct flush_job {
@@ -73,11 +75,14 @@ static void copy_replica(struct flush_job *flush, struct replica *replica)
         flush->part_capacity = flush->part_capacity == 0 ? 32 : flush->part_capacity * 2;
         flush->parts = memory_resize(flush->parts, flush->part_capacity * sizeof(*flush->parts));
     }
-    flush->parts[flush->part_count++] = (struct flush_part){.group = replica->group,
-                                                            .replica = replica->id,
-                                                            .generation = replica->generation,
-                                                            .index = replica->applied,
-                                                            .term = replica->applied_term};
+    struct flush_part *part = &flush->parts[flush->part_count++];
+    *part = (struct flush_part){.group = replica->group,
+                                .replica = replica->id,
+                                .generation = replica->generation,
+                                .index = replica->applied,
+                                .term = replica->applied_term,
+                                .clear = replica->clear_first};
+    replica_row_range(replica, part->from, part->to);
     row_table_dirty_each(replica->table, flush, copy_row);
     copy_record(flush, replica);
 }
@@ -85,6 +90,19 @@ static void copy_replica(struct flush_job *flush, struct replica *replica)
 static bool wants_flush(const struct replica *replica)
 {
     return !replica->halted && replica->applied > replica->flushed && replica->receive == NULL;
+}
+
+static enum status write_deletions(struct flush_job *flush, struct engine *engine,
+                                   struct engine_run *run)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < flush->part_count && status == STATUS_OK; i++) {
+        const struct flush_part *part = &flush->parts[i];
+        if (!part->clear) continue;
+        status = engine_run_delete_range(engine, run, bytes_make(part->from, 2),
+                                         bytes_make(part->to, 2), &flush->error);
+    }
+    return status;
 }
 
 static enum status write_rows(struct flush_job *flush, struct engine *engine,
@@ -144,7 +162,8 @@ static void flush_run(struct world_job *job)
     struct engine_run *run = NULL;
     flush->status = engine_run_open(engine, &run, &flush->error);
     if (flush->status) return;
-    flush->status = write_rows(flush, engine, run);
+    flush->status = write_deletions(flush, engine, run);
+    if (flush->status == STATUS_OK) flush->status = write_rows(flush, engine, run);
     if (flush->status == STATUS_OK) flush->status = write_records(flush, engine, run);
     if (flush->status) {
         engine_run_abandon(engine, run);
@@ -162,6 +181,7 @@ static void finish_part(struct partition_host *host, const struct flush_part *pa
     ASSERT(part->index >= replica->flushed);
     replica->flushed = part->index;
     replica->flushed_term = part->term;
+    if (part->clear) replica->clear_first = false;
     row_table_flushed(replica->table, part->index);
     log_release(host->queue, part->group, part->replica, part->index, part->term);
 }
@@ -283,7 +303,8 @@ void flush_tick(struct partition_host *host)
     uint32_t pinned = store_that_pins_the_log(host);
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         struct host_store *store = &host->stores[i];
-        if (store->flush != NULL || list_empty(&store->replicas)) continue;
+        bool busy = store->flush != NULL || store->drops != NULL;
+        if (busy || list_empty(&store->replicas)) continue;
         bool due = i == pinned || store_dirty_bytes(store) >= host->options.flush_bytes ||
                    MAYBE(host->world, "flush now");
         if (due) flush_start(host, i);
@@ -294,6 +315,7 @@ bool host_is_idle(const struct partition_host *host)
 {
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         if (host->stores[i].flush != NULL && host->stores[i].flush->running) return false;
+        if (drop_is_running(&host->stores[i])) return false;
     }
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         if (host->replicas[i] != NULL && host->replicas[i]->receive != NULL &&
@@ -301,5 +323,5 @@ bool host_is_idle(const struct partition_host *host)
             return false;
         }
     }
-    return log_queue_idle(host->queue);
+    return host->orphans == 0 && log_queue_idle(host->queue);
 }

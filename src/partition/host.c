@@ -142,7 +142,7 @@ static void slow_work(struct partition_host *host, uint64_t now)
 {
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
-        if (replica == NULL || replica->halted) continue;
+        if (replica == NULL || replica->halted || remove_tick(replica, now)) continue;
         if (raft_role(replica->raft) == RAFT_LEADER) {
             replica_time_correct(replica, now);
             reconcile_tick(replica, now);
@@ -150,6 +150,7 @@ static void slow_work(struct partition_host *host, uint64_t now)
         replica_trim(replica);
         if (replica->sends != NULL || replica->receive != NULL) snapshot_tick(replica, now);
     }
+    drop_tick(host);
     flush_tick(host);
 }
 
@@ -250,6 +251,8 @@ void host_close(struct partition_host *host)
         flush_replica_gone(host->replicas[i]);
         replica_free(host->replicas[i]);
     }
+    for (uint32_t i = 0; i < STORES_MAX; i++)
+        drops_free(&host->stores[i]);
     memory_free(host->replicas);
     peers_free(host);
     log_queue_close(host->queue);
@@ -312,6 +315,9 @@ void host_on_frame(struct partition_host *host, const struct transport_peer *fro
         break;
     case PEER_FRAME_SNAPSHOT_ACK:
         snapshot_on_ack(host, from, payload);
+        break;
+    case PEER_FRAME_GONE:
+        remove_on_frame(host, from, payload);
         break;
     case PEER_FRAME_REQUESTS:
         on_requests(host, from, payload);

@@ -34,8 +34,8 @@ struct host_events {
     void (*on_leader)(void *context, struct group_id group, node_id_t leader, uint64_t term);
     /* Entries of the meta group were applied on this worker: read its rows again. */
     void (*on_meta_applied)(void *context);
-    /* A committed configuration no longer has this replica: it stopped. Data stays until
-     * host_drop_replica(). */
+    /* A committed configuration no longer has this replica: it stopped. Its data
+     * stays until host_drop_replica(), which may be called from inside. */
     void (*on_removed)(void *context, struct group_id group, struct replica_id replica);
     /* Frames of kind REPLIES and others the host does not handle go to the node. */
 };
@@ -78,11 +78,13 @@ void host_close(struct partition_host *host);
 /* Loads the replica's record and rows from its engine, then joins its group. */
 enum status host_add_replica(struct partition_host *host, const struct replica_options *options,
                              struct error *error);
-/* Moves its rows and records out of sight for ever (deletes the range from the engine and
- * logs "removed"). Only on a committed removal, or for a new replica id in its place. */
+/* Stops the replica and frees it; logs "removed" and, once that is durable, deletes its rows and
+ * its record from the engine in the background. A replica with a new id may be added in its
+ * place at once. Only on a committed removal (on_removed), or for a new id in its place: nothing
+ * is deleted by inference (FAULTS rule 8). */
 void host_drop_replica(struct partition_host *host, struct group_id group);
 
-/* Any frame of kinds RAFT, HEARTBEATS, HEARTBEAT_ACKS, SNAPSHOT, SNAPSHOT_ACK, REQUESTS. */
+/* Any frame of kinds RAFT, HEARTBEATS, HEARTBEAT_ACKS, SNAPSHOT, SNAPSHOT_ACK, GONE, REQUESTS. */
 void host_on_frame(struct partition_host *host, const struct transport_peer *from, uint8_t kind,
                    struct bytes payload);
 void host_peer_down(struct partition_host *host, node_id_t node);

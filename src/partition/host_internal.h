@@ -1,7 +1,8 @@
 /* host_internal.h - what the files of a partition host share. Not for other modules.
  *
  *   host.c       open, close, dispatch, the tick, the end of a turn
- *   replica.c    birth, recovery, record, removal of one replica
+ *   replica.c    birth, recovery, record of one replica
+ *   remove.c     how a replica learns that it was removed, and how its data goes
  *   execute.c    requests at the leader: sessions, evaluation, proposals (rules A, B)
  *   release.c    replies that wait for commit, lease or read round
  *   apply.c      committed entries into rows and windows; change of role
@@ -107,7 +108,12 @@ struct replica {
     struct raft *raft;
     struct row_table *table;
     struct dedup *dedup;
-    bool halted; /* damage or an unknown effect: takes part in nothing any more */
+    bool halted;  /* damage or an unknown effect: takes part in nothing any more */
+    bool removed; /* a committed configuration no longer has it */
+    /* The engine holds rows of an earlier replica of the group: the first run of this one
+     * begins with their deletion. */
+    bool clear_first;
+    uint64_t gone_asked_at;
     bool queued; /* in host->dirty */
     bool heartbeat_now;
     bool was_leader;
@@ -153,10 +159,12 @@ struct persist_wait { /* log position -> raft_persisted() */
 };
 
 struct flush_job;
+struct drop_job;
 
 struct host_store {
     struct list replicas;
     struct flush_job *flush; /* NULL: none under way */
+    struct drop_job *drops;  /* rows of replicas that are gone; the first may be running */
 };
 
 struct evaluate_scratch {
@@ -194,6 +202,8 @@ struct partition_host {
     uint64_t heartbeats_generated_at;
     struct persist_wait *persist; /* ring, positions rising */
     size_t persist_first, persist_count, persist_capacity;
+    uint64_t durable_position; /* of this worker's records in the log */
+    uint32_t orphans;          /* jobs of replicas that are gone */
     struct evaluate_scratch scratch[EVALUATE_DEPTH_MAX];
     struct buffer header;
     uint32_t depth;
@@ -236,6 +246,7 @@ enum status row_value_decode(struct bytes bytes, struct row_header *ret_header,
                              struct bytes *ret_value);
 void replica_free(struct replica *replica);
 void replica_halt(struct replica *replica, const char *why);
+void replica_stop(struct replica *replica); /* the same without a word */
 
 /* execute.c */
 void execute_section(struct replica *replica, struct gateway_id from, bool local,
@@ -293,6 +304,16 @@ int64_t wall_trusted(struct partition_host *host, uint64_t now);
 void flush_tick(struct partition_host *host);
 void flush_replica_gone(struct replica *replica);
 void flush_replica_durable(struct replica *replica);
+
+/* remove.c */
+void remove_config_applied(struct replica *replica, uint64_t index);
+/* True: the replica has stopped and may be freed. */
+bool remove_tick(struct replica *replica, uint64_t now);
+void remove_on_frame(struct partition_host *host, const struct transport_peer *from,
+                     struct bytes payload);
+void drop_tick(struct partition_host *host);
+bool drop_is_running(const struct host_store *store);
+void drops_free(struct host_store *store);
 
 /* snapshot.c */
 void snapshot_offer(struct replica *replica, const struct raft_message *message);

@@ -138,6 +138,23 @@ static enum status load_rows(struct replica *replica, struct error *error)
                      replica->group.value, replica->store);
 }
 
+/* Of an earlier replica of the group: its rows, whose deletion a crash prevented, or its record.
+ * They must not be taken for rows of this one by a later start. */
+static enum status find_leftovers(const struct replica *replica, bool *ret_found,
+                                  struct error *error)
+{
+    struct engine *engine = replica->host->options.engines[replica->store];
+    uint8_t from[2], to[2];
+    struct bytes key, value;
+    replica_row_range(replica, from, to);
+    struct engine_iterator *iterator =
+        engine_iterate(engine, bytes_make(from, 2), bytes_make(to, 2));
+    bool found = engine_iterator_next(engine, iterator, &key, &value);
+    enum status status = engine_iterator_close(engine, iterator, error);
+    if (status == STATUS_OK) *ret_found = found;
+    return status;
+}
+
 static struct raft_entry *entry_from(const struct log_entry *from)
 {
     struct raft_entry *entry = raft_entry_make(from->type, (uint32_t)from->body.size);
@@ -320,7 +337,9 @@ enum status host_add_replica(struct partition_host *host, const struct replica_o
     buffer_init(&buffer, SIZE_MAX / 2);
     enum status status = load_record(replica, &buffer, &record, error);
     bool known = status == STATUS_OK;
-    if (status == STATUS_NOT_FOUND) status = STATUS_OK;
+    if (status == STATUS_NOT_FOUND) {
+        status = find_leftovers(replica, &replica->clear_first, error);
+    }
     if (known) {
         replica->applied = replica->flushed = record.applied;
         replica->applied_term = replica->flushed_term = record.term;
@@ -372,25 +391,15 @@ void replica_halt(struct replica *replica, const char *why)
 {
     LOG_ERROR(host_logger(replica->host), "partition", "group %u stopped on this node: %s",
               replica->group.value, why);
+    replica_stop(replica);
+}
+
+void replica_stop(struct replica *replica)
+{
     replica->halted = true;
     if (replica->was_leader) {
         replica->was_leader = false;
         leader_state_drop(replica, true);
     }
     replica_leader_news(replica);
-}
-
-void host_drop_replica(struct partition_host *host, struct group_id group)
-{
-    struct replica *replica = host_replica(host, group);
-    if (replica == NULL) return;
-    log_append_removed(host->queue, group, replica->id);
-    world_defer(host->world, &host->turn_end);
-    flush_replica_gone(replica);
-    for (size_t i = 0; i < host->dirty_count; i++) {
-        if (host->dirty[i] == replica) host->dirty[i] = NULL;
-    }
-    host->replicas[group.value] = NULL;
-    host->replica_count--;
-    replica_free(replica);
 }

@@ -35,7 +35,8 @@ enum receive_stage { RECEIVING, INGESTING, LOGGING };
 struct snapshot_receive {
     enum receive_stage stage;
     struct world_job job;
-    struct replica *replica;
+    struct partition_host *host;
+    struct replica *replica; /* NULL: it went meanwhile */
     node_id_t from_node;
     uint32_t from_worker;
     struct replica_id from;
@@ -263,6 +264,7 @@ void snapshot_replica_gone(struct replica *replica)
     if (replica->receive == NULL) return;
     if (replica->receive->stage == INGESTING && !replica->host->closing) {
         replica->receive->replica = NULL; /* the job frees it */
+        replica->host->orphans++;
         replica->receive = NULL;
         return;
     }
@@ -334,7 +336,8 @@ static void ingest_done(struct world_job *job)
 {
     struct snapshot_receive *receive = job->context;
     struct replica *replica = receive->replica;
-    if (replica == NULL) { /* the replica went meanwhile */
+    if (replica == NULL) {
+        receive->host->orphans--;
         buffer_free(&receive->content);
         buffer_free(&receive->record_bytes);
         memory_free(receive);
@@ -347,6 +350,7 @@ static void ingest_done(struct world_job *job)
         receive_free(replica);
         return;
     }
+    replica->clear_first = false;
     /* What the core wants written stands before the snapshot in the log, never behind it. */
     if (raft_has_output(replica->raft)) drive_replica(replica, world_now(host->world));
     /* The core got there by itself meanwhile: the engine is at `index`, log and table hold
@@ -482,6 +486,7 @@ static void receive_begin(struct replica *replica, const struct transport_peer *
 {
     receive_free(replica);
     struct snapshot_receive *receive = memory_allocate_zero(sizeof(*receive));
+    receive->host = replica->host;
     receive->replica = replica;
     receive->from_node = from->node;
     receive->from_worker = from->worker;
@@ -511,7 +516,8 @@ void snapshot_on_frame(struct partition_host *host, const struct transport_peer 
     }
     if (snapshot_is_installing(replica)) return;
     /* Anything under way for this replica that would write its rows comes first. */
-    if (host->stores[replica->store].flush != NULL) return;
+    const struct host_store *store = &host->stores[replica->store];
+    if (store->flush != NULL || store->drops != NULL) return;
     if (replica->receive == NULL || replica->receive->id != chunk.id) {
         if (chunk.offset != 0) { /* of a transfer that began before our start: from the front */
             if (replica->receive == NULL) {

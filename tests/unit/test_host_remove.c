@@ -1,0 +1,475 @@
+/* The end of a replica: it learns that a committed configuration removed it, its rows go from
+ * the engine, and one with a new id in its place starts with nothing of the old. */
+#include "partition/effects.h"
+#include "partition/host_internal.h"
+#include "raft/raft_codec.h"
+#include "sim/sim_files.h"
+#include "sim/sim_process.h"
+#include "storage/engine/engine.h"
+#include "storage/log/log.h"
+#include "unit.h"
+#include "wire/peer_frame.h"
+#include <stdlib.h>
+
+enum { GROUP = GROUP_DATA_FIRST, SELF = 1, SLOT_LAST = 16383, BIRTH_TERM = 1 };
+
+/* Replicas 11 (here), 12 (leader, node 2), 13 (node 3) since the founding. */
+static const struct raft_config founding = {.incoming_count = 3,
+                                            .incoming = {{{11}, 1}, {{12}, 2}, {{13}, 3}}};
+static const struct raft_config without_us = {.incoming_count = 2,
+                                              .incoming = {{{12}, 2}, {{13}, 3}}};
+
+struct bench {
+    struct sim sim;
+    struct sim_machine machine;
+    struct world *world;
+    struct transport transport;
+    struct log *log;
+    struct engine_memory_disk *disk;
+    struct engine *engine;
+    struct partition_host *host;
+    const struct log_recovered *recovered;
+    size_t recovered_count;
+    uint32_t removed_count, asked_count, answered_count;
+    bool drop_inside;
+};
+
+static struct bench *bench;
+
+static void fake_send(struct transport *transport, node_id_t node, uint32_t worker, uint8_t kind,
+                      struct bytes payload)
+{
+    if (kind != PEER_FRAME_GONE) return;
+    bench->asked_count += payload.data[0] == 0;
+    bench->answered_count += payload.data[0] == 1;
+}
+
+static uint32_t fake_worker_count(struct transport *transport, node_id_t node)
+{
+    return 1;
+}
+
+static bool fake_is_up(struct transport *transport, node_id_t node)
+{
+    return true;
+}
+
+static const struct transport_table fake_table = {
+    .send = fake_send, .worker_count = fake_worker_count, .is_up = fake_is_up};
+
+static void on_removed(void *context, struct group_id group, struct replica_id replica)
+{
+    assert_int_equal(group.value, GROUP);
+    assert_int_equal(replica.value, 11);
+    bench->removed_count++;
+    if (bench->drop_inside) host_drop_replica(bench->host, group);
+}
+
+static void add_replica(uint64_t id, const struct raft_config *birth)
+{
+    struct error error = {0};
+    const struct raft_config learner = {0};
+    const struct log_recovered *recovered = NULL;
+    for (size_t i = 0; i < bench->recovered_count; i++)
+        if (bench->recovered[i].replica.value == id) recovered = &bench->recovered[i];
+    struct replica_options replica = {.group = {GROUP},
+                                      .replica = {id},
+                                      .slot_last = SLOT_LAST,
+                                      .birth_config = birth != NULL ? birth : &learner,
+                                      .recovered = recovered};
+    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+}
+
+static void open_host(void)
+{
+    struct error error = {0};
+    struct log_options log = {.directory = "log",
+                              .cluster = {1, 2},
+                              .node = SELF,
+                              .store = 1,
+                              .segment_size = LOG_SEGMENT_SIZE_MIN,
+                              .queue_bytes_max = 1 << 20,
+                              .writer_loops = 1};
+    assert_int_equal(log_open(bench->world, &log, &bench->log, &error), STATUS_OK);
+    log_recovery(bench->log, &bench->recovered, &bench->recovered_count);
+    bench->engine = engine_memory_open(bench->disk);
+    struct host_options host = {.world = bench->world,
+                                .transport = &bench->transport,
+                                .log = bench->log,
+                                .engines = &bench->engine,
+                                .store_count = 1,
+                                .worker_count = 1,
+                                .node = SELF,
+                                .epoch = 7,
+                                .timing = {50000, 300000, 600000, 200000},
+                                .flush_bytes = 1,
+                                .entries_bytes_max = 4 << 20,
+                                .events = {.on_removed = on_removed}};
+    bench->host = host_open(&host);
+}
+
+static void open_founded(void *context)
+{
+    open_host();
+    add_replica(11, &founding);
+}
+
+static void close_all(void *context)
+{
+    if (bench->host != NULL) host_close(bench->host);
+    log_close(bench->log);
+    engine_close(bench->engine);
+    bench->host = NULL;
+}
+
+static void run(void (*what)(void *context), void *context)
+{
+    sim_world_call(sim_world_of(bench->world), 0, what, context);
+    sim_run_for(&bench->sim, 3 * 1000 * 1000);
+}
+
+static int setup(void **state)
+{
+    bench = calloc(1, sizeof(*bench));
+    sim_init(&bench->sim, 1);
+    sim_machine_init(&bench->machine, &bench->sim, SELF);
+    bench->machine.disk = sim_disk_make(&bench->sim);
+    bench->machine.process = sim_process_make(&bench->machine, 1, NULL, NULL);
+    bench->world = sim_process_world(bench->machine.process, 0);
+    bench->transport.table = &fake_table;
+    bench->disk = engine_memory_disk_make();
+    run(open_founded, NULL);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    run(close_all, NULL);
+    sim_free(&bench->sim);
+    sim_disk_free(bench->machine.disk);
+    engine_memory_disk_free(bench->disk);
+    free(bench);
+    return 0;
+}
+
+/* --- the leader on node 2, by hand ---------------------------------------------------- */
+
+struct append {
+    uint64_t to, index, term_before, commit;
+    struct raft_entry *entry; /* NULL: none */
+};
+
+static void send_append(void *context)
+{
+    const struct append *append = context;
+    struct raft_message message = {.type = RAFT_APPEND,
+                                   .group = {GROUP},
+                                   .from = {12},
+                                   .to = {append->to},
+                                   .from_node = 2,
+                                   .to_node = SELF,
+                                   .term = 2,
+                                   .index = append->index,
+                                   .log_term = append->term_before,
+                                   .commit = append->commit};
+    struct raft_entry *entries[1] = {append->entry};
+    struct buffer buffer;
+    if (append->entry != NULL) {
+        message.entries = entries;
+        message.entry_count = 1;
+    }
+    buffer_init(&buffer, 1 << 16);
+    assert_int_equal(raft_message_encode(&message, &buffer), STATUS_OK);
+    struct transport_peer peer = {.node = 2, .epoch = 1};
+    host_on_frame(bench->host, &peer, PEER_FRAME_RAFT, buffer_bytes(&buffer));
+    buffer_free(&buffer);
+    memory_free(append->entry);
+}
+
+static struct raft_entry *entry_make(uint64_t index, uint8_t type, struct bytes body)
+{
+    struct raft_entry *entry = raft_entry_make(type, (uint32_t)body.size);
+    entry->index = index;
+    entry->term = 2;
+    memcpy(entry->body, body.data, body.size);
+    return entry;
+}
+
+static struct raft_entry *config_entry(uint64_t index, const struct raft_config *config)
+{
+    struct buffer body;
+    buffer_init(&body, 4096);
+    raft_config_encode(config, &body);
+    struct raft_entry *entry = entry_make(index, RAFT_ENTRY_CONFIG, buffer_bytes(&body));
+    buffer_free(&body);
+    return entry;
+}
+
+/* A SET of one row of `slot`. */
+static struct raft_entry *put_entry(uint64_t index, uint16_t slot)
+{
+    struct entry_header header = {0};
+    struct row_header row = {.type = 1};
+    struct buffer body;
+    uint8_t key[ROW_PREFIX_SIZE];
+    buffer_init(&body, 4096);
+    row_prefix_store(key, slot, SERVICE_REDIS, 0);
+    assert_true(entry_header_encode(&header, &body));
+    assert_true(effect_put_encode(&body, bytes_make(key, sizeof(key)), &row, bytes_of("value")));
+    struct raft_entry *entry = entry_make(index, RAFT_ENTRY_NORMAL, buffer_bytes(&body));
+    buffer_free(&body);
+    return entry;
+}
+
+static void replicate(uint64_t to, uint64_t index, struct raft_entry *entry)
+{
+    bool behind_birth = to == 11 && index == 2;
+    struct append append = {.to = to,
+                            .index = index - 1,
+                            .term_before = index == 1     ? 0
+                                           : behind_birth ? BIRTH_TERM
+                                                          : 2,
+                            .commit = index,
+                            .entry = entry};
+    run(send_append, &append);
+}
+
+/* slot_last 0xffff: to the end, the records too. */
+static uint32_t engine_rows(uint16_t slot_first, uint16_t slot_last)
+{
+    struct error error;
+    struct bytes key, value;
+    uint8_t from[2], to[2];
+    uint32_t count = 0;
+    store_u16_be(from, slot_first);
+    store_u16_be(to, slot_last);
+    struct engine_iterator *iterator = engine_iterate(bench->engine, bytes_make(from, 2),
+                                                      bytes_make(to, slot_last < 0xffff ? 2 : 0));
+    while (engine_iterator_next(bench->engine, iterator, &key, &value))
+        count++;
+    assert_int_equal(engine_iterator_close(bench->engine, iterator, &error), STATUS_OK);
+    return count;
+}
+
+static uint64_t applied(void)
+{
+    struct replica_status status;
+    host_replica_status(bench->host, 0, &status);
+    return status.applied;
+}
+
+/* --- learning ------------------------------------------------------------------------- */
+
+static void test_a_replica_that_applies_its_removal_stops_and_says_so_once(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    assert_int_equal(applied(), 2);
+    replicate(11, 3, config_entry(3, &without_us));
+    assert_int_equal(bench->removed_count, 1);
+    replicate(11, 4, put_entry(4, 6)); /* it takes part in nothing any more */
+    assert_int_equal(applied(), 3);
+    assert_int_equal(bench->removed_count, 1);
+    assert_true(engine_rows(0, 0xffff) > 0); /* its data stays */
+}
+
+static void replace_by_learner(void *context)
+{
+    host_drop_replica(bench->host, (struct group_id){GROUP});
+    add_replica(21, NULL);
+}
+
+/* It replays configurations from before it was added. */
+static void test_a_configuration_from_before_a_replica_is_no_removal(void **state)
+{
+    run(replace_by_learner, NULL);
+    replicate(21, 1, config_entry(1, &founding));
+    replicate(21, 2, config_entry(2, &without_us));
+    assert_int_equal(applied(), 2);
+    assert_int_equal(bench->removed_count, 0);
+}
+
+struct gone {
+    bool answer;
+    uint64_t replica, index;
+};
+
+static void send_gone(void *context)
+{
+    const struct gone *gone = context;
+    struct transport_peer peer = {.node = 3, .epoch = 1};
+    struct buffer buffer;
+    buffer_init(&buffer, 64);
+    struct writer writer = writer_make(&buffer);
+    write_u8(&writer, gone->answer);
+    write_u32(&writer, GROUP);
+    write_u64(&writer, gone->replica);
+    write_u64(&writer, gone->index);
+    host_on_frame(bench->host, &peer, PEER_FRAME_GONE, buffer_bytes(&buffer));
+    buffer_free(&buffer);
+}
+
+static void gone(bool answer, uint64_t replica, uint64_t index)
+{
+    struct gone frame = {answer, replica, index};
+    run(send_gone, &frame);
+}
+
+static void wish_others(void *context)
+{
+    host_set_wish(bench->host, (struct group_id){GROUP}, without_us.incoming, 2);
+}
+
+static void test_a_replica_that_is_not_wished_for_asks_and_believes_an_answer(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    gone(true, 11, 1); /* nobody asked: the table still wishes for it */
+    assert_int_equal(bench->asked_count, 0);
+    assert_int_equal(bench->removed_count, 0);
+    run(wish_others, NULL);
+    assert_true(bench->asked_count >= 2 && bench->asked_count <= 6);
+    gone(true, 11, 0); /* to an older question */
+    gone(true, 19, 1); /* of another replica */
+    assert_int_equal(bench->removed_count, 0);
+    gone(true, 11, 1);
+    assert_int_equal(bench->removed_count, 1);
+}
+
+static void test_only_a_newer_committed_configuration_without_the_asker_is_an_answer(void **state)
+{
+    static const struct raft_config without_13 = {.incoming_count = 2,
+                                                  .incoming = {{{11}, 1}, {{12}, 2}}};
+    gone(false, 13, 1);
+    assert_int_equal(bench->answered_count, 0); /* it is a member */
+    struct append uncommitted = {.to = 11,
+                                 .index = 1,
+                                 .term_before = BIRTH_TERM,
+                                 .commit = 1,
+                                 .entry = config_entry(2, &without_13)};
+    run(send_append, &uncommitted);
+    gone(false, 13, 1);
+    assert_int_equal(bench->answered_count, 0);
+    struct append commit = {.to = 11, .index = 2, .term_before = 2, .commit = 2};
+    run(send_append, &commit);
+    gone(false, 13, 2); /* it knows a configuration as new as ours that has it */
+    gone(false, 12, 1);
+    assert_int_equal(bench->answered_count, 0);
+    gone(false, 13, 1);
+    assert_int_equal(bench->answered_count, 1);
+}
+
+/* --- going ---------------------------------------------------------------------------- */
+
+static void test_rows_and_record_of_a_dropped_replica_leave_the_engine(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    assert_int_equal(engine_rows(0, 0xffff), 2); /* the row and the record */
+    bench->drop_inside = true;
+    replicate(11, 3, config_entry(3, &without_us));
+    assert_int_equal(bench->removed_count, 1);
+    assert_int_equal(host_replica_count(bench->host), 0);
+    assert_int_equal(engine_rows(0, 0xffff), 0);
+    assert_true(host_is_idle(bench->host));
+}
+
+static void fail_and_replace(void *context)
+{
+    engine_memory_disk_fail_next(bench->disk, STATUS_NO_SPACE);
+    replace_by_learner(NULL);
+}
+
+static void test_a_deletion_that_fails_is_tried_again(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    run(fail_and_replace, NULL);
+    assert_int_equal(engine_rows(0, 0xffff), 0);
+}
+
+static void test_the_replica_in_its_place_keeps_its_own_rows(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    run(replace_by_learner, NULL);
+    replicate(21, 1, config_entry(1, &founding));
+    replicate(21, 2, put_entry(2, 6));
+    assert_int_equal(engine_rows(5, 6), 0);
+    assert_int_equal(engine_rows(6, 7), 1);
+}
+
+/* As after a crash between the log's "removed" and the deletion. */
+static void leave_a_row(void *context)
+{
+    struct error error;
+    struct engine_run *run = NULL;
+    struct buffer value;
+    struct row_header header = {.version = 2, .type = 1};
+    uint8_t key[ROW_PREFIX_SIZE];
+    row_prefix_store(key, 5, SERVICE_REDIS, 0);
+    buffer_init(&value, 4096);
+    row_value_encode(&value, &header, bytes_of("value"));
+    assert_int_equal(engine_run_open(bench->engine, &run, &error), STATUS_OK);
+    assert_int_equal(engine_run_put(bench->engine, run, bytes_make(key, sizeof(key)),
+                                    buffer_bytes(&value), &error),
+                     STATUS_OK);
+    assert_int_equal(engine_run_ingest(bench->engine, run, &error), STATUS_OK);
+    buffer_free(&value);
+}
+
+static void drop_only(void *context)
+{
+    host_drop_replica(bench->host, (struct group_id){GROUP});
+}
+
+static void reopen_with(void *context)
+{
+    const uint64_t *id = context;
+    close_all(NULL);
+    open_host();
+    add_replica(*id, NULL);
+    log_recovery_free(bench->log);
+    bench->recovered_count = 0;
+}
+
+static uint64_t rows_in_memory(void)
+{
+    struct replica_status status;
+    host_replica_status(bench->host, 0, &status);
+    return status.rows;
+}
+
+static void test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica(void **state)
+{
+    uint64_t id = 21;
+    replicate(11, 2, put_entry(2, 5));
+    run(drop_only, NULL);
+    run(leave_a_row, NULL);
+    run(reopen_with, &id);
+    assert_int_equal(rows_in_memory(), 0);
+    replicate(21, 1, config_entry(1, &founding));
+    replicate(21, 2, put_entry(2, 6));
+    assert_int_equal(engine_rows(6, 7), 1);
+    assert_int_equal(engine_rows(5, 6), 0);
+    run(reopen_with, &id);
+    assert_int_equal(rows_in_memory(), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            test_a_replica_that_applies_its_removal_stops_and_says_so_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_configuration_from_before_a_replica_is_no_removal,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_replica_that_is_not_wished_for_asks_and_believes_an_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_only_a_newer_committed_configuration_without_the_asker_is_an_answer, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(test_rows_and_record_of_a_dropped_replica_leave_the_engine,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_deletion_that_fails_is_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_replica_in_its_place_keeps_its_own_rows, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
