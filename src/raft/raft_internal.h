@@ -94,6 +94,9 @@ struct raft {
     struct raft_entry **entries;
     size_t start, count, capacity;
     uint64_t base_index, base_term;
+    /* Terms change rarely: all entries from term_from on have term_last, so that most questions
+     * for a term touch no entry. */
+    uint64_t term_from, term_last;
     uint64_t handed_index; /* handed to the log */
     uint64_t durable_index;
     uint64_t truncate_from; /* to hand out; 0: none */

@@ -40,9 +40,20 @@ const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index)
 
 uint64_t raft_term_at(const struct raft *raft, uint64_t index)
 {
+    if (index > raft_last_index(raft)) return 0;
     if (index == raft->base_index) return raft->base_term;
+    if (index >= raft->term_from) return raft->term_last;
     const struct raft_entry *entry = raft_entry_at(raft, index);
     return entry ? entry->term : 0;
+}
+
+/* The end of the log was cut, or the log restarted: only what is last is known to be uniform. */
+static void log_term_again(struct raft *raft)
+{
+    uint64_t last = raft_last_index(raft);
+    const struct raft_entry *entry = raft_entry_at(raft, last);
+    raft->term_last = entry ? entry->term : raft->base_term;
+    raft->term_from = last;
 }
 
 struct raft_entry **raft_log_entries(struct raft *raft, uint64_t index)
@@ -72,6 +83,10 @@ void raft_log_append(struct raft *raft, struct raft_entry *entry)
     ASSERT(entry->term >= raft_term_at(raft, raft_last_index(raft)));
     ASSERT(entry->term <= raft->term);
     log_reserve(raft);
+    if (entry->term != raft->term_last) {
+        raft->term_last = entry->term;
+        raft->term_from = entry->index;
+    }
     raft->entries[raft->start + raft->count] = entry;
     raft->count++;
 }
@@ -80,6 +95,7 @@ void raft_log_open(struct raft *raft, const struct raft_options *options)
 {
     raft->base_index = options->snapshot_index;
     raft->base_term = options->snapshot_term;
+    log_term_again(raft);
     for (size_t i = 0; i < options->entry_count; i++) {
         raft_log_append(raft, options->entries[i]);
     }
@@ -114,6 +130,7 @@ static void log_drop_from(struct raft *raft, uint64_t from_index)
         memory_free(raft->entries[raft->start + raft->count - 1]);
         raft->count--;
     }
+    if (raft_last_index(raft) < raft->term_from) log_term_again(raft);
 }
 
 void raft_log_truncate(struct raft *raft, uint64_t from_index)
@@ -173,6 +190,7 @@ void raft_log_restart(struct raft *raft, uint64_t index, uint64_t term)
         raft->start = 0;
         raft->base_index = index;
         raft->base_term = term;
+        log_term_again(raft);
     }
     raft->truncate_from = 0;
     log_clamp_durable(raft, index);

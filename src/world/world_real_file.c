@@ -19,12 +19,16 @@ enum {
     DIRECTORY_MODE = 0750,
     ZERO_BLOCK_SIZE = 1 << 20,
     NAMES_CAPACITY_MIN = 64,
+    DIRECT_BLOCK_SIZE = 4096,
+    DIRECT_WRITE_MAX = 256 << 10, /* of one write past the page cache */
 };
 
 struct real_file {
     struct file head;
     int descriptor;
-    char *path; /* for error texts */
+    char *path;      /* for error texts */
+    uint8_t *direct; /* aligned copy of what is written past the page cache; NULL: not so */
+    void *direct_memory;
 };
 
 static struct real_file *real_file_of(struct file *file)
@@ -86,6 +90,48 @@ static enum status path_failed(struct error *error, const char *what, const char
                      text ? text : "unknown error", advice_for_errno(number));
 }
 
+/* --- writing past the page cache ------------------------------------------------------------- */
+
+static bool direct_set(const struct real_file *file, int direct)
+{
+    int flags = fcntl(file->descriptor, F_GETFL);
+    return flags >= 0 && fcntl(file->descriptor, F_SETFL, (flags & ~O_DIRECT) | direct) == 0;
+}
+
+/* Not every file system can (tmpfs cannot): then it is written like any other file. */
+static void direct_begin(struct real_file *file)
+{
+    if (!direct_set(file, O_DIRECT)) return;
+    file->direct_memory = memory_allocate(DIRECT_WRITE_MAX + DIRECT_BLOCK_SIZE);
+    size_t over = (uintptr_t)file->direct_memory % DIRECT_BLOCK_SIZE;
+    file->direct = (uint8_t *)file->direct_memory + (DIRECT_BLOCK_SIZE - over);
+}
+
+static void direct_end(struct real_file *file)
+{
+    if (file->direct == NULL) return;
+    direct_set(file, 0);
+    memory_free(file->direct_memory);
+    file->direct_memory = NULL;
+    file->direct = NULL;
+}
+
+/* One write of a part of `bytes`. A device of larger blocks refuses (EINVAL): once is enough. */
+static ssize_t write_part(struct real_file *file, uint64_t offset, struct bytes bytes)
+{
+    bool whole_blocks = offset % DIRECT_BLOCK_SIZE == 0 && bytes.size % DIRECT_BLOCK_SIZE == 0;
+
+    if (!whole_blocks) direct_end(file);
+    if (file->direct != NULL) {
+        size_t size = bytes.size < DIRECT_WRITE_MAX ? bytes.size : DIRECT_WRITE_MAX;
+        memcpy(file->direct, bytes.data, size);
+        ssize_t put = pwrite(file->descriptor, file->direct, size, (off_t)offset);
+        if (put >= 0 || errno != EINVAL) return put;
+        direct_end(file);
+    }
+    return pwrite(file->descriptor, bytes.data, bytes.size, (off_t)offset);
+}
+
 /* --- one file -------------------------------------------------------------------------------- */
 
 static enum status real_file_open(struct world *world, const char *path, unsigned flags,
@@ -107,6 +153,7 @@ static enum status real_file_open(struct world *world, const char *path, unsigne
     file->head.world = world;
     file->descriptor = descriptor;
     file->path = memory_copy_string(path);
+    if (flags & FILE_DIRECT) direct_begin(file);
     *ret_file = &file->head;
     return STATUS_OK;
 }
@@ -121,6 +168,10 @@ static enum status real_file_read(struct file *head, uint64_t offset, void *into
         ssize_t got =
             pread(file->descriptor, (uint8_t *)into + done, size - done, (off_t)(offset + done));
         if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && errno == EINVAL && file->direct != NULL) { /* `into` is not aligned */
+            direct_end(file);
+            continue;
+        }
         if (got < 0) return path_failed(error, "read", file->path);
         if (got == 0) break; /* the end of the file */
         done += (size_t)got;
@@ -136,8 +187,8 @@ static enum status real_file_write(struct file *head, uint64_t offset, struct by
     size_t done = 0;
 
     while (done < bytes.size) {
-        ssize_t put =
-            pwrite(file->descriptor, bytes.data + done, bytes.size - done, (off_t)(offset + done));
+        struct bytes left = bytes_make(bytes.data + done, bytes.size - done);
+        ssize_t put = write_part(file, offset + done, left);
         if (put < 0 && errno == EINTR) continue;
         if (put == 0) errno = ENOSPC; /* POSIX leaves it open; do not loop */
         if (put <= 0) return path_failed(error, "write", file->path);
@@ -233,6 +284,7 @@ static void real_file_close(struct file *head)
 {
     struct real_file *file = real_file_of(head);
 
+    memory_free(file->direct_memory);
     close(file->descriptor); /* its result says nothing: durability is file_sync()'s matter */
     memory_free(file->path);
     memory_free(file);

@@ -77,6 +77,17 @@ static inline void judge_leader(struct judge *judge, const struct raft *raft, ui
     }
 }
 
+/* The core remembers where the last term begins; it must say what the entries say. */
+static inline void judge_terms(struct judge *judge, const struct raft *raft)
+{
+    for (uint64_t i = raft_first_index(raft); i <= raft_last_index(raft); i++) {
+        uint64_t term = raft_entry_at(raft, i)->term;
+        if (raft_term_at(raft, i) != term)
+            VIOLATION(judge, "index %llu is of term %llu, not %llu", (unsigned long long)i,
+                      (unsigned long long)term, (unsigned long long)raft_term_at(raft, i));
+    }
+}
+
 /* the same entry at the same index everywhere. */
 static inline void judge_apply(struct judge *judge, const struct raft_entry *entry, uint64_t term)
 {

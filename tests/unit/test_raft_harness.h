@@ -269,6 +269,7 @@ static inline void peer_output(struct net *net, int i)
     while (peer->raft && raft_has_output(peer->raft)) {
         struct raft_output output;
         judge_leader(&net->judge, peer->raft, (uint64_t)i + 1);
+        judge_terms(&net->judge, peer->raft);
         judge_commit(&net->judge, peer->raft, net->disks);
         raft_take_output(peer->raft, &output);
         peer_persist(net, i, &output);

@@ -104,6 +104,39 @@ static void test_allocated_space_reads_as_zeros_and_keeps_what_was_there(void **
     file_close(file);
 }
 
+/* Blocks past the page cache, then a size that cannot go that way: the content is the same. */
+static void test_direct_writes_are_read_like_others(void **state)
+{
+    struct file_fixture *fixture = *state;
+    enum { BLOCK = 4096, SIZE = 300 * BLOCK };
+    struct file *file = NULL;
+    uint8_t *bytes = memory_allocate(SIZE), *into = memory_allocate(SIZE + 1);
+    unsigned flags = FILE_WRITE | FILE_CREATE | FILE_DIRECT;
+    size_t got;
+
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[i] = (uint8_t)(i * 31 >> 3);
+    assert_int_equal(file_open(fixture->world, fixture->path, flags, &file, NULL), STATUS_OK);
+    assert_int_equal(file_allocate(file, SIZE, NULL), STATUS_OK);
+    assert_int_equal(file_write(file, 0, bytes_make(bytes, SIZE), NULL), STATUS_OK);
+    assert_int_equal(file_write(file, 5 * BLOCK, bytes_make(bytes, BLOCK), NULL), STATUS_OK);
+    assert_int_equal(file_write(file, SIZE - 7, bytes_of("odd tail"), NULL), STATUS_OK);
+    assert_int_equal(file_write(file, 9 * BLOCK, bytes_make(bytes, BLOCK), NULL), STATUS_OK);
+    assert_int_equal(file_sync(file, NULL), STATUS_OK);
+    file_close(file);
+
+    assert_int_equal(file_open(fixture->world, fixture->path, flags, &file, NULL), STATUS_OK);
+    assert_int_equal(file_read(file, 0, into, SIZE + 1, &got, NULL), STATUS_OK);
+    assert_int_equal(got, SIZE + 1);
+    memcpy(bytes + 5 * BLOCK, bytes, BLOCK);
+    memcpy(bytes + 9 * BLOCK, bytes, BLOCK);
+    assert_memory_equal(into, bytes, SIZE - 7);
+    assert_memory_equal(into + SIZE - 7, "odd tail", 8);
+    file_close(file);
+    memory_free(bytes);
+    memory_free(into);
+}
+
 static void test_a_second_lock_is_refused_with_advice(void **state)
 {
     struct file_fixture *fixture = *state;
@@ -235,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FILE_TEST(test_what_is_written_can_be_read),
         FILE_TEST(test_allocated_space_reads_as_zeros_and_keeps_what_was_there),
+        FILE_TEST(test_direct_writes_are_read_like_others),
         FILE_TEST(test_a_second_lock_is_refused_with_advice),
         FILE_TEST(test_open_tells_absent_from_present),
         FILE_TEST(test_a_full_disk_has_a_status_of_its_own),

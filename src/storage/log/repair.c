@@ -64,7 +64,8 @@ static enum status open_active(struct log *log, const struct log_scan *scan, str
     char path[LOG_PATH_SIZE];
 
     log_segment_path(log, scan->last_segment, path);
-    enum status status = file_open(log->world, path, FILE_WRITE, &log->active_file, error);
+    enum status status =
+        file_open(log->world, path, FILE_WRITE | FILE_DIRECT, &log->active_file, error);
     if (status) return status;
     status = file_size(log->active_file, &log->active_size, error);
     log->active_size -= log->active_size % LOG_BLOCK_SIZE;

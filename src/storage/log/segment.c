@@ -82,7 +82,8 @@ static enum status segment_create(struct log *log, const char *path, struct file
                                   struct error *error)
 {
     struct file *file = NULL;
-    enum status status = file_open(log->world, path, FILE_WRITE | FILE_CREATE, &file, error);
+    enum status status =
+        file_open(log->world, path, FILE_WRITE | FILE_CREATE | FILE_DIRECT, &file, error);
 
     if (status) return status;
     status = segment_fit(log, file, error);
