@@ -27,6 +27,7 @@ struct sim_stream {
     bool paused;
     bool output_high; /* on_drained is owed */
     size_t output_mark;
+    uint64_t sent;         /* bytes that left the output */
     uint32_t in_flight;    /* sent by this end, not yet handed to the other's process */
     uint64_t arrival_last; /* of bytes on the way to this end: keeps the order */
     struct sim_chunk *inbox_first, **inbox_last;

@@ -220,6 +220,7 @@ static void pump(struct sim_stream *stream)
         }
         send_piece(stream, bytes_make(buffer_bytes(output).data, size), sim_world_moment(world));
         buffer_consume(output, size);
+        stream->sent += size;
     }
     if (buffer_size(output) > 0) {
         stream->output_high = true;
@@ -233,6 +234,13 @@ static void pump(struct sim_stream *stream)
         sim_stream_close_at(stream, moment, STATUS_CLOSED);
         stream->close_due = true;
     }
+}
+
+uint64_t sim_stream_delivered(struct stream *base)
+{
+    struct sim_stream *stream = sim_stream_of(base);
+
+    return stream->sent - stream->in_flight;
 }
 
 static void run_pump(struct sim *sim, struct sim_event *event)

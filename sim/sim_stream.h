@@ -36,5 +36,6 @@ void sim_stream_read_pause(struct stream *stream);
 void sim_stream_read_resume(struct stream *stream);
 void sim_stream_close(struct stream *stream);
 void sim_stream_abort(struct stream *stream);
+uint64_t sim_stream_delivered(struct stream *stream);
 
 #endif

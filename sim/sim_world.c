@@ -329,6 +329,7 @@ const struct world_table sim_world_table = {
     .stream_read_resume = sim_stream_read_resume,
     .stream_close = sim_stream_close,
     .stream_abort = sim_stream_abort,
+    .stream_delivered = sim_stream_delivered,
     .file_open = sim_file_open,
     .file_read = sim_file_read,
     .file_write = sim_file_write,

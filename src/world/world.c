@@ -141,6 +141,11 @@ void stream_abort(struct stream *stream)
     stream->world->table->stream_abort(stream);
 }
 
+uint64_t stream_delivered(struct stream *stream)
+{
+    return stream->world->table->stream_delivered(stream);
+}
+
 const char *stream_peer_address(struct stream *stream)
 {
     return stream->peer_address;

@@ -124,10 +124,14 @@ void stream_set_output_max(struct stream *stream, size_t size_max);
 void stream_flush(struct stream *stream);
 void stream_read_pause(struct stream *stream);
 void stream_read_resume(struct stream *stream);
-/* Sends what is pending (bounded by a second), then closes. on_closed follows. */
+/* Sends what is pending, then closes. on_closed follows: also when the other side takes nothing
+ * for a while, or takes too long for it all (world_real.h has the limits). */
 void stream_close(struct stream *stream);
 /* Drops what is pending and resets. on_closed follows. */
 void stream_abort(struct stream *stream);
+/* Bytes of the output that the other side's system has taken, as far as ours knows; they only
+ * grow. Whoever reads slowly makes progress, whoever does not read makes none. Asks the kernel. */
+uint64_t stream_delivered(struct stream *stream);
 /* "127.0.0.1:5000" of the other or the own side; a string owned by the stream. */
 const char *stream_peer_address(struct stream *stream);
 const char *stream_own_address(struct stream *stream);
@@ -210,6 +214,7 @@ struct world_table {
     void (*stream_read_resume)(struct stream *);
     void (*stream_close)(struct stream *);
     void (*stream_abort)(struct stream *);
+    uint64_t (*stream_delivered)(struct stream *);
     enum status (*file_open)(struct world *, const char *, unsigned, struct file **,
                              struct error *);
     enum status (*file_read)(struct file *, uint64_t, void *, size_t, size_t *, struct error *);

@@ -365,6 +365,7 @@ static void table_fill(struct world_table *table)
         .stream_read_resume = real_stream_read_resume,
         .stream_close = real_stream_close,
         .stream_abort = real_stream_abort,
+        .stream_delivered = real_stream_delivered,
     };
     real_file_table(table);
 }

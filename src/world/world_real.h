@@ -30,7 +30,9 @@ enum {
     WORLD_OUTPUT_DEFAULT_MAX = 64 * 1024 * 1024, /* stream_set_output_max() changes it */
     WORLD_OUTPUT_KEEP_MAX = 256 * 1024,          /* memory an emptied output may keep */
     WORLD_ACCEPT_MAX = 16,                       /* connections taken per turn and listener */
-    WORLD_CLOSE_FLUSH_US = 1000 * 1000,          /* what stream_close() may take */
+    WORLD_CLOSE_CHECK_US = 250 * 1000,           /* stream_close() looks so often, and gives up */
+    WORLD_CLOSE_STALL_US = 5 * 1000 * 1000,      /* after so long without a byte taken, */
+    WORLD_CLOSE_FLUSH_US = 120 * 1000 * 1000,    /* and after so long in all */
     WORLD_CONNECT_ADDRESSES_MAX = 8,             /* of one name, tried in turn */
     WORLD_LINK_CHECK_US = 500 * 1000,            /* a dialled link that acknowledges nothing */
     WORLD_LINK_STUCK_CHECKS = 5,                 /* in so many checks ends with STATUS_TIMEOUT */

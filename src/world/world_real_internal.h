@@ -95,6 +95,7 @@ void real_stream_read_pause(struct stream *stream);
 void real_stream_read_resume(struct stream *stream);
 void real_stream_close(struct stream *stream);
 void real_stream_abort(struct stream *stream);
+uint64_t real_stream_delivered(struct stream *stream);
 /* At the end of a turn. */
 void real_streams_write(struct real_world *world);
 void real_streams_report_ended(struct real_world *world);

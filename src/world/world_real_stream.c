@@ -55,7 +55,11 @@ struct real_stream {
     bool read_paused;
     bool blocked;      /* the kernel took no more; waiting until it does */
     size_t drain_mark; /* greatest output since on_drained was called last */
-    struct world_timer close_timer;
+    struct world_timer close_timer; /* looks how far closing has come */
+    uint64_t close_deadline;        /* of it in all */
+    uint64_t close_moved;           /* when the other side took something last */
+    uint64_t close_delivered;       /* and what it had then */
+    uint64_t sent;                  /* bytes given to the kernel */
     uv_getaddrinfo_t *resolve; /* NULL: none; its data is this stream, or NULL if abandoned */
     struct dial_targets *targets;
     bool dialled;
@@ -521,7 +525,10 @@ static bool output_send(struct real_stream *stream)
             stream_end(stream, reason_from_errno(errno));
             return false;
         }
-        if (sent > 0) buffer_consume(output, (size_t)sent);
+        if (sent > 0) {
+            buffer_consume(output, (size_t)sent);
+            stream->sent += (uint64_t)sent;
+        }
         stream->blocked = buffer_size(output) > 0;
         break;
     }
@@ -583,9 +590,43 @@ void real_streams_write(struct real_world *world)
 
 /* --- closing --------------------------------------------------------------------------------- */
 
+uint64_t real_stream_delivered(struct stream *head)
+{
+    struct real_stream *stream = real_stream_of(head);
+    struct link_state link;
+
+    if (stream->descriptor >= 0 && link_state_read(stream->descriptor, &link))
+        return link.acknowledged;
+    return stream->sent;
+}
+
+static void stream_reset_at_close(struct real_stream *stream)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+
+    if (stream->descriptor >= 0)
+        setsockopt(stream->descriptor, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+/* A big last reply to somebody who reads slowly goes out whole; somebody who does not read, or
+ * a byte now and then, is given up. What the kernel took is no measure: its buffer empties in
+ * great steps. */
 static void on_close_timer(struct world_timer *timer)
 {
-    stream_end(timer->context, STATUS_CLOSED);
+    struct real_stream *stream = timer->context;
+    uint64_t now = world_now(stream->head.world);
+    uint64_t delivered = real_stream_delivered(&stream->head);
+
+    if (delivered != stream->close_delivered) {
+        stream->close_delivered = delivered;
+        stream->close_moved = now;
+    }
+    if (now - stream->close_moved < WORLD_CLOSE_STALL_US && now < stream->close_deadline) {
+        world_timer_start(stream->head.world, timer, WORLD_CLOSE_CHECK_US);
+        return;
+    }
+    stream_reset_at_close(stream); /* else the kernel would go on trying for minutes */
+    stream_end(stream, STATUS_CLOSED);
 }
 
 void real_stream_close(struct stream *head)
@@ -600,7 +641,9 @@ void real_stream_close(struct stream *head)
     stream->state = STREAM_CLOSING;
     stream->close_timer.fire = on_close_timer;
     stream->close_timer.context = stream;
-    world_timer_start(head->world, &stream->close_timer, WORLD_CLOSE_FLUSH_US);
+    stream->close_moved = world_now(head->world);
+    stream->close_deadline = stream->close_moved + WORLD_CLOSE_FLUSH_US;
+    world_timer_start(head->world, &stream->close_timer, WORLD_CLOSE_CHECK_US);
     real_stream_flush(head); /* also when nothing is pending: the turn's end closes it */
     stream_watch(stream);
 }
@@ -608,10 +651,8 @@ void real_stream_close(struct stream *head)
 void real_stream_abort(struct stream *head)
 {
     struct real_stream *stream = real_stream_of(head);
-    struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
     if (stream->state == STREAM_ENDED) return;
-    if (stream->descriptor >= 0)
-        setsockopt(stream->descriptor, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    stream_reset_at_close(stream);
     stream_end(stream, STATUS_IO);
 }

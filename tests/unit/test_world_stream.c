@@ -22,6 +22,7 @@ struct end {
     bool keep;         /* what is heard */
     bool echo;
     bool close_at_data;
+    bool sips; /* reads a little, pauses; the test resumes it */
     uint32_t accepted, connected, drained, closed;
     enum status reason;
     bool inside_call;
@@ -55,6 +56,7 @@ static void end_hears(void *context, struct stream *stream, struct bytes data)
         stream_flush(stream);
     }
     if (end->close_at_data) stream_close(stream);
+    if (end->sips) stream_read_pause(stream);
     end_note(end);
 }
 
@@ -376,7 +378,41 @@ static void test_close_does_not_wait_for_a_peer_that_never_reads(void **state)
     uint64_t start = world_now(pair->world);
     stream_close(pair->client.stream);
     assert_true(real_wait(pair->world, client_closed, pair));
-    assert_true(world_now(pair->world) - start >= WORLD_CLOSE_FLUSH_US);
+    assert_in_range(world_now(pair->world) - start, WORLD_CLOSE_STALL_US, 3 * WORLD_CLOSE_STALL_US);
+}
+
+struct sipping {
+    struct pair *pair;
+    struct world_timer timer;
+};
+
+static void sip(struct world_timer *timer)
+{
+    struct sipping *sipping = timer->context;
+
+    if (sipping->pair->server.stream == NULL) return;
+    stream_read_resume(sipping->pair->server.stream);
+    world_timer_start(sipping->pair->world, timer, 8000);
+}
+
+/* 64 KiB every 8 ms: three seconds for it all. */
+static void test_close_waits_for_a_peer_that_reads_slowly(void **state)
+{
+    struct pair *pair = *state;
+    struct sipping sipping = {.pair = pair, .timer = {.fire = sip, .context = &sipping}};
+
+    pair->server.keep = false;
+    pair->server.sips = true;
+    pair_connect(pair);
+    memset(buffer_reserve(stream_output(pair->client.stream), BIG_SIZE), 'x', BIG_SIZE);
+    buffer_commit(stream_output(pair->client.stream), BIG_SIZE);
+    uint64_t start = world_now(pair->world);
+    stream_close(pair->client.stream);
+    world_timer_start(pair->world, &sipping.timer, 0);
+    assert_true(real_wait(pair->world, both_closed, pair));
+    world_timer_stop(pair->world, &sipping.timer);
+    assert_int_equal(pair->server.heard_size, BIG_SIZE);
+    assert_true(world_now(pair->world) - start > 1500 * 1000);
 }
 
 static void test_the_last_words_are_heard_although_input_is_left_unread(void **state)
@@ -586,6 +622,7 @@ int main(void)
         PAIR_TEST(test_a_peer_that_lives_but_does_not_read_keeps_its_link),
         PAIR_TEST(test_close_sends_what_is_pending_first),
         PAIR_TEST(test_close_does_not_wait_for_a_peer_that_never_reads),
+        PAIR_TEST(test_close_waits_for_a_peer_that_reads_slowly),
         PAIR_TEST(test_the_last_words_are_heard_although_input_is_left_unread),
         PAIR_TEST(test_abort_resets),
         PAIR_TEST(test_answers_go_out_after_the_peer_finished),
