@@ -163,6 +163,14 @@ static void dev_arguments(const struct dev *dev, uint32_t index, struct argument
     add_argument(arguments, "--workers=%u", dev_workers(options));
     add_argument(arguments, "--patience=%lluus", (unsigned long long)options->node.patience);
     add_argument(arguments, "--max-connections=%u", options->node.max_connections);
+    add_argument(arguments, "--max-connections-per-address=%u",
+                 options->node.max_connections_per_address);
+    add_argument(arguments, "--idle-timeout=%lluus",
+                 (unsigned long long)options->node.idle_timeout);
+    add_argument(arguments, "--request-timeout=%lluus",
+                 (unsigned long long)options->node.request_timeout);
+    add_argument(arguments, "--output-timeout=%lluus",
+                 (unsigned long long)options->node.output_timeout);
     add_argument(arguments, "--log-level=%s", levels[options->log_level]);
     if (options->node.partitions)
         add_argument(arguments, "--partitions=%u", options->node.partitions);

@@ -170,8 +170,9 @@ static enum status take_number(const struct option *option, const char *value, v
     if (!parsed || number < option->least || number > option->most) {
         if (option->kind == OPTION_DURATION)
             return error_set(error, STATUS_INVALID,
-                             "--%s `%.80s`: give a time from 1ms to 1h, such as 500ms or 10s",
-                             option->name, value);
+                             "--%s `%.80s`: give a time from %llums to %llus, such as 500ms or 10s",
+                             option->name, value, (unsigned long long)option->least / 1000,
+                             (unsigned long long)option->most / 1000000);
         return error_set(error, STATUS_INVALID, "--%s `%.80s`: give a number from %llu to %llu",
                          option->name, value, (unsigned long long)option->least,
                          (unsigned long long)option->most);

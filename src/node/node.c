@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "net/admission.h"
 #include "node/node_snapshot.h"
 
 void node_options_default(struct node_options *options)
@@ -10,6 +11,8 @@ void node_options_default(struct node_options *options)
         .workers = 1,
         .patience = 10 * 1000 * 1000,
         .max_connections = 10000,
+        .request_timeout = 60 * 1000 * 1000,
+        .output_timeout = 60 * 1000 * 1000,
         .timing = {.heartbeat = 50 * 1000,
                    .election_timeout_min = 300 * 1000,
                    .election_timeout_max = 600 * 1000,
@@ -105,6 +108,10 @@ struct node *node_create(const struct node_options *options, const struct node_p
     memcpy(node->members, options->members, options->member_count * sizeof(*node->members));
     qsort(node->members, node->member_count, sizeof(*node->members), compare_members);
 
+    struct admission_options admission = {.total_max = options->max_connections,
+                                          .address_max = options->max_connections_per_address,
+                                          .secret = world_random(node->world)};
+    node->admission = admission_create(&admission);
     node->workers = memory_allocate_zero(platform->worker_count * sizeof(*node->workers));
     for (uint32_t i = 0; i < platform->worker_count; i++)
         worker_init(&node->workers[i], node, i);
@@ -134,6 +141,7 @@ void node_destroy(struct node *node)
         buffer_free(&node->rejoins[i].question.body);
     buffer_free(&node->save.body);
     cluster_view_free(&node->birth);
+    admission_destroy(node->admission);
     memory_free(node->workers);
     memory_free(node);
 }

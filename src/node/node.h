@@ -31,7 +31,8 @@ struct node_options {
     struct node_member members[MEMBERS_MAX];
     uint32_t workers;
     uint64_t patience; /* us */
-    uint32_t max_connections;
+    uint32_t max_connections, max_connections_per_address; /* 0: see net/admission.h */
+    uint64_t idle_timeout, request_timeout, output_timeout; /* us; of clients, 0: none */
     /* Settings of the cluster: used at founding; afterwards a given value that differs from
      * the stored one is refused. 0 / false: not given, take what is stored or the default. */
     uint32_t partitions, replicas;

@@ -25,6 +25,7 @@
 #include "wire/peer_frame.h"
 
 struct admin;
+struct admission;
 struct node_collector;
 
 enum {
@@ -146,6 +147,7 @@ struct node {
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
     struct view_save save;
     struct admin *admin;
+    struct admission *admission; /* of clients, over all workers */
     struct node_collector *collector;
     struct world_timer close_timer;
     uint64_t started;

@@ -199,12 +199,15 @@ static void worker_redis_facts(void *context, struct redis_facts *ret_facts)
 static enum status worker_open_services(struct node_worker *worker, struct error *error)
 {
     const struct node_options *node_options = &worker->node->options;
-    uint32_t workers = worker->node->platform.worker_count;
     struct redis_service_options options = {
         .world = worker->world,
         .gateway = worker->gateway,
         .view = &worker->view,
-        .max_connections = (node_options->max_connections + workers - 1) / workers,
+        .admission = worker->node->admission,
+        .max_connections = node_options->max_connections,
+        .idle_timeout = node_options->idle_timeout,
+        .request_timeout = node_options->request_timeout,
+        .output_timeout = node_options->output_timeout,
         .context = worker,
         .facts = worker_redis_facts,
     };

@@ -178,6 +178,15 @@ static enum resp_result parse_inline(struct resp_parser *parser, struct bytes in
     return RESP_COMMAND;
 }
 
+void resp_parser_rebase(struct resp_parser *parser, uintptr_t from, const uint8_t *to)
+{
+    if (parser->words) return; /* of an inline command: they lie there */
+    for (uint32_t i = 0; i < parser->argument_count; i++) {
+        struct bytes *argument = &parser->arguments[i];
+        argument->data = to + ((uintptr_t)argument->data - from);
+    }
+}
+
 enum resp_result resp_parse(struct resp_parser *parser, struct bytes input, size_t *ret_used)
 {
     enum resp_result result;

@@ -43,6 +43,8 @@ struct resp_parser {
  * and the arguments stay valid while the input does and until the next call. RESP_MORE: call
  * again with input that begins with the same bytes (they may have moved). */
 enum resp_result resp_parse(struct resp_parser *parser, struct bytes input, size_t *ret_used);
+/* The input of the last RESP_COMMAND was moved: the arguments follow it. */
+void resp_parser_rebase(struct resp_parser *parser, uintptr_t from, const uint8_t *to);
 /* Forgets an unfinished command. */
 void resp_parser_reset(struct resp_parser *parser);
 void resp_parser_free(struct resp_parser *parser);

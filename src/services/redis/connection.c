@@ -1,7 +1,10 @@
 /* connection.c - bytes of one client in, commands out: parsing, waiting, ending. */
 #include "base/assert.h"
 #include "base/memory.h"
+#include "net/admission.h"
 #include "services/redis/frontend.h"
+
+enum { KILL_LOG_INTERVAL_US = 1000 * 1000 }; /* a flood must not fill the log */
 
 static void on_data(void *context, struct stream *stream, struct bytes data);
 static void on_drained(void *context, struct stream *stream);
@@ -23,6 +26,8 @@ void connection_accept(struct redis_service *service, struct stream *stream, boo
     connection->id =
         ++service->next_connection * WORKERS_MAX + world_worker(service->options.world);
     connection->opened = connection->active = world_now(service->options.world);
+    connection->output_moved = connection->opened;
+    connection->reply_size = OWED_FIRST_BYTES;
     buffer_init(&connection->input, INPUT_BYTES_MAX);
     list_init(&connection->slots);
     list_init(&connection->ready);
@@ -30,6 +35,7 @@ void connection_accept(struct redis_service *service, struct stream *stream, boo
     service->connection_count++;
     stream_set_events(stream, &connection_events, connection);
     stream_set_output_max(stream, OUTPUT_BYTES_MAX);
+    limits_sweep_start(service);
 }
 
 void connection_destroy(struct connection *connection)
@@ -38,6 +44,8 @@ void connection_destroy(struct connection *connection)
 
     fanout_cancel(connection);
     connection_forget_all(connection);
+    connection_account_gone(connection);
+    admission_leave(service->options.admission, stream_peer_address(connection->stream));
     list_remove(&connection->ready);
     list_remove(&connection->link);
     ASSERT(service->connection_count > 0);
@@ -57,11 +65,24 @@ static void on_closed(void *context, struct stream *stream, enum status reason)
 
 void connection_kill(struct connection *connection, const char *why)
 {
-    if (connection->ended) return;
-    LOG_WARN(world_logger(connection->service->options.world), "redis",
-             "client closed id=%llu reason=\"%s\"", (unsigned long long)connection->id, why);
+    struct redis_service *service = connection->service;
+    uint64_t now = world_now(service->options.world);
+
+    if (connection->killed) return;
+    if (service->kill_logged_at == 0 || now - service->kill_logged_at >= KILL_LOG_INTERVAL_US) {
+        LOG_WARN(world_logger(service->options.world), "redis",
+                 "client closed id=%llu addr=%s reason=\"%s\" others_since_last=%u",
+                 (unsigned long long)connection->id, stream_peer_address(connection->stream), why,
+                 service->kills_not_logged);
+        service->kill_logged_at = now;
+        service->kills_not_logged = 0;
+    } else {
+        service->kills_not_logged++;
+    }
+    connection->killed = true;
     connection->closing = true;
     connection->ended = true;
+    connection_account_gone(connection);
     stream_abort(connection->stream);
 }
 
@@ -80,29 +101,27 @@ void connection_close_after_replies(struct connection *connection)
     end_if_answered(connection);
 }
 
-/* --- bounds -------------------------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------------------------- */
 
-static bool reaches(const struct connection *connection, uint32_t divisor)
+/* Is what the command at the front of the input waits for over? */
+static bool wait_is_over(const struct connection *connection)
 {
-    size_t output = buffer_size(stream_output(connection->stream));
-    size_t expected = connection->slot_count * connection->reply_size;
-
-    return connection->slot_count > REPLIES_MAX / divisor - 1 ||
-           connection->held_bytes > HELD_BYTES_MAX / divisor ||
-           expected > EXPECTED_BYTES_MAX / divisor || output > OUTPUT_WAIT_BYTES / divisor;
+    switch (connection->waits_for) {
+    case WAIT_NOTHING:
+        return true;
+    case WAIT_ALL:
+        return list_empty(&connection->slots);
+    case WAIT_READS:
+        return connection->open_reads[connection->waits_for_class] == 0;
+    }
+    return true;
 }
 
 /* May the next command be looked at? */
 static bool may_go_on(struct connection *connection)
 {
     if (connection->closing || connection->ended || connection->fanout) return false;
-    if (connection->held) {
-        connection->held = reaches(connection, 2);
-    } else if (reaches(connection, 1)) {
-        connection->held = true;
-        connection->service->statistics.pauses++;
-    }
-    return !connection->held;
+    return connection_has_room(connection) && wait_is_over(connection);
 }
 
 /* Reads the socket exactly while nothing waits: then `input` holds less than a command. */
@@ -130,11 +149,43 @@ static void refuse_protocol(struct connection *connection)
     connection_close_after_replies(connection);
 }
 
+/* The command at the front of `input`: the one that had to wait, or the next one. What waited
+ * is not parsed again, however often it is looked at. */
+static enum resp_result command_at(struct connection *connection, struct bytes input,
+                                   size_t *ret_size)
+{
+    struct resp_parser *parser = &connection->parser;
+
+    if (connection->parsed_size == 0) return resp_parse(parser, input, ret_size);
+    if ((uintptr_t)input.data != connection->parsed_at)
+        resp_parser_rebase(parser, connection->parsed_at, input.data);
+    connection->parsed_at = (uintptr_t)input.data;
+    *ret_size = connection->parsed_size;
+    return RESP_COMMAND;
+}
+
+/* False: it has to wait. */
+static bool run_command(struct connection *connection, struct bytes input, size_t size)
+{
+    const struct resp_parser *parser = &connection->parser;
+    bool empty = parser->argument_count == 0;
+
+    connection->waits_for = WAIT_NOTHING;
+    connection->spoke |= !empty;
+    if (empty || dispatch_command(connection, parser->arguments, parser->argument_count)) {
+        connection->parsed_size = 0;
+        return true;
+    }
+    ASSERT(connection->waits_for != WAIT_NOTHING);
+    connection->parsed_size = size;
+    connection->parsed_at = (uintptr_t)input.data;
+    return false;
+}
+
 /* Runs the whole commands in `input` as far as the bounds allow. Returns the bytes used;
  * *ret_waits: there is a whole command left that has to wait. */
 static size_t process_input(struct connection *connection, struct bytes input, bool *ret_waits)
 {
-    struct resp_parser *parser = &connection->parser;
     size_t used = 0;
 
     connection->processing = true;
@@ -145,14 +196,14 @@ static size_t process_input(struct connection *connection, struct bytes input, b
             *ret_waits = true;
             break;
         }
-        enum resp_result result = resp_parse(parser, bytes_from(input, used), &size);
+        struct bytes rest = bytes_from(input, used);
+        enum resp_result result = command_at(connection, rest, &size);
         if (result == RESP_MORE) break;
         if (result == RESP_INVALID) {
             refuse_protocol(connection);
             break;
         }
-        bool empty = parser->argument_count == 0;
-        if (!empty && !dispatch_command(connection, parser->arguments, parser->argument_count)) {
+        if (!run_command(connection, rest, size)) {
             *ret_waits = true;
             break;
         }
@@ -160,6 +211,18 @@ static size_t process_input(struct connection *connection, struct bytes input, b
     }
     connection->processing = false;
     return connection->closing ? input.size : used;
+}
+
+/* Since when the rest of a command is waited for. While the connection itself has to wait, the
+ * client cannot be late. */
+static void note_request_time(struct connection *connection, bool progress, bool waits)
+{
+    bool partial = !waits && buffer_size(&connection->input) > 0;
+
+    if (!partial)
+        connection->request_since = 0;
+    else if (progress || connection->request_since == 0)
+        connection->request_since = connection->service->now;
 }
 
 static void trim_input(struct connection *connection)
@@ -171,16 +234,19 @@ static void trim_input(struct connection *connection)
 static void process_waiting(struct connection *connection)
 {
     bool waits = false;
+    size_t used = 0;
 
     if (connection->processing || connection->ended) return;
     connection->service->now = world_now(connection->service->options.world);
     if (buffer_size(&connection->input)) {
-        size_t used = process_input(connection, buffer_bytes(&connection->input), &waits);
+        used = process_input(connection, buffer_bytes(&connection->input), &waits);
         buffer_consume(&connection->input, used);
         trim_input(connection);
     } else {
         waits = !may_go_on(connection);
     }
+    note_request_time(connection, used > 0, waits);
+    connection_account(connection);
     pause_or_resume(connection, waits);
     end_if_answered(connection);
 }
@@ -189,34 +255,35 @@ static void on_data(void *context, struct stream *stream, struct bytes data)
 {
     struct connection *connection = context;
     struct redis_service *service = connection->service;
-    bool waits = false;
+    bool waits = false, direct = buffer_size(&connection->input) == 0;
+    size_t used = 0;
 
     if (connection->closing || connection->ended) return;
     service->statistics.bytes_in += data.size;
     service->now = world_now(service->options.world);
     connection->active = service->now;
 
-    if (buffer_size(&connection->input) == 0) { /* the usual way: nothing is copied */
-        size_t used = process_input(connection, data, &waits);
-        data = bytes_from(data, used);
-    }
-    bool kept = buffer_append(&connection->input, data) == STATUS_OK;
-    if (!kept) {
+    if (direct) used = process_input(connection, data, &waits); /* as usual: nothing is copied */
+    if (buffer_append(&connection->input, bytes_from(data, used))) {
         connection_kill(connection, "more input than may wait");
         return;
     }
-    if (data.size) {
+    if (!direct) {
         process_waiting(connection);
-    } else {
-        waits = waits || !may_go_on(connection);
-        pause_or_resume(connection, waits);
-        end_if_answered(connection);
+        return;
     }
+    waits = waits || !may_go_on(connection);
+    note_request_time(connection, used > 0, waits);
+    connection_account(connection);
+    pause_or_resume(connection, waits);
+    end_if_answered(connection);
 }
 
 static void on_drained(void *context, struct stream *stream)
 {
     struct connection *connection = context;
+
+    connection_account(connection);
     if (connection->held) connection_wake(connection);
 }
 

@@ -77,6 +77,18 @@ static void refuse_arity(struct connection *connection, const struct redis_comma
     local_reply_end(&reply);
 }
 
+/* It runs alone: later commands wait until it is answered (rule C9). */
+static bool fan_out(struct connection *connection, const struct redis_command *command,
+                    const struct bytes *arguments, uint32_t count)
+{
+    if (!list_empty(&connection->slots)) {
+        connection->waits_for = WAIT_ALL;
+        return false;
+    }
+    fanout_start(connection, command, arguments, count);
+    return true;
+}
+
 /* --- keyed commands -------------------------------------------------------------------------- */
 
 /* Do all keys live in the partition of the first? */
@@ -119,9 +131,7 @@ static bool dispatch_keyed(struct connection *connection, const struct redis_com
                                "transactions, which come in a later version; nothing was changed");
         return true;
     }
-    if (!list_empty(&connection->slots)) return false;
-    fanout_start(connection, command, arguments, count);
-    return true;
+    return fan_out(connection, command, arguments, count);
 }
 
 static void run_local(struct connection *connection, const struct redis_command *command,
@@ -157,11 +167,7 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
                                            "was not executed, try again");
         return true;
     }
-    if (command->flags & REDIS_FANOUT) {
-        if (!list_empty(&connection->slots)) return false;
-        fanout_start(connection, command, arguments, count);
-        return true;
-    }
+    if (command->flags & REDIS_FANOUT) return fan_out(connection, command, arguments, count);
     if (about_keys) return dispatch_keyed(connection, command, arguments, count);
     run_local(connection, command, arguments, count);
     return true;

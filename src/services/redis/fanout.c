@@ -297,6 +297,11 @@ void fanout_continue(struct connection *connection)
         fanout_finish(fanout);
 }
 
+size_t fanout_bytes(const struct connection *connection)
+{
+    return connection->fanout ? connection->fanout->bytes : 0;
+}
+
 void fanout_cancel(struct connection *connection)
 {
     struct fanout *fanout = connection->fanout;

@@ -148,6 +148,7 @@ void fanout_on_reply(struct gateway_request *request, enum gateway_outcome outco
     } else if (!take(part, reply)) {
         fanout_fail(fanout, "ERR a partition gave an answer that this node does not understand");
     }
+    connection_account(fanout->connection);
     if (fanout->open_count == 0 && !fanout->submitting) connection_wake(fanout->connection);
 }
 

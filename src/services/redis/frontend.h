@@ -5,9 +5,18 @@
  *                                 +-> slot -> gateway -> on_reply ----+-> output, in order
  *                                 +-> fan-out (alone: rule C9) -------+
  *
- * Bounds of one connection (WHY.md 1.8): REPLIES_MAX commands and HELD_BYTES_MAX bytes are
- * open at a time, OUTPUT_WAIT_BYTES unsent; beyond, commands wait unparsed and the socket is
- * not read. It goes on when half is done. Nothing is ever dropped. */
+ * What a connection may cost (WHY.md 1.8; connection_limits.c). At the first of these its
+ * commands wait unparsed and the socket is not read, until half is done:
+ *
+ *     REPLIES_MAX commands are open, HELD_BYTES_MAX of requests and replies wait for their
+ *     turn, OUTPUT_WAIT_BYTES are not sent, or OWED_BYTES_MAX are asked for: nobody knows the
+ *     size of a reply before it comes, so each counts as the greatest of late, and before
+ *     there was one as a whole value
+ *     all connections of the worker hold half of options.bytes_max, and this one is not light
+ *
+ * Replies that are bigger than they were thought cannot be sent back. A connection that holds
+ * more than OUTPUT_BYTES_MAX is closed; if all of a worker hold more than options.bytes_max,
+ * the one that holds most. Nothing else is ever dropped. */
 #ifndef HOLON_SERVICES_REDIS_FRONTEND_H
 #define HOLON_SERVICES_REDIS_FRONTEND_H
 
@@ -19,15 +28,25 @@
 enum {
     OPEN_CLASSES = 64,
     REPLIES_MAX = 1024,
-    HELD_BYTES_MAX = 1 << 20,      /* request bodies and replies that wait for their turn */
-    EXPECTED_BYTES_MAX = 16 << 20, /* open commands times the size of recent replies */
+    HELD_BYTES_MAX = 1 << 20,    /* request bodies and replies that wait for their turn */
+    OWED_BYTES_MAX = 16 << 20,   /* replies that have not come, at their supposed size */
+    OWED_FIRST_BYTES = 256 << 10, /* of a reply, before the connection had any */
+    OWED_SMALL_BYTES = 256,      /* of a write that returns no value */
     OUTPUT_WAIT_BYTES = 1 << 20,
-    OUTPUT_BYTES_MAX = 64 << 20, /* a client that is this far behind is closed */
+    OUTPUT_BYTES_MAX = 64 << 20, /* of one: a client that is this far behind is closed */
+    LIGHT_BYTES = 64 << 10, /* a connection that holds no more goes on in any case */
     INPUT_BYTES_MAX = 4 << 20,   /* unparsed: a command, and what came while waiting */
     INPUT_KEPT_BYTES = 16 << 10, /* memory kept by an idle connection */
     CLIENT_NAME_SIZE_MAX = 128,
     KEYS_PER_COMMAND_MAX = 16384,
     BODY_SIZE_MAX = TRANSPORT_FRAME_SIZE_MAX - 4096,
+};
+
+/* What the command at the front of the input waits for. */
+enum wait_kind {
+    WAIT_NOTHING,
+    WAIT_ALL,   /* all earlier commands are answered (rule C9) */
+    WAIT_READS, /* no read of its partition is open (decision 0003) */
 };
 
 enum reply_mode { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP };
@@ -42,21 +61,34 @@ struct connection {
     bool resp3;
     bool closing; /* no further command; ends when the queue is empty */
     bool ended;   /* stream_close() or stream_abort() was called */
+    bool killed;  /* it was stream_abort() */
     bool held;    /* a bound was reached */
+    bool spoke;   /* sent a whole command */
     bool read_paused;
     bool processing; /* inside process_input(): replies come synchronously */
     uint8_t database;
     enum reply_mode reply_mode;
     struct resp_parser parser;
-    struct buffer input; /* what is not parsed yet */
+    struct buffer input; /* what is not parsed yet, or waits */
+    /* The command at the front of the input is parsed and waits for its turn; it lay at
+     * parsed_at then. 0: none. */
+    size_t parsed_size;
+    uintptr_t parsed_at;
+    enum wait_kind waits_for;
+    uint8_t waits_for_class; /* WAIT_READS */
     struct list slots;   /* reply_slot: commands in order, not yet in the output */
     uint32_t slot_count;
-    size_t held_bytes;
+    size_t held_bytes; /* requests and replies in the queue */
+    size_t owed_bytes; /* replies that have not come, at their supposed size */
+    size_t bytes;      /* all it holds, as counted in service->statistics.bytes_held */
     /* Open at the gateway, by partition (modulo: a collision only makes some wait). */
     uint16_t open_requests[OPEN_CLASSES], open_reads[OPEN_CLASSES];
-    size_t reply_size;       /* recent replies, decaying greatest */
+    size_t reply_size;       /* supposed of the next reply: greatest of late, decaying */
     struct fanout *fanout;   /* running: nothing else is */
     uint64_t opened, active; /* boot time */
+    uint64_t request_since;  /* when the first part of an unfinished command came; 0: none */
+    uint64_t output_moved;   /* when the other side took something last, or nothing waited */
+    uint64_t output_delivered;
     const struct redis_command *last_command;
     char name[CLIENT_NAME_SIZE_MAX], library[CLIENT_NAME_SIZE_MAX],
         library_version[CLIENT_NAME_SIZE_MAX];
@@ -73,6 +105,7 @@ struct reply_slot {
     bool done;      /* reply is in `held` */
     bool silent;    /* CLIENT REPLY OFF */
     size_t bytes;   /* counted in connection->held_bytes */
+    size_t owed;    /* counted in connection->owed_bytes */
     uint64_t started;
     struct buffer held;
 };
@@ -81,6 +114,7 @@ struct redis_service {
     struct redis_service_options options;
     struct redis_command_index index;
     struct listener *listeners[2]; /* by cluster_port */
+    struct admission *own_admission; /* NULL: the options have one */
     struct list connections;
     uint32_t connection_count;
     uint64_t next_connection;
@@ -91,6 +125,10 @@ struct redis_service {
     struct buffer silence; /* replies nobody wants */
     struct list ready;
     struct world_timer ready_timer; /* not deferred work: that cannot be taken back at the end */
+    struct world_timer sweep_timer; /* runs while there are connections */
+    bool sweeping;
+    uint64_t kill_logged_at;
+    uint32_t kills_not_logged;
     uint64_t now;                   /* boot time at which the bytes being parsed were read */
     struct redis_statistics statistics;
     struct histogram read_latency, write_latency;
@@ -108,6 +146,18 @@ void connection_kill(struct connection *connection, const char *why);
 void connection_destroy(struct connection *connection);
 void connections_run_ready(struct redis_service *service);
 
+/* connection_limits.c */
+/* May the next command be looked at, as far as bounds go? */
+bool connection_has_room(struct connection *connection);
+/* After its buffers changed: counts them, and closes whoever holds too much. */
+void connection_account(struct connection *connection);
+void connection_account_gone(struct connection *connection);
+/* The size that a reply to this command is supposed to have. */
+size_t connection_reply_supposed(const struct connection *connection,
+                                 const struct redis_command *command, uint32_t argument_count);
+void connection_reply_seen(struct connection *connection, size_t size);
+void limits_sweep_start(struct redis_service *service);
+
 /* reply_queue.c */
 /* A reply made here: written to the output, or behind the commands that are still open. */
 struct local_reply {
@@ -124,7 +174,7 @@ void local_reply_unsilence(struct local_reply *reply);
 void connection_reply_error(struct connection *connection, const char *text);
 /* Sends a keyed command to the gateway; takes its place in the queue. False: a write behind an
  * open read of the same partition; it waits, or a retry of the read after a failover would see
- * it (decision 0003). */
+ * it (decision 0003); waits_for is set. */
 bool connection_submit(struct connection *connection, const struct redis_command *command,
                        uint16_t slot, const struct bytes *arguments, uint32_t count);
 /* Encodes into service->body. False: too big, and the error was replied. */
@@ -138,7 +188,7 @@ void connection_forget_all(struct connection *connection);
 void slots_free_all(struct redis_service *service);
 
 /* dispatch.c */
-/* False: it must wait until all earlier ones are answered; give it again then. */
+/* False: it must wait, connection->waits_for says what for; give it again then. */
 bool dispatch_command(struct connection *connection, const struct bytes *arguments, uint32_t count);
 
 /* fanout.c: only while the queue is empty; sets connection->fanout until it is answered. */
@@ -146,6 +196,7 @@ void fanout_start(struct connection *connection, const struct redis_command *com
                   const struct bytes *arguments, uint32_t count);
 void fanout_continue(struct connection *connection); /* from connections_run_ready() */
 void fanout_cancel(struct connection *connection);
+size_t fanout_bytes(const struct connection *connection); /* it keeps */
 
 /* local_*.c: commands that the connection's own node answers. */
 struct local_call {

@@ -31,7 +31,7 @@ static const struct parameter parameters[] = {
     {"proto-max-bulk-len", "262144"},
     {"save", ""},
     {"tcp-keepalive", "300"},
-    {"timeout", "0"},
+    {"timeout", NULL},
 };
 
 static const char *value_of(struct local_call *call, const struct parameter *parameter,
@@ -46,6 +46,8 @@ static const char *value_of(struct local_call *call, const struct parameter *par
     bool known = parse_address(bytes_of(own), true, &address);
     if (strcmp(parameter->name, "maxclients") == 0)
         snprintf(room, VALUE_SIZE_MAX, "%u", facts.max_connections);
+    else if (strcmp(parameter->name, "timeout") == 0)
+        snprintf(room, VALUE_SIZE_MAX, "%" PRIu64, call->service->options.idle_timeout / 1000000);
     else if (strcmp(parameter->name, "port") == 0)
         snprintf(room, VALUE_SIZE_MAX, "%u", known ? (unsigned)address.port : 0);
     else

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "net/admission.h"
 #include "services/redis/frontend.h"
 
 enum { SILENCE_BYTES_MAX = 64 << 20, BODY_BUFFER_MAX = 2 << 20 };
@@ -30,6 +31,13 @@ struct redis_service *redis_service_open(const struct redis_service_options *opt
 
     ASSERT(options->world && options->gateway && options->view);
     service->options = *options;
+    if (options->bytes_max == 0) service->options.bytes_max = REDIS_BYTES_DEFAULT;
+    if (options->admission == NULL) {
+        struct admission_options alone = {.total_max = options->max_connections,
+                                          .secret = world_random(options->world)};
+        service->own_admission = admission_create(&alone);
+        service->options.admission = service->own_admission;
+    }
     redis_command_index_build(&service->index);
     list_init(&service->connections);
     list_init(&service->free_slots);
@@ -58,13 +66,25 @@ static void refuse(struct redis_service *service, struct stream *stream, const c
 
 static void accept_on(struct redis_service *service, struct stream *stream, bool cluster_port)
 {
-    service->statistics.connections_received++;
-    if (service->connection_count >= service->options.max_connections)
-        refuse(service, stream, "ERR max number of clients reached");
-    else if (service->draining)
+    struct redis_statistics *statistics = &service->statistics;
+
+    statistics->connections_received++;
+    if (service->draining) {
         refuse(service, stream, "UNAVAILABLE this node is stopping; nothing was executed");
-    else
+        return;
+    }
+    switch (admission_enter(service->options.admission, stream_peer_address(stream))) {
+    case ADMISSION_GRANTED:
         connection_accept(service, stream, cluster_port);
+        break;
+    case ADMISSION_FULL:
+        refuse(service, stream, "ERR max number of clients reached");
+        break;
+    case ADMISSION_ADDRESS_FULL:
+        statistics->address_rejected++;
+        refuse(service, stream, "ERR max number of clients reached for this address");
+        break;
+    }
 }
 
 static void on_accept(void *context, struct stream *stream)
@@ -135,6 +155,7 @@ void redis_service_close(struct redis_service *service)
 {
     close_listeners(service);
     world_timer_stop(service->options.world, &service->ready_timer);
+    world_timer_stop(service->options.world, &service->sweep_timer);
     while (!list_empty(&service->connections)) {
         struct connection *connection =
             CONTAINER_OF(service->connections.next, struct connection, link);
@@ -143,6 +164,7 @@ void redis_service_close(struct redis_service *service)
         connection_destroy(connection);
     }
     slots_free_all(service);
+    admission_destroy(service->own_admission);
     buffer_free(&service->body);
     buffer_free(&service->silence);
     memory_free(service);
@@ -173,11 +195,13 @@ void service_facts(const struct redis_service *service, struct redis_facts *ret_
 
     if (service->options.facts) service->options.facts(service->options.context, &facts);
     if (facts.version == NULL) facts.version = "unknown";
-    if (facts.connections == 0) facts.connections = service->connection_count;
+    if (facts.connections == 0)
+        facts.connections = admission_count(service->options.admission);
     if (facts.connections_received == 0)
         facts.connections_received = statistics->connections_received;
     if (facts.commands_processed == 0) facts.commands_processed = statistics->commands;
-    if (facts.max_connections == 0) facts.max_connections = service->options.max_connections;
+    if (facts.max_connections == 0)
+        facts.max_connections = admission_total_max(service->options.admission);
     if (facts.workers == 0) facts.workers = 1;
     *ret_facts = facts;
 }

@@ -13,6 +13,12 @@
 #include "world/world.h"
 
 struct redis_service;
+struct admission;
+
+enum {
+    REQUEST_BYTES_PER_SECOND = 64 << 10, /* slower is too slow */
+    REDIS_BYTES_DEFAULT = 512 << 20,     /* per worker */
+};
 
 /* What INFO, HELLO and CONFIG GET tell of the process; the node knows. Sums are over all
  * workers; 0 where the node does not count: the service then shows its own worker's. */
@@ -31,7 +37,17 @@ struct redis_service_options {
     struct world *world;
     struct gateway *gateway;
     struct cluster_view *view; /* of the same worker; may be empty while the node founds */
-    uint32_t max_connections;  /* of this worker */
+    /* Of the node, over all workers; NULL: max_connections are for this one alone. */
+    struct admission *admission;
+    uint32_t max_connections;
+    /* Deadlines, us; 0: none. */
+    uint64_t idle_timeout;    /* without a command, and nothing open: as `timeout` of Redis */
+    uint64_t request_timeout; /* from the first byte of a command to its last, plus a second for
+                               * each REQUEST_BYTES_PER_SECOND; also to the first command */
+    uint64_t output_timeout;  /* without a byte of the waiting replies taken */
+    /* What all connections may hold: beyond it the one that holds most is closed, and from half
+     * of it on, those that hold much already wait. 0: REDIS_BYTES_DEFAULT. */
+    uint64_t bytes_max;
     void *context;
     void (*facts)(void *context, struct redis_facts *ret_facts); /* NULL: nothing is known */
 };
@@ -55,12 +71,16 @@ void redis_service_close(struct redis_service *service);
 
 struct redis_statistics {
     uint64_t connections_received, connections_rejected;
+    uint64_t address_rejected; /* of which by the limit of one address */
     uint64_t commands, reads, writes, local, fanouts;
     uint64_t errors;                              /* error replies of any kind */
     uint64_t protocol_errors;                     /* connections closed for them */
     uint64_t unknown, unavailable, busy, too_big; /* outcomes of the gateway */
-    uint64_t clients_stuck;                       /* closed: did not read their replies */
-    uint64_t pauses;                              /* times a connection had to wait for a bound */
+    /* Closed: did not read their replies; the worker was full and they held most; did not
+     * complete a command; sent none at all; were idle for longer than idle_timeout. */
+    uint64_t clients_stuck, clients_evicted, clients_slow, clients_silent, clients_idle;
+    uint64_t pauses;     /* times a connection had to wait for a bound */
+    uint64_t bytes_held; /* now: requests, replies and input of all connections */
     uint64_t bytes_in, bytes_out;
 };
 void redis_service_statistics(const struct redis_service *service,

@@ -9,7 +9,6 @@
 enum {
     FREE_SLOTS_MAX = 4096,
     HELD_KEPT_BYTES = 4096, /* memory a free slot keeps */
-    REPLY_SIZE_DECAY = 8,
     ERROR_REPLY_MAX = 1 << 20,
 };
 
@@ -37,6 +36,7 @@ static struct reply_slot *slot_push(struct connection *connection)
     slot->done = false;
     slot->silent = connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
     slot->bytes = 0;
+    slot->owed = 0;
     slot->started = service->now;
     list_insert_before(&connection->slots, &slot->link);
     connection->slot_count++;
@@ -63,8 +63,10 @@ static void slot_free(struct redis_service *service, struct reply_slot *slot)
 static void slot_pop(struct connection *connection, struct reply_slot *slot)
 {
     ASSERT(connection->slot_count > 0 && connection->held_bytes >= slot->bytes);
+    ASSERT(connection->owed_bytes >= slot->owed);
     connection->slot_count--;
     connection->held_bytes -= slot->bytes;
+    connection->owed_bytes -= slot->owed;
     slot_free(connection->service, slot);
 }
 
@@ -128,9 +130,10 @@ static void output_ready(struct connection *connection)
 static void slot_answer(struct reply_slot *slot, struct bytes reply)
 {
     struct connection *connection = slot->connection;
-    size_t decayed = connection->reply_size - connection->reply_size / REPLY_SIZE_DECAY;
 
-    connection->reply_size = reply.size > decayed ? reply.size : decayed;
+    if (slot->owed != OWED_SMALL_BYTES) connection_reply_seen(connection, reply.size);
+    connection->owed_bytes -= slot->owed; /* it came: from here on its true size counts */
+    slot->owed = 0;
     if (resp_is_error(reply)) connection->service->statistics.errors++;
     if (is_head(connection, slot)) {
         if (!slot->silent) output_append(connection, reply);
@@ -144,6 +147,7 @@ static void slot_answer(struct reply_slot *slot, struct bytes reply)
             connection->held_bytes += reply.size;
         }
     }
+    connection_account(connection);
     /* Whoever runs process_input() goes on by itself. */
     bool waits = connection->read_paused || connection->closing;
     if (waits && !connection->processing) connection_wake(connection);
@@ -256,8 +260,11 @@ bool connection_submit(struct connection *connection, const struct redis_command
     uint8_t open_class = service_partition(service, routing_slot) % OPEN_CLASSES;
     bool write = command->flags & REDIS_WRITES;
 
-    if (write && connection->open_reads[open_class] > 0) return false;
-
+    if (write && connection->open_reads[open_class] > 0) {
+        connection->waits_for = WAIT_READS;
+        connection->waits_for_class = open_class;
+        return false;
+    }
     if (!body_make(service, command, connection->resp3, connection->database, arguments + 1,
                    count - 1)) {
         connection_reply_error(connection, "ERR command too big; nothing was executed");
@@ -269,6 +276,8 @@ bool connection_submit(struct connection *connection, const struct redis_command
     slot->submitted = true;
     slot->bytes = buffer_size(&service->body);
     connection->held_bytes += slot->bytes;
+    slot->owed = connection_reply_supposed(connection, command, count);
+    connection->owed_bytes += slot->owed;
     slot->request.service = SERVICE_REDIS;
     slot->request.slot = routing_slot;
     slot->request.write = write;
