@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -12,7 +13,13 @@
 #include "partition/host.h"
 #include "world/world_real.h"
 
-enum { BLOCK_CACHE_BYTES = 2 << 20 /* per store: rows live in memory */ };
+enum {
+    BLOCK_CACHE_BYTES = 2 << 20, /* per store: rows live in memory */
+    /* Descriptors that clients never get, so that peers, admin, log and stores go on (F08): */
+    DESCRIPTORS_KEPT = 256,
+    DESCRIPTORS_STORES_MAX = 2048, /* and a quarter of all, up to so many */
+    CLIENTS_LEAST = 8,
+};
 
 struct process {
     const struct cli_options *options;
@@ -89,7 +96,8 @@ static void traffic(void *context, uint32_t worker, struct node_traffic *ret_tra
                                          .bytes_sent = statistics->bytes_sent,
                                          .frames_received = statistics->frames_received,
                                          .bytes_received = statistics->bytes_received,
-                                         .frames_dropped = statistics->frames_dropped};
+                                         .frames_dropped = statistics->frames_dropped,
+                                         .strangers_dropped = statistics->strangers_dropped};
 }
 
 static uint64_t resident_bytes(void *context)
@@ -233,6 +241,32 @@ static void process_free(struct process *process)
     pthread_mutex_destroy(&process->mutex);
 }
 
+/* As many descriptors as the clients may need, if the system lets us; else fewer clients, so
+ * that they cannot take those that the node itself needs. */
+static uint32_t clients_that_fit(uint32_t wanted, const struct logger *logger)
+{
+    struct rlimit limit;
+    rlim_t needed = (rlim_t)wanted + DESCRIPTORS_KEPT + DESCRIPTORS_STORES_MAX;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+    if (limit.rlim_cur < needed) {
+        rlim_t before = limit.rlim_cur;
+        limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = before;
+    }
+    rlim_t stores = limit.rlim_cur / 4;
+    if (stores > DESCRIPTORS_STORES_MAX) stores = DESCRIPTORS_STORES_MAX;
+    rlim_t kept = DESCRIPTORS_KEPT + stores;
+    rlim_t room = limit.rlim_cur > kept + CLIENTS_LEAST ? limit.rlim_cur - kept : CLIENTS_LEAST;
+    if (room >= wanted) return wanted;
+    LOG_WARN(logger, "cli",
+             "only %llu of --max-connections %u fit into %llu file descriptors, of which %llu are "
+             "kept for peers, admin and files; raise LimitNOFILE (ulimit -n) to %llu",
+             (unsigned long long)room, wanted, (unsigned long long)limit.rlim_cur,
+             (unsigned long long)kept, (unsigned long long)needed);
+    return (uint32_t)room;
+}
+
 int process_run(const struct cli_options *options)
 {
     struct process process = {.options = options, .worker_count = options->node.workers};
@@ -253,6 +287,7 @@ int process_run(const struct cli_options *options)
     process.group = peer_mesh_group_create(process.worker_count);
 
     node_options.process_id = (uint32_t)getpid();
+    node_options.max_connections = clients_that_fit(node_options.max_connections, &process.logger);
     struct node_platform platform = {
         .context = &process,
         .worker_count = process.worker_count,

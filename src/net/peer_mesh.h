@@ -31,9 +31,12 @@ enum {
     PEER_MESH_RETRY_QUICK_COUNT = 50,             /* so often after the shortest time */
     PEER_MESH_HANDSHAKE_US = 2 * 1000 * 1000,     /* from dialling or accepting to the hello */
     PEER_MESH_LOG_INTERVAL_US = 10 * 1000 * 1000, /* between lines about refusals of one peer */
-    PEER_MESH_STRANGERS_MAX = 256,                /* accepted without a hello yet, per worker */
-    PEER_MESH_STRANGER_INPUT_MAX = 64 << 10,      /* bytes read before the hello is complete */
-    PEER_MESH_INCOMING_MAX = 2 * WORKERS_MAX,     /* connections from one node */
+    /* Accepted without a hello yet, per worker, in all and of one address. One more makes the
+     * one that says nothing for longest go: a member says its hello at once (F63). */
+    PEER_MESH_STRANGERS_MAX = 256,
+    PEER_MESH_ADDRESS_STRANGERS_MAX = 64,
+    PEER_MESH_STRANGER_INPUT_MAX = 64 << 10,  /* bytes read before the hello is complete */
+    PEER_MESH_INCOMING_MAX = 2 * WORKERS_MAX, /* connections from one node */
     PEER_MESH_ADDRESS_SIZE_MAX = 280,
 };
 
@@ -71,12 +74,13 @@ struct peer_mesh_statistics {
     uint64_t bytes_sent;
     uint64_t frames_received; /* from other nodes */
     uint64_t bytes_received;
-    uint64_t frames_local;   /* to and for workers of this node */
-    uint64_t frames_dropped; /* peer down, limit reached, or no such worker */
-    uint64_t connects;       /* dialled and greeted */
-    uint64_t disconnects;    /* of those */
-    uint64_t refusals;       /* sent or got */
-    uint64_t input_errors;   /* broken frames; the connection was closed */
+    uint64_t frames_local;      /* to and for workers of this node */
+    uint64_t frames_dropped;    /* peer down, limit reached, or no such worker */
+    uint64_t connects;          /* dialled and greeted */
+    uint64_t disconnects;       /* of those */
+    uint64_t refusals;          /* sent or got */
+    uint64_t input_errors;      /* broken frames; the connection was closed */
+    uint64_t strangers_dropped; /* said no hello in time, or had to make room */
 };
 
 struct peer_mesh;

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "net/admission.h"
 #include "net/peer_mesh_internal.h"
 
 enum {
@@ -190,22 +191,50 @@ static void on_in_timer(struct world_timer *timer)
 {
     struct mesh_incoming *incoming = timer->context;
 
+    incoming->mesh->statistics.strangers_dropped++;
     incoming->finished = true;
     stream_abort(incoming->stream);
+}
+
+/* The stranger that came first (of `host`, unless NULL) goes, whatever it was about to say. */
+static void in_drop_stranger(struct peer_mesh *mesh, const struct bytes *host)
+{
+    for (struct list *link = mesh->incoming.next; link != &mesh->incoming; link = link->next) {
+        struct mesh_incoming *incoming = CONTAINER_OF(link, struct mesh_incoming, link);
+        const char *address = stream_peer_address(incoming->stream);
+        if (incoming->greeted || (host && !bytes_equal(admission_host(address), *host))) continue;
+        mesh_log_refusal(mesh, NULL, "closing a connection",
+                         "too many connections that have not said who they are");
+        mesh->statistics.strangers_dropped++;
+        stream_set_events(incoming->stream, &mesh_no_events, NULL);
+        stream_abort(incoming->stream);
+        in_free(incoming);
+        return;
+    }
+}
+
+static uint32_t in_count_strangers(const struct peer_mesh *mesh, struct bytes host)
+{
+    uint32_t count = 0;
+
+    for (struct list *link = mesh->incoming.next; link != &mesh->incoming; link = link->next) {
+        struct mesh_incoming *incoming = CONTAINER_OF(link, struct mesh_incoming, link);
+        const char *address = stream_peer_address(incoming->stream);
+        count += !incoming->greeted && bytes_equal(admission_host(address), host);
+    }
+    return count;
 }
 
 void mesh_in_accept(void *context, struct stream *stream)
 {
     struct peer_mesh *mesh = context;
+    struct bytes host = admission_host(stream_peer_address(stream));
     struct mesh_incoming *incoming;
 
-    if (mesh->strangers >= PEER_MESH_STRANGERS_MAX) {
-        mesh_log_refusal(mesh, NULL, "refusing a connection",
-                         "too many connections that have not said who they are");
-        stream_set_events(stream, &mesh_no_events, NULL);
-        stream_abort(stream);
-        return;
-    }
+    if (in_count_strangers(mesh, host) >= PEER_MESH_ADDRESS_STRANGERS_MAX)
+        in_drop_stranger(mesh, &host);
+    else if (mesh->strangers >= PEER_MESH_STRANGERS_MAX)
+        in_drop_stranger(mesh, NULL);
     incoming = memory_allocate_zero(sizeof(*incoming));
     incoming->mesh = mesh;
     incoming->stream = stream;

@@ -30,8 +30,8 @@ struct node_options {
     uint32_t member_count;                                /* 0: a one-node cluster */
     struct node_member members[MEMBERS_MAX];
     uint32_t workers;
-    uint64_t patience; /* us */
-    uint32_t max_connections, max_connections_per_address; /* 0: see net/admission.h */
+    uint64_t patience;                                      /* us */
+    uint32_t max_connections, max_connections_per_address;  /* 0: see net/admission.h */
     uint64_t idle_timeout, request_timeout, output_timeout; /* us; of clients, 0: none */
     /* Settings of the cluster: used at founding; afterwards a given value that differs from
      * the stored one is refused. 0 / false: not given, take what is stored or the default. */
@@ -62,6 +62,7 @@ struct node_identity {
 
 struct node_traffic { /* of one worker's transport, since it was opened */
     uint64_t frames_sent, bytes_sent, frames_received, bytes_received, frames_dropped;
+    uint64_t strangers_dropped;
 };
 
 struct node_platform {

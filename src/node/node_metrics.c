@@ -19,6 +19,14 @@ static uint64_t resident_bytes(const struct node *node)
     return node->platform.resident_bytes(node->platform.context);
 }
 
+static struct admin_statistics admin_numbers(const struct node *node)
+{
+    struct admin_statistics statistics = {0};
+
+    if (node->admin) admin_statistics(node->admin, &statistics);
+    return statistics;
+}
+
 static void metric_values(const struct node_collector *c, uint64_t *ret_values)
 {
     const struct worker_snapshot *s = &c->sum;

@@ -53,14 +53,14 @@ struct real_stream {
     uv_poll_t *poll;    /* NULL: none; its data is this stream */
     int polled;         /* the events that are watched */
     bool read_paused;
-    bool blocked;      /* the kernel took no more; waiting until it does */
-    size_t drain_mark; /* greatest output since on_drained was called last */
+    bool blocked;                   /* the kernel took no more; waiting until it does */
+    size_t drain_mark;              /* greatest output since on_drained was called last */
     struct world_timer close_timer; /* looks how far closing has come */
     uint64_t close_deadline;        /* of it in all */
     uint64_t close_moved;           /* when the other side took something last */
     uint64_t close_delivered;       /* and what it had then */
     uint64_t sent;                  /* bytes given to the kernel */
-    uv_getaddrinfo_t *resolve; /* NULL: none; its data is this stream, or NULL if abandoned */
+    uv_getaddrinfo_t *resolve;      /* NULL: none; its data is this stream, or NULL if abandoned */
     struct dial_targets *targets;
     bool dialled;
     struct world_timer link_timer; /* runs while a dialled stream has sent something */

@@ -56,6 +56,7 @@ class Node:
         self.redis, self.redis_cluster, self.peer, self.admin = (free_port() for _ in range(4))
         self.process: Optional[subprocess.Popen] = None
         self.lines: list = []
+        self.prefix: list = []  # a program that runs it, such as prlimit
         self.started_at = 0.0
         self.ready_after: Optional[float] = None  # seconds
 
@@ -67,7 +68,7 @@ class Node:
                    "admin": self.admin}
         addresses = [part for name, port in listens.items()
                      for part in (f"--{name}", f"127.0.0.1:{port}")]
-        return [HOLON, "start", "--name", self.name, "--data", str(self.data), *addresses,
+        return [*self.prefix, HOLON, "start", "--name", self.name, "--data", str(self.data), *addresses,
                 *self.options, *more]
 
     def start(self, *more: str) -> "Node":

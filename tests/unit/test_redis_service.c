@@ -1,5 +1,5 @@
 /* The front-end with a gateway and a world that the test plays: order, barriers, bounds, ends. */
-#include "unit.h"
+#include "play_world.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,26 +12,10 @@
 #include "services/redis/request_body.h"
 #include "wire/resp.h"
 
-enum { REQUESTS_MAX = 8192, STREAMS_MAX = 8, PARTITIONS = 4, TIMERS_MAX = 4 };
-enum { SECOND = 1000 * 1000, BYTES_MAX = 40 << 20 };
-
-/* --- a world ------------------------------------------------------------------------------- */
-
-struct test_stream {
-    struct stream head;
-    bool paused, closed, aborted;
-    uint64_t delivered;
-};
+enum { REQUESTS_MAX = 8192, PARTITIONS = 4, BYTES_MAX = 40 << 20 };
 
 struct fixture {
-    struct world world;
-    struct logger logger;
-    uint64_t now;
-    struct world_timer *timers[TIMERS_MAX]; /* NULL: free */
-    struct test_stream streams[STREAMS_MAX];
-    size_t stream_count;
-    void (*on_accept)(void *context, struct stream *stream);
-    void *accept_context;
+    struct play play;
     struct cluster_view view;
     struct redis_service *service;
     /* The gateway: */
@@ -41,99 +25,6 @@ struct fixture {
     size_t request_count, open_count, forgotten;
     bool at_once; /* answers inside gateway_submit() */
 };
-
-static struct fixture *fixture_of(struct world *world)
-{
-    return CONTAINER_OF(world, struct fixture, world);
-}
-
-static uint64_t play_now(struct world *world)
-{
-    return fixture_of(world)->now;
-}
-static int64_t play_wall_time(struct world *world)
-{
-    return INT64_C(1700000000123456);
-}
-static uint64_t play_random(struct world *world)
-{
-    return 7;
-}
-static void play_timer_start(struct world *world, struct world_timer *timer, uint64_t delay)
-{
-    struct fixture *fixture = fixture_of(world);
-    size_t at = 0;
-
-    while (at < TIMERS_MAX && fixture->timers[at] && fixture->timers[at] != timer)
-        at++;
-    assert_true(at < TIMERS_MAX);
-    fixture->timers[at] = timer;
-    timer->deadline = fixture->now + delay;
-}
-static void play_timer_stop(struct world *world, struct world_timer *timer)
-{
-    for (size_t i = 0; i < TIMERS_MAX; i++)
-        if (fixture_of(world)->timers[i] == timer) fixture_of(world)->timers[i] = NULL;
-}
-static enum status play_listen(struct world *world, const char *address, void *context,
-                               void (*on_accept)(void *, struct stream *),
-                               struct listener **ret_listener, struct error *error)
-{
-    static struct listener listener;
-    struct fixture *fixture = fixture_of(world);
-
-    fixture->on_accept = on_accept;
-    fixture->accept_context = context;
-    *ret_listener = &listener;
-    listener.world = world;
-    return STATUS_OK;
-}
-static uint16_t play_listener_port(struct listener *listener)
-{
-    return 6379;
-}
-static void play_listener_close(struct listener *listener)
-{
-}
-static void play_flush(struct stream *stream)
-{
-}
-static void play_pause(struct stream *stream)
-{
-    ((struct test_stream *)stream)->paused = true;
-}
-static void play_resume(struct stream *stream)
-{
-    ((struct test_stream *)stream)->paused = false;
-}
-static void play_close(struct stream *stream)
-{
-    ((struct test_stream *)stream)->closed = true;
-}
-static void play_abort(struct stream *stream)
-{
-    ((struct test_stream *)stream)->aborted = true;
-}
-
-static uint64_t play_delivered(struct stream *stream)
-{
-    return ((struct test_stream *)stream)->delivered;
-}
-
-static const struct world_table play_table = {.now = play_now,
-                                              .wall_time = play_wall_time,
-                                              .random = play_random,
-                                              .timer_start = play_timer_start,
-                                              .timer_stop = play_timer_stop,
-                                              .listen = play_listen,
-                                              .listener_port = play_listener_port,
-                                              .listener_close = play_listener_close,
-                                              .stream_flush = play_flush,
-                                              .stream_read_pause = play_pause,
-                                              .stream_read_resume = play_resume,
-                                              .stream_close = play_close,
-                                              .stream_abort = play_abort,
-                                              .stream_delivered = play_delivered};
 
 /* --- a gateway ------------------------------------------------------------------------------- */
 
@@ -264,10 +155,9 @@ static int make(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
 
-    logger_to_nowhere(&fixture->logger);
-    fixture->world = (struct world){.table = &play_table, .logger = &fixture->logger};
+    play_start(&fixture->play);
     view_fill(&fixture->view);
-    struct redis_service_options options = {.world = &fixture->world,
+    struct redis_service_options options = {.world = &fixture->play.world,
                                             .gateway = (struct gateway *)fixture,
                                             .view = &fixture->view,
                                             .max_connections = 3,
@@ -275,7 +165,6 @@ static int make(void **state)
                                             .output_timeout = 20 * SECOND,
                                             .idle_timeout = 300 * SECOND,
                                             .bytes_max = BYTES_MAX};
-    fixture->now = 1000;
     fixture->service = redis_service_open(&options);
     assert_int_equal(redis_service_listen(fixture->service, "", false, NULL), STATUS_OK);
     *state = fixture;
@@ -290,53 +179,25 @@ static int drop(void **state)
     assert_int_equal(fixture->open_count, 0);
     for (size_t i = 0; i < fixture->request_count; i++)
         free(fixture->bodies[i]);
-    for (size_t i = 0; i < fixture->stream_count; i++)
-        buffer_free(&fixture->streams[i].head.output);
+    play_stop(&fixture->play);
     free(fixture->view.groups);
     free(fixture);
     return 0;
 }
 
-static struct test_stream *connect_client(struct fixture *fixture)
+static struct play_stream *connect_client(struct fixture *fixture)
 {
-    struct test_stream *stream = &fixture->streams[fixture->stream_count++];
-
-    stream->head.world = &fixture->world;
-    buffer_init(&stream->head.output, 1 << 20);
-    strcpy(stream->head.peer_address, "127.0.0.1:5000");
-    strcpy(stream->head.own_address, "127.0.0.1:6379");
-    fixture->on_accept(fixture->accept_context, &stream->head);
-    return stream;
-}
-
-static void say_bytes(struct test_stream *stream, struct bytes bytes)
-{
-    stream->head.events->on_data(stream->head.context, &stream->head, bytes);
-}
-
-static void say(struct test_stream *stream, const char *text)
-{
-    say_bytes(stream, bytes_of(text));
+    return play_connect(&fixture->play, "127.0.0.1:5000");
 }
 
 static void turn(struct fixture *fixture)
 {
-    for (size_t i = 0; i < TIMERS_MAX; i++) {
-        struct world_timer *timer = fixture->timers[i];
-        if (timer == NULL || timer->deadline > fixture->now) continue;
-        fixture->timers[i] = NULL;
-        timer->fire(timer);
-        i = (size_t)-1; /* from the start: it may have set another one */
-    }
+    play_turn(&fixture->play);
 }
 
-/* Second by second. */
 static void pass_time(struct fixture *fixture, unsigned seconds)
 {
-    for (unsigned i = 0; i < seconds; i++) {
-        fixture->now += SECOND;
-        turn(fixture);
-    }
+    play_pass_time(&fixture->play, seconds);
 }
 
 static struct redis_statistics statistics_of(const struct fixture *fixture)
@@ -347,28 +208,13 @@ static struct redis_statistics statistics_of(const struct fixture *fixture)
     return statistics;
 }
 
-static void check_output(struct test_stream *stream, const char *expected)
-{
-    struct bytes output = buffer_bytes(&stream->head.output);
-
-    if (!bytes_equal(output, bytes_of(expected)))
-        fail_msg("output is \"%.*s\", not \"%s\"", (int)output.size, (const char *)output.data,
-                 expected);
-    buffer_clear(&stream->head.output);
-}
-
-static void hang_up(struct test_stream *stream)
-{
-    stream->head.events->on_closed(stream->head.context, &stream->head, STATUS_CLOSED);
-}
-
 /* --- order -------------------------------------------------------------------------------------
  */
 
 static void test_replies_leave_in_the_order_of_the_commands(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "GET a\r\nGET b\r\nPING\r\nGET c\r\nECHO x\r\n");
     assert_int_equal(f->open_count, 3); /* all at once: nothing waits for another partition */
@@ -384,7 +230,7 @@ static void test_replies_leave_in_the_order_of_the_commands(void **state)
 static void test_commands_are_understood_in_pieces(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
     const char *text = "*2\r\n$3\r\nGET\r\n$3\r\nabc\r\n*1\r\n$4\r\nPING\r\n";
 
     f->at_once = true;
@@ -396,7 +242,7 @@ static void test_commands_are_understood_in_pieces(void **state)
 static void test_outcomes_become_errors(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "SET a 1\r\nSET a 2\r\nSET a 3\r\nSET a 4\r\n");
     assert_true(f->requests[0]->write);
@@ -419,7 +265,7 @@ static void test_outcomes_become_errors(void **state)
 static void test_a_read_over_partitions_is_merged_and_is_a_barrier(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "GET a\r\nMGET a b c a\r\nGET b\r\n");
     assert_int_equal(f->request_count, 1); /* MGET waits for GET */
@@ -442,7 +288,7 @@ static void test_a_read_over_partitions_is_merged_and_is_a_barrier(void **state)
 static void test_keys_of_one_partition_are_one_request(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     f->at_once = true;
     say(s, "MGET {a}1 {a}2\r\nEXISTS {a}1 {a}1\r\nMSET {a}1 x {a}2 y\r\n");
@@ -453,7 +299,7 @@ static void test_keys_of_one_partition_are_one_request(void **state)
 static void test_sums_and_errors_of_partitions(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     f->at_once = true;
     say(s, "DBSIZE\r\nEXISTS a b c b\r\nFLUSHALL\r\n");
@@ -471,7 +317,7 @@ static void test_sums_and_errors_of_partitions(void **state)
 static void test_a_write_over_partitions_changes_nothing(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "MSET a 1 b 2\r\nDEL a b\r\nMSETNX a 1 c 1\r\n");
     assert_int_equal(f->request_count, 0);
@@ -483,7 +329,7 @@ static void test_a_write_over_partitions_changes_nothing(void **state)
 static void test_keys_gathers_all_partitions(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     f->at_once = true;
     say(s, "KEYS *\r\nPING\r\n");
@@ -499,7 +345,7 @@ static void test_keys_gathers_all_partitions(void **state)
 static void test_a_random_key_comes_from_one_partition(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     f->at_once = true;
     say(s, "RANDOMKEY\r\n");
@@ -514,7 +360,7 @@ static void test_a_random_key_comes_from_one_partition(void **state)
 static void test_commands_wait_when_too_many_are_open(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
     struct buffer text;
 
     buffer_init(&text, 1 << 20);
@@ -544,7 +390,7 @@ static void test_commands_wait_when_too_many_are_open(void **state)
 static void test_a_client_that_does_not_read_is_not_read(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
     struct buffer text;
     char *big = malloc(100001);
 
@@ -564,7 +410,7 @@ static void test_a_client_that_does_not_read_is_not_read(void **state)
     buffer_free(&text);
 }
 
-static void say_often(struct test_stream *stream, const char *text, int count)
+static void say_often(struct play_stream *stream, const char *text, int count)
 {
     struct buffer all;
 
@@ -580,7 +426,7 @@ static void say_often(struct test_stream *stream, const char *text, int count)
 static void test_replies_that_are_owed_are_bounded_before_one_has_come(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say_often(s, "GET a\r\n", 2000);
     assert_int_equal(f->open_count, (16 << 20) / (256 << 10) + 1);
@@ -606,7 +452,7 @@ static char *value_of_size(size_t size)
 static void test_replies_behind_a_stalled_one_are_bounded_by_their_sum(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
     char *big = value_of_size(256 << 10);
     size_t most = 0;
 
@@ -632,7 +478,7 @@ static void test_replies_behind_a_stalled_one_are_bounded_by_their_sum(void **st
 static void test_what_all_connections_hold_is_bounded(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s[3];
+    struct play_stream *s[3];
     char *big = value_of_size(512 << 10);
     size_t first[2];
 
@@ -667,7 +513,7 @@ static void test_what_all_connections_hold_is_bounded(void **state)
     free(big);
 }
 
-static double answer_all_but_the_first(struct fixture *f, struct test_stream *s,
+static double answer_all_but_the_first(struct fixture *f, struct play_stream *s,
                                        const char *waiting)
 {
     struct timespec start, end;
@@ -703,7 +549,7 @@ static double answer_all_but_the_first(struct fixture *f, struct test_stream *s,
 static void test_a_command_that_waits_is_parsed_once(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
     struct buffer big;
 
     buffer_init(&big, 1 << 20);
@@ -721,8 +567,9 @@ static void test_a_command_that_waits_is_parsed_once(void **state)
 static void test_a_command_that_waits_keeps_its_arguments(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
-    char text[] = "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*3\r\n$4\r\nMGET\r\n$1\r\nb\r\n$1\r\nc\r\nPING\r\n";
+    struct play_stream *s = connect_client(f);
+    char text[] =
+        "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*3\r\n$4\r\nMGET\r\n$1\r\nb\r\n$1\r\nc\r\nPING\r\n";
 
     say(s, text);
     memset(text, '?', sizeof(text));
@@ -746,7 +593,7 @@ static void test_a_command_that_waits_keeps_its_arguments(void **state)
 static void test_half_a_command_has_a_deadline(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "PING\r\n");
     check_output(s, "+PONG\r\n");
@@ -767,7 +614,7 @@ static void test_half_a_command_has_a_deadline(void **state)
 static void test_a_big_command_over_a_slow_line_has_its_time(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
     char *part = value_of_size(8 << 10); /* in a second: an eighth of what is asked for */
 
     say(s, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$600000\r\n");
@@ -785,7 +632,7 @@ static void test_a_big_command_over_a_slow_line_has_its_time(void **state)
 static void test_whoever_has_to_wait_is_not_late(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "GET a\r\nMGET a b\r\nPI");
     pass_time(f, 100);
@@ -806,7 +653,7 @@ static void test_whoever_has_to_wait_is_not_late(void **state)
 static void test_whoever_never_speaks_makes_room(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *silent = connect_client(f), *other = connect_client(f);
+    struct play_stream *silent = connect_client(f), *other = connect_client(f);
 
     say(other, "PING\r\n");
     pass_time(f, 59);
@@ -828,7 +675,7 @@ static void test_whoever_never_speaks_makes_room(void **state)
 static void test_idle_connections_end_if_that_is_wanted(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *idle = connect_client(f), *waits = connect_client(f);
+    struct play_stream *idle = connect_client(f), *waits = connect_client(f);
 
     say(idle, "PING\r\n");
     check_output(idle, "+PONG\r\n");
@@ -847,7 +694,7 @@ static void test_idle_connections_end_if_that_is_wanted(void **state)
 static void test_whoever_does_not_read_is_closed_and_whoever_reads_slowly_is_not(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *deaf = connect_client(f), *slow = connect_client(f);
+    struct play_stream *deaf = connect_client(f), *slow = connect_client(f);
 
     say(deaf, "ECHO hello\r\n");
     say(slow, "ECHO hello\r\n");
@@ -868,12 +715,12 @@ static void test_connections_are_limited(void **state)
 
     for (int i = 0; i < 3; i++)
         connect_client(f);
-    struct test_stream *refused = connect_client(f);
+    struct play_stream *refused = connect_client(f);
     check_output(refused, "-ERR max number of clients reached\r\n");
     assert_true(refused->closed);
-    hang_up(&f->streams[0]);
+    hang_up(&f->play.streams[0]);
     assert_int_equal(redis_service_connections(f->service), 2);
-    struct test_stream *again = connect_client(f);
+    struct play_stream *again = connect_client(f);
     say(again, "PING\r\n");
     check_output(again, "+PONG\r\n");
 }
@@ -884,7 +731,7 @@ static void test_connections_are_limited(void **state)
 static void test_a_protocol_error_comes_after_earlier_replies_and_ends(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "GET a\r\n*1\r\n:1\r\nGET b\r\n");
     assert_int_equal(f->request_count, 1);
@@ -898,7 +745,7 @@ static void test_a_protocol_error_comes_after_earlier_replies_and_ends(void **st
 static void test_quit_ends_after_earlier_replies(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "GET a\r\nQUIT\r\nGET b\r\n");
     assert_int_equal(f->request_count, 1);
@@ -911,7 +758,7 @@ static void test_quit_ends_after_earlier_replies(void **state)
 static void test_a_client_that_leaves_is_forgotten(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "GET a\r\nGET b\r\n");
     hang_up(s);
@@ -927,7 +774,7 @@ static void test_a_client_that_leaves_is_forgotten(void **state)
 static void test_draining_answers_what_was_asked(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *busy = connect_client(f), *idle = connect_client(f);
+    struct play_stream *busy = connect_client(f), *idle = connect_client(f);
 
     say(busy, "GET a\r\n");
     redis_service_drain(f->service);
@@ -944,7 +791,7 @@ static void test_draining_answers_what_was_asked(void **state)
 static void test_http_is_cut_off(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     say(s, "POST / HTTP/1.1\r\nHost: localhost\r\n\r\nFLUSHALL\r\n");
     assert_true(s->aborted);
@@ -958,7 +805,7 @@ static void test_http_is_cut_off(void **state)
 static void test_replies_can_be_switched_off(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     f->at_once = true;
     say(s, "CLIENT REPLY OFF\r\nPING\r\nGET a\r\nDBSIZE\r\nCLIENT REPLY ON\r\nPING\r\n");
@@ -970,7 +817,7 @@ static void test_replies_can_be_switched_off(void **state)
 static void test_the_protocol_and_database_of_a_connection(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
     struct arena arena;
 
     arena_init(&arena, 0);
@@ -999,7 +846,7 @@ static void test_the_protocol_and_database_of_a_connection(void **state)
 static void test_each_command_refuses_too_few_arguments(void **state)
 {
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     for (uint32_t id = 0; id < REDIS_COMMAND_ID_END; id++) {
         const struct redis_command *command = redis_command_by_id(id);
@@ -1068,7 +915,7 @@ static void test_each_local_command_writes_one_value(void **state)
                                         "HELLO 2 SETNAME",
                                         "CLIENT REPLY BAD"};
     struct fixture *f = *state;
-    struct test_stream *s = connect_client(f);
+    struct play_stream *s = connect_client(f);
 
     for (int protocol = 2; protocol <= 3; protocol++) {
         for (size_t i = 0; i < ARRAY_COUNT(lines); i++) {

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "net/admission.h"
 #include "services/admin/page.h"
 #include "wire/http.h"
 
@@ -14,6 +15,7 @@ struct admin_connection {
     uint64_t ticket; /* of the request that is being answered; 0: none */
     bool head_only, keep_alive;
     bool serving; /* inside connection_serve(): the caller goes on with the input */
+    bool closing; /* nothing more is read; it ends when what was said is sent */
     struct world_timer idle;
 };
 
@@ -22,8 +24,8 @@ struct admin {
     struct world *world;
     struct listener *listener;
     struct list connections;
-    uint32_t connection_count;
     uint64_t last_ticket;
+    struct admin_statistics statistics;
 };
 
 struct admin_route {
@@ -41,22 +43,31 @@ static void connection_free(struct admin_connection *connection)
 {
     world_timer_stop(connection->admin->world, &connection->idle);
     list_remove(&connection->link);
-    connection->admin->connection_count--;
+    connection->admin->statistics.connections--;
     buffer_free(&connection->input);
     memory_free(connection);
 }
 
+static void connection_end(struct admin_connection *connection)
+{
+    if (connection->closing) return;
+    connection->closing = true;
+    buffer_clear(&connection->input);
+    stream_close(connection->stream);
+}
+
+/* As the head of the answer says, so it is done: `Connection: close`, or on to the next. */
 static void connection_respond(struct admin_connection *connection, unsigned status,
                                const char *content_type, struct bytes body)
 {
-    bool keep = connection->keep_alive;
+    enum status written =
+        http_write_response(stream_output(connection->stream), status, content_type, body,
+                            connection->head_only, connection->keep_alive);
 
     connection->ticket = 0;
-    if (http_write_response(stream_output(connection->stream), status, content_type, body,
-                            connection->head_only, keep))
-        keep = false; /* it never reads what it asks for */
+    connection->admin->statistics.requests++;
+    if (written) connection->keep_alive = false; /* larger than may wait: nothing was appended */
     stream_flush(connection->stream);
-    if (!keep) stream_close(connection->stream);
 }
 
 static void connection_serve(struct admin_connection *connection,
@@ -81,11 +92,19 @@ static void connection_serve(struct admin_connection *connection,
     connection_respond(connection, 404, "text/plain; charset=utf-8", bytes_of(help));
 }
 
+/* Answers of which much waits are read first. */
+static bool connection_waits(const struct admin_connection *connection)
+{
+    return connection->ticket != 0 ||
+           buffer_size(stream_output(connection->stream)) > ADMIN_OUTPUT_WAIT;
+}
+
 /* One request at a time: what is pipelined waits in the input, which is bounded by not reading
  * on. The stream stays until on_closed, whatever is closed in here. */
 static void connection_read(struct admin_connection *connection)
 {
-    while (connection->ticket == 0 && buffer_size(&connection->input) > 0) {
+    while (!connection->closing && !connection_waits(connection) &&
+           buffer_size(&connection->input) > 0) {
         struct http_request request;
         size_t used = 0;
         enum http_result result =
@@ -96,7 +115,7 @@ static void connection_read(struct admin_connection *connection)
             connection->head_only = false;
             connection_respond(connection, connection->parser.status, "text/plain; charset=utf-8",
                                bytes_of(connection->parser.reason));
-            buffer_clear(&connection->input);
+            connection_end(connection);
             return;
         }
         connection->serving = true;
@@ -106,13 +125,9 @@ static void connection_read(struct admin_connection *connection)
         connection->parser = (struct http_parser){0};
         /* Only by whole requests: a head that trickles in must not hold one of the few places. */
         world_timer_start(connection->admin->world, &connection->idle, ADMIN_IDLE_US);
-        if (!connection->keep_alive) {
-            buffer_clear(&connection->input);
-            stream_read_pause(connection->stream);
-            return;
-        }
+        if (connection->ticket == 0 && !connection->keep_alive) connection_end(connection);
     }
-    if (connection->ticket != 0)
+    if (connection->closing || connection_waits(connection))
         stream_read_pause(connection->stream);
     else
         stream_read_resume(connection->stream);
@@ -122,11 +137,18 @@ static void connection_on_data(void *context, struct stream *stream, struct byte
 {
     struct admin_connection *connection = context;
 
+    if (connection->closing) return;
     if (buffer_append(&connection->input, data)) {
+        connection->closing = true;
         stream_abort(stream);
         return;
     }
     connection_read(connection);
+}
+
+static void connection_on_drained(void *context, struct stream *stream)
+{
+    connection_read(context);
 }
 
 static void connection_on_closed(void *context, struct stream *stream, enum status reason)
@@ -136,21 +158,68 @@ static void connection_on_closed(void *context, struct stream *stream, enum stat
 
 static void connection_idle(struct world_timer *timer)
 {
-    struct admin_connection *connection = timer->context;
-    stream_close(connection->stream);
+    connection_end(timer->context);
 }
 
 static const struct stream_events connection_events = {.on_data = connection_on_data,
+                                                       .on_drained = connection_on_drained,
                                                        .on_closed = connection_on_closed};
 static const struct stream_events no_events = {0};
+
+/* Somebody who asks now is worth more than somebody who asks nothing: of those (of one address,
+ * if `host` has too many), the one that came first gives up its place. */
+static bool admin_displace(struct admin *admin, const struct bytes *host)
+{
+    for (struct list *at = admin->connections.next; at != &admin->connections; at = at->next) {
+        struct admin_connection *connection = CONTAINER_OF(at, struct admin_connection, link);
+        bool idle = !connection->closing && !connection_waits(connection) &&
+                    buffer_size(stream_output(connection->stream)) == 0;
+        const char *address = stream_peer_address(connection->stream);
+        if (!idle || (host && !bytes_equal(admission_host(address), *host))) continue;
+        struct stream *stream = connection->stream;
+        stream_set_events(stream, &no_events, NULL);
+        connection_free(connection);
+        stream_abort(stream);
+        admin->statistics.displaced++;
+        return true;
+    }
+    return false;
+}
+
+static uint32_t admin_count_of(const struct admin *admin, struct bytes host)
+{
+    uint32_t count = 0;
+
+    for (struct list *at = admin->connections.next; at != &admin->connections; at = at->next) {
+        struct admin_connection *connection = CONTAINER_OF(at, struct admin_connection, link);
+        const char *address = stream_peer_address(connection->stream);
+        count += bytes_equal(admission_host(address), host);
+    }
+    return count;
+}
+
+static void admin_refuse(struct admin *admin, struct stream *stream)
+{
+    admin->statistics.refused++;
+    stream_set_events(stream, &no_events, NULL);
+    (void)http_write_response(stream_output(stream), 503, "text/plain; charset=utf-8",
+                              bytes_of("too many connections to the admin port\n"), false, false);
+    stream_flush(stream);
+    stream_close(stream);
+}
 
 static void admin_accept(void *context, struct stream *stream)
 {
     struct admin *admin = context;
+    struct bytes host = admission_host(stream_peer_address(stream));
+    bool room = true;
 
-    if (admin->connection_count == ADMIN_CONNECTIONS_MAX) {
-        stream_set_events(stream, &no_events, NULL);
-        stream_abort(stream);
+    if (admin_count_of(admin, host) >= ADMIN_ADDRESS_CONNECTIONS_MAX)
+        room = admin_displace(admin, &host);
+    else if (admin->statistics.connections >= ADMIN_CONNECTIONS_MAX)
+        room = admin_displace(admin, NULL);
+    if (!room) {
+        admin_refuse(admin, stream);
         return;
     }
     struct admin_connection *connection = memory_allocate_zero(sizeof(*connection));
@@ -160,7 +229,7 @@ static void admin_accept(void *context, struct stream *stream)
     /* A head and what one read brings behind it. */
     buffer_init(&connection->input, HTTP_HEAD_SIZE_MAX + (128 << 10));
     list_insert_before(&admin->connections, &connection->link);
-    admin->connection_count++;
+    admin->statistics.connections++;
     stream_set_events(stream, &connection_events, connection);
     stream_set_output_max(stream, ADMIN_OUTPUT_MAX);
     world_timer_start(admin->world, &connection->idle, ADMIN_IDLE_US);
@@ -211,8 +280,14 @@ void admin_answer(struct admin *admin, uint64_t ticket, unsigned status, const c
         struct admin_connection *connection = CONTAINER_OF(at, struct admin_connection, link);
         if (connection->ticket != ticket) continue;
         connection_respond(connection, status, content_type, body);
-        /* Answered later: go on with what was pipelined, or read on. */
-        if (!connection->serving && connection->keep_alive) connection_read(connection);
+        if (connection->serving) return; /* connection_read() goes on */
+        if (!connection->keep_alive) connection_end(connection);
+        connection_read(connection); /* what was pipelined, or what comes */
         return;
     }
+}
+
+void admin_statistics(const struct admin *admin, struct admin_statistics *ret_statistics)
+{
+    *ret_statistics = admin->statistics;
 }

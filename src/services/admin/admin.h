@@ -2,7 +2,9 @@
  *
  * The service knows HTTP and nothing of the node: what a page says comes from options.render,
  * which may answer at once or later (numbers of other workers and nodes take a moment).
- * Limits: 64 connections, 8 KiB of head, 30 s of silence. Thread: worker 0. */
+ * Limits: 64 connections, 32 of one address: then whoever asks nothing gives its place to
+ * whoever comes, and if all ask, 503; 8 KiB of head, 30 s between whole requests, one request
+ * at a time, and none while more than 64 KiB of answers wait. Thread: worker 0. */
 #ifndef HOLON_SERVICES_ADMIN_ADMIN_H
 #define HOLON_SERVICES_ADMIN_ADMIN_H
 
@@ -11,6 +13,8 @@
 
 enum {
     ADMIN_CONNECTIONS_MAX = 64,
+    ADMIN_ADDRESS_CONNECTIONS_MAX = 32,
+    ADMIN_OUTPUT_WAIT = 64 << 10,
     ADMIN_IDLE_US = 30 * 1000 * 1000,
     ADMIN_OUTPUT_MAX = 32 << 20,
 };
@@ -32,6 +36,14 @@ enum status admin_open(const struct admin_options *options, struct admin **ret_a
                        struct error *error);
 void admin_close(struct admin *admin); /* NULL is fine; tickets are void then */
 uint16_t admin_port(const struct admin *admin);
+
+struct admin_statistics {
+    uint64_t connections; /* now */
+    uint64_t requests;    /* answered */
+    uint64_t refused;     /* all places were taken by others that wait for answers */
+    uint64_t displaced;   /* had to make room for somebody else */
+};
+void admin_statistics(const struct admin *admin, struct admin_statistics *ret_statistics);
 /* The client may be gone: then nothing happens. Copies the body. */
 void admin_answer(struct admin *admin, uint64_t ticket, unsigned status, const char *content_type,
                   struct bytes body);

@@ -51,9 +51,8 @@ static bool reaches(const struct connection *connection, uint32_t divisor)
 {
     size_t output = buffer_size(stream_output(connection->stream));
     const struct redis_service *service = connection->service;
-    bool service_full =
-        service->statistics.bytes_held > service->options.bytes_max / 2 / divisor &&
-        replies_held(connection) > LIGHT_BYTES / divisor;
+    bool service_full = service->statistics.bytes_held > service->options.bytes_max / 2 / divisor &&
+                        replies_held(connection) > LIGHT_BYTES / divisor;
 
     return connection->slot_count > REPLIES_MAX / divisor - 1 ||
            connection->held_bytes > HELD_BYTES_MAX / divisor ||
@@ -105,8 +104,7 @@ void connection_account(struct connection *connection)
     size_t replies = replies_held(connection);
 
     if (connection->killed) return; /* counted as gone: its memory is about to be */
-    account(connection,
-            replies + buffer_size(&connection->input) + fanout_bytes(connection));
+    account(connection, replies + buffer_size(&connection->input) + fanout_bytes(connection));
     if (replies > OUTPUT_BYTES_MAX) {
         service->statistics.clients_stuck++;
         connection_kill(connection, "it does not read its replies: 64 MiB are waiting");

@@ -28,13 +28,13 @@
 enum {
     OPEN_CLASSES = 64,
     REPLIES_MAX = 1024,
-    HELD_BYTES_MAX = 1 << 20,    /* request bodies and replies that wait for their turn */
-    OWED_BYTES_MAX = 16 << 20,   /* replies that have not come, at their supposed size */
+    HELD_BYTES_MAX = 1 << 20,     /* request bodies and replies that wait for their turn */
+    OWED_BYTES_MAX = 16 << 20,    /* replies that have not come, at their supposed size */
     OWED_FIRST_BYTES = 256 << 10, /* of a reply, before the connection had any */
-    OWED_SMALL_BYTES = 256,      /* of a write that returns no value */
+    OWED_SMALL_BYTES = 256,       /* of a write that returns no value */
     OUTPUT_WAIT_BYTES = 1 << 20,
     OUTPUT_BYTES_MAX = 64 << 20, /* of one: a client that is this far behind is closed */
-    LIGHT_BYTES = 64 << 10, /* a connection that holds no more goes on in any case */
+    LIGHT_BYTES = 64 << 10,      /* a connection that holds no more goes on in any case */
     INPUT_BYTES_MAX = 4 << 20,   /* unparsed: a command, and what came while waiting */
     INPUT_KEPT_BYTES = 16 << 10, /* memory kept by an idle connection */
     CLIENT_NAME_SIZE_MAX = 128,
@@ -76,7 +76,7 @@ struct connection {
     uintptr_t parsed_at;
     enum wait_kind waits_for;
     uint8_t waits_for_class; /* WAIT_READS */
-    struct list slots;   /* reply_slot: commands in order, not yet in the output */
+    struct list slots;       /* reply_slot: commands in order, not yet in the output */
     uint32_t slot_count;
     size_t held_bytes; /* requests and replies in the queue */
     size_t owed_bytes; /* replies that have not come, at their supposed size */
@@ -113,7 +113,7 @@ struct reply_slot {
 struct redis_service {
     struct redis_service_options options;
     struct redis_command_index index;
-    struct listener *listeners[2]; /* by cluster_port */
+    struct listener *listeners[2];   /* by cluster_port */
     struct admission *own_admission; /* NULL: the options have one */
     struct list connections;
     uint32_t connection_count;
@@ -129,7 +129,7 @@ struct redis_service {
     bool sweeping;
     uint64_t kill_logged_at;
     uint32_t kills_not_logged;
-    uint64_t now;                   /* boot time at which the bytes being parsed were read */
+    uint64_t now; /* boot time at which the bytes being parsed were read */
     struct redis_statistics statistics;
     struct histogram read_latency, write_latency;
 };

@@ -195,8 +195,7 @@ void service_facts(const struct redis_service *service, struct redis_facts *ret_
 
     if (service->options.facts) service->options.facts(service->options.context, &facts);
     if (facts.version == NULL) facts.version = "unknown";
-    if (facts.connections == 0)
-        facts.connections = admission_count(service->options.admission);
+    if (facts.connections == 0) facts.connections = admission_count(service->options.admission);
     if (facts.connections_received == 0)
         facts.connections_received = statistics->connections_received;
     if (facts.commands_processed == 0) facts.commands_processed = statistics->commands;
