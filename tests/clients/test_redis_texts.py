@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "cluster"))
 
 from cluster import free_port  # noqa: E402  (the path comes first)
+import resp  # noqa: E402
 from waiting import until  # noqa: E402
 
 LINES = [
@@ -91,3 +92,13 @@ def test_protocol_errors(cluster, peer, data):
     assert got.endswith(b"<closed>") and expected.endswith(b"<closed>")
     # Ours may say more behind the same words.
     assert got.split(b"\r\n")[0].startswith(expected.split(b"\r\n")[0])
+
+
+def test_where_the_keys_of_commands_are(cluster, peer):
+    """First, last and step, and the same as a key specification; its flags are coarser here."""
+    with resp.Client(cluster[0].redis) as ours, resp.Client(peer) as theirs:
+        for name in ("get", "set", "mget", "mset", "del", "incr", "hset", "exists", "ping"):
+            mine, his = (c.call("COMMAND", "INFO", name)[0] for c in (ours, theirs))
+            assert mine[:2] == his[:2] and mine[3:6] == his[3:6], name
+            assert [s[2:] for s in mine[8]] == [s[-4:] for s in his[8]], name  # begin, find
+            assert all(s[0] == "flags" and s[1] for s in mine[8])

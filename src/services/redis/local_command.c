@@ -41,6 +41,51 @@ static void write_categories(struct local_call *call, const struct redis_command
     resp_write_simple(call->out, name);
 }
 
+static void write_text_pair(struct resp_writer *out, const char *name, const char *text)
+{
+    resp_write_bulk_text(out, name);
+    resp_write_bulk_text(out, text);
+}
+
+static void write_number_pair(struct resp_writer *out, const char *name, int64_t number)
+{
+    resp_write_bulk_text(out, name);
+    resp_write_integer(out, number);
+}
+
+/* Where the keys are, and what happens to them, as clients of Redis 7 read it: one specification,
+ * since all commands here have their keys in one row. Its last key counts from the first. */
+static void write_key_specifications(struct local_call *call, const struct redis_command *command)
+{
+    struct resp_writer *out = call->out;
+    bool deletes = command->id == REDIS_DEL || command->id == REDIS_UNLINK;
+    bool writes = command->flags & REDIS_WRITES;
+
+    resp_write_set(out, command->first_key ? 1 : 0);
+    if (command->first_key == 0) return;
+    resp_write_map(out, 3);
+    resp_write_bulk_text(out, "flags");
+    resp_write_set(out, 2);
+    resp_write_simple(out, deletes ? "RM" : writes ? "RW" : "RO");
+    resp_write_simple(out, deletes ? "DELETE" : writes ? "UPDATE" : "ACCESS");
+    resp_write_bulk_text(out, "begin_search");
+    resp_write_map(out, 2);
+    write_text_pair(out, "type", "index");
+    resp_write_bulk_text(out, "spec");
+    resp_write_map(out, 1);
+    write_number_pair(out, "index", command->first_key);
+    resp_write_bulk_text(out, "find_keys");
+    resp_write_map(out, 2);
+    write_text_pair(out, "type", "range");
+    resp_write_bulk_text(out, "spec");
+    resp_write_map(out, 3);
+    write_number_pair(out, "lastkey",
+                      command->last_key < 0 ? command->last_key
+                                            : command->last_key - command->first_key);
+    write_number_pair(out, "keystep", command->key_step);
+    write_number_pair(out, "limit", 0);
+}
+
 static void write_info(struct local_call *call, const struct redis_command *command)
 {
     resp_write_array(call->out, 10);
@@ -52,7 +97,7 @@ static void write_info(struct local_call *call, const struct redis_command *comm
     resp_write_integer(call->out, command->key_step);
     write_categories(call, command);
     resp_write_array(call->out, 0); /* tips */
-    resp_write_array(call->out, 0); /* key specifications: first, last and step say it all */
+    write_key_specifications(call, command);
     resp_write_array(call->out, 0); /* subcommands */
 }
 
