@@ -1,0 +1,114 @@
+/* gateway_internal.h - what the files of the gateway share. Not for other modules.
+ *
+ *   gateway.c         streams and their books, submitting, patience (B7), news, life
+ *   gateway_route.c   routes: choosing, sending, sending again (B5)
+ *   gateway_answer.c  replies and NACKs */
+#ifndef HOLON_CLUSTER_GATEWAY_INTERNAL_H
+#define HOLON_CLUSTER_GATEWAY_INTERNAL_H
+
+#include "base/assert.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "cluster/gateway.h"
+#include "wire/peer_frame.h"
+#include "wire/request_frame.h"
+#include "world/probe.h"
+
+enum {
+    INFLIGHT_MAX_DEFAULT = 8192,
+    RETRY_FIRST_US = 5 * 1000,
+    RETRY_LAST_US = 100 * 1000,
+    ROUTE_TIMEOUT_US = 400 * 1000, /* nothing heard on a route with requests open: at first, */
+    ROUTE_TIMEOUT_LAST_US = 3200 * 1000, /* and after a few: the leader's disk may be slow */
+    SWEEP_US = 50 * 1000,
+    OUT_FLUSH_BYTES = 256 << 10,
+};
+
+struct gateway_stream {
+    struct gateway *gateway;
+    struct group_id group;
+    uint64_t next_seq;
+    uint64_t watermark; /* all seqs <= it are resolved */
+    uint64_t route;
+    uint32_t position;
+    uint32_t replies; /* taken on this route: the next one's number */
+    node_id_t target; /* 0: no route at present */
+    uint64_t target_term;
+    bool target_local;
+    uint64_t heard_at; /* last sign of life on this route */
+    uint64_t timeout;  /* a silence longer than that ends it */
+    uint64_t retry_at; /* a new route is due then; 0: not */
+    uint64_t retry_delay;
+    uint32_t probe; /* which replica to ask next when the leader is unknown */
+    /* Ring by seq over (watermark, next_seq): NULL where resolved. */
+    struct gateway_request **ring;
+    uint32_t capacity;
+    uint32_t open; /* not NULL in the ring */
+    bool active;   /* in gateway->active */
+    bool routing;  /* all that is open is being sent again: new requests go in behind it */
+    struct gateway_stream *next_active;
+};
+
+struct gateway_out { /* for one worker of one node */
+    node_id_t node;
+    uint32_t worker;
+    struct buffer buffer;
+    bool section_open;
+    struct group_id section_group;
+    uint64_t section_route;
+    size_t count_at;
+    struct gateway_out *next;
+};
+
+struct gateway {
+    struct gateway_options options;
+    struct world *world;
+    struct gateway_stream **streams; /* by group */
+    uint32_t stream_capacity;
+    struct gateway_stream *active; /* streams with open requests */
+    struct map outs;
+    struct gateway_out *out_list;
+    struct list by_age; /* open requests, oldest first */
+    uint64_t open_bytes;
+    uint32_t open;
+    bool fenced, closing, sweep_runs;
+    struct world_deferred turn_end;
+    struct world_timer sweep_timer, retry_timer;
+    uint64_t retry_timer_at;
+    struct gateway_statistics statistics;
+};
+
+static inline struct gateway_request **ring_at(struct gateway_stream *stream, uint64_t seq)
+{
+    return &stream->ring[seq & (stream->capacity - 1)];
+}
+
+/* gateway.c */
+struct gateway_stream *gateway_stream_of(struct gateway *gateway, struct group_id group);
+/* Takes the request out of all books, then tells. */
+void gateway_request_finish(struct gateway_request *request, enum gateway_outcome outcome,
+                            struct bytes reply);
+
+/* gateway_route.c */
+/* A new route: everything unresolved again, under the next number. */
+void route_begin(struct gateway_stream *stream, uint64_t now);
+void route_end(struct gateway_stream *stream);
+/* The route leads to where it did: leader and term are still what is known. */
+bool route_is_good(const struct gateway_stream *stream);
+/* On the present route. May answer, or NACK, before it returns. */
+void route_send(struct gateway_stream *stream, struct gateway_request *request, uint64_t now);
+/* A new route in `delay`; in a while that doubles. */
+void route_retry(struct gateway_stream *stream, uint64_t delay, uint64_t now);
+void route_retry_backed_off(struct gateway_stream *stream, uint64_t now);
+void gateway_on_retry_timer(struct world_timer *timer);
+void gateway_on_turn_end(struct world_deferred *deferred);
+/* For sending it again. */
+void gateway_request_copy(struct gateway_request *request);
+
+/* gateway_answer.c */
+void gateway_on_local_reply(void *context, struct group_id group, uint64_t route, uint64_t seq,
+                            uint8_t outcome, struct bytes bytes);
+void gateway_on_local_nack(void *context, struct group_id group, uint64_t route, uint8_t code,
+                           node_id_t leader, uint64_t leader_term);
+
+#endif

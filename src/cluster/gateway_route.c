@@ -1,0 +1,247 @@
+/* gateway_route.c - the way to the leader of a partition. One route at a time for each stream (B5):
+ * when it fails, everything unresolved goes over the next one, in order. */
+#include "cluster/gateway_internal.h"
+
+/* --- sending --- */
+
+static struct gateway_out *out_for(struct gateway *gateway, node_id_t node, uint32_t worker)
+{
+    uint64_t key = ((uint64_t)node << 16) | worker;
+    struct gateway_out *out = map_get(&gateway->outs, key);
+    if (out != NULL) return out;
+    out = memory_allocate_zero(sizeof(*out));
+    out->node = node;
+    out->worker = worker;
+    buffer_init(&out->buffer, TRANSPORT_FRAME_SIZE_MAX);
+    out->next = gateway->out_list;
+    gateway->out_list = out;
+    map_put(&gateway->outs, key, out);
+    return out;
+}
+
+static void out_send(struct gateway *gateway, struct gateway_out *out)
+{
+    out->section_open = false;
+    if (buffer_size(&out->buffer) == 0) return;
+    transport_send(gateway->options.transport, out->node, out->worker, PEER_FRAME_REQUESTS,
+                   buffer_bytes(&out->buffer));
+    buffer_clear(&out->buffer);
+}
+
+void gateway_on_turn_end(struct world_deferred *deferred)
+{
+    struct gateway *gateway = deferred->context;
+    for (struct gateway_out *out = gateway->out_list; out != NULL; out = out->next) {
+        out_send(gateway, out);
+    }
+}
+
+static uint32_t remote_worker(struct gateway *gateway, node_id_t node, struct group_id group)
+{
+    uint32_t workers = transport_worker_count(gateway->options.transport, node);
+    return group_worker(group, gateway->options.store_count, workers);
+}
+
+static void send_remote(struct gateway_stream *stream, struct gateway_request *request)
+{
+    struct gateway *gateway = stream->gateway;
+    uint32_t worker = remote_worker(gateway, stream->target, stream->group);
+    struct gateway_out *out = out_for(gateway, stream->target, worker);
+    if (buffer_size(&out->buffer) + request->size > OUT_FLUSH_BYTES) out_send(gateway, out);
+    struct writer writer = writer_make(&out->buffer);
+    uint8_t *count_at = out->section_open ? out->buffer.memory + out->count_at : NULL;
+    bool same = out->section_open && out->section_group.value == stream->group.value &&
+                out->section_route == stream->route && load_u16(count_at) < REQUEST_FRAME_COUNT_MAX;
+    if (!same) {
+        struct request_section section = {
+            .group = stream->group,
+            .term = stream->target_term,
+            .route = stream->route,
+            .watermark = stream->watermark,
+            .position = stream->position,
+            .patience_ms = (uint32_t)(gateway->options.patience / 1000),
+        };
+        request_section_encode(&writer, &section);
+        out->section_open = true;
+        out->section_group = stream->group;
+        out->section_route = stream->route;
+        out->count_at = out->buffer.end - 2;
+    }
+    const uint8_t *body = request->copy != NULL ? request->copy : request->body.data;
+    struct request_item item = {.seq = request->seq,
+                                .service = request->service,
+                                .write = request->write,
+                                .ordered = request->ordered,
+                                .slot = request->slot,
+                                .body = bytes_make(body, request->size)};
+    request_item_encode(&writer, &item);
+    ASSERT(!writer.failed);
+    count_at = out->buffer.memory + out->count_at;
+    store_u16(count_at, (uint16_t)(load_u16(count_at) + 1));
+    stream->position++;
+    request->sent_ever |= stream->target_term != 0; /* a guess is refused by everybody */
+    gateway->statistics.forwarded++;
+    world_defer(gateway->world, &gateway->turn_end);
+}
+
+/* May answer, or NACK, before it returns. */
+static void send_local(struct gateway_stream *stream, struct gateway_request *request, uint64_t now)
+{
+    struct gateway *gateway = stream->gateway;
+    const uint8_t *body = request->copy != NULL ? request->copy : request->body.data;
+    struct host_request local = {
+        .gateway = {.node = gateway->options.node,
+                    .epoch = gateway->options.epoch,
+                    .worker = (uint16_t)world_worker(gateway->world)},
+        .route = stream->route,
+        .position = stream->position++,
+        .term = stream->target_term,
+        .watermark = stream->watermark,
+        .seq = request->seq,
+        .write = request->write,
+        .ordered = request->ordered,
+        .service = request->service,
+        .slot = request->slot,
+        .body = bytes_make(body, request->size),
+    };
+    request->sent_ever = true;
+    gateway->statistics.local++;
+    if (!host_request_local(gateway->options.host, stream->group, &local, now)) {
+        route_retry(stream, RETRY_FIRST_US, now);
+    }
+}
+
+void route_send(struct gateway_stream *stream, struct gateway_request *request, uint64_t now)
+{
+    if (stream->target_local)
+        send_local(stream, request, now);
+    else
+        send_remote(stream, request);
+}
+
+void gateway_request_copy(struct gateway_request *request)
+{
+    if (request->copy != NULL || request->size == 0) return;
+    request->copy = memory_allocate(request->size);
+    memcpy(request->copy, request->body.data, request->size);
+}
+
+/* --- routes --- */
+
+void route_end(struct gateway_stream *stream)
+{
+    stream->target = 0;
+}
+
+static void retry_timer_arm(struct gateway *gateway, uint64_t at, uint64_t now)
+{
+    if (gateway->retry_timer_at != 0 && gateway->retry_timer_at <= at) return;
+    gateway->retry_timer_at = at;
+    world_timer_start(gateway->world, &gateway->retry_timer, at > now ? at - now : 0);
+}
+
+void route_retry(struct gateway_stream *stream, uint64_t delay, uint64_t now)
+{
+    route_end(stream);
+    stream->retry_at = now + delay;
+    retry_timer_arm(stream->gateway, stream->retry_at, now);
+}
+
+void route_retry_backed_off(struct gateway_stream *stream, uint64_t now)
+{
+    uint64_t delay = stream->retry_delay;
+    stream->retry_delay = delay * 2 < RETRY_LAST_US ? delay * 2 : RETRY_LAST_US;
+    route_retry(stream, delay, now);
+}
+
+/* The leader by what is known, else any replica that is up, in turn: its NACK has a hint. */
+static bool choose_target(struct gateway_stream *stream)
+{
+    struct gateway *gateway = stream->gateway;
+    const struct cluster_view *view = gateway->options.view;
+    uint64_t led = host_leads(gateway->options.host, stream->group);
+    stream->target_local = led != 0;
+    if (led != 0) {
+        stream->target = gateway->options.node;
+        stream->target_term = led;
+        return true;
+    }
+    if (stream->group.value >= view->group_count) return false;
+    const struct view_group *group = &view->groups[stream->group.value];
+    bool known = group->leader != 0 && (group->leader == gateway->options.node ||
+                                        transport_is_up(gateway->options.transport, group->leader));
+    if (known) {
+        stream->target = group->leader;
+        stream->target_term = group->leader_term;
+        return true;
+    }
+    for (uint32_t i = 0; i < group->replica_count; i++) {
+        node_id_t node = group->replicas[stream->probe++ % group->replica_count].node;
+        if (node == gateway->options.node) continue;
+        if (!transport_is_up(gateway->options.transport, node)) continue;
+        stream->target = node;
+        stream->target_term = 0;
+        return true;
+    }
+    return false;
+}
+
+/* Everything unresolved, in order; also what the answers meanwhile bring to be submitted. */
+static void send_open(struct gateway_stream *stream, uint64_t now)
+{
+    struct gateway *gateway = stream->gateway;
+    uint64_t route = stream->route;
+    for (uint64_t seq = stream->watermark + 1; seq < stream->next_seq; seq++) {
+        struct gateway_request *request = seq > stream->watermark ? *ring_at(stream, seq) : NULL;
+        if (request == NULL) continue;
+        gateway_request_copy(request);
+        if (request->sent_ever) gateway->statistics.resent++;
+        route_send(stream, request, now);
+        /* A NACK may have ended the route. To find the leader, one request is enough. */
+        if (stream->route != route || stream->target == 0 || stream->target_term == 0) return;
+    }
+}
+
+void route_begin(struct gateway_stream *stream, uint64_t now)
+{
+    struct gateway *gateway = stream->gateway;
+    stream->retry_at = 0;
+    if (stream->open == 0 || gateway->fenced) {
+        route_end(stream);
+        return;
+    }
+    if (!choose_target(stream)) {
+        route_retry_backed_off(stream, now);
+        return;
+    }
+    stream->route++;
+    stream->position = 0;
+    stream->replies = 0;
+    stream->heard_at = now;
+    stream->routing = true;
+    send_open(stream, now);
+    stream->routing = false;
+}
+
+bool route_is_good(const struct gateway_stream *stream)
+{
+    if (stream->target == 0) return false;
+    if (!stream->target_local) return true;
+    return host_leads(stream->gateway->options.host, stream->group) == stream->target_term;
+}
+
+void gateway_on_retry_timer(struct world_timer *timer)
+{
+    struct gateway *gateway = timer->context;
+    uint64_t now = world_now(gateway->world);
+    uint64_t next = 0;
+    gateway->retry_timer_at = 0;
+    for (struct gateway_stream *stream = gateway->active; stream != NULL;
+         stream = stream->next_active) {
+        if (stream->retry_at == 0) continue;
+        if (stream->retry_at <= now) route_begin(stream, now);
+        bool sooner = stream->retry_at != 0 && (next == 0 || stream->retry_at < next);
+        if (sooner) next = stream->retry_at;
+    }
+    if (next != 0) retry_timer_arm(gateway, next, now);
+}
