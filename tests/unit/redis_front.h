@@ -29,7 +29,8 @@ struct fixture {
 
 /* --- a gateway ------------------------------------------------------------------------------- */
 
-static inline struct redis_body body_of(const struct fixture *fixture, size_t index, struct arena *arena)
+static inline struct redis_body body_of(const struct fixture *fixture, size_t index,
+                                        struct arena *arena)
 {
     struct redis_body body;
     struct bytes bytes = bytes_make(fixture->bodies[index], fixture->body_sizes[index]);
@@ -38,7 +39,7 @@ static inline struct redis_body body_of(const struct fixture *fixture, size_t in
 }
 
 static inline void answer(struct fixture *fixture, size_t index, enum gateway_outcome outcome,
-                   const char *reply)
+                          const char *reply)
 {
     struct gateway_request *request = fixture->requests[index];
 
