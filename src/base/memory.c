@@ -1,8 +1,10 @@
 #include "base/memory.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Noreturn void memory_exhausted(size_t size)
 {
@@ -46,4 +48,23 @@ char *memory_copy_string(const char *string)
 void memory_free(void *pointer)
 {
     free(pointer);
+}
+
+void *memory_map(size_t size, bool huge)
+{
+    /* Twice as much, of which one aligned half stays. */
+    uint8_t *twice =
+        mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (twice == MAP_FAILED) memory_exhausted(size);
+    uint8_t *pointer = (uint8_t *)(((uintptr_t)twice + size - 1) & ~(uintptr_t)(size - 1));
+    size_t before = (size_t)(pointer - twice);
+    if (before) munmap(twice, before);
+    if (before < size) munmap(pointer + size, size - before);
+    if (huge) (void)madvise(pointer, size, MADV_HUGEPAGE);
+    return pointer;
+}
+
+void memory_unmap(void *pointer, size_t size)
+{
+    munmap(pointer, size);
 }

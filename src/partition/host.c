@@ -214,6 +214,7 @@ struct partition_host *host_open(const struct host_options *options)
     map_init(&host->peers);
     for (uint32_t i = 0; i < STORES_MAX; i++)
         list_init(&host->stores[i].replicas);
+    host->row_memory = slabs_make();
     for (uint32_t i = 0; i < EVALUATE_DEPTH_MAX; i++) {
         arena_init(&host->scratch[i].arena, 256 << 10);
         buffer_init(&host->scratch[i].reply, REPLY_SIZE_MAX);
@@ -254,6 +255,7 @@ void host_close(struct partition_host *host)
     for (uint32_t i = 0; i < STORES_MAX; i++)
         drops_free(&host->stores[i]);
     memory_free(host->replicas);
+    slabs_free(host->row_memory);
     peers_free(host);
     log_queue_close(host->queue);
     for (uint32_t i = 0; i < EVALUATE_DEPTH_MAX; i++) {

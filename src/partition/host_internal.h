@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "base/slabs.h"
 #include "partition/dedup.h"
 #include "partition/host.h"
 #include "raft/raft_codec.h"
@@ -185,6 +186,7 @@ struct partition_host {
     struct replica **replicas; /* by group; NULL: not here */
     uint32_t replicas_capacity;
     uint32_t replica_count;
+    struct slabs *row_memory; /* of all row tables */
     struct host_store stores[STORES_MAX];
     struct map peers; /* node, worker -> peer_out */
     struct peer_out *peer_list;

@@ -318,7 +318,7 @@ static struct replica *replica_make(struct partition_host *host,
     replica->store = group_store(options->group, host->options.store_count);
     replica->slot_first = options->slot_first;
     replica->slot_last = options->slot_last;
-    replica->table = row_table_make();
+    replica->table = row_table_make_in(host->row_memory);
     replica->dedup = dedup_make();
     replica->held_last = &replica->held_first;
     map_init(&replica->sessions);

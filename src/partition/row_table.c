@@ -3,11 +3,20 @@
 #include "base/assert.h"
 #include "base/memory.h"
 
-struct row_table *row_table_make(void)
+struct row_table *row_table_make_in(struct slabs *slabs)
 {
     struct row_table *table = memory_allocate_zero(sizeof(*table));
-    tree_init(&table->tree);
+    table->slabs = slabs;
+    tree_init(&table->tree, slabs);
     map_init(&table->counts);
+    table->hot_name = UINT64_MAX; /* no namespace */
+    return table;
+}
+
+struct row_table *row_table_make(void)
+{
+    struct row_table *table = row_table_make_in(slabs_make());
+    table->own_slabs = true;
     return table;
 }
 
@@ -32,6 +41,7 @@ void row_table_free(struct row_table *table)
     map_free(&table->counts);
     memory_free(table->proposals.rows);
     memory_free(table->drops.items);
+    if (table->own_slabs) slabs_free(table->slabs);
     memory_free(table);
 }
 
@@ -50,9 +60,9 @@ static void row_fill(struct row *row, const struct row_write *write)
 struct row *row_make(struct row_table *table, struct bytes key, const struct row_write *write,
                      enum row_state state)
 {
-    /* malloc() rounds up to 16: let the value grow into that. */
-    size_t size = (sizeof(struct row) + key.size + write->value.size + 15) & ~(size_t)15;
-    struct row *row = memory_allocate(size);
+    /* The value may grow into what rounding adds. */
+    size_t size = slabs_size(sizeof(struct row) + key.size + write->value.size);
+    struct row *row = slabs_allocate(table->slabs, size);
     row->below = NULL;
     row->capacity = (uint32_t)(size - sizeof(*row));
     row->key_size = (uint32_t)key.size;
@@ -71,7 +81,7 @@ void row_free(struct row_table *table, struct row *row)
 {
     table->row_bytes -= row_bytes(row);
     row_uncount(table, row);
-    memory_free(row);
+    slabs_release(table->slabs, row, row_bytes(row));
 }
 
 void row_table_unlink(struct row_table *table, struct bytes key)

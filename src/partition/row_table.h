@@ -31,7 +31,10 @@ struct row_found {
     enum row_state state;
 };
 
-struct row_table *row_table_make(void);
+struct row_table *row_table_make(void); /* with memory of its own */
+/* Rows and nodes in shared memory, which outlives the table: base/slabs.h. */
+struct slabs;
+struct row_table *row_table_make_in(struct slabs *slabs);
 void row_table_free(struct row_table *table);
 
 /* Newest version of a key. False: no row at all (not even a tombstone). */
@@ -134,7 +137,7 @@ bool row_table_complete(const struct row_table *table);
 void row_table_set_incomplete(struct row_table *table);
 /* The caller has loaded all rows of the engine, and row_table_evictions() did not move. */
 void row_table_set_complete(struct row_table *table);
-/* Rises at each flush that made anything clean. */
+/* Rises at each flush that made anything clean, and when a drop is forgotten. */
 uint64_t row_table_flush_generation(const struct row_table *table);
 
 enum { ROW_TABLE_EVICT_ROWS_MAX = 16 << 10 };

@@ -4,16 +4,25 @@
 
 #include "base/assert.h"
 
+static uint64_t count_of(const struct row_table *table, uint64_t name)
+{
+    return name == table->hot_name ? table->hot_count : (uintptr_t)map_get(&table->counts, name);
+}
+
+/* Nearly all rows of a table are of one namespace: its count is not looked up at each insert. */
+static void make_hot(struct row_table *table, uint64_t name)
+{
+    if (table->hot_count > 0)
+        map_put(&table->counts, table->hot_name, (void *)(uintptr_t)table->hot_count);
+    table->hot_count = (uintptr_t)map_remove(&table->counts, name);
+    table->hot_name = name;
+}
+
 void row_table_count_add(struct row_table *table, uint64_t name, int64_t change)
 {
-    uint64_t count = (uintptr_t)map_get(&table->counts, name);
-    ASSERT(change >= 0 || count >= (uint64_t)-change);
-    count += (uint64_t)change;
-    if (count) {
-        map_put(&table->counts, name, (void *)(uintptr_t)count);
-    } else {
-        map_remove(&table->counts, name);
-    }
+    if (name != table->hot_name) make_hot(table, name);
+    ASSERT(change >= 0 || table->hot_count >= (uint64_t)-change);
+    table->hot_count += (uint64_t)change;
 }
 
 void row_table_count_change(struct row_table *table, struct bytes key, bool before, bool now)
@@ -23,15 +32,14 @@ void row_table_count_change(struct row_table *table, struct bytes key, bool befo
 
 uint64_t row_table_count(const struct row_table *table, uint8_t service, uint32_t namespace)
 {
-    return (uintptr_t)map_get(&table->counts, (uint64_t)service << 32 | namespace);
+    return count_of(table, (uint64_t)service << 32 | namespace);
 }
 
 void row_table_count_load(struct row_table *table, uint8_t service, uint32_t namespace,
                           uint64_t rows)
 {
     uint64_t name = (uint64_t)service << 32 | namespace;
-    uint64_t count = (uintptr_t)map_get(&table->counts, name);
-    row_table_count_add(table, name, (int64_t)(rows - count));
+    row_table_count_add(table, name, (int64_t)(rows - count_of(table, name)));
 }
 
 /* name -> what to add to its count to take away what proposals did; the numbers as pointers. */
@@ -67,12 +75,14 @@ void row_table_counts_each(const struct row_table *table, void *context,
     undo_make(table, &undo);
     uint64_t name;
     void *value;
+    uint64_t hot = table->hot_count + (uintptr_t)map_get(&undo, table->hot_name);
+    if (hot) on_count(context, (uint8_t)(table->hot_name >> 32), (uint32_t)table->hot_name, hot);
     for (size_t i = 0; map_next(&table->counts, &i, &name, &value);) {
         uint64_t rows = (uintptr_t)value + (uintptr_t)map_get(&undo, name);
         if (rows) on_count(context, (uint8_t)(name >> 32), (uint32_t)name, rows);
     }
     for (size_t i = 0; map_next(&undo, &i, &name, &value);) {
-        if (map_get(&table->counts, name)) continue;
+        if (name == table->hot_name || map_get(&table->counts, name)) continue;
         on_count(context, (uint8_t)(name >> 32), (uint32_t)name, (uintptr_t)value);
     }
     map_free(&undo);

@@ -158,6 +158,7 @@ void row_table_drop_forget(struct row_table *table, uint8_t service, uint32_t na
         const struct drop *drop = &drops->items[i];
         if (drop->proposed || drop->name != name || drop->index > index) continue;
         drops_remove(drops, i);
+        table->flush_generation++; /* a row read before the pass must not come in now */
         return;
     }
 }

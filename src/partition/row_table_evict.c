@@ -116,7 +116,7 @@ void row_table_load_absent(struct row_table *table, struct bytes key)
 /* Drops rows of a leaf until `bytes` are freed. */
 static uint64_t evict_leaf(struct row_table *table, struct node *leaf, uint64_t bytes)
 {
-    uint64_t all = leaf->count == TREE_ITEMS ? UINT64_MAX : ((uint64_t)1 << leaf->count) - 1;
+    uint64_t all = leaf->count == 64 ? UINT64_MAX : ((uint64_t)1 << leaf->count) - 1;
     uint64_t clean = all & ~leaf->unclean;
     for (uint64_t left = clean; left; left &= left - 1)
         __builtin_prefetch(leaf_row(leaf, (uint32_t)__builtin_ctzll(left)));

@@ -4,13 +4,17 @@
 #include "base/assert.h"
 #include "base/hash.h"
 
-enum { PREFETCH_ROWS = 8 };
+enum { PREFETCH_ROWS = 16 };
 
 /* Rows lie anywhere in memory: ask for those to come while the present one is read. */
 static inline void prefetch(const struct node *leaf, uint32_t slot)
 {
     uint32_t ahead = slot + PREFETCH_ROWS;
-    if (slot == 0) __builtin_prefetch(leaf->next);
+    if (slot == 0 && leaf->next) {
+        __builtin_prefetch(leaf->next);
+        for (uint32_t i = 0; i < TREE_ITEMS; i += 64 / sizeof(void *))
+            __builtin_prefetch(&leaf->next->items[i]);
+    }
     if (ahead >= leaf->count) {
         ahead -= leaf->count;
         leaf = leaf->next;

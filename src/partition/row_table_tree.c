@@ -1,25 +1,19 @@
 #include "partition/row_table_tree.h"
 
 #include "base/assert.h"
-#include "base/memory.h"
 
 /* A leaf with fewer rows joins its neighbour, if both together leave room to grow. */
 enum { MERGE_BELOW = TREE_ITEMS / 4, MERGED_MAX = TREE_ITEMS * 3 / 4 };
 
 static size_t node_size(bool leaf)
 {
-    return sizeof(struct node) + (leaf ? 0 : (TREE_ITEMS + 1) * sizeof(struct node *));
+    return slabs_size(sizeof(struct node) + (leaf ? 0 : (TREE_ITEMS + 1) * sizeof(struct node *)));
 }
 
 static struct node *node_make(struct tree *tree, bool leaf)
 {
-    struct node *node = memory_allocate(node_size(leaf));
-    node->count = 0;
-    node->leaf = leaf;
-    node->prefix_size = 0;
-    node->next = NULL;
-    node->previous = NULL;
-    node->unclean = 0;
+    struct node *node = slabs_allocate(tree->slabs, node_size(leaf));
+    node_init(node, leaf);
     tree->bytes += node_size(leaf);
     tree->leaves += leaf;
     return node;
@@ -29,7 +23,7 @@ static void node_free(struct tree *tree, struct node *node)
 {
     tree->bytes -= node_size(node->leaf);
     tree->leaves -= node->leaf;
-    memory_free(node);
+    slabs_release(tree->slabs, node, node_size(node->leaf));
 }
 
 /* The shortest key k with left < k <= right. */
@@ -40,22 +34,23 @@ static struct separator *separator_make(struct tree *tree, struct bytes left, st
         size++;
     ASSERT(size < right.size);
     size++;
-    struct separator *separator = memory_allocate(sizeof(*separator) + size);
+    struct separator *separator = slabs_allocate(tree->slabs, sizeof(*separator) + size);
     separator->size = (uint32_t)size;
     memcpy(separator->data, right.data, size);
-    tree->bytes += sizeof(*separator) + size;
+    tree->bytes += slabs_size(sizeof(*separator) + size);
     return separator;
 }
 
 static void separator_free(struct tree *tree, struct separator *separator)
 {
-    tree->bytes -= sizeof(*separator) + separator->size;
-    memory_free(separator);
+    size_t size = sizeof(*separator) + separator->size;
+    tree->bytes -= slabs_size(size);
+    slabs_release(tree->slabs, separator, size);
 }
 
-void tree_init(struct tree *tree)
+void tree_init(struct tree *tree, struct slabs *slabs)
 {
-    *tree = (struct tree){0};
+    *tree = (struct tree){.slabs = slabs};
     tree->root = node_make(tree, true);
     tree->first = tree->root;
 }
@@ -85,6 +80,18 @@ static uint32_t child_of(const struct node *node, struct bytes key)
     return child + equal;
 }
 
+/* Asks for all that a search of the next node may read, at once: a search would wait for line
+ * after line. */
+static inline void prefetch_node(const struct node *node, bool leaf)
+{
+    const char *line = (const char *)node;
+    for (size_t i = 0; i <= sizeof(node->heads); i += 64)
+        __builtin_prefetch(line + i);
+    line = leaf ? (const char *)node->items : (const char *)node->children;
+    for (size_t i = 0; i < sizeof(node->items); i += 64)
+        __builtin_prefetch(line + i);
+}
+
 void tree_find(const struct tree *tree, struct bytes key, struct tree_place *ret_place)
 {
     struct node *node = tree->root;
@@ -96,6 +103,7 @@ void tree_find(const struct tree *tree, struct bytes key, struct tree_place *ret
         ret_place->child[ret_place->depth] = child;
         ret_place->depth++;
         node = node->children[child];
+        prefetch_node(node, above == 1);
     }
     ret_place->leaf = node;
     ret_place->slot = node_search(node, key, &ret_place->found);
@@ -105,9 +113,10 @@ bool tree_seek(const struct tree *tree, struct bytes key, struct node **ret_leaf
                uint32_t *ret_slot)
 {
     struct node *node = tree->root;
-    /* Asking ahead for all lines of the next node was tried: no faster (bench-rowtable). */
-    for (uint32_t above = tree->height; above > 0; above--)
+    for (uint32_t above = tree->height; above > 0; above--) {
         node = node->children[child_of(node, key)];
+        prefetch_node(node, above == 1);
+    }
     bool found;
     *ret_leaf = node;
     *ret_slot = node_search(node, key, &found);
@@ -139,7 +148,7 @@ static void insert_child(struct tree *tree, struct tree_place *place, uint32_t d
         node_move_tail(node, middle + 1, sibling);
         memcpy(sibling->children, node->children + middle + 1, count * sizeof(struct node *));
         struct separator *up = node->items[middle];
-        node->count--;
+        node_cut(node, middle);
         node_sharpen(node);
         node_sharpen(sibling);
         insert_child(tree, place, depth - 1, up, sibling);

@@ -16,9 +16,10 @@
 #ifndef HOLON_PARTITION_ROW_TABLE_TREE_H
 #define HOLON_PARTITION_ROW_TABLE_TREE_H
 
+#include "base/slabs.h"
 #include "partition/row_table.h"
 
-enum { TREE_ITEMS = 64, TREE_PREFIX_MAX = 44, TREE_HEIGHT_MAX = 16 };
+enum { TREE_ITEMS = 64, TREE_PREFIX_MAX = 36, TREE_HEIGHT_MAX = 16 };
 
 /* One version of a row: one allocation, key then value in data. */
 struct row {
@@ -57,10 +58,12 @@ struct node {
     struct node *children[]; /* inner: TREE_ITEMS + 1 */
 };
 
-_Static_assert(TREE_ITEMS == 64, "a leaf's bits are one word");
+_Static_assert(offsetof(struct node, heads) == 64, "a leaf takes 17 lines of cache, not 18");
+_Static_assert(TREE_ITEMS <= 64, "a leaf's bits are one word");
 _Static_assert(TREE_PREFIX_MAX <= UINT8_MAX, "prefix_size is a byte");
 
 struct tree {
+    struct slabs *slabs;
     struct node *root;
     struct node *first; /* leaf */
     struct node *hand;  /* leaf where eviction goes on; NULL: the first */
@@ -89,7 +92,7 @@ static inline struct row *leaf_row(const struct node *leaf, uint32_t slot)
     return leaf->items[slot];
 }
 
-void tree_init(struct tree *tree);
+void tree_init(struct tree *tree, struct slabs *slabs);
 /* Frees nodes and separators, not rows. */
 void tree_free(struct tree *tree);
 
@@ -107,6 +110,9 @@ void tree_remove_many(struct tree *tree, struct node *leaf, uint64_t slots);
 
 /* row_table_node.c: items of one node. */
 
+void node_init(struct node *node, bool leaf);
+/* Keeps the first `count` items. */
+void node_cut(struct node *node, uint32_t count);
 /* First item whose key is >= `key`; *ret_equal: it is `key`. */
 uint32_t node_search(const struct node *node, struct bytes key, bool *ret_equal);
 /* Makes room at `slot` and puts the item there; count < TREE_ITEMS. A leaf's bit is set. */

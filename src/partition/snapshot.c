@@ -397,7 +397,7 @@ void snapshot_log_durable(struct replica *replica)
     struct snapshot_receive *receive = replica->receive;
     ASSERT(receive != NULL && receive->stage == LOGGING);
     row_table_free(replica->table);
-    replica->table = row_table_make();
+    replica->table = row_table_make_in(host->row_memory);
     load_rows(receive, replica->table);
     enum status status = dedup_decode(replica->dedup, receive->record.dedup);
     ASSERT(status == STATUS_OK); /* checked before the ingest */

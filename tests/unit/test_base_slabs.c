@@ -1,0 +1,101 @@
+/* Blocks of all sizes against what was written into them. */
+#include "base/slabs.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+
+enum { BLOCKS = 20000 };
+
+struct block {
+    uint8_t *memory;
+    size_t size;
+    uint8_t byte;
+};
+
+static void check(const struct block *block)
+{
+    for (size_t i = 0; i < block->size; i++)
+        assert_int_equal(block->memory[i], block->byte);
+}
+
+static void take(struct slabs *slabs, struct random *random, struct block *block, size_t size_max)
+{
+    block->size = 1 + random_below(random, size_max);
+    block->byte = (uint8_t)random_u64(random);
+    block->memory = slabs_allocate(slabs, block->size);
+    uintptr_t alignment = block->size % 64 == 0 && block->size <= SLABS_BLOCK_MAX ? 64 : 16;
+    assert_int_equal((uintptr_t)block->memory % alignment, 0);
+    memset(block->memory, block->byte, block->size);
+}
+
+static void give(struct slabs *slabs, struct block *block)
+{
+    check(block);
+    slabs_release(slabs, block->memory, block->size);
+    block->memory = NULL;
+}
+
+static void test_blocks_keep_what_is_written_and_memory_comes_back(void **state)
+{
+    struct slabs *slabs = slabs_make();
+    struct block *blocks = memory_allocate_zero(BLOCKS * sizeof(*blocks));
+    struct random random;
+    random_seed(&random, 1);
+    static const size_t size_max[] = {64, 5000, 300, 1100};
+    for (uint32_t round = 0; round < 4; round++) {
+        for (uint32_t i = 0; i < 3 * BLOCKS; i++) {
+            struct block *block = &blocks[random_below(&random, BLOCKS)];
+            if (block->memory) {
+                give(slabs, block);
+            } else {
+                take(slabs, &random, block, size_max[round]);
+            }
+        }
+        uint64_t used = 0;
+        for (uint32_t i = 0; i < BLOCKS; i++) {
+            if (blocks[i].memory == NULL) continue;
+            check(&blocks[i]);
+            used += slabs_size(blocks[i].size);
+        }
+        assert_int_equal(slabs_used_bytes(slabs), used);
+        assert_true(slabs_held_bytes(slabs) >= used);
+    }
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        if (blocks[i].memory) give(slabs, &blocks[i]);
+    }
+    assert_int_equal(slabs_used_bytes(slabs), 0);
+    assert_true(slabs_held_bytes(slabs) < 3 << 20); /* one free region stays */
+    slabs_free(slabs);
+    memory_free(blocks);
+}
+
+/* What one size has given back serves another: the memory held does not add up. */
+static void test_a_slab_serves_another_size_when_it_is_free(void **state)
+{
+    struct slabs *slabs = slabs_make();
+    void **blocks = memory_allocate(BLOCKS * sizeof(*blocks));
+    for (size_t size = 16; size <= SLABS_BLOCK_MAX; size += 16 * size / 64 + 16) {
+        size_t count = (4 << 20) / size < BLOCKS ? (4 << 20) / size : BLOCKS;
+        for (size_t i = 0; i < count; i++)
+            blocks[i] = slabs_allocate(slabs, size);
+        for (size_t i = 0; i < count; i++)
+            slabs_release(slabs, blocks[i], size);
+        assert_true(slabs_held_bytes(slabs) < 3 << 20);
+    }
+    memory_free(blocks);
+    slabs_free(slabs);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blocks_keep_what_is_written_and_memory_comes_back),
+        cmocka_unit_test(test_a_slab_serves_another_size_when_it_is_free),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
