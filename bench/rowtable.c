@@ -141,6 +141,17 @@ int main(int count, char **arguments)
     while (row_cursor_next(&cursor, bytes_make(NULL, 0), &found))
         row_table_load(loaded, found.key, &found.header, found.value);
     report("load, in order", began, 0, rows);
+
+    began = now_us();
+    double longest = 0;
+    while (row_table_clean_bytes(loaded) > 0) {
+        double call = now_us();
+        row_table_evict(loaded, UINT64_MAX);
+        call = now_us() - call;
+        if (call > longest) longest = call;
+    }
+    report("evict", began, 0, rows);
+    printf("%-34s %7.0f us\n", "longest call of it", longest);
     row_table_free(loaded);
 
     began = now_us();
