@@ -25,6 +25,8 @@ static const struct sim_planted planted[] = {
      "WHY 5.3: records of a former replica are replayed into its successor"},
     {"log_cut_too_much", "log_cut_too_much", 0, "torn_tail", 60,
      "WHY 5.4: an acknowledged tail is cut like a torn one"},
+    {"speak_unconfirmed", "speak_unconfirmed", 0, "old_image", 20,
+     "F11: a restart votes before anybody has said that its disk is the newest"},
     {"log_skip_sync", "log_skip_sync", 0, "torn_tail", 60, "batches are not synced"},
     {"keep_overlay_on_stepdown", "keep_overlay_on_stepdown", 0, NULL, 150,
      "A4: proposed rows survive a step-down"},

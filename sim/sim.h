@@ -38,6 +38,7 @@ enum sim_stream_of_random {
     X(STALL, "F05 pause inside a turn")                                                            \
     X(SLOW, "F06 slow node")                                                                       \
     X(WIPE, "F09 empty disk")                                                                      \
+    X(OLD_IMAGE, "F11 old image of a disk")                                                        \
     X(TWIN, "F12 twin process")                                                                    \
     X(SECTOR_LOST, "F03 unsynced sector lost")                                                     \
     X(TORN, "F20 torn write")                                                                      \

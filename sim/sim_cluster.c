@@ -251,6 +251,35 @@ void sim_node_wipe(struct sim_node *node)
         node->engines[i] = engine_memory_disk_make();
     }
     node->wipes++;
+    node->old_image = false;
+}
+
+void sim_node_take_image(struct sim_node *node, struct sim_image *ret_image)
+{
+    ASSERT(!sim_node_is_up(node));
+    ret_image->disk = sim_disk_make(node->cluster->sim);
+    sim_disk_copy(ret_image->disk, node->machine.disk);
+    for (uint32_t i = 0; i < SIM_STORES_MAX; i++)
+        ret_image->engines[i] = engine_memory_disk_copy(node->engines[i]);
+}
+
+void sim_node_restore_image(struct sim_node *node, const struct sim_image *image)
+{
+    ASSERT(!sim_node_is_up(node));
+    sim_fault_hit(node->cluster->sim, SIM_FAULT_OLD_IMAGE);
+    sim_disk_copy(node->machine.disk, image->disk);
+    for (uint32_t i = 0; i < SIM_STORES_MAX; i++) {
+        engine_memory_disk_free(node->engines[i]);
+        node->engines[i] = engine_memory_disk_copy(image->engines[i]);
+    }
+    node->old_image = true;
+}
+
+void sim_image_free(struct sim_image *image)
+{
+    sim_disk_free(image->disk);
+    for (uint32_t i = 0; i < SIM_STORES_MAX; i++)
+        engine_memory_disk_free(image->engines[i]);
 }
 
 bool sim_node_is_ready(const struct sim_node *node)

@@ -49,6 +49,7 @@ struct sim_node {
     struct sim_incarnation *now; /* NULL: down */
     struct node_options options;
     uint32_t wipes;
+    bool old_image; /* what was durable is not: the checkers of single replicas look away */
     uint64_t down_since, up_since, ready_since; /* 0: not */
 };
 
@@ -77,6 +78,14 @@ void sim_node_power_loss(struct sim_node *node);
 void sim_node_stop(struct sim_node *node);
 /* Down, with an empty disk. */
 void sim_node_wipe(struct sim_node *node);
+/* A copy of a node's disk that is down, and putting it back (F11). */
+struct sim_image {
+    struct sim_disk *disk;
+    struct engine_memory_disk *engines[SIM_STORES_MAX];
+};
+void sim_node_take_image(struct sim_node *node, struct sim_image *ret_image);
+void sim_node_restore_image(struct sim_node *node, const struct sim_image *image);
+void sim_image_free(struct sim_image *image);
 static inline bool sim_node_is_up(const struct sim_node *node)
 {
     return node->now != NULL && node->now->process != NULL;

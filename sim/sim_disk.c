@@ -197,6 +197,26 @@ void sim_disk_wipe(struct sim_disk *disk)
     ASSERT(disk->used == 0);
 }
 
+void sim_disk_copy(struct sim_disk *to, const struct sim_disk *from)
+{
+    sim_disk_wipe(to);
+    for (uint32_t i = 0; i < from->now.count; i++) {
+        const struct sim_name *name = &from->now.names[i];
+        struct sim_inode *inode = sim_inode_make(name->inode->directory);
+        uint8_t page[SIM_PAGE_SIZE];
+        sim_inode_resize(to, inode, name->inode->size);
+        for (uint64_t at = 0; at < inode->size; at += SIM_PAGE_SIZE) {
+            uint64_t left = inode->size - at;
+            size_t size = left < SIM_PAGE_SIZE ? (size_t)left : SIM_PAGE_SIZE;
+            sim_inode_read(name->inode, at, page, size);
+            sim_inode_write(to, inode, at, bytes_make(page, size));
+        }
+        sim_inode_sync(inode);
+        sim_names_put(to, &to->now, name->path, inode);
+        sim_names_put(to, &to->durable, name->path, inode);
+    }
+}
+
 void sim_disk_free(struct sim_disk *disk)
 {
     if (disk == NULL) return;

@@ -26,6 +26,8 @@ struct sim_disk_options *sim_disk_options(struct sim_disk *disk);
 /* No process may have files open. */
 void sim_disk_power_loss(struct sim_disk *disk);
 void sim_disk_wipe(struct sim_disk *disk);
+/* `to` becomes what `from` holds now, durably (F11). No process may have files of `to` open. */
+void sim_disk_copy(struct sim_disk *to, const struct sim_disk *from);
 /* An empty directory, durably, as an operator makes it before the first start. */
 void sim_disk_make_dir(struct sim_disk *disk, const char *path);
 /* F22: flips a bit of a durable byte in a file whose path contains `part`, at `offset`.

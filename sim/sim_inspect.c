@@ -97,7 +97,9 @@ static void check_monotone(struct view *view)
     /* A term that was never durable, and so never told to anyone, may be lost by a crash. */
     if (!restarted && term < self->term)
         WRONG(view, "R-5: the term went back from %" PRIu64, self->term);
-    if (restarted && self->incarnation && raft_last_index(view->raft) < self->durable)
+    bool wound_back = view->incarnation->of->old_image;
+    if (!wound_back && restarted && self->incarnation &&
+        raft_last_index(view->raft) < self->durable)
         WRONG(view, "R-5/R-6: %" PRIu64 " was durable, the restart found only %" PRIu64,
               self->durable, raft_last_index(view->raft));
     if (!restarted && raft_commit_index(view->raft) < self->commit)
@@ -205,7 +207,8 @@ static void check_quorum(struct view *view)
     if (raft_role(view->raft) != RAFT_LEADER || config->outgoing_count || commit == 0) return;
     if (commit < config->index || raft_term_at(view->raft, commit) != raft_term(view->raft)) return;
     for (uint32_t i = 0; i < config->incoming_count; i++)
-        durable += durable_of(view, &config->incoming[i]) >= commit;
+        durable += durable_of(view, &config->incoming[i]) >= commit ||
+                   view->inspector->cluster->nodes[config->incoming[i].node].old_image;
     if (durable * 2 <= config->incoming_count)
         WRONG(view, "R-7: committed %" PRIu64 ", durable on only %u of %u", commit, durable,
               config->incoming_count);

@@ -1,4 +1,5 @@
-/* WHY 5.4: tails that are torn, and tails that rot. */
+/* WHY 5.4: tails that are torn, and tails that rot; F11: disks that are not the newest; F28. */
+#include "partition/host.h"
 #include "sim/scenarios/stage.h"
 
 /* Goal: what is cut from a log was never acknowledged, and what was is never cut.
@@ -89,4 +90,80 @@ void scenario_damaged_tail(struct sim_bed *bed)
     sim_node_start(node);
     sim_run_for(&bed->sim, 5 * STAGE_S);
     if (!bed->sim.failed) sim_bed_judge(bed, 0xe & ~(1u << node->id));
+}
+
+/* Goal: a node whose disk was restored from an older image votes for nobody and acknowledges
+ * nothing: it finds out that this boot epoch was used before, and ends (F11).
+ * Method: c's disk is copied between two of its starts. In the later one it commits writes with
+ * a, b being cut off. Then both lose power, c's disk is the copy, and b, which lacks those
+ * writes, asks c for its vote. When a is back, nothing acknowledged may be missing. */
+void scenario_old_image(struct sim_bed *bed)
+{
+    struct sim_image image;
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.counters = 2;
+    if (!stage_open(bed, &plan)) return;
+    node_id_t a = stage_leader(bed), b = stage_other(bed, a, 0), c = 6 - a - b;
+    if (a == 0) return;
+    sim_node_power_loss(stage_node(bed, c));
+    sim_run_for(&bed->sim, 100 * STAGE_MS);
+    sim_node_take_image(stage_node(bed, c), &image);
+    if (!stage_repair(bed)) goto out;
+    sim_run_for(&bed->sim, stage_draw(bed, 100 * STAGE_MS, STAGE_S));
+
+    stage_cut_from(bed, b);
+    stage_cut_to(bed, b);
+    sim_clients_use(bed->clients, 1u << a | 1u << c);
+    sim_run_for(&bed->sim, 2 * STAGE_S);
+    sim_node_power_loss(stage_node(bed, a));
+    sim_node_power_loss(stage_node(bed, c));
+    sim_run_for(&bed->sim, 50 * STAGE_MS);
+    bed->cluster->failures_expected = true;
+    sim_node_restore_image(stage_node(bed, c), &image);
+    sim_network_heal_all(bed->cluster->network);
+    sim_node_start(stage_node(bed, c));
+    struct sim_incarnation *old = stage_node(bed, c)->now;
+    sim_run_for(&bed->sim, 5 * STAGE_S);
+    SIM_CHECK(&bed->sim, old->stopped && old->error.status == STATUS_REFUSED);
+
+    /* As its message says: an empty directory. */
+    bed->cluster->failures_expected = false;
+    if (!sim_node_is_up(stage_node(bed, c))) sim_node_wipe(stage_node(bed, c));
+    sim_clients_use(bed->clients, 0xe);
+    stage_judge(bed);
+out:
+    sim_image_free(&image);
+}
+
+/* Goal: a member that answers, but is slow, is not filled by snapshots of the whole group while a
+ * bounded reserve of entries would do (F28).
+ * Method: one follower's disk is slow enough to lag behind the entries that would be kept in
+ * memory otherwise. */
+void scenario_slow_follower(struct sim_bed *bed)
+{
+    struct host_statistics statistics;
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.cluster.entries_bytes_max = 32 << 10;
+    plan.workload.clients = 10;
+    plan.workload.pad_max = 400;
+    if (!stage_open(bed, &plan)) return;
+    node_id_t leader = stage_leader(bed);
+    if (leader == 0) return;
+    struct sim_node *slow = stage_node(bed, stage_other(bed, leader, 0));
+    sim_fault_hit(&bed->sim, SIM_FAULT_DISK_SLOW);
+    slow->machine.disk_slow_factor = 25;
+    sim_run_for(&bed->sim, 5 * STAGE_S);
+    slow->machine.disk_slow_factor = 1;
+    if (bed->sim.failed) return;
+    for (node_id_t node = 1; node <= plan.cluster.nodes; node++) {
+        host_statistics(node_host(stage_node(bed, node)->now->node, 0), &statistics);
+        if (statistics.snapshots_sent > 0)
+            sim_violation(&bed->sim, "node %u sent %llu snapshots to a member that only lagged",
+                          node, (unsigned long long)statistics.snapshots_sent);
+    }
+    stage_judge(bed);
 }

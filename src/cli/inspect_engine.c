@@ -41,7 +41,7 @@ static int inspect_store(const char *path, struct error *error)
     struct bytes key, value;
     struct bytes all = bytes_make(NULL, 0);
 
-    if (engine_rocksdb_open(path, INSPECT_CACHE_BYTES, &engine, error)) return EXIT_CODE_FAILED;
+    if (engine_rocksdb_open_read_only(path, INSPECT_CACHE_BYTES, &engine, error)) return EXIT_CODE_FAILED;
     printf("%s\n  replicas\n", path);
     struct engine_iterator *iterator = engine_iterate(engine, all, all);
     while (engine_iterator_next(engine, iterator, &key, &value))
@@ -64,6 +64,7 @@ int inspect_engine(struct world *world, const char *directory)
     uint32_t found = 0;
 
     path_join(path, directory, "lock");
+    /* Locking needs a file that is open to write; nothing is written to it. */
     enum status status = file_open(world, path, FILE_WRITE, &lock, &error);
     if (status == STATUS_OK) status = file_lock(lock, &error);
     if (status == STATUS_REFUSED)

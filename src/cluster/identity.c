@@ -174,45 +174,58 @@ enum status view_file_save(struct world *world, const char *directory, const cha
     return status;
 }
 
+enum { FOREIGN_NAMES_MAX = 4, FOREIGN_TEXT_SIZE = 128 }; /* as many are named in the error */
+
 struct directory_check {
-    char found[64];
+    bool has_founding;
+    uint32_t foreign_count;
+    char foreign[FOREIGN_TEXT_SIZE]; /* "`a`, `b`" */
 };
 
+static bool name_is_one_of(const char *name, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
+}
+
 /* What may be there before a founding: our own lock and pid, a founding that was interrupted,
- * the log file of `holon dev`, and what file systems put there. */
+ * the log file of `holon dev`, and what file systems put there. The tables are written before
+ * the identity: with a founding under way they may stand alone. */
 static void directory_check_name(void *context, const char *name)
 {
     static const char *const harmless[] = {"lock",         "holon.pid",    "founding",
                                            "founding.new", "identity.new", "table.new",
                                            "birth.new",    "holon.log",    "lost+found"};
+    static const char *const tables[] = {"table", "birth"};
     struct directory_check *check = context;
 
-    for (size_t i = 0; i < ARRAY_COUNT(harmless); i++)
-        if (strcmp(name, harmless[i]) == 0) return;
-    if (check->found[0] == '\0') snprintf(check->found, sizeof(check->found), "%s", name);
+    if (name_is_one_of(name, harmless, ARRAY_COUNT(harmless))) return;
+    if (check->has_founding && name_is_one_of(name, tables, ARRAY_COUNT(tables))) return;
+    if (check->foreign_count++ >= FOREIGN_NAMES_MAX) return;
+    size_t used = strlen(check->foreign);
+    snprintf(check->foreign + used, sizeof(check->foreign) - used, "%s`%.24s`", used ? ", " : "",
+             name);
 }
 
 enum status directory_check_empty(struct world *world, const char *directory, struct error *error)
 {
     struct directory_check check = {0};
-    bool has_founding = false;
-    char path[PATH_SIZE_MAX];
+    char path[PATH_SIZE_MAX], more[40] = "";
     struct file *file = NULL;
 
-    /* The tables are written before the identity: with a founding under way they may stand
-     * alone. */
     path_join(path, directory, "founding");
-    if (file_open(world, path, FILE_READ, &file, NULL) == STATUS_OK) has_founding = true;
+    check.has_founding = file_open(world, path, FILE_READ, &file, NULL) == STATUS_OK;
     file_close(file);
 
     enum status status = world_list_dir(world, directory, &check, directory_check_name, error);
     if (status) return status;
-    if (check.found[0] == '\0') return STATUS_OK;
-    bool table = strcmp(check.found, "table") == 0 || strcmp(check.found, "birth") == 0;
-    if (has_founding && table) return STATUS_OK;
+    if (check.foreign_count == 0) return STATUS_OK;
+    if (check.foreign_count > FOREIGN_NAMES_MAX)
+        snprintf(more, sizeof(more), " and %u more", check.foreign_count - FOREIGN_NAMES_MAX);
     return error_set(error, STATUS_REFUSED,
-                     "%.300s has no identity but is not empty (it holds `%s`): it is either not "
+                     "%.170s has no identity but is not empty (it holds %s%s): it is either not "
                      "a directory of Holon or its identity was lost. Nothing was changed. Choose "
                      "an empty directory, or move its content away",
-                     directory, check.found);
+                     directory, check.foreign, more);
 }

@@ -4,7 +4,8 @@
  *          submits FOUND first
  *   EPOCHS when the reserved block runs low
  *
- * Ready: BOOT is registered (so meta has a quorum) and every group has a leader known here. */
+ * Ready: BOOT is registered (so meta has a quorum), every group has a leader known here, and the
+ * identity says that the replicas were born. */
 #include <stdio.h>
 
 #include "cluster/view_codec.h"
@@ -171,6 +172,7 @@ static void boot_answered(struct node *node, struct meta_question *question)
     if (!node->booted) {
         LOG_DEBUG(node_logger(node), "node", "meta knows of this start epoch=%u", node->epoch);
         node->booted = true;
+        node_confirm_booted(node);
         for (uint32_t i = 0; i < node->platform.worker_count; i++)
             if (node->epoch > node->identity.epoch_last)
                 node_call(zero, &node->workers[i], worker_open_late, NULL);
@@ -201,9 +203,10 @@ void node_boot_start(struct node *node)
 
 void node_boot_stop(struct node *node)
 {
+    world_timer_stop(node->world, &node->confirm_timer);
     world_timer_stop(node->world, &node->boot_timer);
     world_timer_stop(node->world, &node->watch_timer);
-    world_timer_stop(node->world, &node->born_timer);
+    node_save_stop(node);
 }
 
 /* --- ready ---------------------------------------------------------------------------- */
@@ -233,11 +236,14 @@ bool node_can_serve_all(const struct node *node, char *ret_text, size_t size)
     return true;
 }
 
-static void born_timer_fired(struct world_timer *timer)
+/* On record before anybody is told that the node is ready: whoever loses the log after that is
+ * not born again, which would forget votes (FAULTS rule 9). */
+void node_worker_born(struct node_worker *zero, void *unused)
 {
-    struct node *node = timer->context;
+    struct node *node = zero->node;
 
-    if (node->state != NODE_RUNNING || node->identity.born) return;
+    node->workers_born++;
+    if (node->workers_born < node->platform.worker_count || node->identity.born) return;
     node->identity.born = true;
     node_save_identity(node);
 }
@@ -247,13 +253,11 @@ void node_check_ready(struct node *node)
     char why[128];
 
     if (node->ready || node->state != NODE_RUNNING) return;
+    if (!node->born_recorded) return;
     if (!node_can_serve_all(node, why, sizeof(why))) return;
     node->ready = true;
     LOG_INFO(node_logger(node), "node", "ready after %llu ms",
              (unsigned long long)((world_now(node->world) - node->started) / 1000));
-    /* Long after the birth records of all replicas were synced (identity.h: born). */
-    node->born_timer = (struct world_timer){.fire = born_timer_fired, .context = node};
-    if (!node->identity.born) world_timer_start(node->world, &node->born_timer, NODE_BORN_US);
     node->platform.on_ready(node->platform.context);
 }
 

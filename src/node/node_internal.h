@@ -6,6 +6,7 @@
  *   node_view.c    the cluster view: from meta's rows to every worker, to disk, to other nodes
  *   node_leaders.c who leads what: between workers, and to nodes that hold no replica
  *   node_boot.c    what this start tells meta: FOUND, BOOT, EPOCHS; and when it is ready
+ *   node_confirm.c  a restart is mute until others have said that its disk is no old one
  *   node_member.c  founding frames after the founding: START again, rejoin of a wiped node
  *   node_stop.c    SIGTERM: leaderships, requests in flight, log, the clean mark
  *   node_snapshot.c, node_status.c, node_metrics.c, node_admin.c  /status, /metrics, /health */
@@ -34,9 +35,11 @@ enum {
     NODE_WATCH_FIRST_US = 700 * 1000,   /* a usual start is over by then */
     NODE_STOP_MAX_US = 5 * 1000 * 1000, /* SIGTERM: then what is in flight is given up */
     NODE_STOP_POLL_US = 5 * 1000,
-    NODE_BORN_US = 5 * 1000 * 1000,
-    NODE_TRANSFER_MAX_US = 1500 * 1000, /* of it, for handing leaderships over */
-    NODE_ALIVE_US = 1000 * 1000,        /* heard within: that node is alive */
+    NODE_CLOSE_MAX_US = 10 * 1000 * 1000, /* then a log that cannot write is not waited for */
+    NODE_SAVE_RETRY_US = 1000 * 1000,
+    NODE_CONFIRM_GRACE_US = 1000 * 1000, /* for members that do not answer a start */
+    NODE_TRANSFER_MAX_US = 1500 * 1000,  /* of it, for handing leaderships over */
+    NODE_ALIVE_US = 1000 * 1000,         /* heard within: that node is alive */
     LOG_QUEUE_BYTES_MAX = 64 << 20,
     GATEWAY_INFLIGHT_MAX = 512, /* requests per partition */
     GATEWAY_INFLIGHT_BYTES_MAX = 256 << 20,
@@ -73,8 +76,13 @@ struct node_worker {
     /* Stopping: */
     struct world_timer stop_timer;
     uint64_t stop_began;
+    uint64_t close_began;
     uint32_t stop_polls;
     bool closing;
+    bool born; /* the births of its replicas are durable */
+    /* node_confirm.c: */
+    bool muted, hears_all;
+    uint64_t heard; /* bits by node id - 1: their tables do not know of a later start */
 };
 
 /* A question to meta through the gateway of worker 0, one at a time each. */
@@ -102,9 +110,11 @@ struct view_save {
     struct world_job job;
     bool busy, again;
     struct buffer body;
-    uint64_t epoch_saved; /* table epoch that is on disk, or will be */
+    uint64_t epoch_saved; /* table epoch that is on disk */
+    uint64_t epoch_taken; /* of `body`, while busy */
+    struct world_timer retry;
     struct identity identity;
-    bool identity_wanted, with_identity;
+    bool identity_wanted, with_identity; /* wanted: changed since it was last on disk */
     enum status status;
     struct error error;
 };
@@ -117,6 +127,7 @@ struct node {
     bool ready, booted, was_ready;
     bool vote_at_once; /* this start founds the cluster */
     bool rejoined;
+    bool born_recorded; /* identity.born is on disk */
     struct file *lock;
     struct identity identity;
     boot_epoch_t epoch;
@@ -132,7 +143,7 @@ struct node {
     const struct log_recovered *recovered;
     size_t recovered_count;
     struct node_worker *workers;
-    uint32_t workers_open, workers_drained, workers_closed;
+    uint32_t workers_open, workers_born, workers_drained, workers_closed;
     bool fail_pending;
     struct error failure;
     struct world_deferred failure_out;
@@ -142,8 +153,11 @@ struct node {
     struct world_timer watch_timer;
     uint64_t watch_ticks;
     char waiting_for[256];
-    struct world_timer born_timer;
     struct rejoin_question rejoins[REJOIN_QUESTIONS_MAX];
+    bool confirmed;        /* it may speak */
+    uint64_t tables_heard; /* bits by node id - 1 */
+    uint64_t confirm_began;
+    struct world_timer confirm_timer;
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
     struct view_save save;
     struct admin *admin;
@@ -183,8 +197,11 @@ void worker_set_wishes(struct node_worker *worker);
 void node_adopt_view(struct node *node, const struct cluster_view *view);
 void node_read_meta(struct node *node);
 void node_send_table(struct node *node, node_id_t to);
-void node_on_table(struct node *node, struct bytes payload);
+void node_on_table(struct node *node, node_id_t from, struct bytes payload);
 void node_save_identity(struct node *node);
+void node_save_stop(struct node *node);
+/* A worker's births are durable; argument unused. */
+void node_worker_born(struct node_worker *zero, void *unused);
 
 /* node_leaders.c */
 void worker_on_leader(void *context, struct group_id group, node_id_t leader, uint64_t term);
@@ -204,6 +221,13 @@ void node_watch_start(struct node *node);
 void node_watch_again(struct node *node);
 /* True, and nothing in *ret_text, or what is missing for reads and writes of everything. */
 bool node_can_serve_all(const struct node *node, char *ret_text, size_t size);
+
+/* node_confirm.c */
+bool node_needs_confirmation(const struct node *node);
+void node_confirm_start(struct node *node);
+void node_confirm_table(struct node *node, node_id_t from, const struct cluster_view *view);
+void node_confirm_booted(struct node *node);
+bool worker_may_hear(const struct node_worker *worker, node_id_t from);
 
 /* node_member.c */
 void member_on_founding_frame(struct node *node, const struct transport_peer *from,

@@ -5,6 +5,7 @@
  * PEER_FRAME_STATUS: u8 kind | ...
  *   leaders: u8 1 | varint count | count * (varint group | varint term): the sender leads these
  *   ask:     u8 4: tell me again
+ *   ask-table: u8 5, see node_confirm.c
  * Best effort: a gateway that was told nothing asks around. */
 #include "base/codec.h"
 #include "node/node_snapshot.h"
@@ -213,6 +214,8 @@ void node_on_status_frame(struct node *node, const struct transport_peer *from,
 
     if (kind == STATUS_LEADERS && (running || node->state == NODE_OPENING))
         node_on_leaders(node, from, &reader);
+    if (kind == STATUS_ASK_TABLE && (running || node->state == NODE_OPENING))
+        node_send_table(node, from->node);
     if (!running) return;
     switch (kind) {
     case STATUS_ASK_LEADERS:

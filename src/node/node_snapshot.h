@@ -13,7 +13,13 @@
 #include "node/node_internal.h"
 #include "services/admin/admin.h"
 
-enum { STATUS_LEADERS = 1, STATUS_ASK = 2, STATUS_REPORT = 3, STATUS_ASK_LEADERS = 4 };
+enum {
+    STATUS_LEADERS = 1,
+    STATUS_ASK = 2,
+    STATUS_REPORT = 3,
+    STATUS_ASK_LEADERS = 4,
+    STATUS_ASK_TABLE = 5
+};
 
 enum {
     SNAPSHOT_KEEP_US = 100 * 1000,

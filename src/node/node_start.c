@@ -137,6 +137,7 @@ static void node_start_member(struct node *node)
     struct error error;
     struct cluster_view *view = &node->workers[0].view;
     const char *data = node->options.data;
+    node->born_recorded = node->identity.born;
 
     if (node_check_settings(node, &error)) goto failed;
     enum status status = view_file_load(node->world, data, "table", view, &error);

@@ -3,6 +3,7 @@
  *
  *   stop -> every worker: drain clients, transfer leaderships, wait (NODE_STOP_MAX_US)
  *        -> all drained: every worker closes services and gateway, and waits for its log queue
+ *           (NODE_CLOSE_MAX_US: a full or stalled disk is not waited for)
  *        -> all closed: storage, clean mark, on_stopped(NULL) */
 #include "node/node_internal.h"
 
@@ -34,11 +35,34 @@ static void node_worker_closed(struct node_worker *zero, void *unused)
     world_timer_start(node->world, &node->close_timer, 0);
 }
 
+/* What waits was acknowledged to nobody, or is durable elsewhere: ending here is as a crash,
+ * which the next start recovers from. */
+static void worker_give_up(struct node_worker *worker)
+{
+    const struct node *node = worker->node;
+    struct error *error = memory_allocate_zero(sizeof(*error));
+    struct log_statistics statistics;
+
+    log_statistics(node->log, &statistics);
+    error_set(error, statistics.no_space ? STATUS_NO_SPACE : STATUS_TIMEOUT,
+              "this stop is not a clean one: after %d s %.200s/log still has not taken the last "
+              "records: %s. Nothing that was acknowledged is lost; the next start recovers as "
+              "after a crash%s",
+              NODE_CLOSE_MAX_US / 1000000, node->options.data,
+              statistics.no_space ? "no space is left on its disk" : "its disk does not answer",
+              statistics.no_space ? ", and needs some free space" : "");
+    node_call(worker, &worker->node->workers[0], node_worker_failed, error);
+}
+
 static void worker_close_when_idle(struct world_timer *timer)
 {
     struct node_worker *worker = timer->context;
 
     if (worker->host != NULL && !host_is_idle(worker->host)) {
+        if (world_now(worker->world) - worker->close_began >= NODE_CLOSE_MAX_US) {
+            worker_give_up(worker);
+            return;
+        }
         world_timer_start(worker->world, timer, NODE_STOP_POLL_US);
         return;
     }
@@ -52,6 +76,7 @@ static void worker_begin_close(struct node_worker *worker, void *unused)
     worker->redis = NULL;
     if (worker->gateway != NULL) gateway_close(worker->gateway);
     worker->gateway = NULL;
+    worker->close_began = world_now(worker->world);
     worker->closing = true; /* no frames any more: soon the host has nothing under way */
     worker->stop_timer = (struct world_timer){.fire = worker_close_when_idle, .context = worker};
     world_timer_start(worker->world, &worker->stop_timer, 0);

@@ -32,11 +32,35 @@ static void save_done(struct world_job *job)
 
     save->busy = false;
     /* The table is a cache of meta and the block of epochs has slack: going on without them is
-     * safe, and a disk that cannot be written ends the process through the log soon. */
-    if (save->status)
-        LOG_ERROR(node_logger(node), "node", "cannot save the table or identity: %s",
+     * safe meanwhile. */
+    if (save->status) {
+        LOG_ERROR(node_logger(node), "node", "cannot save the table or identity: %s; trying again",
                   save->error.text);
-    if (save->again && node->state != NODE_STOPPED) save_start(node);
+        save->identity_wanted |= save->with_identity;
+        save->with_identity = false;
+        save->again = false;
+        if (node->state == NODE_RUNNING)
+            world_timer_start(node->world, &save->retry, NODE_SAVE_RETRY_US);
+        return;
+    }
+    save->epoch_saved = save->epoch_taken;
+    if (save->with_identity && save->identity.born) node->born_recorded = true;
+    save->with_identity = false;
+    if (save->again && node->state != NODE_STOPPED) {
+        save_start(node);
+        return;
+    }
+    node_check_ready(node);
+}
+
+static void save_again(struct world_timer *timer)
+{
+    save_start(timer->context);
+}
+
+void node_save_stop(struct node *node)
+{
+    world_timer_stop(node->world, &node->save.retry);
 }
 
 static void save_start(struct node *node)
@@ -47,12 +71,14 @@ static void save_start(struct node *node)
         save->again = true;
         return;
     }
+    world_timer_stop(node->world, &save->retry);
+    save->retry = (struct world_timer){.fire = save_again, .context = node};
     save->busy = true;
     save->again = false;
     buffer_clear(&save->body);
-    if (node->workers[0].view.table_epoch != save->epoch_saved)
+    save->epoch_taken = node->workers[0].view.table_epoch;
+    if (save->epoch_taken != save->epoch_saved)
         cluster_view_encode(&node->workers[0].view, &save->body);
-    save->epoch_saved = node->workers[0].view.table_epoch;
     save->with_identity = save->identity_wanted;
     save->identity_wanted = false;
     save->identity = node->identity;
@@ -119,13 +145,16 @@ static void node_spread_table(struct node *node)
     }
 }
 
-void node_on_table(struct node *node, struct bytes payload)
+void node_on_table(struct node *node, node_id_t from, struct bytes payload)
 {
     struct cluster_view view;
 
-    if (node->state != NODE_RUNNING) return;
+    if (node->state != NODE_RUNNING && node->state != NODE_OPENING) return;
     cluster_view_init(&view);
-    if (cluster_view_decode(payload, &view) == STATUS_OK) node_adopt_view(node, &view);
+    bool sound = cluster_view_decode(payload, &view) == STATUS_OK &&
+                 cluster_id_equal(view.cluster, node->identity.cluster);
+    if (sound) node_confirm_table(node, from, &view);
+    if (sound && node->state == NODE_RUNNING && !node->fail_pending) node_adopt_view(node, &view);
     cluster_view_free(&view);
 }
 

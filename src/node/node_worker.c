@@ -28,6 +28,8 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
     case PEER_FRAME_SNAPSHOT:
     case PEER_FRAME_SNAPSHOT_ACK:
     case PEER_FRAME_GONE:
+        if (!worker_may_hear(worker, from->node)) break;
+        __attribute__((fallthrough));
     case PEER_FRAME_REQUESTS:
         if (worker->host != NULL) host_on_frame(worker->host, from, kind, payload);
         break;
@@ -42,7 +44,7 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
             member_on_founding_frame(node, from, payload);
         break;
     case PEER_FRAME_TABLE:
-        if (worker->index == 0) node_on_table(node, payload);
+        if (worker->index == 0) node_on_table(node, from->node, payload);
         break;
     case PEER_FRAME_STATUS:
         if (worker->index == 0) node_on_status_frame(node, from, payload);
@@ -173,6 +175,15 @@ static void worker_on_meta_applied(void *context)
     node_read_meta(worker->node);
 }
 
+static void worker_on_born(void *context)
+{
+    struct node_worker *worker = context;
+
+    if (worker->born) return; /* of replicas that came later */
+    worker->born = true;
+    node_call(worker, &worker->node->workers[0], node_worker_born, NULL);
+}
+
 static void worker_on_removed(void *context, struct group_id group, struct replica_id replica)
 {
     struct node_worker *worker = context;
@@ -263,10 +274,14 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .entries_bytes_max = node->options.entries_bytes_max,
         .events = {.on_leader = worker_on_leader,
                    .on_meta_applied = worker_on_meta_applied,
+                   .on_born = worker_on_born,
                    .on_removed = worker_on_removed},
         .context = worker,
     };
     worker->host = host_open(&host);
+    worker->muted = node_needs_confirmation(node);
+    worker->hears_all = !worker->muted;
+    host_mute(worker->host, worker->muted);
 
     struct gateway_options gateway = {
         .world = worker->world,
@@ -286,6 +301,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
     enum status status = worker_add_replicas(worker, error);
     if (status) return status;
     worker_set_wishes(worker);
+    if (host_is_born(worker->host)) worker_on_born(worker);
     /* An epoch that no block covers is unknown to meta and to the leaders' windows: it serves
      * nobody before it is registered (identity.h). */
     bool reserved = node->epoch <= node->identity.epoch_last;

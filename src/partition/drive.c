@@ -72,7 +72,13 @@ void drive_replica(struct replica *replica, uint64_t now)
 {
     for (int rounds = 0; raft_has_output(replica->raft) && !replica->halted; rounds++) {
         struct raft_output output;
-        ASSERT(rounds < 64);
+        bool long_turn = rounds >= DRIVE_ROUNDS_MAX ||
+                         (rounds > 0 && MAYBE(replica->host->world, "drive on in another turn"));
+        if (long_turn) {
+            SOMETIMES(replica->host->world, "a replica's outputs took more than a turn");
+            world_timer_start(replica->host->world, &replica->host->drive_timer, 0);
+            break;
+        }
         raft_take_output(replica->raft, &output);
         if (output.persist_id != 0) persist_output(replica, &output);
         for (size_t i = 0; i < output.message_count; i++) {
@@ -101,6 +107,11 @@ void drive_durable(struct partition_host *host, uint64_t position)
 {
     uint64_t now = world_now(host->world);
     host->durable_position = position;
+    if (host->birth_position != 0 && host->birth_position <= position) {
+        host->birth_position = 0;
+        if (host->options.events.on_born != NULL)
+            host->options.events.on_born(host->options.context);
+    }
     while (host->persist_count > 0) {
         struct persist_wait wait = host->persist[host->persist_first];
         if (wait.position > position) break;
@@ -166,9 +177,32 @@ static void recount_entries(struct replica *replica)
     }
 }
 
+/* What no member that answers needs any more: a snapshot of the whole group to one that is only
+ * slow would cost more than what is kept for it. */
+static uint64_t needed_by_nobody_alive(struct replica *replica, uint64_t limit, uint64_t now)
+{
+    const struct raft_config *config = raft_config(replica->raft);
+    const struct raft_member *lists[] = {config->incoming, config->outgoing, config->learners};
+    const uint8_t counts[] = {config->incoming_count, config->outgoing_count,
+                              config->learner_count};
+
+    for (size_t list = 0; list < ARRAY_COUNT(lists); list++) {
+        for (size_t i = 0; i < counts[list]; i++) {
+            struct replica_id id = lists[list][i].replica;
+            bool active = false;
+            uint64_t match = raft_match_of(replica->raft, id, now, &active);
+            uint64_t sent = snapshot_index_sent(replica, id);
+            if (sent > match) match = sent; /* it goes on behind that one */
+            if (active && match < limit) limit = match;
+        }
+    }
+    return limit;
+}
+
 /* Entries that everybody has, or that cost too much, leave memory; a member that still needs
- * one gets a snapshot. Never above what is applied. */
-void replica_trim(struct replica *replica)
+ * one gets a snapshot. For members that answer more is kept, within bounds. Never above what is
+ * applied. */
+void replica_trim(struct replica *replica, uint64_t now)
 {
     bool little = replica->trimmed + ENTRIES_KEEP >= replica->applied;
     if (little && replica->entries_bytes <= replica->host->options.entries_bytes_max) return;
@@ -182,7 +216,10 @@ void replica_trim(struct replica *replica)
     }
     uint64_t bytes_max = replica->host->options.entries_bytes_max;
     if (replica->entries_bytes > bytes_max) recount_entries(replica);
-    if (replica->entries_bytes > bytes_max) target = limit;
+    bool leads = raft_role(replica->raft) == RAFT_LEADER;
+    bool reserve_full = replica->entries_bytes > ENTRIES_RESERVE_FACTOR * bytes_max;
+    if (replica->entries_bytes > bytes_max)
+        target = leads && !reserve_full ? needed_by_nobody_alive(replica, limit, now) : limit;
     if (target <= replica->trimmed) return;
     for (uint64_t i = replica->trimmed + 1; i <= target; i++) {
         const struct raft_entry *entry = raft_entry_at(replica->raft, i);

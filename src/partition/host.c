@@ -147,7 +147,7 @@ static void slow_work(struct partition_host *host, uint64_t now)
             replica_time_correct(replica, now);
             reconcile_tick(replica, now);
         }
-        replica_trim(replica);
+        replica_trim(replica, now);
         if (replica->sends != NULL || replica->receive != NULL) snapshot_tick(replica, now);
     }
     drop_tick(host);
@@ -161,11 +161,32 @@ uint64_t host_tick_interval(const struct partition_host *host)
 
 void host_tick_now(struct partition_host *host, uint64_t now)
 {
+    if (host->muted) {
+        host->last_tick = now;
+        world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
+        return;
+    }
     check_gap(host, now);
     host->ticks++;
     peer_out_tick(host);
     heartbeat_tick(host, now);
     if (host->ticks % SLOW_TICKS == 0) slow_work(host, now);
+    world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
+}
+
+/* Their timers begin afresh: nobody could be heard. */
+void host_mute(struct partition_host *host, bool mute)
+{
+    uint64_t now = world_now(host->world);
+    bool speaks = host->muted && !mute;
+    host->muted = mute;
+    if (!speaks) return;
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        struct replica *replica = host->replicas[i];
+        if (replica != NULL && !replica->halted) raft_gap(replica->raft, now);
+    }
+    host->idle = false;
+    host->last_tick = now;
     world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
 }
 
@@ -202,6 +223,16 @@ void host_poll_ready(struct partition_host *host)
     world_timer_start(host->world, &host->ready_timer, READY_POLL_US);
 }
 
+static void drive_rest(struct world_timer *timer)
+{
+    struct partition_host *host = timer->context;
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        struct replica *replica = host->replicas[i];
+        if (replica != NULL && !replica->halted && raft_has_output(replica->raft))
+            host_mark_dirty(replica);
+    }
+}
+
 struct partition_host *host_open(const struct host_options *options)
 {
     struct partition_host *host = memory_allocate_zero(sizeof(*host));
@@ -210,6 +241,7 @@ struct partition_host *host_open(const struct host_options *options)
     host->world = options->world;
     host->turn_end = (struct world_deferred){.run = turn_end, .context = host};
     host->tick_timer = (struct world_timer){.fire = tick, .context = host};
+    host->drive_timer = (struct world_timer){.fire = drive_rest, .context = host};
     host->ready_timer = (struct world_timer){.fire = poll_ready, .context = host};
     map_init(&host->peers);
     for (uint32_t i = 0; i < STORES_MAX; i++)
@@ -247,6 +279,7 @@ void host_close(struct partition_host *host)
     host->closing = true;
     world_timer_stop(host->world, &host->tick_timer);
     world_timer_stop(host->world, &host->ready_timer);
+    world_timer_stop(host->world, &host->drive_timer);
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         if (host->replicas[i] == NULL) continue;
         flush_replica_gone(host->replicas[i]);
@@ -332,6 +365,7 @@ void host_on_frame(struct partition_host *host, const struct transport_peer *fro
 void host_peer_down(struct partition_host *host, node_id_t node)
 {
     uint64_t now = world_now(host->world);
+    if (host->muted) return;
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
         if (replica == NULL || replica->halted) continue;
@@ -387,6 +421,11 @@ void host_transfer_all(struct partition_host *host)
         raft_transfer(replica->raft, to, now);
         host_mark_dirty(replica);
     }
+}
+
+bool host_is_born(const struct partition_host *host)
+{
+    return host->birth_position == 0;
 }
 
 uint32_t host_leader_count(const struct partition_host *host)

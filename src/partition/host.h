@@ -34,6 +34,8 @@ struct host_events {
     void (*on_leader)(void *context, struct group_id group, node_id_t leader, uint64_t term);
     /* Entries of the meta group were applied on this worker: read its rows again. */
     void (*on_meta_applied)(void *context);
+    /* The births of all replicas added so far are durable; not for those that were recovered. */
+    void (*on_born)(void *context);
     /* A committed configuration no longer has this replica: it stopped. Its data
      * stays until host_drop_replica(), which may be called from inside. */
     void (*on_removed)(void *context, struct group_id group, struct replica_id replica);
@@ -73,11 +75,16 @@ struct partition_host *host_open(const struct host_options *options);
 /* No job of this host and no record of it in the log is under way. Before host_close() in an
  * orderly stop; a killed process of the simulator closes without it. */
 bool host_is_idle(const struct partition_host *host);
+/* While mute no core is ticked: it neither stands for election nor asks anybody anything. What
+ * comes in is not held back here: the caller does not hand it over. */
+void host_mute(struct partition_host *host, bool mute);
 /* Stops everything; unreleased requests are dropped. */
 void host_close(struct partition_host *host);
 /* Loads the replica's record and rows from its engine, then joins its group. */
 enum status host_add_replica(struct partition_host *host, const struct replica_options *options,
                              struct error *error);
+/* No birth of a replica is under way to the log; else events.on_born will say so. */
+bool host_is_born(const struct partition_host *host);
 /* Stops the replica and frees it; logs "removed" and, once that is durable, deletes its rows and
  * its record from the engine in the background. A replica with a new id may be added in its
  * place at once. Only on a committed removal (on_removed), or for a new id in its place: nothing

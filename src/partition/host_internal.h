@@ -34,6 +34,9 @@ enum {
     EVALUATE_DEPTH_MAX = 4, /* replies that submit the next request at once */
     REPLY_SIZE_MAX = 64 << 20,
     ENTRIES_KEEP = 128, /* entries kept in memory though all have them */
+    /* A leader keeps this many times entries_bytes_max for members that answer but lag. */
+    ENTRIES_RESERVE_FACTOR = 4,
+    DRIVE_ROUNDS_MAX = 64, /* outputs of one core in a turn */
     READY_POLL_US = 2000,
     SLOW_TICKS = 4,
     IDLE_FACTOR = 4,       /* an idle node's ticks are so many heartbeats apart */
@@ -194,6 +197,7 @@ struct partition_host {
     size_t dirty_count, dirty_capacity;
     struct world_deferred turn_end;
     struct world_timer tick_timer, ready_timer;
+    struct world_timer drive_timer; /* outputs were left for another turn */
     bool ready_timer_runs;
     uint64_t last_tick, ticks;
     bool idle; /* no group led here had an entry lately: ticks are twice as far apart */
@@ -205,11 +209,13 @@ struct partition_host {
     struct persist_wait *persist; /* ring, positions rising */
     size_t persist_first, persist_count, persist_capacity;
     uint64_t durable_position; /* of this worker's records in the log */
+    uint64_t birth_position;   /* on_born is due when that is durable; 0: it is not */
     uint32_t orphans;          /* jobs of replicas that are gone */
     struct evaluate_scratch scratch[EVALUATE_DEPTH_MAX];
     struct buffer header;
     uint32_t depth;
     bool closing;
+    bool muted;
     struct host_statistics statistics;
 };
 
@@ -287,7 +293,7 @@ void drive_replica(struct replica *replica, uint64_t now);
 void drive_durable(struct partition_host *host, uint64_t position);
 void drive_raft_frame(struct partition_host *host, const struct transport_peer *from,
                       struct bytes payload);
-void replica_trim(struct replica *replica);
+void replica_trim(struct replica *replica, uint64_t now);
 
 /* heartbeat.c */
 void heartbeat_tick(struct partition_host *host, uint64_t now);
@@ -326,6 +332,8 @@ void snapshot_on_ack(struct partition_host *host, const struct transport_peer *f
 void snapshot_tick(struct replica *replica, uint64_t now);
 void snapshot_log_durable(struct replica *replica);
 void snapshot_sends_drop(struct replica *replica);
+/* Index of the snapshot that is being sent to a member; 0: none is. */
+uint64_t snapshot_index_sent(const struct replica *replica, struct replica_id to);
 /* The engine's or the log's copy is being written: the core must stand still. */
 bool snapshot_is_installing(const struct replica *replica);
 bool snapshot_holds_core(const struct replica *replica);

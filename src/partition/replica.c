@@ -219,7 +219,7 @@ static void birth_of_member(struct replica *replica, const struct raft_config *c
     struct log_entry record = {
         .index = BIRTH_INDEX, .term = BIRTH_TERM, .type = RAFT_ENTRY_CONFIG, .body = bytes};
     log_append_state(host->queue, replica->group, replica->id, &state);
-    log_append_entry(host->queue, replica->group, replica->id, &record);
+    host->birth_position = log_append_entry(host->queue, replica->group, replica->id, &record);
     options->hard_state = (struct raft_hard_state){.term = BIRTH_TERM, .commit = BIRTH_INDEX};
     options->entries = memory_allocate(sizeof(*options->entries));
     options->entries[0] = entry_from(&record);
@@ -232,7 +232,8 @@ static void birth_of_member(struct replica *replica, const struct raft_config *c
 static void birth_of_learner(struct replica *replica)
 {
     struct log_state state = {0};
-    log_append_state(replica->host->queue, replica->group, replica->id, &state);
+    replica->host->birth_position =
+        log_append_state(replica->host->queue, replica->group, replica->id, &state);
 }
 
 /* The table names the preferred leader first. */
@@ -286,7 +287,7 @@ static enum status open_raft(struct replica *replica, const struct replica_optio
         log_release(host->queue, replica->group, replica->id, options.snapshot_index,
                     options.snapshot_term);
     }
-    replica->raft = raft_open(&options);
+    replica->raft = raft_open(&options); /* takes the entries over, also if it fails */
     memory_free(options.entries);
     if (replica->raft == NULL) {
         return error_set(error, STATUS_CORRUPT,

@@ -240,6 +240,13 @@ void snapshot_tick(struct replica *replica, uint64_t now)
     }
 }
 
+uint64_t snapshot_index_sent(const struct replica *replica, struct replica_id to)
+{
+    for (const struct snapshot_send *send = replica->sends; send != NULL; send = send->next)
+        if (replica_id_equal(send->to.replica, to)) return send->index;
+    return 0;
+}
+
 void snapshot_sends_drop(struct replica *replica)
 {
     while (replica->sends != NULL)

@@ -155,6 +155,7 @@ struct raft_output {
     uint64_t read_round; /* highest read-index round confirmed; see raft_read_begin() */
 };
 
+/* NULL: a configuration among the entries cannot be read; the entries are freed all the same. */
 struct raft *raft_open(const struct raft_options *options);
 void raft_close(struct raft *raft);
 

@@ -137,6 +137,38 @@ static void test_an_interrupted_founding_counts_as_empty(void **state)
     assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_OK);
 }
 
+/* "birth" sorts before "log": the first name must not speak for the others. */
+static void test_data_beside_an_interrupted_founding_is_refused(void **state)
+{
+    struct fake_disk *disk = *state;
+    struct error error;
+
+    make_file(disk, "data/founding");
+    make_file(disk, "data/birth");
+    make_file(disk, "data/table");
+    make_file(disk, "data/log");
+    assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_REFUSED);
+    assert_non_null(strstr(error.text, "(it holds `log`)"));
+}
+
+static void test_foreign_names_are_listed_up_to_a_limit(void **state)
+{
+    struct fake_disk *disk = *state;
+    struct error error;
+    char path[64];
+
+    for (int i = 0; i < 7; i++) {
+        snprintf(path, sizeof(path), "data/%d-a-name-that-goes-on-and-on-and-on", i);
+        make_file(disk, path);
+    }
+    assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_REFUSED);
+    assert_non_null(strstr(error.text, "`0-a-name"));
+    assert_non_null(strstr(error.text, "`3-a-name"));
+    assert_null(strstr(error.text, "`4-a-name"));
+    assert_non_null(strstr(error.text, " and 3 more)"));
+    assert_non_null(strstr(error.text, "or move its content away"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +177,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_damage_is_refused_and_names_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_foreign_directory_is_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_interrupted_founding_counts_as_empty, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_data_beside_an_interrupted_founding_is_refused, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_foreign_names_are_listed_up_to_a_limit, setup,
                                         teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

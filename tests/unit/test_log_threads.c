@@ -1,6 +1,7 @@
 /* The log under real threads: two workers, one writer job between them, whoever starts it.
  * Meant for the thread sanitizer as much as for its assertions. */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -169,9 +170,125 @@ static void test_two_workers_with_log_threads_of_their_own(void **state)
     run_workers(2, 1);
 }
 
+/* --- a sync that fails ---------------------------------------------------------------- */
+
+/* world_fatal() ends a real process. Here it returns, as in a simulation, so that every thread
+ * meets the failed log. */
+enum { SYNCS_GOOD = 40, FATAL_ROUNDS = 400, ROUND_US = 100 };
+
+static const struct world_table *real_table;
+static atomic_uint syncs, fatals;
+
+static enum status failing_sync(struct file *file, struct error *error)
+{
+    if (atomic_fetch_add(&syncs, 1) >= SYNCS_GOOD)
+        return error_set(error, STATUS_IO, "sync failed (injected)");
+    return real_table->file_sync(file, error);
+}
+
+static void fatal_returns(struct world *world, const char *text)
+{
+    (void)world;
+    (void)text;
+    atomic_fetch_add(&fatals, 1);
+}
+
+static void durable_or_not(void *context, uint64_t position)
+{
+    struct worker *worker = context;
+    worker->reported = position;
+}
+
+/* Goes on appending whatever becomes of it. */
+static void append_blindly(struct world_timer *timer)
+{
+    struct worker *worker = timer->context;
+
+    if (++worker->rounds > FATAL_ROUNDS) {
+        world_real_stop(worker->world);
+        return;
+    }
+    append_round(worker);
+    world_timer_start(worker->world, timer, ROUND_US);
+}
+
+static void kicked_blindly(struct world_post *post)
+{
+    struct worker *worker = post->context;
+
+    log_append_state(worker->queue, worker->group, worker->replica, &(struct log_state){.term = 1});
+    append_blindly(&worker->poll);
+}
+
+static void test_a_failed_sync_is_seen_by_all_threads_and_reported_to_none(void **state)
+{
+    char directory[] = "/tmp/holon-test-log-XXXXXX";
+    struct logger logger;
+    struct host *host = NULL;
+    struct log *log = NULL;
+    struct error error;
+    struct worker workers[WORKERS] = {0};
+    struct world_table table;
+    const struct world_table *own_tables[WORKERS]; /* each world frees its own */
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    logger_to_stderr(&logger, LOG_LEVEL_WARN);
+    struct world_real_options host_options = {.logger = &logger};
+    host_options.lane_threads[LANE_LOG] = WORKERS;
+    assert_int_equal(host_create(&host_options, &host, &error), STATUS_OK);
+    for (uint32_t i = 0; i < WORKERS; i++)
+        workers[i].world = world_real_create(host, i);
+    real_table = workers[0].world->table;
+    table = *real_table;
+    table.file_sync = failing_sync;
+    table.fatal = fatal_returns;
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        own_tables[i] = workers[i].world->table;
+        workers[i].world->table = &table;
+    }
+
+    struct log_options options = {.directory = directory,
+                                  .cluster = {1, 2},
+                                  .node = 1,
+                                  .store = 9,
+                                  .segment_size = LOG_SEGMENT_SIZE_MIN,
+                                  .queue_bytes_max = 1 << 20};
+    assert_int_equal(log_open(workers[0].world, &options, &log, &error), STATUS_OK);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        struct worker *worker = &workers[i];
+        worker->group.value = 10 + i;
+        worker->replica.value = 100 + i;
+        worker->poll = (struct world_timer){.fire = append_blindly, .context = worker};
+        worker->queue = log_queue_open(log, worker->world, worker, durable_or_not);
+        worker->kick = (struct world_post){.run = kicked_blindly, .context = worker};
+        world_post(worker->world, &worker->kick);
+    }
+    for (uint32_t i = 0; i < WORKERS; i++)
+        pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);
+    for (uint32_t i = 0; i < WORKERS; i++)
+        pthread_join(workers[i].thread, NULL);
+    for (uint32_t i = 0; i < WORKERS; i++)
+        world_real_drain(workers[i].world);
+    assert_true(atomic_load(&fatals) >= 1);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        assert_true(workers[i].reported < workers[i].expected);
+        log_queue_close(workers[i].queue);
+    }
+    log_abandon(log);
+    world_list_dir(workers[0].world, directory, directory, remove_name, &error);
+    remove(directory);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        workers[i].world->table = own_tables[i];
+        world_real_destroy(workers[i].world);
+    }
+    host_destroy(host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_failed_sync_is_seen_by_all_threads_and_reported_to_none),
         cmocka_unit_test(test_two_workers_share_one_log_thread),
         cmocka_unit_test(test_two_workers_with_log_threads_of_their_own),
     };

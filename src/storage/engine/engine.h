@@ -127,11 +127,16 @@ static inline uint64_t engine_bytes_on_disk(struct engine *engine)
 enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_bytes,
                                 struct engine **ret_engine, struct error *error);
 
+/* As it is, for inspection: no file changes, nothing is compacted, runs cannot be written. */
+enum status engine_rocksdb_open_read_only(const char *directory, uint64_t block_cache_bytes,
+                                          struct engine **ret_engine, struct error *error);
+
 /* The simulator's: content lives in *disk, which outlives the engine (a crash is closing it
  * without ingesting). Made by engine_memory_disk_make(). */
 struct engine_memory_disk;
 struct engine_memory_disk *engine_memory_disk_make(void);
 void engine_memory_disk_free(struct engine_memory_disk *disk);
+struct engine_memory_disk *engine_memory_disk_copy(struct engine_memory_disk *disk);
 struct engine *engine_memory_open(struct engine_memory_disk *disk);
 /* The next run is not ingested but gives this status, once. */
 void engine_memory_disk_fail_next(struct engine_memory_disk *disk, enum status status);

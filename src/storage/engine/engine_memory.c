@@ -194,6 +194,14 @@ void engine_memory_disk_free(struct engine_memory_disk *disk)
     memory_free(disk);
 }
 
+struct engine_memory_disk *engine_memory_disk_copy(struct engine_memory_disk *disk)
+{
+    struct engine_memory_disk *copy = engine_memory_disk_make();
+    memory_content_release(copy->content);
+    copy->content = memory_content_take(disk); /* content never changes: it is replaced */
+    return copy;
+}
+
 void engine_memory_disk_fail_next(struct engine_memory_disk *disk, enum status status)
 {
     disk->fail_next = status;

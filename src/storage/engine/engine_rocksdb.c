@@ -244,8 +244,8 @@ static enum status sync_parent(const char *directory, struct error *error)
                      directory, strerror(cause));
 }
 
-enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_bytes,
-                                struct engine **ret_engine, struct error *error)
+/* Settings only; no file is touched. */
+static struct engine_rocksdb *rocks_make(const char *directory, uint64_t block_cache_bytes)
 {
     struct engine_rocksdb *rocks = memory_allocate_zero(sizeof(*rocks));
     rocks->engine.table = &rocksdb_table;
@@ -259,7 +259,29 @@ enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_byte
     rocksdb_ingestexternalfileoptions_set_move_files(rocks->ingest_options, 1);
     /* The memtable is empty: an ingest that wants to flush it first is a bug of ours. */
     rocksdb_ingestexternalfileoptions_set_allow_blocking_flush(rocks->ingest_options, 0);
+    return rocks;
+}
 
+enum status engine_rocksdb_open_read_only(const char *directory, uint64_t block_cache_bytes,
+                                          struct engine **ret_engine, struct error *error)
+{
+    struct engine_rocksdb *rocks = rocks_make(directory, block_cache_bytes);
+    char *text = NULL;
+    rocks->database = rocksdb_open_for_read_only(rocks->options, directory, 0, &text);
+    if (text == NULL) {
+        *ret_engine = &rocks->engine;
+        return STATUS_OK;
+    }
+    rocks->database = NULL;
+    enum status status = engine_rocksdb_error(text, directory, "opening to read", error);
+    rocksdb_engine_close(&rocks->engine);
+    return status;
+}
+
+enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_bytes,
+                                struct engine **ret_engine, struct error *error)
+{
+    struct engine_rocksdb *rocks = rocks_make(directory, block_cache_bytes);
     enum status status;
     char *text = open_database(rocks);
     if (text) {

@@ -10,6 +10,7 @@
 #define HOLON_STORAGE_LOG_LOG_PRIVATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/list.h"
 #include "storage/log/group_table.h"
@@ -74,7 +75,9 @@ struct log {
     uint64_t chunk_bytes_max;
     uint32_t writer_loops;
     bool opened; /* errors are fatal from now on */
-    bool failed; /* world_fatal() was called and returned: a simulated node is dead */
+    /* world_fatal() was called and returned: a simulated node is dead. Set by the jobs of either
+     * lane, read by all threads; it only ever becomes true, and guards nothing else. */
+    atomic_bool failed;
 
     /* The writer's: whoever set `running`, or open and close. */
     struct log_table table;

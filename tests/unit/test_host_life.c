@@ -1,4 +1,4 @@
-/* The end of a replica: it learns that a committed configuration removed it, its rows go from
+/* Birth and end of a replica: it learns that a committed configuration removed it, its rows go from
  * the engine, and one with a new id in its place starts with nothing of the old. */
 #include "partition/effects.h"
 #include "partition/host_internal.h"
@@ -30,7 +30,7 @@ struct bench {
     struct partition_host *host;
     const struct log_recovered *recovered;
     size_t recovered_count;
-    uint32_t removed_count, asked_count, answered_count;
+    uint32_t born_count, removed_count, asked_count, answered_count;
     bool drop_inside;
 };
 
@@ -63,6 +63,11 @@ static void on_removed(void *context, struct group_id group, struct replica_id r
     assert_int_equal(replica.value, 11);
     bench->removed_count++;
     if (bench->drop_inside) host_drop_replica(bench->host, group);
+}
+
+static void on_born(void *context)
+{
+    bench->born_count++;
 }
 
 static void add_replica(uint64_t id, const struct raft_config *birth)
@@ -104,7 +109,7 @@ static void open_host(void)
                                 .timing = {50000, 300000, 600000, 200000},
                                 .flush_bytes = 1,
                                 .entries_bytes_max = 4 << 20,
-                                .events = {.on_removed = on_removed}};
+                                .events = {.on_born = on_born, .on_removed = on_removed}};
     bench->host = host_open(&host);
 }
 
@@ -258,6 +263,54 @@ static uint64_t applied(void)
     return status.applied;
 }
 
+static void replace_by_learner(void *context)
+{
+    host_drop_replica(bench->host, (struct group_id){GROUP});
+    add_replica(21, NULL);
+}
+
+/* --- birth ----------------------------------------------------------------------------- */
+
+static void open_damaged(void *context)
+{
+    struct error error = {0};
+    struct log_entry entries[] = {
+        {.index = 1, .term = 1, .type = RAFT_ENTRY_NORMAL, .body = bytes_of("x")},
+        {.index = 2, .term = 1, .type = RAFT_ENTRY_CONFIG, .body = bytes_of("no configuration")}};
+    struct log_recovered recovered = {.group = {GROUP + 1},
+                                      .replica = {31},
+                                      .state = {.term = 1},
+                                      .entries = entries,
+                                      .entry_count = 2};
+    struct replica_options replica = {
+        .group = {GROUP + 1}, .replica = {31}, .slot_last = SLOT_LAST, .recovered = &recovered};
+    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_CORRUPT);
+    assert_non_null(strstr(error.text, "its configuration cannot be read"));
+}
+
+/* The sanitizer watches that nothing of it stays. */
+static void test_a_replica_with_a_damaged_configuration_is_refused(void **state)
+{
+    run(open_damaged, NULL);
+    assert_int_equal(host_replica_count(bench->host), 1);
+}
+
+static void add_late(void *context)
+{
+    bench->born_count = 0;
+    assert_true(host_is_born(bench->host));
+    replace_by_learner(NULL);
+    assert_false(host_is_born(bench->host));
+}
+
+static void test_a_birth_is_told_once_it_is_durable(void **state)
+{
+    assert_int_equal(bench->born_count, 1);
+    run(add_late, NULL);
+    assert_true(host_is_born(bench->host));
+    assert_int_equal(bench->born_count, 1);
+}
+
 /* --- learning ------------------------------------------------------------------------- */
 
 static void test_a_replica_that_applies_its_removal_stops_and_says_so_once(void **state)
@@ -270,12 +323,6 @@ static void test_a_replica_that_applies_its_removal_stops_and_says_so_once(void 
     assert_int_equal(applied(), 3);
     assert_int_equal(bench->removed_count, 1);
     assert_true(engine_rows(0, 0xffff) > 0); /* its data stays */
-}
-
-static void replace_by_learner(void *context)
-{
-    host_drop_replica(bench->host, (struct group_id){GROUP});
-    add_replica(21, NULL);
 }
 
 /* It replays configurations from before it was added. */
@@ -454,6 +501,9 @@ static void test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica(void *
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_replica_with_a_damaged_configuration_is_refused,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_birth_is_told_once_it_is_durable, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_replica_that_applies_its_removal_stops_and_says_so_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_configuration_from_before_a_replica_is_no_removal,
