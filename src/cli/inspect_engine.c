@@ -41,7 +41,8 @@ static int inspect_store(const char *path, struct error *error)
     struct bytes key, value;
     struct bytes all = bytes_make(NULL, 0);
 
-    if (engine_rocksdb_open_read_only(path, INSPECT_CACHE_BYTES, &engine, error)) return EXIT_CODE_FAILED;
+    if (engine_rocksdb_open_read_only(path, INSPECT_CACHE_BYTES, &engine, error))
+        return EXIT_CODE_FAILED;
     printf("%s\n  replicas\n", path);
     struct engine_iterator *iterator = engine_iterate(engine, all, all);
     while (engine_iterator_next(engine, iterator, &key, &value))
