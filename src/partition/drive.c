@@ -102,6 +102,16 @@ void drive_replica(struct replica *replica, uint64_t now)
     if (replica->held_first != NULL) execute_held(replica, now);
 }
 
+/* Most answers change nothing: of the own disk and two followers' acknowledgements only the second
+ * commits. A pass over a replica for nothing costs its cold memory. */
+static void mark_if_changed(struct replica *replica)
+{
+    bool changed = raft_has_output(replica->raft) || replica->heartbeat_now ||
+                   replica->held_first != NULL ||
+                   replica->applied < raft_commit_index(replica->raft);
+    if (changed) host_mark_dirty(replica);
+}
+
 /* The log says: everything of this worker up to `position` is durable. */
 void drive_durable(struct partition_host *host, uint64_t position)
 {
@@ -126,7 +136,7 @@ void drive_durable(struct partition_host *host, uint64_t position)
             raft_persisted(replica->raft, wait.persist_id, now);
         }
         if (replica->flush_holds_apply) flush_replica_durable(replica);
-        host_mark_dirty(replica);
+        mark_if_changed(replica);
     }
 }
 
@@ -161,7 +171,7 @@ void drive_raft_frame(struct partition_host *host, const struct transport_peer *
         if (is_for_this_replica(replica, &message) && message.from_node == from->node) {
             count_entries(replica, &message);
             raft_step(replica->raft, &message, now);
-            host_mark_dirty(replica);
+            mark_if_changed(replica);
         }
         raft_message_clear(&message);
     }
