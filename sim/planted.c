@@ -40,6 +40,12 @@ static const struct sim_planted planted[] = {
      "D1: what voters owe the old leader is ignored"},
     {"expiry_not_logged", "expiry_not_logged", 0, NULL, 400,
      "K-4: an expired row is answered as absent without a logged delete"},
+    {"cold_stale_absence", "cold_stale_absence", 0, NULL, 400,
+     "A6: what the engine said is taken although a flush came in between"},
+    {"parked_survives_route", "parked_survives_route", 0, NULL, 400,
+     "B5: a request that waits for cold rows is evaluated although its route is over"},
+    {"cold_order_lost", "cold_order_lost", 0, NULL, 200,
+     "decision 0006: a later request of a client overtakes one that waits for cold rows"},
     {"learner_counts", NULL, RAFT_BUG_LEARNER_COUNTS, NULL, 300, "learners count as voters"},
 };
 

@@ -334,6 +334,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->log_segment_size = options->log_segment_size;
     of->flush_bytes = options->flush_bytes;
     of->entries_bytes_max = options->entries_bytes_max;
+    of->memory = options->memory;
     of->raft_planted_bugs = options->raft_planted_bugs;
 }
 

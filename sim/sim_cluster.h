@@ -16,7 +16,7 @@ struct sim_cluster_options {
     enum reads_mode reads;
     uint64_t patience;
     struct raft_timing timing;
-    uint64_t log_segment_size, flush_bytes, entries_bytes_max;
+    uint64_t log_segment_size, flush_bytes, entries_bytes_max, memory;
     uint32_t raft_planted_bugs;
 };
 void sim_cluster_options_default(struct sim_cluster_options *options);

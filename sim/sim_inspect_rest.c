@@ -108,7 +108,11 @@ static bool compare_replica(struct sim_cluster *cluster, node_id_t id, uint32_t 
         for (uint32_t i = 0; host && i < host_replica_count(host); i++) {
             host_replica_status(host, i, &status);
             if (status.group.value != group) continue;
-            uint64_t hash = host_state_hash(host, status.group);
+            uint64_t hash;
+            if (!host_state_hash(host, status.group, &hash)) {
+                snprintf(text, size, "group %u: node %u takes a snapshot in", group, id);
+                return false;
+            }
             if (!rest->known) *rest = (struct rest){status.applied, hash, id, true};
             if (status.applied != rest->applied) {
                 snprintf(text, size,

@@ -57,6 +57,8 @@ static void draw_cluster(struct sim *sim, struct sim_cluster_options *options)
     options->log_segment_size = draw_chance(sim, 70) ? 1 << 20 : 2 << 20;
     options->flush_bytes = draw_log(sim, 4 << 10, 256 << 10);
     options->entries_bytes_max = draw_log(sim, 2 << 10, 256 << 10);
+    options->memory = draw_log(sim, 256 << 10, 8 << 20);
+    if (draw_chance(sim, 60)) options->memory = 0;
 }
 
 static void draw_workload(struct sim *sim, struct sim_plan *plan)

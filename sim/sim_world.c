@@ -247,22 +247,40 @@ static void run_job(struct sim *sim, struct sim_event *event)
     start_next_job(world, lane);
 }
 
-static void start_next_job(struct sim_world *world, struct sim_lane *lane)
+static uint64_t job_latency(struct sim_world *world)
 {
     struct sim *sim = sim_of(world);
     const struct sim_machine *machine = world->process->machine;
-
-    if (lane->running || lane->first == NULL) return;
-    lane->running = true;
     uint64_t latency = sim_log_uniform(sim, SIM_RANDOM_DISK, machine->job_min, machine->job_max);
     if (machine->disk_slow_factor > 1) {
         latency *= machine->disk_slow_factor;
         sim_fault_hit(sim, SIM_FAULT_DISK_SLOW);
     }
-    struct sim_event *event =
-        sim_schedule_at(sim, sim_world_moment(world) + latency, SIM_EVENT_JOB_RUN, world, run_job);
+    return latency;
+}
+
+static void start_next_job(struct sim_world *world, struct sim_lane *lane)
+{
+    struct sim *sim = sim_of(world);
+
+    if (lane->running || lane->first == NULL) return;
+    lane->running = true;
+    uint64_t at = sim_world_moment(world) + job_latency(world);
+    struct sim_event *event = sim_schedule_at(sim, at, SIM_EVENT_JOB_RUN, world, run_job);
     event->other_thread = true;
     event->b = lane;
+}
+
+static void run_free_job(struct sim *sim, struct sim_event *event)
+{
+    struct sim_world *world = event->world;
+    struct world_job *job = event->b;
+
+    job->run(job);
+    if (world->process->doomed) return;
+    struct sim_event *done = sim_schedule(sim, sim_below(sim, SIM_RANDOM_DISK, 30),
+                                          SIM_EVENT_JOB_DONE, world, run_job_done);
+    done->a = job;
 }
 
 void sim_job_start(struct world *base, enum world_lane number, struct world_job *job)
@@ -273,6 +291,14 @@ void sim_job_start(struct world *base, enum world_lane number, struct world_job 
     if (world->process->dead) return;
     job->world = base;
     job->next = NULL;
+    if (number == LANE_READ) { /* a pool: they may overtake each other */
+        uint64_t at = sim_world_moment(world) + job_latency(world);
+        struct sim_event *event =
+            sim_schedule_at(sim_of(world), at, SIM_EVENT_JOB_RUN, world, run_free_job);
+        event->other_thread = true;
+        event->b = job;
+        return;
+    }
     *lane->last = job;
     lane->last = &job->next;
     start_next_job(world, lane);

@@ -162,6 +162,9 @@ static void dev_arguments(const struct dev *dev, uint32_t index, struct argument
     if (options->dev_nodes > 1) add_argument(arguments, "--cluster=%s", line);
     add_argument(arguments, "--workers=%u", dev_workers(options));
     add_argument(arguments, "--patience=%lluus", (unsigned long long)options->node.patience);
+    uint64_t memory = options->node.memory;
+    if (!options->memory_given) memory /= options->dev_nodes;
+    add_argument(arguments, "--memory=%llu", (unsigned long long)memory);
     add_argument(arguments, "--max-connections=%u", options->node.max_connections);
     add_argument(arguments, "--max-connections-per-address=%u",
                  options->node.max_connections_per_address);

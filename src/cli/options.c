@@ -18,6 +18,7 @@ enum option_kind {
     OPTION_MEMBERS,
     OPTION_NUMBER,
     OPTION_DURATION,
+    OPTION_SIZE,
     OPTION_FLAG,
     OPTION_LEVEL,
     OPTION_READS,
@@ -47,6 +48,8 @@ static const struct option options_table[] = {
 #undef OPTION
 };
 
+enum { MEMORY_UNKNOWN_BYTES = 1 << 30 };
+
 static uint32_t default_workers(void)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -55,11 +58,21 @@ static uint32_t default_workers(void)
     return cores > STORES_DEFAULT ? STORES_DEFAULT : (uint32_t)cores;
 }
 
+/* Half of the machine: the other half is for the system's page cache and everybody else. */
+static uint64_t default_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long size = sysconf(_SC_PAGESIZE);
+    if (pages < 1 || size < 1) return MEMORY_UNKNOWN_BYTES;
+    return (uint64_t)pages * (uint64_t)size / 2;
+}
+
 void cli_options_default(enum cli_command command, struct cli_options *options)
 {
     memset(options, 0, sizeof(*options));
     node_options_default(&options->node);
     options->node.workers = default_workers();
+    options->node.memory = default_memory();
     options->log_level = LOG_LEVEL_INFO;
     options->dev_nodes = 3;
     options->base_port = BASE_PORT_DEFAULT;
@@ -166,6 +179,7 @@ static enum status take_number(const struct option *option, const char *value, v
     uint64_t number;
 
     bool parsed = option->kind == OPTION_DURATION ? parse_duration(bytes_of(value), &number)
+                  : option->kind == OPTION_SIZE   ? parse_size(bytes_of(value), &number)
                                                   : parse_u64(bytes_of(value), &number);
     if (!parsed || number < option->least || number > option->most) {
         if (option->kind == OPTION_DURATION)
@@ -173,6 +187,11 @@ static enum status take_number(const struct option *option, const char *value, v
                              "--%s `%.80s`: give a time from %llums to %llus, such as 500ms or 10s",
                              option->name, value, (unsigned long long)option->least / 1000,
                              (unsigned long long)option->most / 1000000);
+        if (option->kind == OPTION_SIZE)
+            return error_set(error, STATUS_INVALID,
+                             "--%s `%.80s`: give a size of at least %llu MiB, such as 512MiB or "
+                             "4GiB",
+                             option->name, value, (unsigned long long)option->least >> 20);
         return error_set(error, STATUS_INVALID, "--%s `%.80s`: give a number from %llu to %llu",
                          option->name, value, (unsigned long long)option->least,
                          (unsigned long long)option->most);
@@ -236,7 +255,9 @@ static enum status take_value(const struct option *option, const char *value,
         return take_members(value, options, error);
     case OPTION_NUMBER:
     case OPTION_DURATION:
+    case OPTION_SIZE:
         if (field == &options->node.workers) options->workers_given = true;
+        if (field == &options->node.memory) options->memory_given = true;
         return take_number(option, value, field, error);
     case OPTION_FLAG:
         return take_flag(option, value, field, error);

@@ -22,6 +22,7 @@ struct cli_options {
     bool insecure;
     enum log_level log_level;
     bool workers_given;
+    bool memory_given;
     /* dev: */
     uint32_t dev_nodes, dev_node; /* dev_node 0: all */
     uint32_t base_port;

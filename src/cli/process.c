@@ -14,7 +14,8 @@
 #include "world/world_real.h"
 
 enum {
-    BLOCK_CACHE_BYTES = 2 << 20, /* per store: rows live in memory */
+    BLOCK_CACHE_PART = 8, /* of --memory is for the block caches of all stores */
+    BLOCK_CACHE_LEAST = 256 << 10,
     /* Descriptors that clients never get, so that peers, admin, log and stores go on (F08): */
     DESCRIPTORS_KEPT = 256,
     DESCRIPTORS_STORES_MAX = 2048, /* and a quarter of all, up to so many */
@@ -111,15 +112,25 @@ static uint64_t resident_bytes(void *context)
     return found == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+/* Of one store. */
+static uint64_t block_cache_bytes(const struct process *process)
+{
+    const struct node_options *options = &process->options->node;
+    uint64_t bytes = options->memory / BLOCK_CACHE_PART / STORES_DEFAULT;
+    return bytes > BLOCK_CACHE_LEAST ? bytes : BLOCK_CACHE_LEAST;
+}
+
 static enum status open_engine(void *context, uint32_t store, const char *directory,
                                struct engine **ret_engine, struct error *error)
 {
-    return engine_rocksdb_open(directory, BLOCK_CACHE_BYTES, ret_engine, error);
+    const struct process *process = context;
+    return engine_rocksdb_open(directory, block_cache_bytes(process), ret_engine, error);
 }
 
 struct engine_opening {
     pthread_t thread;
     const char *directory;
+    uint64_t cache_bytes;
     struct engine *engine;
     enum status status;
     struct error error;
@@ -129,8 +140,8 @@ static void *run_engine_opening(void *context)
 {
     struct engine_opening *opening = context;
 
-    opening->status = engine_rocksdb_open(opening->directory, BLOCK_CACHE_BYTES, &opening->engine,
-                                          &opening->error);
+    opening->status = engine_rocksdb_open(opening->directory, opening->cache_bytes,
+                                          &opening->engine, &opening->error);
     return NULL;
 }
 
@@ -143,6 +154,7 @@ static enum status open_engines(void *context, uint32_t count, const char *const
 
     for (uint32_t i = 0; i < count; i++) {
         openings[i].directory = directories[i];
+        openings[i].cache_bytes = block_cache_bytes(context);
         if (pthread_create(&openings[i].thread, NULL, run_engine_opening, &openings[i]) == 0)
             continue;
         run_engine_opening(&openings[i]);

@@ -27,10 +27,11 @@ enum gateway_outcome {
 struct gateway_request {
     uint8_t service;
     uint16_t slot;
-    bool write;   /* may have effects: its outcome is logged and remembered */
-    bool ordered; /* the same client has earlier requests open in this partition: this one is
-                   * not answered from a state before theirs (decision 0003). A write must not
-                   * be submitted while a read of the same client and partition is open. */
+    bool write;      /* may have effects: its outcome is logged and remembered */
+    bool ordered;    /* the same client has earlier requests open in this partition: this one is
+                      * not answered from a state before theirs (decision 0003). A write must not
+                      * be submitted while a read of the same client and partition is open. */
+    uint16_t client; /* requests of one client have the same; see decision 0006 */
     struct bytes body;
     /* Once per request; may be called before gateway_submit() returns. Reply is borrowed. */
     void (*on_reply)(struct gateway_request *request, enum gateway_outcome outcome,

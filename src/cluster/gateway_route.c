@@ -72,6 +72,7 @@ static void send_remote(struct gateway_stream *stream, struct gateway_request *r
                                 .service = request->service,
                                 .write = request->write,
                                 .ordered = request->ordered,
+                                .client = request->client,
                                 .slot = request->slot,
                                 .body = bytes_make(body, request->size)};
     request_item_encode(&writer, &item);
@@ -100,6 +101,7 @@ static void send_local(struct gateway_stream *stream, struct gateway_request *re
         .seq = request->seq,
         .write = request->write,
         .ordered = request->ordered,
+        .client = request->client,
         .service = request->service,
         .slot = request->slot,
         .body = bytes_make(body, request->size),

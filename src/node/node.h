@@ -41,6 +41,7 @@ struct node_options {
     struct raft_timing timing;
     uint32_t stores;
     uint64_t log_segment_size, flush_bytes, entries_bytes_max;
+    uint64_t memory;            /* what rows and buffers of the node may take; 0: no limit */
     uint32_t raft_planted_bugs; /* simulator only */
     uint32_t process_id;        /* goes to DIR/holon.pid; 0: none (simulator) */
 };

@@ -72,6 +72,7 @@ static void snapshot_take_part(struct node_worker *worker, void *argument)
     memset(part, 0, sizeof(*part));
     if (worker->host != NULL && !worker->closing) {
         host_statistics(worker->host, &part->host);
+        part->cold_latency = *host_cold_latency(worker->host);
         snapshot_replicas(worker, part);
     }
     if (worker->gateway != NULL) {
@@ -108,6 +109,7 @@ static void snapshot_add(struct worker_snapshot *sum, const struct worker_snapsh
     add_counters(&sum->traffic, &part->traffic, sizeof(sum->traffic));
     histogram_merge(&sum->read_latency, &part->read_latency);
     histogram_merge(&sum->write_latency, &part->write_latency);
+    histogram_merge(&sum->cold_latency, &part->cold_latency);
     sum->connections += part->connections;
     sum->pending += part->pending;
     sum->replicas += part->replicas;

@@ -33,7 +33,7 @@ struct worker_snapshot {
     struct gateway_statistics gateway;
     struct redis_statistics redis;
     struct node_traffic traffic;
-    struct histogram read_latency, write_latency;
+    struct histogram read_latency, write_latency, cold_latency;
     uint64_t connections, pending;
     uint64_t replicas, leads, leads_ready;
     uint64_t rows, row_bytes, apply_lag, flush_lag;

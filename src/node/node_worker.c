@@ -272,6 +272,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .evaluate = {[SERVICE_REDIS] = redis_evaluate, [SERVICE_META] = meta_evaluate},
         .flush_bytes = node->options.flush_bytes,
         .entries_bytes_max = node->options.entries_bytes_max,
+        .memory_bytes = node->options.memory / node->platform.worker_count,
         .events = {.on_leader = worker_on_leader,
                    .on_meta_applied = worker_on_meta_applied,
                    .on_born = worker_on_born,

@@ -215,7 +215,7 @@ static uint64_t needed_by_nobody_alive(struct replica *replica, uint64_t limit, 
 void replica_trim(struct replica *replica, uint64_t now)
 {
     bool little = replica->trimmed + ENTRIES_KEEP >= replica->applied;
-    if (little && replica->entries_bytes <= replica->host->options.entries_bytes_max) return;
+    if (little && replica->entries_bytes <= memory_entries_bytes_max(replica->host)) return;
     uint64_t applied = replica->applied;
     uint64_t durable = raft_durable_index(replica->raft);
     uint64_t limit = applied < durable ? applied : durable;
@@ -224,7 +224,7 @@ void replica_trim(struct replica *replica, uint64_t now)
         uint64_t match = raft_match_min(replica->raft);
         if (match < target) target = match;
     }
-    uint64_t bytes_max = replica->host->options.entries_bytes_max;
+    uint64_t bytes_max = memory_entries_bytes_max(replica->host);
     if (replica->entries_bytes > bytes_max) recount_entries(replica);
     bool leads = raft_role(replica->raft) == RAFT_LEADER;
     bool reserve_full = replica->entries_bytes > ENTRIES_RESERVE_FACTOR * bytes_max;

@@ -16,6 +16,7 @@ static struct session *session_find(struct replica *replica, struct gateway_id g
         map_put(&replica->sessions, session_key(gateway), session);
     }
     if (session->gateway.epoch < gateway.epoch) {
+        cold_drop_session(replica, session);
         *session = (struct session){.gateway = gateway, .local = local};
     }
     return session;
@@ -96,6 +97,8 @@ static bool route_accept(struct replica *replica, struct session *session, struc
             nack_deliver(replica, from, session->local, section->term, section->route, NACK_GAP);
             return false;
         }
+        if (!PLANTED(replica->host->world, "parked_survives_route"))
+            cold_drop_session(replica, session);
         session->route = section->route;
         session->position = 0;
         session->replies = 0;
@@ -246,7 +249,7 @@ static void propose_write(struct replica *replica, struct session *session, uint
 static enum evaluate_result evaluate_once(struct replica *replica, struct session *session,
                                           const struct request_item *item, int64_t time,
                                           struct evaluate_scratch *scratch,
-                                          struct row_context *rows)
+                                          struct row_context *rows, struct parked *parked)
 {
     struct partition_host *host = replica->host;
     struct request request = {.service = item->service, .slot = item->slot, .body = item->body};
@@ -256,13 +259,17 @@ static enum evaluate_result evaluate_once(struct replica *replica, struct sessio
     arena_reset(&scratch->arena);
     buffer_clear(&scratch->reply);
     buffer_clear(&scratch->effects);
+    buffer_clear(&scratch->wanted);
     row_context_begin(rows, replica->table, &scratch->arena, &scratch->effects,
                       raft_commit_index(replica->raft), time, seed);
     rows->slot_first = replica->slot_first;
     rows->slot_last = replica->slot_last;
     rows->hash_secret[0] = host->options.hash_secret[0];
     rows->hash_secret[1] = host->options.hash_secret[1];
+    rows->wanted = &scratch->wanted;
+    if (parked != NULL) cold_ranges(parked, rows);
     enum evaluate_result result = host->options.evaluate[item->service](rows, &request, &reply);
+    if (rows->need_rows) result = EVALUATE_NEED_ROWS;
     row_context_end(rows);
     host->statistics.evaluations++;
     return result;
@@ -280,8 +287,9 @@ static bool slot_is_here(const struct replica *replica, uint16_t slot)
     return slot >= replica->slot_first && slot <= replica->slot_last;
 }
 
+/* `parked`: it waited for rows and runs again; NULL: for the first time. */
 static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
-                          const struct request_item *item, uint64_t now)
+                          const struct request_item *item, struct parked *parked, uint64_t now)
 {
     struct partition_host *host = replica->host;
     bool known_service =
@@ -290,14 +298,27 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
         return;
     }
+    if (parked == NULL && memory_may_evict(replica) &&
+        MAYBE(host->world, "evict rows before an evaluation"))
+        row_table_evict(replica->table, UINT64_MAX);
     struct evaluate_scratch *scratch = &host->scratch[host->depth++];
     struct row_context rows;
     int64_t time = replica_time(replica, now);
-    enum evaluate_result result = evaluate_once(replica, session, item, time, scratch, &rows);
-    if (MAYBE(host->world, "evaluate again")) { /* A6: it may be run again at any time */
-        result = evaluate_once(replica, session, item, time, scratch, &rows);
+    if (parked != NULL && cold_time(parked) != 0) {
+        /* As at the first run, but no entry is older than the one before it (D3). */
+        time = cold_time(parked);
+        if (time < replica->entry_time) time = replica->entry_time;
     }
-    if (result == EVALUATE_DONE && rows.over_budget) { /* an effect that no entry can hold */
+    enum evaluate_result result =
+        evaluate_once(replica, session, item, time, scratch, &rows, parked);
+    if (MAYBE(host->world, "evaluate again")) { /* A6: it may be run again at any time */
+        result = evaluate_once(replica, session, item, time, scratch, &rows, parked);
+    }
+    if (result == EVALUATE_NEED_ROWS) {
+        bool parks = cold_park(replica, session, route, item, time, parked, &scratch->wanted);
+        if (!parks)
+            reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
+    } else if (result == EVALUATE_DONE && rows.over_budget) { /* no entry can hold an effect */
         reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
     } else if (result != EVALUATE_DONE) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
@@ -311,8 +332,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     host->depth--;
 }
 
-static void execute_item(struct replica *replica, struct session *session,
-                         const struct request_section *section, const struct request_item *item,
+static void execute_item(struct replica *replica, struct session *session, uint64_t term,
+                         uint64_t route, const struct request_item *item, struct parked *parked,
                          uint64_t now)
 {
     uint64_t index = 0;
@@ -320,26 +341,64 @@ static void execute_item(struct replica *replica, struct session *session,
     bool too_big = false;
     switch (dedup_find(replica->dedup, session->gateway, item->seq, &index, &outcome, &too_big)) {
     case DEDUP_KNOWN:
-        answer_known(replica, session, section->route, item->seq, index, outcome, too_big);
+        answer_known(replica, session, route, item->seq, index, outcome, too_big);
         return;
     case DEDUP_FENCED:
         SOMETIMES(replica->host->world, "a fenced gateway was refused");
-        nack_deliver(replica, session->gateway, session->local, section->term, section->route,
-                     NACK_FENCED);
+        nack_deliver(replica, session->gateway, session->local, term, route, NACK_FENCED);
         return;
     case DEDUP_STALE:
-        reply_deliver(replica, session, section->route, item->seq, OUTCOME_STALE,
-                      bytes_make(NULL, 0));
+        reply_deliver(replica, session, route, item->seq, OUTCOME_STALE, bytes_make(NULL, 0));
         return;
     case DEDUP_NEW:
         break;
     }
     if (item->seq <= session->watermark) {
-        reply_deliver(replica, session, section->route, item->seq, OUTCOME_STALE,
-                      bytes_make(NULL, 0));
+        reply_deliver(replica, session, route, item->seq, OUTCOME_STALE, bytes_make(NULL, 0));
         return;
     }
-    evaluate_item(replica, session, section->route, item, now);
+    if (parked == NULL && cold_must_wait(replica, session, item)) {
+        if (!cold_wait(replica, session, route, item))
+            reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
+        return;
+    }
+    const char *refused = item->write ? memory_refuses_writes(replica->host) : NULL;
+    if (refused != NULL && parked == NULL && replica->group.value != GROUP_META) {
+        replica->host->statistics.writes_refused++;
+        reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_of(refused));
+        return;
+    }
+    evaluate_item(replica, session, route, item, parked, now);
+}
+
+/* The session it was parked for, if its route is still the one. */
+static struct session *session_of_parked(struct replica *replica, struct gateway_id gateway,
+                                         bool local, uint64_t route)
+{
+    struct session *session = session_find(replica, gateway, local);
+    if (PLANTED(replica->host->world, "parked_survives_route")) return session;
+    bool same = session->gateway.epoch == gateway.epoch && session->route == route;
+    return same && !session->refused ? session : NULL;
+}
+
+void execute_parked(struct replica *replica, struct gateway_id gateway, bool local, uint64_t route,
+                    const struct request_item *item, struct parked *parked, uint64_t now)
+{
+    struct session *session = session_of_parked(replica, gateway, local, route);
+    if (session == NULL) return;
+    if (PLANTED(replica->host->world, "parked_survives_route")) {
+        evaluate_item(replica, session, route, item, parked, now);
+        return;
+    }
+    execute_item(replica, session, raft_term(replica->raft), route, item, parked, now);
+}
+
+void execute_parked_busy(struct replica *replica, struct gateway_id gateway, bool local,
+                         uint64_t route, const struct request_item *item, const char *why)
+{
+    struct session *session = session_of_parked(replica, gateway, local, route);
+    if (session == NULL) return;
+    reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_of(why));
 }
 
 static bool too_much_uncommitted(const struct replica *replica, uint32_t more)
@@ -363,7 +422,7 @@ static void execute_now(struct replica *replica, struct gateway_id from, bool lo
             nack_deliver(replica, from, local, section->term, section->route, NACK_GAP);
             return;
         }
-        execute_item(replica, session, section, &item, now);
+        execute_item(replica, session, section->term, section->route, &item, NULL, now);
     }
 }
 
@@ -420,6 +479,7 @@ bool host_request_local(struct partition_host *host, struct group_id group,
                                 .service = request->service,
                                 .write = request->write,
                                 .ordered = request->ordered,
+                                .client = request->client,
                                 .slot = request->slot,
                                 .body = request->body};
     bool straight = !replica->halted && replica->held_first == NULL &&
@@ -440,6 +500,6 @@ bool host_request_local(struct partition_host *host, struct group_id group,
     struct session *session = session_find(replica, request->gateway, true);
     if (!route_accept(replica, session, request->gateway, &section)) return true;
     if (section.watermark > session->watermark) session->watermark = section.watermark;
-    execute_item(replica, session, &section, &item, now);
+    execute_item(replica, session, section.term, section.route, &item, NULL, now);
     return true;
 }

@@ -172,7 +172,8 @@ static void flush_run(struct world_job *job)
     flush->status = engine_run_ingest(engine, run, &flush->error);
 }
 
-static void finish_part(struct partition_host *host, const struct flush_part *part)
+static void finish_part(struct partition_host *host, const struct flush_part *part,
+                        struct bytes record)
 {
     struct replica *replica = host_replica(host, part->group);
     bool same = replica != NULL && replica_id_equal(replica->id, part->replica) &&
@@ -184,15 +185,20 @@ static void finish_part(struct partition_host *host, const struct flush_part *pa
     if (part->clear) replica->clear_first = false;
     row_table_flushed(replica->table, part->index);
     log_release(host->queue, part->group, part->replica, part->index, part->term);
+    snapshot_flushed(replica, record);
 }
 
 static void flush_done(struct world_job *job)
 {
     struct flush_job *flush = job->context;
     struct partition_host *host = flush->host;
+    struct host_store *store = &host->stores[flush->store];
     if (flush->status == STATUS_OK) {
-        for (size_t i = 0; i < flush->part_count; i++)
-            finish_part(host, &flush->parts[i]);
+        struct reader records = reader_make(buffer_bytes(&flush->records));
+        for (size_t i = 0; i < flush->part_count; i++) { /* parts and records in the same order */
+            read_u32(&records);
+            finish_part(host, &flush->parts[i], read_bytes(&records, read_u32(&records)));
+        }
         host->statistics.flushes++;
         host->statistics.flushed_bytes += buffer_size(&flush->rows);
         SOMETIMES(host->world, "a store was flushed");
@@ -202,7 +208,11 @@ static void flush_done(struct world_job *job)
                   "flush of store %u failed: %s; rows stay in memory and in the log, trying again",
                   flush->store, flush->error.text);
     }
+    uint32_t number = flush->store;
+    bool ok = flush->status == STATUS_OK;
+    memory_flushed(host, number);
     flush_free(flush);
+    if (ok && store->flush_wanted) flush_store(host, number);
 }
 
 /* One replica a turn; then the job. */
@@ -277,6 +287,13 @@ static void flush_start(struct partition_host *host, uint32_t store)
     world_timer_start(host->world, &flush->timer, 0);
 }
 
+void flush_store(struct partition_host *host, uint32_t store)
+{
+    bool busy = host->stores[store].flush != NULL || host->stores[store].drops != NULL;
+    host->stores[store].flush_wanted = busy;
+    if (!busy) flush_start(host, store);
+}
+
 static uint64_t store_dirty_bytes(const struct host_store *store)
 {
     uint64_t bytes = 0;
@@ -298,6 +315,11 @@ static uint32_t store_that_pins_the_log(struct partition_host *host)
     return group_store(statistics.oldest_group, host->options.store_count);
 }
 
+uint64_t flush_copied_bytes(const struct host_store *store)
+{
+    return store->flush == NULL ? 0 : buffer_size(&store->flush->rows);
+}
+
 void flush_tick(struct partition_host *host)
 {
     uint32_t pinned = store_that_pins_the_log(host);
@@ -305,9 +327,10 @@ void flush_tick(struct partition_host *host)
         struct host_store *store = &host->stores[i];
         bool busy = store->flush != NULL || store->drops != NULL;
         if (busy || list_empty(&store->replicas)) continue;
-        bool due = i == pinned || store_dirty_bytes(store) >= host->options.flush_bytes ||
+        bool due = i == pinned || store->flush_wanted ||
+                   store_dirty_bytes(store) >= memory_flush_bytes(host) ||
                    MAYBE(host->world, "flush now");
-        if (due) flush_start(host, i);
+        if (due) flush_store(host, i);
     }
 }
 
@@ -323,5 +346,6 @@ bool host_is_idle(const struct partition_host *host)
             return false;
         }
     }
-    return host->orphans == 0 && log_queue_idle(host->queue);
+    return cold_is_idle(host) && collect_is_idle(host) && warm_is_idle(host) &&
+           host->snapshot_jobs == 0 && host->orphans == 0 && log_queue_idle(host->queue);
 }

@@ -1,4 +1,5 @@
 /* Open and close, dispatch, the tick and the end of a turn. */
+#include "base/hash.h"
 #include "partition/host_internal.h"
 
 const struct logger *host_logger(const struct partition_host *host)
@@ -148,9 +149,13 @@ static void slow_work(struct partition_host *host, uint64_t now)
             reconcile_tick(replica, now);
         }
         replica_trim(replica, now);
+        if (memory_may_evict(replica) && MAYBE(host->world, "evict rows"))
+            row_table_evict(replica->table, UINT64_MAX);
         if (replica->sends != NULL || replica->receive != NULL) snapshot_tick(replica, now);
     }
     drop_tick(host);
+    collect_tick(host);
+    warm_tick(host, now);
     flush_tick(host);
 }
 
@@ -171,6 +176,7 @@ void host_tick_now(struct partition_host *host, uint64_t now)
     peer_out_tick(host);
     heartbeat_tick(host, now);
     if (host->ticks % SLOW_TICKS == 0) slow_work(host, now);
+    memory_tick(host);
     world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
 }
 
@@ -244,6 +250,8 @@ struct partition_host *host_open(const struct host_options *options)
     host->drive_timer = (struct world_timer){.fire = drive_rest, .context = host};
     host->ready_timer = (struct world_timer){.fire = poll_ready, .context = host};
     map_init(&host->peers);
+    cold_open(host);
+    memory_open(host);
     for (uint32_t i = 0; i < STORES_MAX; i++)
         list_init(&host->stores[i].replicas);
     host->row_memory = slabs_make();
@@ -251,6 +259,7 @@ struct partition_host *host_open(const struct host_options *options)
         arena_init(&host->scratch[i].arena, 256 << 10);
         buffer_init(&host->scratch[i].reply, REPLY_SIZE_MAX);
         buffer_init(&host->scratch[i].effects, REPLY_SIZE_MAX);
+        buffer_init(&host->scratch[i].wanted, SIZE_MAX / 2);
     }
     buffer_init(&host->header, OUTCOME_SIZE_MAX + 256);
     host->queue = log_queue_open(options->log, host->world, host, on_durable);
@@ -280,6 +289,7 @@ void host_close(struct partition_host *host)
     world_timer_stop(host->world, &host->tick_timer);
     world_timer_stop(host->world, &host->ready_timer);
     world_timer_stop(host->world, &host->drive_timer);
+    world_timer_stop(host->world, &host->memory_timer);
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         if (host->replicas[i] == NULL) continue;
         flush_replica_gone(host->replicas[i]);
@@ -287,6 +297,9 @@ void host_close(struct partition_host *host)
     }
     for (uint32_t i = 0; i < STORES_MAX; i++)
         drops_free(&host->stores[i]);
+    cold_close(host);
+    collect_close(host);
+    warm_close(host);
     memory_free(host->replicas);
     slabs_free(host->row_memory);
     peers_free(host);
@@ -295,6 +308,7 @@ void host_close(struct partition_host *host)
         arena_free(&host->scratch[i].arena);
         buffer_free(&host->scratch[i].reply);
         buffer_free(&host->scratch[i].effects);
+        buffer_free(&host->scratch[i].wanted);
     }
     buffer_free(&host->header);
     memory_free(host->persist);
@@ -463,11 +477,41 @@ struct replica_id host_replica_id(const struct partition_host *host, struct grou
     return replica == NULL ? (struct replica_id){0} : replica->id;
 }
 
-uint64_t host_state_hash(const struct partition_host *host, struct group_id group)
+static void hash_count(void *context, uint8_t service, uint32_t namespace, uint64_t rows)
+{
+    uint64_t *hash = context;
+    *hash += hash_u64(hash_u64((uint64_t)service << 32 | namespace) ^ rows);
+}
+
+static bool hash_engine(const struct replica *replica, uint64_t *hash)
+{
+    struct engine *engine = replica->host->options.engines[replica->store];
+    uint8_t from[2], to[2];
+    struct bytes key, stored, value;
+    struct row_header header;
+    replica_row_range(replica, from, to);
+    struct engine_iterator *iterator =
+        engine_iterate(engine, bytes_make(from, 2), bytes_make(to, 2));
+    while (engine_iterator_next(engine, iterator, &key, &stored)) {
+        if (row_value_decode(stored, &header, &value)) break;
+        if (row_table_hides(replica->table, key, header.version)) continue;
+        *hash += row_hash(key, &header, value);
+    }
+    return engine_iterator_close(engine, iterator, NULL) == STATUS_OK;
+}
+
+bool host_state_hash(const struct partition_host *host, struct group_id group, uint64_t *ret_hash)
 {
     const struct replica *replica = host_replica(host, group);
-    if (replica == NULL) return 0;
-    return row_table_hash(replica->table) ^ dedup_hash(replica->dedup);
+    if (replica == NULL) return false;
+    uint64_t hash = row_table_hash(replica->table);
+    if (!row_table_complete(replica->table)) {
+        if (replica->receive != NULL || replica->flushed > replica->applied) return false;
+        if (!hash_engine(replica, &hash)) return false;
+    }
+    row_table_counts_each(replica->table, &hash, hash_count);
+    *ret_hash = hash ^ dedup_hash(replica->dedup);
+    return true;
 }
 
 uint32_t host_replica_count(const struct partition_host *host)
@@ -524,7 +568,23 @@ void host_replica_status(const struct partition_host *host, uint32_t index,
     }
 }
 
-void host_statistics(const struct partition_host *host, struct host_statistics *ret)
+void host_statistics(struct partition_host *host, struct host_statistics *ret)
 {
+    memory_measure(host);
     *ret = host->statistics;
+    ret->table_bytes = host->memory.tables;
+    ret->clean_bytes = host->memory.clean;
+    ret->dirty_bytes = host->memory.dirty;
+    ret->entry_bytes = host->memory.entries;
+    ret->waiting_bytes = host->memory.waiting;
+    ret->copy_bytes = host->memory.copies;
+    ret->incomplete_tables = host->memory.incomplete;
+    ret->parked = host->cold.parked_count;
+    ret->memory_limit = host->options.memory_bytes;
+    ret->refusing = host->memory.writes_refused;
+}
+
+const struct histogram *host_cold_latency(const struct partition_host *host)
+{
+    return &host->cold.latency;
 }

@@ -7,6 +7,7 @@
 #ifndef HOLON_PARTITION_HOST_H
 #define HOLON_PARTITION_HOST_H
 
+#include "base/histogram.h"
 #include "net/transport.h"
 #include "partition/row_context.h"
 #include "raft/raft.h"
@@ -58,6 +59,7 @@ struct host_options {
     evaluate_fn *evaluate[SERVICE_COUNT];
     uint64_t flush_bytes;       /* dirty bytes of a store that start a flush: 32 MiB */
     uint64_t entries_bytes_max; /* of entries kept in memory for one group: 4 MiB */
+    uint64_t memory_bytes;      /* this worker's share of --memory; 0: no limit */
     struct host_events events;
     void *context;
 };
@@ -127,6 +129,7 @@ struct host_request {
     uint64_t seq;
     bool write;
     bool ordered;
+    uint16_t client;
     uint8_t service;
     uint16_t slot;
     struct bytes body;
@@ -142,7 +145,9 @@ const struct raft *host_raft(const struct partition_host *host, struct group_id 
 /* 0: no replica of the group on this worker. */
 struct replica_id host_replica_id(const struct partition_host *host, struct group_id group);
 /* Equal for replicas of equal applied index (S-1): rows and dedup windows. */
-uint64_t host_state_hash(const struct partition_host *host, struct group_id group);
+/* Reads the engine where the table does not hold all rows. False: not to be told now, because
+ * table and engine stand for different indexes (a snapshot is being taken in). */
+bool host_state_hash(const struct partition_host *host, struct group_id group, uint64_t *ret_hash);
 
 struct replica_status {
     struct group_id group;
@@ -164,7 +169,19 @@ struct host_statistics {
     uint64_t evaluations, reads, writes, dedup_hits, nacks, lease_reads, round_reads;
     uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
     uint64_t flushes, flushed_bytes, loop_gaps;
+    uint64_t cold_parked;  /* evaluations that waited for rows of the engine */
+    uint64_t cold_reads;   /* keys and ranges asked of the engine, */
+    uint64_t cold_rows;    /* and rows that came */
+    uint64_t cold_refused; /* BUSY, because too much waited or an evaluation wanted too often */
+    uint64_t evicted_bytes;
+    uint64_t collected_rows; /* of dropped namespaces, deleted from the engine */
+    uint64_t writes_refused; /* BUSY, because memory is full of what is not on disk yet */
+    /* As of now: */
+    uint64_t table_bytes, clean_bytes, dirty_bytes, entry_bytes, waiting_bytes, copy_bytes;
+    uint64_t incomplete_tables, parked, memory_limit, refusing;
 };
-void host_statistics(const struct partition_host *host, struct host_statistics *ret);
+void host_statistics(struct partition_host *host, struct host_statistics *ret);
+/* From the first fetch of cold rows to the answer, us. */
+const struct histogram *host_cold_latency(const struct partition_host *host);
 
 #endif

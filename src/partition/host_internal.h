@@ -4,21 +4,28 @@
  *   replica.c    birth, recovery, record of one replica
  *   remove.c     how a replica learns that it was removed, and how its data goes
  *   execute.c    requests at the leader: sessions, evaluation, proposals (rules A, B)
+ *   cold.c       requests that wait for rows of the engine
  *   release.c    replies that wait for commit, lease or read round
  *   apply.c      committed entries into rows and windows; change of role
  *   drive.c      outputs of a Raft core to the log and to other nodes
  *   heartbeat.c  coalesced heartbeats
+ *   memory.c     what may be held in memory: eviction, early flushes, refused writes
+ *   collect.c    rows of dropped namespaces out of the engine
+ *   warm.c       rows back into memory where there is room
  *   flush.c      rows to the engine, so that the log can be cut
- *   snapshot.c   state to a replica that fell behind
+ *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side)
  *   wall.c       the wall clock as the cluster sees it
  *   reconcile.c  configuration towards what meta wishes */
 #ifndef HOLON_PARTITION_HOST_INTERNAL_H
 #define HOLON_PARTITION_HOST_INTERNAL_H
 
 #include "base/assert.h"
+#include "base/histogram.h"
+#include "base/list.h"
 #include "base/map.h"
 #include "base/memory.h"
 #include "base/slabs.h"
+#include "partition/cold.h"
 #include "partition/dedup.h"
 #include "partition/host.h"
 #include "raft/raft_codec.h"
@@ -122,7 +129,9 @@ struct replica {
     bool heartbeat_now;
     bool was_leader;
     bool was_ready;
-    uint64_t generation; /* of the table; rises with a snapshot install */
+    uint64_t generation;      /* of the table; rises with a snapshot install */
+    uint64_t cold_generation; /* rises when what was read from the engine before is stale */
+    uint64_t evictions_seen, evicted_at; /* warm.c */
     uint64_t led_term;
     uint64_t led_since; /* boot clock */
     uint64_t last_seen, busy_until;
@@ -143,6 +152,7 @@ struct replica {
     size_t read_wait_count, read_wait_capacity;
     struct held *held_first, **held_last;
     size_t held_bytes;
+    struct list parked;  /* cold.c */
     int64_t time_offset; /* wall clock - boot clock, us (D3) */
     int64_t entry_time;  /* of the last entry evaluated or applied */
     /* Background work: */
@@ -164,16 +174,36 @@ struct persist_wait { /* log position -> raft_persisted() */
 
 struct flush_job;
 struct drop_job;
+struct collect_job;
+struct warm_job;
 
 struct host_store {
     struct list replicas;
     struct flush_job *flush; /* NULL: none under way */
     struct drop_job *drops;  /* rows of replicas that are gone; the first may be running */
+    bool flush_wanted;       /* another one at once */
+};
+
+struct memory_use { /* of this worker, bytes; measured each slow tick */
+    uint64_t tables, clean, dirty, entries, waiting, copies;
+    uint32_t incomplete;   /* tables */
+    uint64_t level0_files; /* of the store flushed last */
+    uint32_t evict_next;
+    bool writes_refused;
 };
 
 struct evaluate_scratch {
     struct arena arena;
-    struct buffer reply, effects;
+    struct buffer reply, effects, wanted;
+};
+
+struct cold { /* requests that wait for rows of the engine: cold.c */
+    struct list queue, delayed, jobs;
+    uint32_t job_count, parked_count;
+    uint64_t parked_bytes;
+    struct world_deferred turn_end;
+    struct world_timer retry_timer;
+    struct histogram latency; /* from parked to answered, us */
 };
 
 struct peer_wall { /* a peer's wall clock against ours */
@@ -211,8 +241,14 @@ struct partition_host {
     uint64_t durable_position; /* of this worker's records in the log */
     uint64_t birth_position;   /* on_born is due when that is durable; 0: it is not */
     uint32_t orphans;          /* jobs of replicas that are gone */
+    uint32_t snapshot_jobs;    /* that read or write pieces of snapshots */
     struct evaluate_scratch scratch[EVALUATE_DEPTH_MAX];
     struct buffer header;
+    struct cold cold;
+    struct collect_job *collect; /* NULL: nothing to collect */
+    struct warm_job *warm;
+    struct memory_use memory;
+    struct world_timer memory_timer;
     uint32_t depth;
     bool closing;
     bool muted;
@@ -240,14 +276,24 @@ uint64_t host_tick_interval(const struct partition_host *host);
 enum { REPLICA_RECORD_KEY_SIZE = 6 };
 void replica_record_key(struct group_id group, uint8_t key[REPLICA_RECORD_KEY_SIZE]);
 void replica_record_encode(const struct replica *replica, struct buffer *buffer);
+enum { RECORD_NAME_SIZE = 1 + 4 + 8 };
 struct replica_record {
+    bool counted; /* has counts and drops */
     struct replica_id replica;
     uint64_t applied, term;
     int64_t entry_time;
     struct raft_config config;
-    struct bytes dedup; /* borrowed */
+    struct bytes dedup, counts, drops; /* borrowed */
 };
 enum status replica_record_decode(struct bytes bytes, struct replica_record *ret_record);
+/* Calls load() for each of the record's counts or drops. */
+void replica_record_names(struct bytes names, struct row_table *table,
+                          void (*load)(struct row_table *table, uint8_t service, uint32_t namespace,
+                                       uint64_t number));
+/* The fresh table stands for what the record tells: of its rows none is loaded yet. */
+void replica_table_begin(struct replica *replica, const struct replica_record *record);
+/* All rows of the engine, or as many as memory allows. Blocks. */
+enum status replica_load_rows(struct replica *replica, struct error *error);
 void replica_row_range(const struct replica *replica, uint8_t from[2], uint8_t to[2]);
 void row_value_encode(struct buffer *buffer, const struct row_header *header, struct bytes value);
 enum status row_value_decode(struct bytes bytes, struct row_header *ret_header,
@@ -260,6 +306,11 @@ void replica_stop(struct replica *replica); /* the same without a word */
 void execute_section(struct replica *replica, struct gateway_id from, bool local,
                      const struct request_section *section, struct reader *items, uint64_t now);
 void execute_held(struct replica *replica, uint64_t now);
+/* What cold.c parked goes on; if it is to wait again, cold_park() is called for it. */
+void execute_parked(struct replica *replica, struct gateway_id gateway, bool local, uint64_t route,
+                    const struct request_item *item, struct parked *parked, uint64_t now);
+void execute_parked_busy(struct replica *replica, struct gateway_id gateway, bool local,
+                         uint64_t route, const struct request_item *item, const char *why);
 bool replica_may_evaluate(const struct replica *replica, uint64_t now);
 void replica_time_correct(struct replica *replica, uint64_t now);
 void replica_time_start(struct replica *replica, uint64_t now);
@@ -308,8 +359,37 @@ void wall_heard(struct partition_host *host, node_id_t node, int64_t wall, uint6
 /* Microseconds since 1970: the own clock, or the median of the peers' if it is far off. */
 int64_t wall_trusted(struct partition_host *host, uint64_t now);
 
+/* memory.c */
+/* Rows of the engine may be loaded ahead of being asked for. */
+void memory_open(struct partition_host *host);
+void memory_measure(struct partition_host *host);
+bool memory_may_evict(const struct replica *replica);
+void memory_flushed(struct partition_host *host, uint32_t store);
+bool memory_allows_loading(const struct partition_host *host, const struct replica *replica);
+void memory_tick(struct partition_host *host);
+/* Why a write cannot be taken now, or NULL. */
+const char *memory_refuses_writes(const struct partition_host *host);
+/* Dirty bytes of a store that start a flush. */
+uint64_t memory_flush_bytes(const struct partition_host *host);
+/* Entries kept in memory for one group. */
+uint64_t memory_entries_bytes_max(const struct partition_host *host);
+
+/* collect.c */
+void collect_tick(struct partition_host *host);
+bool collect_is_idle(const struct partition_host *host);
+void collect_close(struct partition_host *host);
+
+/* warm.c */
+void warm_tick(struct partition_host *host, uint64_t now);
+bool warm_is_idle(const struct partition_host *host);
+void warm_close(struct partition_host *host);
+
 /* flush.c */
+/* The store is flushed as soon as can be; then snapshot_flushed() is called for its replicas. */
+void flush_store(struct partition_host *host, uint32_t store);
 void flush_tick(struct partition_host *host);
+/* Rows copied for the flush that is under way. */
+uint64_t flush_copied_bytes(const struct host_store *store);
 void flush_replica_gone(struct replica *replica);
 void flush_replica_durable(struct replica *replica);
 
@@ -324,6 +404,8 @@ bool drop_is_running(const struct host_store *store);
 void drops_free(struct host_store *store);
 
 /* snapshot.c */
+/* The engine has the replica as of replica->flushed; record: what was written of it. */
+void snapshot_flushed(struct replica *replica, struct bytes record);
 void snapshot_offer(struct replica *replica, const struct raft_message *message);
 void snapshot_on_frame(struct partition_host *host, const struct transport_peer *from,
                        struct bytes payload);
@@ -334,6 +416,7 @@ void snapshot_log_durable(struct replica *replica);
 void snapshot_sends_drop(struct replica *replica);
 /* Index of the snapshot that is being sent to a member; 0: none is. */
 uint64_t snapshot_index_sent(const struct replica *replica, struct replica_id to);
+void snapshot_sends_tick(struct replica *replica, uint64_t now);
 /* The engine's or the log's copy is being written: the core must stand still. */
 bool snapshot_is_installing(const struct replica *replica);
 bool snapshot_holds_core(const struct replica *replica);

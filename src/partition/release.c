@@ -270,5 +270,6 @@ void leader_state_drop(struct replica *replica, bool tell)
     replica->read_wait_count = 0;
     replica->uncommitted_bytes = 0;
     held_drop(replica, tell);
+    cold_drop_all(replica);
     sessions_drop(replica, tell);
 }

@@ -1,12 +1,15 @@
 /* Birth, recovery and end of one replica, and its record in the engine.
  *
- * Record (key: 0xffff u16 BE | group u32 BE): u8 format (1) | u64 replica | u64 applied index |
- * u64 its term | i64 entry time | u32 size, configuration | u32 size, dedup windows. It is
- * written in the same run as the rows it speaks of (FAULTS rule 2). */
+ * Record (key: 0xffff u16 BE | group u32 BE): u8 format (2) | u64 replica | u64 applied index |
+ * u64 its term | i64 entry time | u32 size, configuration | u32 size, dedup windows |
+ * u32 number, counts: u8 service, u32 namespace, u64 live rows |
+ * u32 number, drops: u8 service, u32 namespace, u64 index (rows up to it do not count any more)
+ * It is written in the same run as the rows it speaks of (FAULTS rule 2). Format 1 ends with the
+ * windows: its rows are counted while they are loaded. */
 #include "base/hash.h"
 #include "partition/host_internal.h"
 
-enum { RECORD_FORMAT = 1, BIRTH_TERM = 1, BIRTH_INDEX = 1 };
+enum { RECORD_FORMAT_UNCOUNTED = 1, RECORD_FORMAT = 2, BIRTH_TERM = 1, BIRTH_INDEX = 1 };
 
 void replica_record_key(struct group_id group, uint8_t key[REPLICA_RECORD_KEY_SIZE])
 {
@@ -18,6 +21,35 @@ static void write_block(struct writer *writer, struct bytes bytes)
 {
     write_u32(writer, (uint32_t)bytes.size);
     write_bytes(writer, bytes);
+}
+
+struct name_list {
+    struct writer writer;
+    uint32_t count;
+};
+
+static void write_name(void *context, uint8_t service, uint32_t namespace, uint64_t number)
+{
+    struct name_list *list = context;
+    write_u8(&list->writer, service);
+    write_u32(&list->writer, namespace);
+    write_u64(&list->writer, number);
+    list->count++;
+}
+
+static void write_names(struct writer *writer, const struct row_table *table,
+                        void (*each)(const struct row_table *table, void *context,
+                                     void (*on_name)(void *context, uint8_t service,
+                                                     uint32_t namespace, uint64_t number)))
+{
+    struct buffer part;
+    buffer_init(&part, SIZE_MAX / 2);
+    struct name_list list = {.writer = writer_make(&part)};
+    each(table, &list, write_name);
+    ASSERT(!list.writer.failed);
+    write_u32(writer, list.count);
+    write_bytes(writer, buffer_bytes(&part));
+    buffer_free(&part);
 }
 
 void replica_record_encode(const struct replica *replica, struct buffer *buffer)
@@ -42,23 +74,52 @@ void replica_record_encode(const struct replica *replica, struct buffer *buffer)
     }
     write_block(&writer, buffer_bytes(&part));
     buffer_free(&part);
+    write_names(&writer, replica->table, row_table_counts_each);
+    write_names(&writer, replica->table, row_table_drops_each);
     ASSERT(!writer.failed);
 }
 
 enum status replica_record_decode(struct bytes bytes, struct replica_record *ret_record)
 {
     struct reader reader = reader_make(bytes);
-    if (read_u8(&reader) != RECORD_FORMAT) return STATUS_VERSION;
-    struct replica_record record = {.replica = {read_u64(&reader)},
+    uint8_t format = read_u8(&reader);
+    if (format != RECORD_FORMAT && format != RECORD_FORMAT_UNCOUNTED) return STATUS_VERSION;
+    struct replica_record record = {.counted = format == RECORD_FORMAT,
+                                    .replica = {read_u64(&reader)},
                                     .applied = read_u64(&reader),
                                     .term = read_u64(&reader),
                                     .entry_time = read_i64(&reader)};
     struct bytes config = read_bytes(&reader, read_u32(&reader));
     record.dedup = read_bytes(&reader, read_u32(&reader));
+    if (record.counted) {
+        record.counts = read_bytes(&reader, (size_t)read_u32(&reader) * RECORD_NAME_SIZE);
+        record.drops = read_bytes(&reader, (size_t)read_u32(&reader) * RECORD_NAME_SIZE);
+    }
     if (reader.failed || reader_left(&reader) != 0) return STATUS_CORRUPT;
     if (raft_config_decode(config, &record.config)) return STATUS_CORRUPT;
     *ret_record = record;
     return STATUS_OK;
+}
+
+void replica_record_names(struct bytes names, struct row_table *table,
+                          void (*load)(struct row_table *table, uint8_t service, uint32_t namespace,
+                                       uint64_t number))
+{
+    struct reader reader = reader_make(names);
+    while (reader_left(&reader) > 0) {
+        uint8_t service = read_u8(&reader);
+        uint32_t namespace = read_u32(&reader);
+        load(table, service, namespace, read_u64(&reader));
+    }
+    ASSERT(!reader.failed);
+}
+
+void replica_table_begin(struct replica *replica, const struct replica_record *record)
+{
+    if (!record->counted) return;
+    row_table_set_incomplete(replica->table);
+    replica_record_names(record->counts, replica->table, row_table_count_load);
+    replica_record_names(record->drops, replica->table, row_table_drop_load);
 }
 
 /* [slot_first, slot_last + 1) as the first two bytes of row keys. */
@@ -118,7 +179,16 @@ static enum status load_record(struct replica *replica, struct buffer *buffer,
     return same ? STATUS_OK : STATUS_NOT_FOUND;
 }
 
-static enum status load_rows(struct replica *replica, struct error *error)
+/* What of the budget is left, and more only if the record has no counts. */
+static bool may_load_more(const struct replica *replica)
+{
+    struct partition_host *host = replica->host;
+    if (replica->group.value == GROUP_META || row_table_complete(replica->table)) return true;
+    if (MAYBE(host->world, "rows are left in the engine at the start")) return false;
+    return memory_allows_loading(host, replica);
+}
+
+enum status replica_load_rows(struct replica *replica, struct error *error)
 {
     struct engine *engine = replica->host->options.engines[replica->store];
     uint8_t from[2], to[2];
@@ -128,14 +198,23 @@ static enum status load_rows(struct replica *replica, struct error *error)
     struct bytes key, stored, value;
     struct row_header header;
     enum status status = STATUS_OK;
+    bool all = true;
+    memory_measure(replica->host); /* of the others */
     while (status == STATUS_OK && engine_iterator_next(engine, iterator, &key, &stored)) {
+        all = may_load_more(replica);
+        if (!all) break;
         status = row_value_decode(stored, &header, &value);
         if (status == STATUS_OK) row_table_load(replica->table, key, &header, value);
     }
     enum status closed = engine_iterator_close(engine, iterator, error);
-    if (status == STATUS_OK) return closed;
-    return error_set(error, status, "a row of group %u in store %u is damaged",
-                     replica->group.value, replica->store);
+    if (status) {
+        return error_set(error, status, "a row of group %u in store %u is damaged",
+                         replica->group.value, replica->store);
+    }
+    if (closed == STATUS_OK && all && !row_table_complete(replica->table))
+        row_table_set_complete(replica->table);
+    if (!all) SOMETIMES(replica->host->world, "a replica started without all of its rows");
+    return closed;
 }
 
 /* Of an earlier replica of the group: its rows, whose deletion a crash prevented, or its record.
@@ -324,6 +403,7 @@ static struct replica *replica_make(struct partition_host *host,
     replica->held_last = &replica->held_first;
     map_init(&replica->sessions);
     list_init(&replica->by_store);
+    list_init(&replica->parked);
     return replica;
 }
 
@@ -348,7 +428,8 @@ enum status host_add_replica(struct partition_host *host, const struct replica_o
         status = dedup_decode(replica->dedup, record.dedup);
         if (status)
             error_set(error, status, "group %u: damaged dedup windows", options->group.value);
-        if (status == STATUS_OK) status = load_rows(replica, error);
+        replica_table_begin(replica, &record);
+        if (status == STATUS_OK) status = replica_load_rows(replica, error);
     }
     if (status == STATUS_OK) {
         status = open_raft(replica, options, known ? &record : NULL, error);

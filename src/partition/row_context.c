@@ -5,7 +5,7 @@
 
 enum { PENDING_LINEAR_MAX = 8, DROPS_MAX = 16 };
 
-enum pending_kind { PENDING_PUT, PENDING_DELETE, PENDING_ADD };
+enum pending_kind { PENDING_PUT, PENDING_DELETE };
 
 /* The last write of this evaluation to one key. Everything lies in the arena. */
 struct pending_write {
@@ -14,7 +14,6 @@ struct pending_write {
     enum pending_kind kind;
     struct row_header header;
     struct bytes value; /* put */
-    int64_t delta;      /* add to what the table has */
 };
 
 struct row_pending {
@@ -52,6 +51,10 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->bytes_left = EVALUATE_BYTES_MAX;
     rows->over_budget = false;
     rows->need_rows = false;
+    rows->wanted_count = 0;
+    rows->wanted = NULL;
+    rows->ranges = NULL;
+    rows->range_count = 0;
     rows->pending = NULL;
     rows->pending_count = 0;
     rows->pending_capacity = 0;
@@ -121,7 +124,7 @@ static struct row_pending *pending_make(struct row_context *rows)
     return rows->pending;
 }
 
-/* The entry of a key, made if there is none (then with kind PENDING_ADD of 0). */
+/* The entry of a key, made if there is none. */
 static struct pending_write *pending_of(struct row_context *rows, struct bytes key)
 {
     struct row_pending *pending = pending_make(rows);
@@ -132,7 +135,7 @@ static struct pending_write *pending_of(struct row_context *rows, struct bytes k
     size_t position = rows->pending_count++;
     write = &pending->writes[position];
     *write = (struct pending_write){
-        .key = arena_copy(rows->arena, key), .hash = hash, .kind = PENDING_ADD};
+        .key = arena_copy(rows->arena, key), .hash = hash, .kind = PENDING_DELETE};
     if (pending->index_size) pending_index(pending, position);
     return write;
 }
@@ -164,31 +167,64 @@ static bool spend(struct row_context *rows, size_t bytes)
     return true;
 }
 
-/* What the table has of a key, through drops of this evaluation. */
-static bool table_get(struct row_context *rows, struct bytes key, struct row_found *ret)
+/* Notes what has to be fetched: a key, or a range if `to` is not empty. */
+static void want(struct row_context *rows, struct bytes from, struct bytes to)
 {
-    if (dropped(rows, namespace_of(key))) return false;
-    if (!row_table_get(rows->table, key, ret)) return false;
-    consult(rows, ret->header.version);
-    return !ret->tombstone;
+    rows->need_rows = true;
+    if (rows->wanted == NULL || rows->wanted_count == WANTED_COUNT_MAX) return;
+    struct writer writer = writer_make(rows->wanted);
+    write_u32(&writer, (uint32_t)from.size);
+    write_bytes(&writer, from);
+    write_u32(&writer, (uint32_t)to.size);
+    write_bytes(&writer, to);
+    ASSERT(!writer.failed);
+    rows->wanted_count++;
 }
 
-/* The number that an add gives is worked out when somebody looks: only then does the
- * old one count for dep. */
-static void resolve_add(struct row_context *rows, struct pending_write *write)
+/* The fetched range that a key lies in, or NULL. */
+static const struct row_range *range_of(const struct row_context *rows, struct bytes key)
+{
+    for (uint32_t i = 0; i < rows->range_count; i++) {
+        const struct row_range *range = &rows->ranges[i];
+        if (bytes_compare(range->from, key) <= 0 && bytes_compare(key, range->to) < 0) return range;
+    }
+    return NULL;
+}
+
+/* What the table has of a key, through drops of this evaluation. ROW_STOP: it does not know,
+ * and the key is wanted now. */
+static enum row_result table_find(struct row_context *rows, struct bytes key, struct row_found *ret)
+{
+    if (dropped(rows, namespace_of(key))) return ROW_ABSENT;
+    if (row_table_get(rows->table, key, ret)) return ret->tombstone ? ROW_ABSENT : ROW_FOUND;
+    ret->header.version = 0;
+    if (row_table_complete(rows->table) || range_of(rows, key) != NULL) return ROW_ABSENT;
+    want(rows, key, bytes_make(NULL, 0));
+    return ROW_STOP;
+}
+
+static enum row_result table_get(struct row_context *rows, struct bytes key, struct row_found *ret)
+{
+    ret->header.version = 0;
+    enum row_result result = table_find(rows, key, ret);
+    if (result != ROW_STOP) consult(rows, ret->header.version);
+    return result;
+}
+
+/* Whether a key has a live row, own writes of this evaluation included. */
+static enum row_result lives(struct row_context *rows, struct bytes key)
 {
     struct row_found found;
-    int64_t base = 0;
-    write->header = (struct row_header){.type = 1};
-    if (table_get(rows, write->key, &found)) {
-        write->header = found.header;
-        write->header.version = 0;
-        base = effect_add_base(found.value);
-    }
-    uint8_t sum[8];
-    store_u64(sum, (uint64_t)base + (uint64_t)write->delta);
-    write->value = arena_copy(rows->arena, bytes_make(sum, sizeof(sum)));
-    write->kind = PENDING_PUT;
+    const struct pending_write *write =
+        rows->pending_count ? pending_find(rows, key, pending_hash(rows, key)) : NULL;
+    if (write) return write->kind == PENDING_PUT ? ROW_FOUND : ROW_ABSENT;
+    return table_find(rows, key, &found);
+}
+
+void row_want(struct row_context *rows, struct bytes key)
+{
+    if (row_table_complete(rows->table) || key.size > ROW_KEY_SIZE_MAX) return;
+    lives(rows, key);
 }
 
 enum row_result row_get(struct row_context *rows, struct bytes key, struct row_view *ret)
@@ -197,27 +233,30 @@ enum row_result row_get(struct row_context *rows, struct bytes key, struct row_v
     struct row_found found;
     struct pending_write *write =
         rows->pending_count ? pending_find(rows, key, pending_hash(rows, key)) : NULL;
-    if (write && write->kind == PENDING_ADD) resolve_add(rows, write);
     if (write) {
         if (!spend(rows, write->value.size)) return ROW_STOP;
         if (write->kind == PENDING_DELETE) return ROW_ABSENT;
         *ret = (struct row_view){.header = write->header, .value = write->value};
         return ROW_FOUND;
     }
-    bool there = table_get(rows, key, &found);
-    if (!spend(rows, there ? found.value.size : 0)) return ROW_STOP;
-    if (!there) return ROW_ABSENT;
+    enum row_result result = table_get(rows, key, &found);
+    if (result == ROW_STOP) return ROW_STOP;
+    if (!spend(rows, result == ROW_FOUND ? found.value.size : 0)) return ROW_STOP;
+    if (result == ROW_ABSENT) return ROW_ABSENT;
     *ret = (struct row_view){.header = found.header, .value = found.value};
     return ROW_FOUND;
 }
 
-enum row_result
-row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *context,
-         bool (*on_row)(void *context, struct bytes key, const struct row_view *row))
+/* Rows that the table holds from <= key < to. *ret_ended: on_row had enough. */
+static enum row_result
+scan_table(struct row_context *rows, struct bytes from, struct bytes to, void *context,
+           bool (*on_row)(void *context, struct bytes key, const struct row_view *row),
+           bool *ret_ended)
 {
     struct row_cursor cursor;
     struct row_found found;
     bool shown = false;
+    *ret_ended = false;
     row_cursor_seek(&cursor, rows->table, from);
     while (row_cursor_next(&cursor, to, &found)) {
         consult(rows, found.header.version);
@@ -225,10 +264,34 @@ row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *con
         if (found.tombstone) continue;
         struct row_view view = {.header = found.header, .value = found.value};
         shown = true;
-        if (!on_row(context, found.key, &view)) break;
+        if (!on_row(context, found.key, &view)) {
+            *ret_ended = true;
+            break;
+        }
         if (rows->over_budget || rows->need_rows) return ROW_STOP; /* met by on_row itself */
     }
     return shown ? ROW_FOUND : ROW_ABSENT;
+}
+
+/* As far as what was fetched reaches; if that was not enough, the rest is wanted. */
+enum row_result
+row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *context,
+         bool (*on_row)(void *context, struct bytes key, const struct row_view *row))
+{
+    bool ended = false;
+    if (row_table_complete(rows->table)) return scan_table(rows, from, to, context, on_row, &ended);
+    ASSERT(to.size > 0);
+    const struct row_range *range = range_of(rows, from);
+    if (range == NULL) {
+        want(rows, from, to);
+        return ROW_STOP;
+    }
+    bool whole = to.size > 0 && bytes_compare(to, range->to) <= 0;
+    enum row_result result =
+        scan_table(rows, from, whole ? to : range->to, context, on_row, &ended);
+    if (result == ROW_STOP || ended || whole) return result;
+    want(rows, range->to, to);
+    return ROW_STOP;
 }
 
 uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace)
@@ -241,7 +304,7 @@ uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace
     for (size_t i = 0; i < rows->pending_count; i++) {
         const struct pending_write *write = &rows->pending->writes[i];
         if (namespace_of(write->key) != name) continue;
-        struct row_found found;
+        struct row_found found; /* known: it could not be written otherwise */
         bool before =
             !all_dropped && row_table_get(rows->table, write->key, &found) && !found.tombstone;
         bool now = write->kind != PENDING_DELETE;
@@ -280,16 +343,23 @@ void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t f
         rows->over_budget = true;
         return;
     }
-    if (!appended(rows, effect_put_encode(rows->effects, key, &header, value))) return;
+    enum row_result before = lives(rows, key);
+    if (before == ROW_STOP) return;
+    bool fits = before == ROW_ABSENT ? effect_insert_encode(rows->effects, key, &header, value)
+                                     : effect_put_encode(rows->effects, key, &header, value);
+    if (!appended(rows, fits)) return;
     struct pending_write *write = pending_of(rows, key);
     write->kind = PENDING_PUT;
     write->header = header;
     write->value = arena_copy(rows->arena, value);
 }
 
+/* Of what is known to be absent nothing is logged: a replica that does not hold the key would
+ * count it as one row less. */
 void row_delete(struct row_context *rows, struct bytes key)
 {
     if (!key_fits(rows, key)) return;
+    if (lives(rows, key) != ROW_FOUND) return;
     if (!appended(rows, effect_delete_encode(rows->effects, key))) return;
     struct pending_write *write = pending_of(rows, key);
     write->kind = PENDING_DELETE;
@@ -298,23 +368,15 @@ void row_delete(struct row_context *rows, struct bytes key)
 
 void row_add(struct row_context *rows, struct bytes key, int64_t delta)
 {
+    struct row_view row = {.header = {.type = 1}};
     if (!key_fits(rows, key)) return;
-    if (!appended(rows, effect_add_encode(rows->effects, key, delta))) return;
-    struct pending_write *write = pending_of(rows, key);
-    if (write->kind == PENDING_ADD) {
-        write->delta = (int64_t)((uint64_t)write->delta + (uint64_t)delta);
-        return;
-    }
-    uint64_t base = 0;
-    if (write->kind == PENDING_PUT) {
-        base = (uint64_t)effect_add_base(write->value);
-    } else {
-        write->header = (struct row_header){.type = 1};
-    }
+    enum row_result before = row_get(rows, key, &row);
+    if (before == ROW_STOP) return;
+    uint64_t base = before == ROW_FOUND ? (uint64_t)effect_add_base(row.value) : 0;
     uint8_t sum[8];
     store_u64(sum, base + (uint64_t)delta);
-    write->value = arena_copy(rows->arena, bytes_make(sum, sizeof(sum)));
-    write->kind = PENDING_PUT;
+    row_put(rows, key, row.header.type, row.header.flags, row.header.expiry,
+            bytes_make(sum, sizeof(sum)));
 }
 
 void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t namespace)

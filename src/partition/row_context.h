@@ -4,6 +4,11 @@
  * code never touches the table or the clock by itself, never asserts on data, and may be
  * stopped and run again.
  *
+ * On a table that is not complete, a key of which it knows nothing stops the evaluation: what
+ * it wants is noted, the executor fetches it from the engine into the table and runs the
+ * evaluation again (A6). So an evaluation should name all its keys first (row_want()): then one
+ * fetch brings them all.
+ *
  * Thread: the partition's worker. */
 #ifndef HOLON_PARTITION_ROW_CONTEXT_H
 #define HOLON_PARTITION_ROW_CONTEXT_H
@@ -37,6 +42,12 @@ typedef enum evaluate_result evaluate_fn(struct row_context *rows, const struct 
                                          struct reply *reply);
 
 enum { EVALUATE_ROWS_MAX = 65536, EVALUATE_BYTES_MAX = 32 << 20 };
+enum { WANTED_COUNT_MAX = 1024 }; /* of one run; what is beyond is wanted by the next */
+
+/* Of [from, to) the table holds all that there is. */
+struct row_range {
+    struct bytes from, to;
+};
 
 struct row_context {
     struct row_table *table;
@@ -51,15 +62,21 @@ struct row_context {
     uint64_t dep;       /* highest uncommitted index consulted; 0: none */
     uint32_t rows_left; /* budget */
     uint64_t bytes_left;
-    bool over_budget;            /* also set by a write that does not fit the effects or a row: an
-                                  * evaluation that says DONE all the same counts as OVER_BUDGET */
-    bool need_rows;              /* the table is not complete for what was asked */
+    bool over_budget; /* also set by a write that does not fit the effects or a row: an
+                       * evaluation that says DONE all the same counts as OVER_BUDGET */
+    bool need_rows;   /* something wanted is not in the table: whatever the
+                       * evaluation says, it runs again when it is */
+    uint32_t wanted_count;
+    struct buffer *wanted;          /* u32 size, key | u32 size, end of the range (0: one key) */
+    const struct row_range *ranges; /* what was fetched for this evaluation and still stands */
+    uint32_t range_count;
     struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
 };
 
-/* Sets everything but slot_first, slot_last and hash_secret, which the caller does. */
+/* Sets everything but slot_first, slot_last and hash_secret, which the caller does, as well as
+ * wanted and ranges if it can fetch rows. */
 void row_context_begin(struct row_context *rows, struct row_table *table, struct arena *arena,
                        struct buffer *effects, uint64_t commit_index, int64_t time,
                        uint64_t random_seed);
@@ -72,10 +89,14 @@ enum row_result { ROW_FOUND, ROW_ABSENT, ROW_STOP }; /* STOP: return what row_co
  * the service's business (rule D3: a read that meets an expired row deletes it). An own
  * write shows version 0: its index is not known yet. */
 enum row_result row_get(struct row_context *rows, struct bytes key, struct row_view *ret);
-/* Value may be scratch; copied. Types from 1. */
+/* The evaluation will ask for this key. Costs nothing on a complete table. */
+void row_want(struct row_context *rows, struct bytes key);
+/* Value may be scratch; copied. Types from 1. The key must be known too, for the counts: of a
+ * key that is not, it is wanted, and nothing written in this run. */
 void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t flags,
              uint64_t expiry_ms, struct bytes value);
 void row_delete(struct row_context *rows, struct bytes key);
+/* Adds to the number in the row, in an effect that is a put of the sum. */
 void row_add(struct row_context *rows, struct bytes key, int64_t delta);
 void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t namespace);
 /* Rows from <= key < to in order; on_row returns false to stop. A tombstone that hides a

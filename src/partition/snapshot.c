@@ -1,53 +1,37 @@
-/* State to a replica that fell behind the entries its leader still has.
+/* State to a replica that fell behind the entries its leader still has: the receiver. The
+ * sender is snapshot_send.c, the format is in snapshot_internal.h.
  *
- * PEER_FRAME_SNAPSHOT:     u32 group | u64 from | u64 to | u64 leader's term | u64 transfer id |
- *                          u64 index | u64 term at index | u64 total | u64 offset | bytes
- * PEER_FRAME_SNAPSHOT_ACK: u32 group | u64 from | u64 to | u64 transfer id | u64 next offset |
- *                          u8 state (0 receiving, 1 has it)
- * Content: u32 size, record (replica.c) | rows: u32 key size, key | u32 size, stored value.
- *
- * The receiver writes range deletion, rows and record as one run of the engine, then the
- * snapshot record into its log, and only then tells its Raft core (WHY 9.9). In between the
- * core stands still. A crash after the run and before the record is mended by recovery. */
+ * Pieces are written into one run of the engine as they come - range deletion, rows, and at the
+ * end the record - which is ingested whole; then the snapshot record goes into the log, and only
+ * then the Raft core is told (WHY 9.9). Between ingest and log the core stands still. A crash
+ * after the ingest and before the record is mended by recovery. Runs are written on LANE_FLUSH,
+ * one piece after the other, between flushes of the same worker. */
 #include "partition/host_internal.h"
-
-enum {
-    SNAPSHOT_CHUNK = 256 << 10,
-    SNAPSHOT_WINDOW = 4 * SNAPSHOT_CHUNK,
-    SNAPSHOT_RESEND_US = 500 * 1000,
-    SNAPSHOT_GIVE_UP_US = 20 * 1000 * 1000,
-    SNAPSHOT_ACK_RECEIVING = 0,
-    SNAPSHOT_ACK_INSTALLED = 1,
-};
-#define SNAPSHOT_BYTES_MAX ((uint64_t)8 << 30)
-
-struct snapshot_send {
-    struct snapshot_send *next;
-    struct raft_member to;
-    uint64_t id, index, term;
-    struct buffer content;
-    uint64_t sent, acked;
-    uint64_t last_progress, last_sent;
-};
+#include "partition/snapshot_internal.h"
 
 enum receive_stage { RECEIVING, INGESTING, LOGGING };
 
 struct snapshot_receive {
     enum receive_stage stage;
-    struct world_job job;
     struct partition_host *host;
-    struct replica *replica; /* NULL: it went meanwhile */
+    struct replica *replica; /* NULL: given up while its job runs */
     node_id_t from_node;
     uint32_t from_worker;
     struct replica_id from;
-    uint64_t id, index, term, total, leader_term;
-    uint64_t heard_at;
-    struct buffer content;
+    uint64_t id, index, term, leader_term;
+    uint64_t total; /* 0: not known yet */
+    uint64_t received, heard_at;
+    struct buffer content; /* received, and not yet given to the job */
+    bool has_record;
     struct replica_record record;
-    struct bytes rows; /* within content */
-    struct buffer record_bytes;
+    struct buffer record_bytes; /* under this replica's own id */
     uint8_t range_from[2], range_to[2], record_key[REPLICA_RECORD_KEY_SIZE];
+    /* The job's, while it runs: */
+    struct world_job job;
+    bool running, last, abandon;
+    struct buffer rows; /* whole rows */
     struct engine *engine;
+    struct engine_run *run; /* open from the first piece to the ingest */
     enum status status;
     struct error error;
 };
@@ -59,152 +43,126 @@ struct chunk {
     struct bytes bytes;
 };
 
-/* --- sending --- */
+/* --- the job: a piece into the run --- */
 
-static bool append_row(void *context, const struct row_found *row)
+static bool in_range(const struct snapshot_receive *receive, struct bytes key)
 {
-    struct buffer *content = context;
-    struct writer writer = writer_make(content);
-    write_u32(&writer, (uint32_t)row->key.size);
-    write_bytes(&writer, row->key);
-    write_u32(&writer, (uint32_t)(ROW_HEADER_SIZE + row->value.size));
-    row_value_encode(content, &row->header, row->value);
-    return true;
+    return key.size >= ROW_PREFIX_SIZE && memcmp(key.data, receive->range_from, 2) >= 0 &&
+           memcmp(key.data, receive->range_to, 2) < 0;
 }
 
-static struct snapshot_send **find_send(struct replica *replica, struct replica_id to)
+static enum status write_rows(struct snapshot_receive *receive)
 {
-    struct snapshot_send **at = &replica->sends;
-    while (*at != NULL && !replica_id_equal((*at)->to.replica, to))
-        at = &(*at)->next;
-    return at;
-}
-
-static void send_free(struct snapshot_send **at)
-{
-    struct snapshot_send *send = *at;
-    *at = send->next;
-    buffer_free(&send->content);
-    memory_free(send);
-}
-
-static void send_chunks(struct replica *replica, struct snapshot_send *send, uint64_t now)
-{
-    struct partition_host *host = replica->host;
-    uint64_t total = buffer_size(&send->content);
-    struct buffer frame;
-    buffer_init(&frame, TRANSPORT_FRAME_SIZE_MAX);
-    while (send->sent < total && send->sent < send->acked + SNAPSHOT_WINDOW) {
-        uint64_t size = total - send->sent < SNAPSHOT_CHUNK ? total - send->sent : SNAPSHOT_CHUNK;
-        struct writer writer = writer_make(&frame);
-        buffer_clear(&frame);
-        write_u32(&writer, replica->group.value);
-        write_u64(&writer, replica->id.value);
-        write_u64(&writer, send->to.replica.value);
-        write_u64(&writer, raft_term(replica->raft));
-        write_u64(&writer, send->id);
-        write_u64(&writer, send->index);
-        write_u64(&writer, send->term);
-        write_u64(&writer, total);
-        write_u64(&writer, send->sent);
-        write_bytes(&writer, bytes_make(buffer_bytes(&send->content).data + send->sent, size));
-        ASSERT(!writer.failed);
-        transport_send(host->options.transport, send->to.node,
-                       host_remote_worker(host, send->to.node, replica->group), PEER_FRAME_SNAPSHOT,
-                       buffer_bytes(&frame));
-        send->sent += size;
-        send->last_sent = now;
+    struct reader reader = reader_make(buffer_bytes(&receive->rows));
+    struct row_header header;
+    struct bytes value;
+    while (reader_left(&reader) > 0) {
+        struct bytes key = read_bytes(&reader, read_u32(&reader));
+        struct bytes stored = read_bytes(&reader, read_u32(&reader));
+        ASSERT(!reader.failed); /* rows are handed over whole */
+        bool sound = in_range(receive, key) && !row_value_decode(stored, &header, &value);
+        if (!sound) return error_set(&receive->error, STATUS_CORRUPT, "damaged snapshot");
+        enum status status =
+            engine_run_put(receive->engine, receive->run, key, stored, &receive->error);
+        if (status) return status;
     }
-    buffer_free(&frame);
+    return STATUS_OK;
 }
 
-/* The core found that a member needs entries which are gone from memory. */
-void snapshot_offer(struct replica *replica, const struct raft_message *message)
+static enum status begin_run(struct snapshot_receive *receive)
 {
-    struct partition_host *host = replica->host;
-    bool ready = replica->applied > 0 && replica->applied_term > 0;
-    if (*find_send(replica, message->to) != NULL) return;
-    if (!ready) {
-        raft_snapshot_sent(replica->raft, message->to, 0, false);
-        return;
-    }
-    struct snapshot_send *send = memory_allocate_zero(sizeof(*send));
-    send->to = (struct raft_member){.replica = message->to, .node = message->to_node};
-    send->id = world_random(host->world);
-    send->index = replica->applied;
-    send->term = replica->applied_term;
-    send->last_progress = world_now(host->world);
-    buffer_init(&send->content, SIZE_MAX / 2);
-    struct buffer record;
-    buffer_init(&record, SIZE_MAX / 2);
-    replica_record_encode(replica, &record);
-    struct writer writer = writer_make(&send->content);
-    write_u32(&writer, (uint32_t)buffer_size(&record));
-    write_bytes(&writer, buffer_bytes(&record));
-    buffer_free(&record);
-    row_table_committed_each(replica->table, bytes_make(NULL, 0), &send->content, append_row);
-    send->next = replica->sends;
-    replica->sends = send;
-    LOG_INFO(host_logger(host), "partition", "snapshot to node %u group=%u index=%llu bytes=%zu",
-             send->to.node, replica->group.value, (unsigned long long)send->index,
-             buffer_size(&send->content));
-    send_chunks(replica, send, send->last_progress);
+    enum status status = engine_run_open(receive->engine, &receive->run, &receive->error);
+    if (status) return status;
+    return engine_run_delete_range(receive->engine, receive->run,
+                                   bytes_make(receive->range_from, 2),
+                                   bytes_make(receive->range_to, 2), &receive->error);
 }
 
-static void end_send(struct replica *replica, struct snapshot_send **at, bool ok)
+static void abandon_run(struct snapshot_receive *receive)
 {
-    struct replica_id to = (*at)->to.replica;
-    uint64_t index = (*at)->index;
-    send_free(at);
-    raft_snapshot_sent(replica->raft, to, index, ok);
-    host_mark_dirty(replica);
+    if (receive->run != NULL) engine_run_abandon(receive->engine, receive->run);
+    receive->run = NULL;
 }
 
-void snapshot_on_ack(struct partition_host *host, const struct transport_peer *from,
-                     struct bytes payload)
+static enum status ingest(struct snapshot_receive *receive)
 {
-    struct reader reader = reader_make(payload);
-    struct group_id group = {read_u32(&reader)};
-    struct replica_id receiver = {read_u64(&reader)};
-    struct replica_id sender = {read_u64(&reader)};
-    uint64_t id = read_u64(&reader);
-    uint64_t offset = read_u64(&reader);
-    uint8_t state = read_u8(&reader);
-    struct replica *replica = host_replica(host, group);
-    bool ours = !reader.failed && replica != NULL && !replica->halted &&
-                replica_id_equal(replica->id, sender);
-    if (!ours) return;
-    struct snapshot_send **at = find_send(replica, receiver);
-    if (*at == NULL || (*at)->id != id || (*at)->to.node != from->node) return;
-    struct snapshot_send *send = *at;
-    uint64_t now = world_now(host->world);
-    if (state == SNAPSHOT_ACK_INSTALLED) {
-        host->statistics.snapshots_sent++;
-        SOMETIMES(host->world, "a snapshot was sent");
-        end_send(replica, at, true);
-        return;
-    }
-    if (offset > buffer_size(&send->content)) return;
-    if (offset > send->acked) {
-        send->acked = offset;
-        send->last_progress = now;
-    }
-    if (offset < send->acked) { /* the receiver began again */
-        send->acked = offset;
-        send->sent = offset;
-    }
-    if (send->sent < send->acked) send->sent = send->acked;
-    send_chunks(replica, send, now);
+    struct engine_run *run = receive->run;
+    enum status status = engine_run_put(
+        receive->engine, run, bytes_make(receive->record_key, sizeof(receive->record_key)),
+        buffer_bytes(&receive->record_bytes), &receive->error);
+    if (status) return status;
+    receive->run = NULL; /* freed by the ingest, whatever comes of it */
+    return engine_run_ingest(receive->engine, run, &receive->error);
 }
 
+/* On the flush thread: touches only the receive and the engine. */
+static void piece_run(struct world_job *job)
+{
+    struct snapshot_receive *receive = job->context;
+    receive->status = STATUS_OK;
+    if (!receive->abandon && receive->run == NULL) receive->status = begin_run(receive);
+    if (!receive->abandon && receive->status == STATUS_OK) receive->status = write_rows(receive);
+    if (!receive->abandon && receive->status == STATUS_OK && receive->last)
+        receive->status = ingest(receive);
+    if (receive->abandon || receive->status) abandon_run(receive);
+}
+
+/* --- life --- */
+
+bool snapshot_is_installing(const struct replica *replica)
+{
+    return replica->receive != NULL && replica->receive->stage != RECEIVING;
+}
+
+bool snapshot_holds_core(const struct replica *replica)
+{
+    return replica->receive != NULL && replica->receive->stage == LOGGING;
+}
+
+static void piece_done(struct world_job *job);
+
+static void job_start(struct snapshot_receive *receive)
+{
+    receive->job = (struct world_job){.run = piece_run, .done = piece_done, .context = receive};
+    receive->running = true;
+    receive->host->snapshot_jobs++;
+    world_job_start(receive->host->world, LANE_FLUSH, &receive->job);
+}
+
+static void receive_release(struct snapshot_receive *receive)
+{
+    buffer_free(&receive->content);
+    buffer_free(&receive->rows);
+    buffer_free(&receive->record_bytes);
+    memory_free(receive);
+}
+
+/* A run that is open is given up where runs are written. */
 static void receive_free(struct replica *replica)
 {
     struct snapshot_receive *receive = replica->receive;
     if (receive == NULL) return;
+    struct partition_host *host = replica->host;
     replica->receive = NULL;
-    buffer_free(&receive->content);
-    buffer_free(&receive->record_bytes);
-    memory_free(receive);
+    receive->replica = NULL;
+    if (host->closing) {
+        if (receive->running) host->snapshot_jobs--;
+        abandon_run(receive);
+        receive_release(receive);
+    } else if (receive->running) {
+        if (receive->stage == RECEIVING) receive->abandon = true; /* or when it is done */
+    } else if (receive->run != NULL) {
+        receive->abandon = true;
+        job_start(receive);
+    } else {
+        receive_release(receive);
+    }
+}
+
+void snapshot_replica_gone(struct replica *replica)
+{
+    snapshot_sends_drop(replica);
+    receive_free(replica);
 }
 
 /* While a snapshot is received its replica is not flushed: one that is not going on, or that the
@@ -222,61 +180,10 @@ static void receive_tick(struct replica *replica, uint64_t now)
 void snapshot_tick(struct replica *replica, uint64_t now)
 {
     receive_tick(replica, now);
-    for (struct snapshot_send **at = &replica->sends; *at != NULL;) {
-        struct snapshot_send *send = *at;
-        if (now - send->last_progress > SNAPSHOT_GIVE_UP_US) {
-            end_send(replica, at, false);
-            continue;
-        }
-        if (now - send->last_sent > SNAPSHOT_RESEND_US) {
-            /* Nothing heard: again from what is known to be there; the last byte at least, so
-             * that a receiver that has all says so. */
-            uint64_t total = buffer_size(&send->content);
-            send->sent = send->acked < total ? send->acked : 0;
-            if (send->sent == 0) send->acked = 0;
-            send_chunks(replica, send, now);
-        }
-        at = &send->next;
-    }
+    snapshot_sends_tick(replica, now);
 }
 
-uint64_t snapshot_index_sent(const struct replica *replica, struct replica_id to)
-{
-    for (const struct snapshot_send *send = replica->sends; send != NULL; send = send->next)
-        if (replica_id_equal(send->to.replica, to)) return send->index;
-    return 0;
-}
-
-void snapshot_sends_drop(struct replica *replica)
-{
-    while (replica->sends != NULL)
-        send_free(&replica->sends);
-}
-
-/* --- receiving --- */
-
-bool snapshot_is_installing(const struct replica *replica)
-{
-    return replica->receive != NULL && replica->receive->stage != RECEIVING;
-}
-
-bool snapshot_holds_core(const struct replica *replica)
-{
-    return replica->receive != NULL && replica->receive->stage == LOGGING;
-}
-
-void snapshot_replica_gone(struct replica *replica)
-{
-    snapshot_sends_drop(replica);
-    if (replica->receive == NULL) return;
-    if (replica->receive->stage == INGESTING && !replica->host->closing) {
-        replica->receive->replica = NULL; /* the job frees it */
-        replica->host->orphans++;
-        replica->receive = NULL;
-        return;
-    }
-    receive_free(replica);
-}
+/* --- acknowledgements --- */
 
 static void send_ack(struct replica *replica, node_id_t node, uint32_t worker, struct replica_id to,
                      uint64_t id, uint64_t offset, uint8_t state)
@@ -296,68 +203,21 @@ static void send_ack(struct replica *replica, node_id_t node, uint32_t worker, s
     buffer_free(&frame);
 }
 
-static enum status ingest_rows(struct snapshot_receive *receive, struct engine_run *run)
-{
-    struct reader reader = reader_make(receive->rows);
-    while (reader_left(&reader) > 0) {
-        struct bytes key = read_bytes(&reader, read_u32(&reader));
-        struct bytes value = read_bytes(&reader, read_u32(&reader));
-        if (reader.failed) return error_set(&receive->error, STATUS_CORRUPT, "damaged snapshot");
-        enum status status = engine_run_put(receive->engine, run, key, value, &receive->error);
-        if (status) return status;
-    }
-    return STATUS_OK;
-}
-
-/* On the flush thread: touches only the receive and the engine. */
-static void ingest_run(struct world_job *job)
-{
-    struct snapshot_receive *receive = job->context;
-    struct engine *engine = receive->engine;
-    struct engine_run *run = NULL;
-    receive->status = engine_run_open(engine, &run, &receive->error);
-    if (receive->status) return;
-    receive->status = engine_run_delete_range(engine, run, bytes_make(receive->range_from, 2),
-                                              bytes_make(receive->range_to, 2), &receive->error);
-    if (receive->status == STATUS_OK) receive->status = ingest_rows(receive, run);
-    if (receive->status == STATUS_OK) {
-        receive->status = engine_run_put(
-            engine, run, bytes_make(receive->record_key, sizeof(receive->record_key)),
-            buffer_bytes(&receive->record_bytes), &receive->error);
-    }
-    if (receive->status) {
-        engine_run_abandon(engine, run);
-        return;
-    }
-    receive->status = engine_run_ingest(engine, run, &receive->error);
-}
-
-static void acknowledge_installed(struct replica *replica)
+static void acknowledge(struct replica *replica, uint8_t state)
 {
     struct snapshot_receive *receive = replica->receive;
     send_ack(replica, receive->from_node, receive->from_worker, receive->from, receive->id,
-             receive->total, SNAPSHOT_ACK_INSTALLED);
+             receive->received, state);
 }
 
-static void ingest_done(struct world_job *job)
+/* --- from the engine to the log to the core --- */
+
+static void ingested(struct replica *replica)
 {
-    struct snapshot_receive *receive = job->context;
-    struct replica *replica = receive->replica;
-    if (replica == NULL) {
-        receive->host->orphans--;
-        buffer_free(&receive->content);
-        buffer_free(&receive->record_bytes);
-        memory_free(receive);
-        return;
-    }
+    struct snapshot_receive *receive = replica->receive;
     struct partition_host *host = replica->host;
-    if (receive->status) {
-        LOG_ERROR(host_logger(host), "partition", "snapshot of group %u could not be stored: %s",
-                  replica->group.value, receive->error.text);
-        receive_free(replica);
-        return;
-    }
     replica->clear_first = false;
+    replica->cold_generation++; /* what was read from the engine before is of another index */
     /* What the core wants written stands before the snapshot in the log, never behind it. */
     if (raft_has_output(replica->raft)) drive_replica(replica, world_now(host->world));
     /* The core got there by itself meanwhile: the engine is at `index`, log and table hold
@@ -372,7 +232,7 @@ static void ingest_done(struct world_job *job)
             replica->flushed = receive->index;
             replica->flushed_term = receive->term;
         }
-        acknowledge_installed(replica);
+        acknowledge(replica, SNAPSHOT_ACK_INSTALLED);
         receive_free(replica);
         return;
     }
@@ -383,18 +243,19 @@ static void ingest_done(struct world_job *job)
     world_defer(host->world, &host->turn_end);
 }
 
-static void load_rows(struct snapshot_receive *receive, struct row_table *table)
+/* Little is loaded at once; of much, rows come when they are asked for. */
+static void load_table(struct replica *replica, const struct snapshot_receive *receive)
 {
-    struct reader reader = reader_make(receive->rows);
-    struct row_header header;
-    struct bytes value;
-    while (reader_left(&reader) > 0) {
-        struct bytes key = read_bytes(&reader, read_u32(&reader));
-        struct bytes stored = read_bytes(&reader, read_u32(&reader));
-        enum status status = row_value_decode(stored, &header, &value);
-        ASSERT(!reader.failed && status == STATUS_OK); /* checked before the ingest */
-        row_table_load(table, key, &header, value);
-    }
+    struct error error;
+    row_table_free(replica->table);
+    replica->table = row_table_make_in(replica->host->row_memory);
+    replica_table_begin(replica, &receive->record);
+    bool now = replica->group.value == GROUP_META || !receive->record.counted ||
+               receive->total <= SNAPSHOT_LOAD_NOW;
+    if (!now || replica_load_rows(replica, &error) == STATUS_OK) return;
+    LOG_ERROR(host_logger(replica->host), "partition", "group %u: %s", replica->group.value,
+              error.text);
+    if (row_table_complete(replica->table)) replica_halt(replica, "its rows cannot be read");
 }
 
 /* Engine and log have it: now the state in memory and the core. */
@@ -403,9 +264,7 @@ void snapshot_log_durable(struct replica *replica)
     struct partition_host *host = replica->host;
     struct snapshot_receive *receive = replica->receive;
     ASSERT(receive != NULL && receive->stage == LOGGING);
-    row_table_free(replica->table);
-    replica->table = row_table_make_in(host->row_memory);
-    load_rows(receive, replica->table);
+    load_table(replica, receive);
     enum status status = dedup_decode(replica->dedup, receive->record.dedup);
     ASSERT(status == STATUS_OK); /* checked before the ingest */
     replica->applied = replica->flushed = replica->trimmed = receive->index;
@@ -413,62 +272,123 @@ void snapshot_log_durable(struct replica *replica)
     replica->entry_time = receive->record.entry_time;
     replica->entries_bytes = 0;
     replica->generation++;
+    replica->cold_generation++;
     bool installed = raft_install_snapshot(replica->raft, receive->index, receive->term,
                                            &receive->record.config, world_now(host->world));
     ASSERT(installed); /* the core stood still since it was checked */
     host->statistics.snapshots_installed++;
     SOMETIMES(host->world, "a snapshot was installed");
-    LOG_INFO(host_logger(host), "partition", "snapshot installed group=%u index=%llu",
-             replica->group.value, (unsigned long long)receive->index);
-    acknowledge_installed(replica);
+    LOG_INFO(host_logger(host), "partition", "snapshot installed group=%u index=%llu bytes=%llu",
+             replica->group.value, (unsigned long long)receive->index,
+             (unsigned long long)receive->total);
+    acknowledge(replica, SNAPSHOT_ACK_INSTALLED);
     receive_free(replica);
     if (replica->group.value == GROUP_META && host->options.events.on_meta_applied != NULL) {
         host->options.events.on_meta_applied(host->options.context);
     }
 }
 
-/* All bytes are here: is it sound? Then record under the own id, and off to the engine. */
-static bool content_is_sound(struct snapshot_receive *receive)
+/* --- receiving --- */
+
+static void refuse_damaged(struct replica *replica)
 {
-    struct reader reader = reader_make(buffer_bytes(&receive->content));
-    struct bytes record = read_bytes(&reader, read_u32(&reader));
-    if (reader.failed || replica_record_decode(record, &receive->record)) return false;
-    bool same = receive->record.applied == receive->index && receive->record.term == receive->term;
-    receive->rows = bytes_make(reader.next, reader_left(&reader));
-    struct dedup *check = dedup_make();
-    bool dedup_sound = dedup_decode(check, receive->record.dedup) == STATUS_OK;
-    dedup_free(check);
-    struct row_header header;
-    struct bytes value;
-    while (reader_left(&reader) > 0 && !reader.failed) {
-        read_bytes(&reader, read_u32(&reader));
-        if (row_value_decode(read_bytes(&reader, read_u32(&reader)), &header, &value)) return false;
-    }
-    return same && dedup_sound && !reader.failed;
+    LOG_ERROR(host_logger(replica->host), "partition",
+              "snapshot of group %u is damaged; asking for another", replica->group.value);
+    receive_free(replica);
 }
 
-static void install(struct replica *replica)
+/* The record comes first, and stands still until all is there: it is stored last. False: it
+ * makes no sense. */
+static bool take_record(struct replica *replica)
 {
     struct snapshot_receive *receive = replica->receive;
-    struct partition_host *host = replica->host;
-    if (!content_is_sound(receive)) {
-        LOG_ERROR(host_logger(host), "partition",
-                  "snapshot of group %u is damaged; asking for another", replica->group.value);
+    struct bytes content = buffer_bytes(&receive->content);
+    if (receive->has_record || content.size < 4) return true;
+    uint32_t size = load_u32(content.data);
+    if (size > SNAPSHOT_RECORD_MAX) return false;
+    if (content.size < 4 + (size_t)size) return true;
+    buffer_append(&receive->record_bytes, bytes_make(content.data + 4, size));
+    if (replica_record_decode(buffer_bytes(&receive->record_bytes), &receive->record)) return false;
+    /* Otherwise as it came. */
+    store_u64(receive->record_bytes.memory + receive->record_bytes.start + 1, replica->id.value);
+    buffer_consume(&receive->content, 4 + (size_t)size);
+    receive->has_record = true;
+    struct dedup *check = dedup_make();
+    bool sound = dedup_decode(check, receive->record.dedup) == STATUS_OK;
+    dedup_free(check);
+    return sound && receive->record.applied == receive->index &&
+           receive->record.term == receive->term;
+}
+
+/* Whole rows of the content, for the job. False: it cannot be. */
+static bool take_rows(struct snapshot_receive *receive)
+{
+    struct reader reader = reader_make(buffer_bytes(&receive->content));
+    size_t whole = 0;
+    while (reader_left(&reader) > 0) {
+        uint32_t key_size = read_u32(&reader);
+        if (!reader.failed && key_size > ROW_KEY_SIZE_MAX) return false;
+        read_bytes(&reader, key_size);
+        uint32_t size = read_u32(&reader);
+        if (!reader.failed && size > ROW_HEADER_SIZE + ROW_VALUE_SIZE_MAX) return false;
+        read_bytes(&reader, size);
+        if (reader.failed) break;
+        whole = buffer_size(&receive->content) - reader_left(&reader);
+    }
+    buffer_clear(&receive->rows);
+    buffer_append(&receive->rows, bytes_make(buffer_bytes(&receive->content).data, whole));
+    buffer_consume(&receive->content, whole);
+    return true;
+}
+
+static void go_on(struct replica *replica)
+{
+    struct snapshot_receive *receive = replica->receive;
+    if (receive->running || receive->stage != RECEIVING) return;
+    bool all = receive->total != 0 && receive->received == receive->total;
+    if (!take_record(replica)) {
+        refuse_damaged(replica);
+        return;
+    }
+    if (!all && (!receive->has_record || buffer_size(&receive->content) < SNAPSHOT_CHUNK)) return;
+    bool sound = receive->has_record && take_rows(receive);
+    if (!sound || (all && buffer_size(&receive->content) > 0)) {
+        refuse_damaged(replica);
+        return;
+    }
+    receive->last = all;
+    if (all) receive->stage = INGESTING;
+    job_start(receive);
+}
+
+static void piece_done(struct world_job *job)
+{
+    struct snapshot_receive *receive = job->context;
+    struct replica *replica = receive->replica;
+    receive->running = false;
+    receive->host->snapshot_jobs--;
+    if (replica == NULL) {
+        if (receive->run != NULL) { /* given up while a piece was written */
+            receive->abandon = true;
+            job_start(receive);
+            return;
+        }
+        receive_release(receive);
+        return;
+    }
+    if (receive->status) {
+        LOG_ERROR(host_logger(receive->host), "partition",
+                  "snapshot of group %u could not be stored: %s", replica->group.value,
+                  receive->error.text);
         receive_free(replica);
         return;
     }
-    /* The record is stored under this replica's own id, otherwise as it came. */
-    struct bytes content = buffer_bytes(&receive->content);
-    uint32_t record_size = load_u32(content.data);
-    buffer_init(&receive->record_bytes, SIZE_MAX / 2);
-    buffer_append(&receive->record_bytes, bytes_make(content.data + 4, record_size));
-    store_u64(receive->record_bytes.memory + receive->record_bytes.start + 1, replica->id.value);
-    replica_row_range(replica, receive->range_from, receive->range_to);
-    replica_record_key(replica->group, receive->record_key);
-    receive->engine = host->options.engines[replica->store];
-    receive->stage = INGESTING;
-    receive->job = (struct world_job){.run = ingest_run, .done = ingest_done, .context = receive};
-    world_job_start(host->world, LANE_FLUSH, &receive->job);
+    if (receive->stage == INGESTING) {
+        ingested(replica);
+        return;
+    }
+    acknowledge(replica, SNAPSHOT_ACK_RECEIVING);
+    go_on(replica);
 }
 
 static bool chunk_decode(struct bytes payload, struct chunk *ret)
@@ -484,16 +404,19 @@ static bool chunk_decode(struct bytes payload, struct chunk *ret)
                           .total = read_u64(&reader),
                           .offset = read_u64(&reader)};
     ret->bytes = bytes_make(reader.next, reader_left(&reader));
-    return !reader.failed && ret->total <= SNAPSHOT_BYTES_MAX && ret->offset <= ret->total &&
-           ret->bytes.size <= ret->total - ret->offset && ret->bytes.size > 0;
+    if (reader.failed || ret->total > SNAPSHOT_BYTES_MAX || ret->offset > SNAPSHOT_BYTES_MAX)
+        return false;
+    if (ret->total == 0) return ret->bytes.size > 0;
+    return ret->offset <= ret->total && ret->bytes.size <= ret->total - ret->offset;
 }
 
 static void receive_begin(struct replica *replica, const struct transport_peer *from,
                           const struct chunk *chunk)
 {
+    struct partition_host *host = replica->host;
     receive_free(replica);
     struct snapshot_receive *receive = memory_allocate_zero(sizeof(*receive));
-    receive->host = replica->host;
+    receive->host = host;
     receive->replica = replica;
     receive->from_node = from->node;
     receive->from_worker = from->worker;
@@ -501,10 +424,30 @@ static void receive_begin(struct replica *replica, const struct transport_peer *
     receive->id = chunk->id;
     receive->index = chunk->index;
     receive->term = chunk->term;
-    receive->total = chunk->total;
     receive->leader_term = chunk->leader_term;
+    receive->engine = host->options.engines[replica->store];
+    replica_row_range(replica, receive->range_from, receive->range_to);
+    replica_record_key(replica->group, receive->record_key);
     buffer_init(&receive->content, SIZE_MAX / 2);
+    buffer_init(&receive->rows, SIZE_MAX / 2);
+    buffer_init(&receive->record_bytes, SIZE_MAX / 2);
     replica->receive = receive;
+}
+
+static void take_chunk(struct replica *replica, const struct chunk *chunk)
+{
+    struct snapshot_receive *receive = replica->receive;
+    receive->heard_at = world_now(replica->host->world);
+    if (chunk->total != 0) receive->total = chunk->total;
+    bool fits = chunk->offset == receive->received &&
+                buffer_size(&receive->content) + chunk->bytes.size <=
+                    SNAPSHOT_BACKLOG + (receive->has_record ? 0 : SNAPSHOT_RECORD_MAX);
+    if (fits) {
+        buffer_append(&receive->content, chunk->bytes);
+        receive->received += chunk->bytes.size;
+    }
+    acknowledge(replica, SNAPSHOT_ACK_RECEIVING);
+    go_on(replica);
 }
 
 void snapshot_on_frame(struct partition_host *host, const struct transport_peer *from,
@@ -522,9 +465,6 @@ void snapshot_on_frame(struct partition_host *host, const struct transport_peer 
         return;
     }
     if (snapshot_is_installing(replica)) return;
-    /* Anything under way for this replica that would write its rows comes first. */
-    const struct host_store *store = &host->stores[replica->store];
-    if (store->flush != NULL || store->drops != NULL) return;
     if (replica->receive == NULL || replica->receive->id != chunk.id) {
         if (chunk.offset != 0) { /* of a transfer that began before our start: from the front */
             if (replica->receive == NULL) {
@@ -533,13 +473,11 @@ void snapshot_on_frame(struct partition_host *host, const struct transport_peer 
             }
             return;
         }
+        /* Anything under way for this replica that would write its rows comes first; what
+         * begins later leaves it alone. */
+        const struct host_store *store = &host->stores[replica->store];
+        if (store->flush != NULL || store->drops != NULL) return;
         receive_begin(replica, from, &chunk);
     }
-    struct snapshot_receive *receive = replica->receive;
-    receive->heard_at = world_now(host->world);
-    bool fits = chunk.offset == buffer_size(&receive->content) && chunk.total == receive->total;
-    if (fits) buffer_append(&receive->content, chunk.bytes);
-    send_ack(replica, from->node, from->worker, chunk.from, chunk.id,
-             buffer_size(&receive->content), SNAPSHOT_ACK_RECEIVING);
-    if (buffer_size(&receive->content) == receive->total) install(replica);
+    take_chunk(replica, &chunk);
 }

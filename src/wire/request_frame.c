@@ -40,6 +40,7 @@ void request_item_encode(struct writer *writer, const struct request_item *item)
     write_u8(writer, item->service);
     write_u8(writer,
              (item->write ? REQUEST_FLAG_WRITE : 0) | (item->ordered ? REQUEST_FLAG_ORDERED : 0));
+    write_u16(writer, item->client);
     write_u16(writer, item->slot);
     write_sized(writer, item->body);
 }
@@ -50,6 +51,7 @@ enum status request_item_decode(struct reader *reader, struct request_item *ret)
     uint8_t flags = read_u8(reader);
     item.write = (flags & REQUEST_FLAG_WRITE) != 0;
     item.ordered = (flags & REQUEST_FLAG_ORDERED) != 0;
+    item.client = read_u16(reader);
     item.slot = read_u16(reader);
     item.body = read_sized(reader);
     if (reader->failed || item.seq == 0 ||

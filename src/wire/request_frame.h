@@ -4,7 +4,7 @@
  * gateway to one group. Little-endian; the gateway is the sender (node, epoch, worker).
  *   section: u32 group | u64 leader term | u64 route | u64 watermark | u32 first position |
  *            u32 patience left (ms) | u16 count | requests
- *   request: varint seq | u8 service | u8 flags (1: write, 2: ordered) | u16 slot |
+ *   request: varint seq | u8 service | u8 flags (1: write, 2: ordered) | u16 client | u16 slot |
  *            varint size | body
  *
  * PEER_FRAME_REPLIES: sections until the end of the frame.
@@ -57,7 +57,8 @@ struct request_item {
     uint64_t seq;
     uint8_t service;
     bool write;
-    bool ordered; /* the client has an earlier request open in this group */
+    bool ordered;    /* the client has an earlier request open in this group */
+    uint16_t client; /* equal for requests of one client (decision 0006); two may share it */
     uint16_t slot;
     struct bytes body;
 };

@@ -37,14 +37,16 @@ enum {
     WORLD_LINK_CHECK_US = 500 * 1000,            /* a dialled link that acknowledges nothing */
     WORLD_LINK_STUCK_CHECKS = 5,                 /* in so many checks ends with STATUS_TIMEOUT */
     WORLD_LANE_THREADS_MAX = 16,
+    WORLD_READ_THREADS_DEFAULT = 4, /* of LANE_READ, where the options say 0 */
     WORLD_FATAL_EXIT_CODE = 70,
 };
 
 struct world_real_options {
     const struct logger *logger; /* must outlive the host */
-    /* Threads per lane; 0 means one. The jobs of one world on one lane stay in order: it
-     * always uses thread number worker % threads. With one LANE_LOG thread the log jobs of
-     * all worlds of the host run one after the other. */
+    /* Threads per lane; 0 means one (LANE_READ: WORLD_READ_THREADS_DEFAULT). The jobs of one
+     * world on one lane stay in order: it always uses thread number worker % threads. With one
+     * LANE_LOG thread the log jobs of all worlds of the host run one after the other. Jobs of
+     * LANE_READ are taken by whichever thread is free, several at once. */
     uint32_t lane_threads[LANE_COUNT];
 };
 

@@ -23,14 +23,20 @@ enum {
     ACCEPTED_KEEPALIVE_COUNT = 3,
 };
 
-/* One thread and its jobs, oldest first. */
-struct lane_thread {
-    pthread_t thread;
+/* Jobs, oldest first. Each thread has its own, but those of LANE_READ share one. */
+struct lane_queue {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     struct world_job *first;
     struct world_job *last;
+    uint32_t idle; /* threads that wait */
     bool stop;
+};
+
+struct lane_thread {
+    pthread_t thread;
+    struct lane_queue own;
+    struct lane_queue *queue;
     bool started;
 };
 
@@ -57,19 +63,21 @@ struct host {
 
 /* --- lanes ----------------------------------------------------------------------------------- */
 
-static struct world_job *lane_take(struct lane_thread *lane)
+static struct world_job *lane_take(struct lane_queue *queue)
 {
     struct world_job *job;
 
-    pthread_mutex_lock(&lane->mutex);
-    while (lane->first == NULL && !lane->stop)
-        pthread_cond_wait(&lane->changed, &lane->mutex);
-    job = lane->first;
+    pthread_mutex_lock(&queue->mutex);
+    queue->idle++;
+    while (queue->first == NULL && !queue->stop)
+        pthread_cond_wait(&queue->changed, &queue->mutex);
+    queue->idle--;
+    job = queue->first;
     if (job) {
-        lane->first = job->next;
-        if (lane->first == NULL) lane->last = NULL;
+        queue->first = job->next;
+        if (queue->first == NULL) queue->last = NULL;
     }
-    pthread_mutex_unlock(&lane->mutex);
+    pthread_mutex_unlock(&queue->mutex);
     return job;
 }
 
@@ -78,7 +86,7 @@ static void *lane_main(void *argument)
     struct lane_thread *lane = argument;
     struct world_job *job;
 
-    while ((job = lane_take(lane)) != NULL) {
+    while ((job = lane_take(lane->queue)) != NULL) {
         job->run(job);
         real_world_job_done(job);
     }
@@ -88,27 +96,29 @@ static void *lane_main(void *argument)
 void host_job_start(struct host *host, enum world_lane lane, struct world_job *job)
 {
     uint32_t index = job->world->worker % host->lane_threads[lane];
-    struct lane_thread *thread = &host->lanes[lane][index];
-    bool was_empty;
+    struct lane_queue *queue = host->lanes[lane][index].queue;
+    bool wake;
 
-    pthread_mutex_lock(&thread->mutex);
-    was_empty = thread->first == NULL;
-    if (was_empty)
-        thread->first = job;
+    pthread_mutex_lock(&queue->mutex);
+    if (queue->first == NULL)
+        queue->first = job;
     else
-        thread->last->next = job;
-    thread->last = job;
-    pthread_mutex_unlock(&thread->mutex);
-    if (was_empty) pthread_cond_signal(&thread->changed);
+        queue->last->next = job;
+    queue->last = job;
+    wake = queue->idle > 0;
+    pthread_mutex_unlock(&queue->mutex);
+    if (wake) pthread_cond_signal(&queue->changed);
 }
 
-static enum status lane_start(struct lane_thread *lane, struct error *error)
+static enum status lane_start(struct lane_thread *lane, struct lane_queue *queue,
+                              struct error *error)
 {
     sigset_t all, before;
     int result;
 
-    pthread_mutex_init(&lane->mutex, NULL);
-    pthread_cond_init(&lane->changed, NULL);
+    pthread_mutex_init(&lane->own.mutex, NULL);
+    pthread_cond_init(&lane->own.changed, NULL);
+    lane->queue = queue;
     sigfillset(&all); /* signals are for the loops */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     result = pthread_create(&lane->thread, NULL, lane_main, lane);
@@ -120,17 +130,26 @@ static enum status lane_start(struct lane_thread *lane, struct error *error)
                      strerrordesc_np(result));
 }
 
-static void lane_stop(struct lane_thread *lane)
+static void lane_ask_to_stop(struct lane_thread *lane)
 {
     if (!lane->started) return;
-    pthread_mutex_lock(&lane->mutex);
-    lane->stop = true;
-    pthread_mutex_unlock(&lane->mutex);
-    pthread_cond_signal(&lane->changed);
-    pthread_join(lane->thread, NULL);
-    ASSERT(lane->first == NULL);
-    pthread_mutex_destroy(&lane->mutex);
-    pthread_cond_destroy(&lane->changed);
+    pthread_mutex_lock(&lane->queue->mutex);
+    lane->queue->stop = true;
+    pthread_mutex_unlock(&lane->queue->mutex);
+    pthread_cond_broadcast(&lane->queue->changed);
+}
+
+static void lane_join(struct lane_thread *lane)
+{
+    if (lane->started) pthread_join(lane->thread, NULL);
+}
+
+static void lane_free(struct lane_thread *lane)
+{
+    if (lane->queue == NULL) return;
+    ASSERT(lane->own.first == NULL);
+    pthread_mutex_destroy(&lane->own.mutex);
+    pthread_cond_destroy(&lane->own.changed);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
@@ -148,11 +167,13 @@ enum status host_create(const struct world_real_options *options, struct host **
     list_init(&host->sockets);
     sigaction(SIGPIPE, &ignore, NULL);
     for (int lane = 0; lane < LANE_COUNT; lane++) {
-        uint32_t count = options->lane_threads[lane] ? options->lane_threads[lane] : 1;
+        uint32_t least = lane == LANE_READ ? WORLD_READ_THREADS_DEFAULT : 1;
+        uint32_t count = options->lane_threads[lane] ? options->lane_threads[lane] : least;
         ASSERT(count <= WORLD_LANE_THREADS_MAX);
         host->lane_threads[lane] = count;
         for (uint32_t i = 0; i < count && status == STATUS_OK; i++)
-            status = lane_start(&host->lanes[lane][i], error);
+            status = lane_start(&host->lanes[lane][i],
+                                &host->lanes[lane][lane == LANE_READ ? 0 : i].own, error);
     }
     if (status) {
         host_destroy(host);
@@ -168,9 +189,11 @@ void host_destroy(struct host *host)
     for (uint32_t worker = 0; worker < WORKERS_MAX; worker++)
         ASSERT(host->worlds[worker] == NULL);
     ASSERT(list_empty(&host->sockets));
-    for (int lane = 0; lane < LANE_COUNT; lane++)
-        for (uint32_t i = 0; i < WORLD_LANE_THREADS_MAX; i++)
-            lane_stop(&host->lanes[lane][i]);
+    static void (*const steps[])(struct lane_thread *) = {lane_ask_to_stop, lane_join, lane_free};
+    for (size_t step = 0; step < ARRAY_COUNT(steps); step++)
+        for (int lane = 0; lane < LANE_COUNT; lane++)
+            for (uint32_t i = 0; i < WORLD_LANE_THREADS_MAX; i++)
+                steps[step](&host->lanes[lane][i]);
     pthread_mutex_destroy(&host->mutex);
     memory_free(host);
 }

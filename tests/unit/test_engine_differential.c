@@ -156,6 +156,73 @@ static void gets_both(struct pair *pair)
                                 bytes_make(got[1].bytes, got[1].size)));
 }
 
+enum { MULTI_MAX = 150 }; /* more than fit one call to RocksDB */
+
+struct multi {
+    bool found[MULTI_MAX];
+    struct got got[MULTI_MAX];
+};
+
+static void take_one_of_many(void *context, size_t index, struct bytes value)
+{
+    struct multi *multi = context;
+    assert_true(index < MULTI_MAX);
+    assert_false(multi->found[index]); /* each at most once */
+    multi->found[index] = true;
+    take_value(&multi->got[index], value);
+}
+
+/* All at once gives what each alone gives, on both. */
+static void multi_gets_both(struct pair *pair)
+{
+    static struct multi multi[2];
+    static char rooms[MULTI_MAX][KEY_SIZE_MAX];
+    struct bytes keys[MULTI_MAX];
+    struct engine *const engines[] = {pair->rocks, pair->memory};
+    size_t count = random_below(&pair->random, MULTI_MAX + 1);
+    for (size_t i = 0; i < count; i++)
+        keys[i] = key_at(rooms[i], random_below(&pair->random, pair->keys + 10));
+    for (size_t e = 0; e < ARRAY_COUNT(engines); e++) {
+        memset(multi[e].found, 0, sizeof(multi[e].found));
+        assert_int_equal(
+            engine_multi_get(engines[e], keys, count, &multi[e], take_one_of_many, NULL),
+            STATUS_OK);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct got alone;
+        enum status status = engine_get(pair->memory, keys[i], &alone, take_value, NULL);
+        assert_int_equal(multi[0].found[i], status == STATUS_OK);
+        assert_int_equal(multi[1].found[i], status == STATUS_OK);
+        if (status) continue;
+        for (size_t e = 0; e < ARRAY_COUNT(engines); e++)
+            assert_true(bytes_equal(bytes_make(alone.bytes, alone.size),
+                                    bytes_make(multi[e].got[i].bytes, multi[e].got[i].size)));
+    }
+}
+
+/* An iterator that has walked, over later runs, and begins again: it still sees its moment. */
+static void walks_again_both(struct pair *pair)
+{
+    char from[KEY_SIZE_MAX], to[KEY_SIZE_MAX];
+    uint64_t first = random_below(&pair->random, pair->keys);
+    struct bytes from_key = key_at(from, first);
+    struct bytes to_key = key_at(to, first + 1 + random_below(&pair->random, 100));
+    struct engine_iterator *rocks = engine_iterate(pair->rocks, from_key, to_key);
+    struct engine_iterator *memory = engine_iterate(pair->memory, from_key, to_key);
+    struct bytes key[2], value[2];
+    run_both(pair); /* before the first row is read */
+    for (uint64_t steps = random_below(&pair->random, 20); steps > 0; steps--) {
+        bool more = engine_iterator_next(pair->rocks, rocks, &key[0], &value[0]);
+        assert_int_equal(more, engine_iterator_next(pair->memory, memory, &key[1], &value[1]));
+        if (more) assert_true(bytes_equal(key[0], key[1]) && bytes_equal(value[0], value[1]));
+    }
+    run_both(pair);
+    struct bytes again = key_at(from, first + random_below(&pair->random, 50));
+    engine_iterator_seek(pair->rocks, rocks, again);
+    engine_iterator_seek(pair->memory, memory, again);
+    expect_equal(pair, rocks, memory);
+}
+
 static void differ(uint64_t seed, unsigned keys, unsigned steps)
 {
     struct pair pair = {.keys = keys};
@@ -168,7 +235,9 @@ static void differ(uint64_t seed, unsigned keys, unsigned steps)
         run_both(&pair);
         for (int j = 0; j < 20; j++)
             gets_both(&pair);
+        multi_gets_both(&pair);
         ranges_both(&pair);
+        walks_again_both(&pair);
         if (i % 10 == 9) {
             uint64_t rows = expect_all_equal(&pair);
             if (rows > rows_max) rows_max = rows;

@@ -32,6 +32,20 @@ static bool decode(struct redis_call *call, struct bytes bytes)
     return true;
 }
 
+/* All keys at once: those that are not in memory are fetched together. */
+static void want_keys(struct redis_call *call)
+{
+    uint32_t count = redis_key_count(call->command, call->count);
+    struct redis_key key;
+
+    if (count < 2 || row_table_complete(call->rows->table)) return;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = (uint32_t)call->command->first_key + i * (uint32_t)call->command->key_step;
+        redis_key_place(call, call->arguments[at], &key);
+        row_want(call->rows, key.row_key);
+    }
+}
+
 enum evaluate_result redis_evaluate(struct row_context *rows, const struct request *request,
                                     struct reply *reply)
 {
@@ -47,6 +61,8 @@ enum evaluate_result redis_evaluate(struct row_context *rows, const struct reque
     if (redis_namespace_find(&call, call.database, &call.namespace) == ROW_STOP)
         return redis_stop(&call);
 
+    want_keys(&call);
+    if (rows->need_rows) return redis_stop(&call);
     enum evaluate_result result = call.command->evaluate(&call);
 
     /* Both cases would end the same way each time, so they are answers, not retries. */

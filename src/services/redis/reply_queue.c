@@ -234,7 +234,10 @@ static void on_reply(struct gateway_request *request, enum gateway_outcome outco
     buffer_init(&text, ERROR_REPLY_MAX);
     struct resp_writer out = resp_writer_make(&text, false);
     outcome_count(service, outcome);
-    outcome_write(service, &out, outcome, request->slot);
+    if (outcome == GATEWAY_BUSY && reply.size > 0) /* the leader said why */
+        resp_write_error_format(&out, "%.*s", (int)reply.size, (const char *)reply.data);
+    else
+        outcome_write(service, &out, outcome, request->slot);
     slot_answer(slot, buffer_bytes(&text));
     buffer_free(&text);
 }
@@ -281,6 +284,7 @@ bool connection_submit(struct connection *connection, const struct redis_command
     slot->request.service = SERVICE_REDIS;
     slot->request.slot = routing_slot;
     slot->request.write = write;
+    slot->request.client = (uint16_t)connection->id;
     slot->request.body = buffer_bytes(&service->body);
     slot->request.on_reply = on_reply;
     slot->request.context = slot;

@@ -24,9 +24,14 @@ struct engine_iterator;
 struct engine_table {
     enum status (*get)(struct engine *, struct bytes key, void *context,
                        void (*on_value)(void *context, struct bytes value), struct error *);
+    enum status (*multi_get)(struct engine *, const struct bytes *keys, size_t count, void *context,
+                             void (*on_value)(void *context, size_t index, struct bytes value),
+                             struct error *);
     struct engine_iterator *(*iterate)(struct engine *, struct bytes from, struct bytes to);
+    void (*iterator_seek)(struct engine_iterator *, struct bytes from);
     bool (*iterator_next)(struct engine_iterator *, struct bytes *key, struct bytes *value);
-    enum status (*iterator_close)(struct engine_iterator *, struct error *);
+    enum status (*iterator_error)(struct engine_iterator *, struct error *);
+    void (*iterator_close)(struct engine_iterator *);
     enum status (*run_open)(struct engine *, struct engine_run **, struct error *);
     enum status (*run_put)(struct engine_run *, struct bytes key, struct bytes value,
                            struct error *);
@@ -53,7 +58,18 @@ static inline enum status engine_get(struct engine *engine, struct bytes key, vo
     return engine->table->get(engine, key, context, on_value, error);
 }
 
-/* Rows with from <= key < to (to empty: no end) as of now, in order. */
+/* All keys as of one moment. on_value is called once for each that is there, with its index in
+ * keys, in any order; keys that are not called for are absent. An error may come after calls. */
+static inline enum status
+engine_multi_get(struct engine *engine, const struct bytes *keys, size_t count, void *context,
+                 void (*on_value)(void *context, size_t index, struct bytes value),
+                 struct error *error)
+{
+    return engine->table->multi_get(engine, keys, count, context, on_value, error);
+}
+
+/* Rows with from <= key < to (to empty: no end) as of now, in order. Reads nothing itself: the
+ * first engine_iterator_next() does, which may run on another thread. */
 static inline struct engine_iterator *engine_iterate(struct engine *engine, struct bytes from,
                                                      struct bytes to)
 {
@@ -64,11 +80,25 @@ static inline bool engine_iterator_next(struct engine *engine, struct engine_ite
 {
     return engine->table->iterator_next(iterator, ret_key, ret_value);
 }
-/* The status tells whether the iteration ended because of an error (STATUS_CORRUPT, IO). */
+/* Goes on at the first key >= from, still within the range and the moment it was made for. */
+static inline void engine_iterator_seek(struct engine *engine, struct engine_iterator *iterator,
+                                        struct bytes from)
+{
+    engine->table->iterator_seek(iterator, from);
+}
+/* Whether the iteration ended because of an error (STATUS_CORRUPT, IO). */
+static inline enum status
+engine_iterator_error(struct engine *engine, struct engine_iterator *iterator, struct error *error)
+{
+    return engine->table->iterator_error(iterator, error);
+}
+/* Gives engine_iterator_error(). */
 static inline enum status
 engine_iterator_close(struct engine *engine, struct engine_iterator *iterator, struct error *error)
 {
-    return engine->table->iterator_close(iterator, error);
+    enum status status = engine->table->iterator_error(iterator, error);
+    engine->table->iterator_close(iterator);
+    return status;
 }
 static inline enum status engine_run_open(struct engine *engine, struct engine_run **ret_run,
                                           struct error *error)

@@ -91,6 +91,23 @@ static enum status memory_engine_get(struct engine *engine, struct bytes key, vo
     return status;
 }
 
+static enum status memory_engine_multi_get(
+    struct engine *engine, const struct bytes *keys, size_t count, void *context,
+    void (*on_value)(void *context, size_t index, struct bytes value), struct error *error)
+{
+    struct memory_content *content = memory_content_take(memory_of(engine)->disk);
+    for (size_t i = 0; i < count; i++) {
+        size_t block;
+        uint32_t row;
+        content_seek(content, keys[i], &block, &row);
+        bool found =
+            block < content->count && bytes_equal(memory_key(content->blocks[block], row), keys[i]);
+        if (found) on_value(context, i, memory_value(content->blocks[block], row));
+    }
+    memory_content_release(content);
+    return STATUS_OK;
+}
+
 struct engine_iterator {
     struct memory_content *content;
     size_t block;
@@ -110,6 +127,11 @@ static struct engine_iterator *memory_engine_iterate(struct engine *engine, stru
     return iterator;
 }
 
+static void memory_engine_iterator_seek(struct engine_iterator *iterator, struct bytes from)
+{
+    content_seek(iterator->content, from, &iterator->block, &iterator->row);
+}
+
 static bool memory_engine_iterator_next(struct engine_iterator *iterator, struct bytes *key,
                                         struct bytes *value)
 {
@@ -127,12 +149,16 @@ static bool memory_engine_iterator_next(struct engine_iterator *iterator, struct
     return true;
 }
 
-static enum status memory_engine_iterator_close(struct engine_iterator *iterator,
+static enum status memory_engine_iterator_error(struct engine_iterator *iterator,
                                                 struct error *error)
+{
+    return STATUS_OK;
+}
+
+static void memory_engine_iterator_close(struct engine_iterator *iterator)
 {
     memory_content_release(iterator->content);
     memory_free(iterator);
-    return STATUS_OK;
 }
 
 static enum status memory_engine_checkpoint(struct engine *engine, const char *directory,
@@ -162,8 +188,11 @@ static uint64_t memory_engine_bytes_on_disk(struct engine *engine)
 
 static const struct engine_table memory_table = {
     .get = memory_engine_get,
+    .multi_get = memory_engine_multi_get,
     .iterate = memory_engine_iterate,
+    .iterator_seek = memory_engine_iterator_seek,
     .iterator_next = memory_engine_iterator_next,
+    .iterator_error = memory_engine_iterator_error,
     .iterator_close = memory_engine_iterator_close,
     .run_open = engine_memory_run_open,
     .run_put = engine_memory_run_put,

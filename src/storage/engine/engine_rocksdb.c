@@ -16,7 +16,10 @@ enum {
     LOG_FILE_BYTES = 1 << 20,
     MANIFEST_BYTES = 4 << 20,
     FILTER_BITS_PER_KEY = 10,
-    INFO_LOG_WARN = 2, /* rocksdb::InfoLogLevel::WARN_LEVEL */
+    COMPACTION_BYTES_PER_SECOND = 64 << 20, /* of one store */
+    COMPACTION_REFILL_US = 50 * 1000,
+    COMPACTION_FAIRNESS = 10, /* RocksDB's default */
+    INFO_LOG_WARN = 2,        /* rocksdb::InfoLogLevel::WARN_LEVEL */
 };
 
 enum status engine_rocksdb_error(char *text, const char *directory, const char *doing,
@@ -58,41 +61,112 @@ static enum status rocksdb_engine_get(struct engine *engine, struct bytes key, v
     return STATUS_OK;
 }
 
+enum { MULTI_GET_MAX = 64 }; /* keys of one call to RocksDB */
+
+static enum status multi_get_some(struct engine_rocksdb *rocks, const struct bytes *keys,
+                                  size_t count, size_t first, void *context,
+                                  void (*on_value)(void *context, size_t index, struct bytes value),
+                                  struct error *error)
+{
+    const char *names[MULTI_GET_MAX] = {NULL};
+    size_t sizes[MULTI_GET_MAX] = {0};
+    rocksdb_pinnableslice_t *values[MULTI_GET_MAX];
+    char *texts[MULTI_GET_MAX];
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < count; i++) {
+        names[i] = (const char *)keys[first + i].data;
+        sizes[i] = keys[first + i].size;
+    }
+    rocksdb_batched_multi_get_cf(rocks->database, rocks->read_options, rocks->family, count, names,
+                                 sizes, values, texts, false);
+    for (size_t i = 0; i < count; i++) {
+        if (texts[i] && status == STATUS_OK) {
+            status = engine_rocksdb_error(texts[i], rocks->directory, "reading", error);
+        } else if (texts[i]) {
+            rocksdb_free(texts[i]);
+        }
+        if (values[i] == NULL) continue;
+        size_t size = 0;
+        const char *value = rocksdb_pinnableslice_value(values[i], &size);
+        if (status == STATUS_OK) on_value(context, first + i, bytes_make(value, size));
+        rocksdb_pinnableslice_destroy(values[i]);
+    }
+    return status;
+}
+
+/* More than fit one call are read as of the moment of a snapshot. */
+static enum status rocksdb_engine_multi_get(
+    struct engine *engine, const struct bytes *keys, size_t count, void *context,
+    void (*on_value)(void *context, size_t index, struct bytes value), struct error *error)
+{
+    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    enum status status = STATUS_OK;
+    if (count <= MULTI_GET_MAX)
+        return multi_get_some(rocks, keys, count, 0, context, on_value, error);
+    struct engine_rocksdb at = *rocks;
+    const rocksdb_snapshot_t *snapshot = rocksdb_create_snapshot(rocks->database);
+    at.read_options = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_snapshot(at.read_options, snapshot);
+    for (size_t first = 0; first < count && status == STATUS_OK; first += MULTI_GET_MAX) {
+        size_t some = count - first < MULTI_GET_MAX ? count - first : MULTI_GET_MAX;
+        status = multi_get_some(&at, keys, some, first, context, on_value, error);
+    }
+    rocksdb_readoptions_destroy(at.read_options);
+    rocksdb_release_snapshot(rocks->database, snapshot);
+    return status;
+}
+
 struct engine_iterator {
     struct engine_rocksdb *rocks;
     rocksdb_readoptions_t *options;
     rocksdb_iterator_t *iterator;
-    bool started;
-    uint8_t to[]; /* RocksDB borrows the bound */
+    bool sought;  /* before, it only holds its moment: seeking reads the disk */
+    bool started; /* the row it stands on was given */
+    size_t to_size;
+    size_t from_size;
+    uint8_t bounds[]; /* end, then start; RocksDB borrows the end */
 };
 
 static struct engine_iterator *rocksdb_engine_iterate(struct engine *engine, struct bytes from,
                                                       struct bytes to)
 {
     struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
-    struct engine_iterator *iterator = memory_allocate(sizeof(*iterator) + to.size);
+    struct engine_iterator *iterator =
+        memory_allocate_zero(sizeof(*iterator) + to.size + from.size);
     iterator->rocks = rocks;
-    iterator->started = false;
     iterator->options = rocksdb_readoptions_create();
     /* Long walks (loading, snapshots) must not push single rows out of the cache. */
     rocksdb_readoptions_set_fill_cache(iterator->options, 0);
+    iterator->to_size = to.size;
+    iterator->from_size = from.size;
+    if (from.size) memcpy(iterator->bounds + to.size, from.data, from.size);
     if (to.size) {
-        memcpy(iterator->to, to.data, to.size);
-        rocksdb_readoptions_set_iterate_upper_bound(iterator->options, (const char *)iterator->to,
-                                                    to.size);
+        memcpy(iterator->bounds, to.data, to.size);
+        rocksdb_readoptions_set_iterate_upper_bound(iterator->options,
+                                                    (const char *)iterator->bounds, to.size);
     }
     iterator->iterator = rocksdb_create_iterator(rocks->database, iterator->options);
+    return iterator;
+}
+
+static void rocksdb_engine_iterator_seek(struct engine_iterator *iterator, struct bytes from)
+{
     if (from.size) {
         rocksdb_iter_seek(iterator->iterator, (const char *)from.data, from.size);
     } else {
         rocksdb_iter_seek_to_first(iterator->iterator);
     }
-    return iterator;
+    iterator->sought = true;
+    iterator->started = false;
 }
 
 static bool rocksdb_engine_iterator_next(struct engine_iterator *iterator, struct bytes *key,
                                          struct bytes *value)
 {
+    if (!iterator->sought) {
+        struct bytes from = bytes_make(iterator->bounds + iterator->to_size, iterator->from_size);
+        rocksdb_engine_iterator_seek(iterator, from);
+    }
     if (iterator->started && rocksdb_iter_valid(iterator->iterator))
         rocksdb_iter_next(iterator->iterator);
     iterator->started = true;
@@ -105,17 +179,20 @@ static bool rocksdb_engine_iterator_next(struct engine_iterator *iterator, struc
     return true;
 }
 
-static enum status rocksdb_engine_iterator_close(struct engine_iterator *iterator,
+static enum status rocksdb_engine_iterator_error(struct engine_iterator *iterator,
                                                  struct error *error)
 {
-    enum status status = STATUS_OK;
     char *text = NULL;
     rocksdb_iter_get_error(iterator->iterator, &text);
-    if (text) status = engine_rocksdb_error(text, iterator->rocks->directory, "reading", error);
+    if (text == NULL) return STATUS_OK;
+    return engine_rocksdb_error(text, iterator->rocks->directory, "reading", error);
+}
+
+static void rocksdb_engine_iterator_close(struct engine_iterator *iterator)
+{
     rocksdb_iter_destroy(iterator->iterator);
     rocksdb_readoptions_destroy(iterator->options);
     memory_free(iterator);
-    return status;
 }
 
 static enum status rocksdb_engine_checkpoint(struct engine *engine, const char *directory,
@@ -152,11 +229,15 @@ static uint64_t rocksdb_engine_bytes_on_disk(struct engine *engine)
 static void rocksdb_engine_close(struct engine *engine)
 {
     struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
-    if (rocks->database) rocksdb_close(rocks->database);
+    if (rocks->database) {
+        rocksdb_column_family_handle_destroy(rocks->family);
+        rocksdb_close(rocks->database);
+    }
     rocksdb_ingestexternalfileoptions_destroy(rocks->ingest_options);
     rocksdb_envoptions_destroy(rocks->env_options);
     rocksdb_readoptions_destroy(rocks->read_options);
     rocksdb_options_destroy(rocks->options);
+    rocksdb_ratelimiter_destroy(rocks->limiter);
     rocksdb_cache_destroy(rocks->cache);
     memory_free(rocks->directory);
     memory_free(rocks);
@@ -164,8 +245,11 @@ static void rocksdb_engine_close(struct engine *engine)
 
 static const struct engine_table rocksdb_table = {
     .get = rocksdb_engine_get,
+    .multi_get = rocksdb_engine_multi_get,
     .iterate = rocksdb_engine_iterate,
+    .iterator_seek = rocksdb_engine_iterator_seek,
     .iterator_next = rocksdb_engine_iterator_next,
+    .iterator_error = rocksdb_engine_iterator_error,
     .iterator_close = rocksdb_engine_iterator_close,
     .run_open = engine_rocksdb_run_open,
     .run_put = engine_rocksdb_run_put,
@@ -203,6 +287,7 @@ static void set_options(struct engine_rocksdb *rocks)
     rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
     rocksdb_options_set_max_manifest_file_size(options, MANIFEST_BYTES);
     rocksdb_options_set_max_background_jobs(options, 2);
+    rocksdb_options_set_ratelimiter(options, rocks->limiter);
     rocksdb_options_set_compression(options, rocksdb_lz4_compression);
     rocksdb_options_set_bottommost_compression(options, rocksdb_zstd_compression);
     /* Nothing is written while nothing is flushed, nor logged while nothing is wrong. */
@@ -213,17 +298,24 @@ static void set_options(struct engine_rocksdb *rocks)
     rocksdb_options_set_max_log_file_size(options, LOG_FILE_BYTES);
 }
 
+static const char *const family_names[] = {"default"};
+
 /* RocksDB may be built without a compression; then it refuses to open with it. */
 static char *open_database(struct engine_rocksdb *rocks)
 {
+    const rocksdb_options_t *const family_options[] = {rocks->options};
     char *text = NULL;
-    rocks->database = rocksdb_open(rocks->options, rocks->directory, &text);
+    /* Not rocksdb_open(): reading many keys at once wants the handle of the family. */
+    rocks->database = rocksdb_open_column_families(
+        rocks->options, rocks->directory, 1, family_names, family_options, &rocks->family, &text);
     if (text && strstr(text, "not linked")) {
         rocksdb_free(text);
         text = NULL;
         rocksdb_options_set_compression(rocks->options, rocksdb_no_compression);
         rocksdb_options_set_bottommost_compression(rocks->options, rocksdb_no_compression);
-        rocks->database = rocksdb_open(rocks->options, rocks->directory, &text);
+        rocks->database =
+            rocksdb_open_column_families(rocks->options, rocks->directory, 1, family_names,
+                                         family_options, &rocks->family, &text);
     }
     return text;
 }
@@ -252,6 +344,8 @@ static struct engine_rocksdb *rocks_make(const char *directory, uint64_t block_c
     rocks->directory = memory_copy_string(directory);
     rocks->cache = rocksdb_cache_create_lru(block_cache_bytes);
     rocks->options = rocksdb_options_create();
+    rocks->limiter = rocksdb_ratelimiter_create(COMPACTION_BYTES_PER_SECOND, COMPACTION_REFILL_US,
+                                                COMPACTION_FAIRNESS);
     rocks->read_options = rocksdb_readoptions_create();
     rocks->env_options = rocksdb_envoptions_create();
     rocks->ingest_options = rocksdb_ingestexternalfileoptions_create();
@@ -266,8 +360,10 @@ enum status engine_rocksdb_open_read_only(const char *directory, uint64_t block_
                                           struct engine **ret_engine, struct error *error)
 {
     struct engine_rocksdb *rocks = rocks_make(directory, block_cache_bytes);
+    const rocksdb_options_t *const family_options[] = {rocks->options};
     char *text = NULL;
-    rocks->database = rocksdb_open_for_read_only(rocks->options, directory, 0, &text);
+    rocks->database = rocksdb_open_for_read_only_column_families(
+        rocks->options, directory, 1, family_names, family_options, &rocks->family, 0, &text);
     if (text == NULL) {
         *ret_engine = &rocks->engine;
         return STATUS_OK;

@@ -11,8 +11,10 @@
 struct engine_rocksdb {
     struct engine engine; /* first: a struct engine * is this */
     rocksdb_t *database;
+    rocksdb_column_family_handle_t *family; /* the only one */
     rocksdb_options_t *options;
     rocksdb_cache_t *cache;
+    rocksdb_ratelimiter_t *limiter; /* of compactions; runs are written without */
     rocksdb_readoptions_t *read_options;
     rocksdb_envoptions_t *env_options;
     rocksdb_ingestexternalfileoptions_t *ingest_options;

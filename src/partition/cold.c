@@ -1,0 +1,603 @@
+#include "partition/cold.h"
+
+#include "partition/host_internal.h"
+
+enum parked_state {
+    PARKED_WAITS,    /* behind an earlier one of its client */
+    PARKED_QUEUED,   /* its rows are to be read */
+    PARKED_FETCHING, /* its rows are being read */
+    PARKED_DELAYED,  /* a read failed: again in a moment */
+    PARKED_RUNS,
+};
+
+struct parked {
+    struct list by_replica;  /* in the order in which they came */
+    struct list by_queue;    /* of the host's queue, of a job, or of those delayed */
+    struct replica *replica; /* NULL: dropped while its rows are read */
+    struct gateway_id gateway;
+    bool local;
+    bool alone; /* a read failed: its own job, so that the cause is found */
+    uint64_t route;
+    struct request_item item; /* body is in `body` */
+    enum parked_state state;
+    int64_t time;
+    uint64_t parked_at; /* boot clock */
+    uint32_t rounds, errors;
+    struct buffer wanted; /* as row_context.h has it */
+    uint32_t wanted_count;
+    struct row_range ranges[COLD_RANGES_MAX]; /* owned */
+    uint32_t range_count;
+    uint64_t evictions; /* of the table when they were loaded */
+    /* Of the table when the read began: what it gives is stale if one of them moved. */
+    uint64_t flush_generation, cold_generation;
+    size_t size;
+    uint8_t body[];
+};
+
+/* What is asked for, and what the engine said. */
+struct cold_want {
+    struct parked *parked;
+    struct bytes key, to; /* `to` empty: one key. Borrowed of parked->wanted */
+    bool found, left_out; /* the latter: too much for one job */
+    uint32_t rows_max;    /* of a range */
+    bool whole;           /* the range was read to its end */
+    size_t at, size;      /* in values: the stored row; of a range u32 size, key | u32 size, row */
+};
+
+struct cold_job {
+    struct world_job job;
+    struct list link; /* host->cold.jobs */
+    struct partition_host *host;
+    struct engine *engine;
+    struct list parked;
+    struct cold_want *wants;
+    size_t want_count, want_capacity;
+    struct world_timer late; /* simulator: the answer comes long after the read */
+    size_t *key_wants;       /* while keys are read: which want each is of */
+    struct buffer values;
+    uint64_t started;
+    enum status status;
+    struct error error;
+};
+
+/* --- order --- */
+
+static bool is_of(const struct parked *parked, struct gateway_id gateway)
+{
+    return parked->gateway.node == gateway.node && parked->gateway.worker == gateway.worker;
+}
+
+static struct parked *parked_at(struct list *link)
+{
+    return CONTAINER_OF(link, struct parked, by_replica);
+}
+
+static struct parked *first_of_client(struct replica *replica, struct gateway_id gateway,
+                                      uint16_t client)
+{
+    struct list *head = &replica->parked;
+    for (struct list *at = head->next; at != head; at = at->next) {
+        struct parked *parked = parked_at(at);
+        if (parked->item.client == client && is_of(parked, gateway)) return parked;
+    }
+    return NULL;
+}
+
+bool cold_must_wait(struct replica *replica, const struct session *session,
+                    const struct request_item *item)
+{
+    if (list_empty(&replica->parked) || !item->ordered) return false;
+    if (PLANTED(replica->host->world, "cold_order_lost")) return false;
+    return first_of_client(replica, session->gateway, item->client) != NULL;
+}
+
+/* --- parking --- */
+
+static struct parked *parked_make(struct replica *replica, const struct session *session,
+                                  uint64_t route, const struct request_item *item)
+{
+    struct partition_host *host = replica->host;
+    size_t size = sizeof(struct parked) + item->body.size;
+    bool full = host->cold.parked_count >= PARKED_COUNT_MAX ||
+                host->cold.parked_bytes + size > PARKED_BYTES_MAX;
+    if (full) {
+        host->statistics.cold_refused++;
+        SOMETIMES(host->world, "too many requests waited for cold rows");
+        return NULL;
+    }
+    struct parked *parked = memory_allocate_zero(size);
+    parked->replica = replica;
+    parked->gateway = session->gateway;
+    parked->local = session->local;
+    parked->route = route;
+    parked->item = *item;
+    if (item->body.size > 0) memcpy(parked->body, item->body.data, item->body.size);
+    parked->item.body = bytes_make(parked->body, item->body.size);
+    parked->size = size;
+    parked->parked_at = world_now(host->world);
+    buffer_init(&parked->wanted, SIZE_MAX / 2);
+    list_init(&parked->by_queue);
+    list_insert_before(&replica->parked, &parked->by_replica);
+    host->cold.parked_count++;
+    host->cold.parked_bytes += size;
+    return parked;
+}
+
+static void ranges_drop(struct parked *parked)
+{
+    for (uint32_t i = 0; i < parked->range_count; i++) {
+        memory_free((void *)parked->ranges[i].from.data);
+        memory_free((void *)parked->ranges[i].to.data);
+    }
+    parked->range_count = 0;
+}
+
+static void parked_free(struct partition_host *host, struct parked *parked)
+{
+    list_remove(&parked->by_replica);
+    list_remove(&parked->by_queue);
+    host->cold.parked_count--;
+    host->cold.parked_bytes -= parked->size;
+    ranges_drop(parked);
+    buffer_free(&parked->wanted);
+    memory_free(parked);
+}
+
+bool cold_wait(struct replica *replica, struct session *session, uint64_t route,
+               const struct request_item *item)
+{
+    struct parked *parked = parked_make(replica, session, route, item);
+    if (parked == NULL) return false;
+    parked->state = PARKED_WAITS;
+    SOMETIMES(replica->host->world, "a request waited behind a cold one of its client");
+    return true;
+}
+
+static void queue_up(struct parked *parked)
+{
+    struct partition_host *host = parked->replica->host;
+    parked->state = PARKED_QUEUED;
+    list_insert_before(&host->cold.queue, &parked->by_queue);
+    world_defer(host->world, &host->cold.turn_end);
+}
+
+bool cold_park(struct replica *replica, struct session *session, uint64_t route,
+               const struct request_item *item, int64_t time, struct parked *again,
+               const struct buffer *wanted)
+{
+    struct partition_host *host = replica->host;
+    struct parked *parked = again;
+    if (buffer_size(wanted) == 0) return false; /* nothing that could be fetched */
+    if (parked == NULL) {
+        parked = parked_make(replica, session, route, item);
+        if (parked == NULL) return false;
+        parked->time = time;
+        host->statistics.cold_parked++;
+    }
+    if (++parked->rounds > COLD_ROUNDS_MAX) {
+        host->statistics.cold_refused++;
+        return false;
+    }
+    buffer_clear(&parked->wanted);
+    buffer_append(&parked->wanted, buffer_bytes(wanted));
+    SOMETIMES(host->world, "an evaluation waited for cold rows");
+    queue_up(parked);
+    return true;
+}
+
+int64_t cold_time(const struct parked *parked)
+{
+    return parked->time;
+}
+
+void cold_ranges(struct parked *parked, struct row_context *rows)
+{
+    if (parked->evictions != row_table_evictions(parked->replica->table)) ranges_drop(parked);
+    rows->ranges = parked->ranges;
+    rows->range_count = parked->range_count;
+}
+
+/* --- dropping --- */
+
+static void drop(struct partition_host *host, struct parked *parked)
+{
+    if (parked->state != PARKED_FETCHING) {
+        parked_free(host, parked);
+        return;
+    }
+    list_remove(&parked->by_replica);
+    parked->replica = NULL; /* its job frees it */
+}
+
+void cold_drop_session(struct replica *replica, const struct session *session)
+{
+    struct list *head = &replica->parked;
+    for (struct list *at = head->next; at != head;) {
+        struct parked *parked = parked_at(at);
+        at = at->next;
+        if (!is_of(parked, session->gateway) || parked->state == PARKED_RUNS) continue;
+        SOMETIMES(replica->host->world, "a request waiting for cold rows lost its route");
+        drop(replica->host, parked);
+    }
+}
+
+void cold_drop_all(struct replica *replica)
+{
+    while (!list_empty(&replica->parked)) {
+        SOMETIMES(replica->host->world, "a request waiting for cold rows lost its leader");
+        drop(replica->host, parked_at(replica->parked.next));
+    }
+}
+
+/* --- reading, on a thread of LANE_READ: touches nothing but the job and the engine --- */
+
+static void take_value(void *context, size_t index, struct bytes value)
+{
+    struct cold_job *job = context;
+    struct cold_want *want = &job->wants[job->key_wants[index]];
+    size_t bytes = buffer_size(&job->values);
+    want->left_out = bytes > 0 && bytes + value.size > COLD_JOB_BYTES_MAX;
+    if (want->left_out) return;
+    want->found = true;
+    want->at = buffer_size(&job->values);
+    want->size = value.size;
+    buffer_append(&job->values, value);
+}
+
+static enum status read_keys(struct cold_job *job)
+{
+    size_t count = 0;
+    struct bytes *keys = memory_allocate((job->want_count + 1) * sizeof(*keys));
+    job->key_wants = memory_allocate((job->want_count + 1) * sizeof(*job->key_wants));
+    for (size_t i = 0; i < job->want_count; i++) {
+        if (job->wants[i].to.size > 0) continue;
+        keys[count] = job->wants[i].key;
+        job->key_wants[count++] = i;
+    }
+    enum status status = STATUS_OK;
+    if (count > 0) {
+        status = engine_multi_get(job->engine, keys, count, job, take_value, &job->error);
+    }
+    memory_free(keys);
+    memory_free(job->key_wants);
+    return status;
+}
+
+static enum status read_range(struct cold_job *job, struct cold_want *want)
+{
+    struct engine_iterator *iterator = engine_iterate(job->engine, want->key, want->to);
+    struct writer writer = writer_make(&job->values);
+    struct bytes key, value;
+    want->at = buffer_size(&job->values);
+    want->whole = true;
+    for (uint32_t rows = 0; engine_iterator_next(job->engine, iterator, &key, &value); rows++) {
+        want->size = buffer_size(&job->values) - want->at;
+        if (rows > 0 && (rows >= want->rows_max || want->size >= COLD_RANGE_BYTES_MAX)) {
+            want->whole = false;
+            break;
+        }
+        write_u32(&writer, (uint32_t)key.size);
+        write_bytes(&writer, key);
+        write_u32(&writer, (uint32_t)value.size);
+        write_bytes(&writer, value);
+    }
+    want->size = buffer_size(&job->values) - want->at;
+    return engine_iterator_close(job->engine, iterator, &job->error);
+}
+
+static void cold_run(struct world_job *base)
+{
+    struct cold_job *job = base->context;
+    job->status = read_keys(job);
+    for (size_t i = 0; i < job->want_count && job->status == STATUS_OK; i++) {
+        if (job->wants[i].to.size > 0) job->status = read_range(job, &job->wants[i]);
+    }
+}
+
+/* --- what came --- */
+
+static bool load_row(struct replica *replica, struct bytes key, struct bytes stored)
+{
+    struct row_header header;
+    struct bytes value;
+    if (row_value_decode(stored, &header, &value)) return false;
+    row_table_load(replica->table, key, &header, value);
+    replica->host->statistics.cold_rows++;
+    return true;
+}
+
+static struct bytes copy_of(struct bytes bytes, size_t more)
+{
+    uint8_t *copy = memory_allocate_zero(bytes.size + more + 1);
+    if (bytes.size > 0) memcpy(copy, bytes.data, bytes.size);
+    return bytes_make(copy, bytes.size + more);
+}
+
+/* The range joins the one it goes on from. `to` is owned here. */
+static void range_note(struct parked *parked, struct bytes from, struct bytes to)
+{
+    for (uint32_t i = 0; i < parked->range_count; i++) {
+        struct row_range *range = &parked->ranges[i];
+        if (!bytes_equal(range->to, from)) continue;
+        memory_free((void *)range->to.data);
+        range->to = to;
+        return;
+    }
+    if (parked->range_count == COLD_RANGES_MAX) ranges_drop(parked);
+    parked->ranges[parked->range_count++] = (struct row_range){.from = copy_of(from, 0), .to = to};
+}
+
+static bool load_range(struct cold_job *job, const struct cold_want *want)
+{
+    struct replica *replica = want->parked->replica;
+    struct bytes all = bytes_make(buffer_bytes(&job->values).data + want->at, want->size);
+    struct reader reader = reader_make(all);
+    struct bytes last = bytes_make(NULL, 0);
+    while (reader_left(&reader) > 0) {
+        last = read_bytes(&reader, read_u32(&reader));
+        if (!load_row(replica, last, read_bytes(&reader, read_u32(&reader)))) return false;
+    }
+    /* A key and a zero byte is the next key there can be. */
+    struct bytes to = want->whole ? copy_of(want->to, 0) : copy_of(last, 1);
+    if (want->parked->range_count == 0)
+        want->parked->evictions = row_table_evictions(replica->table);
+    range_note(want->parked, want->key, to);
+    return true;
+}
+
+/* False: what the engine has is damaged. */
+static bool load_want(struct cold_job *job, const struct cold_want *want)
+{
+    struct replica *replica = want->parked->replica;
+    if (want->to.size > 0) return load_range(job, want);
+    if (!want->found) {
+        row_table_load_absent(replica->table, want->key);
+        return true;
+    }
+    return load_row(replica, want->key,
+                    bytes_make(buffer_bytes(&job->values).data + want->at, want->size));
+}
+
+/* Nothing was flushed since the read began, nor was the table exchanged. */
+static bool is_fresh(const struct parked *parked)
+{
+    const struct replica *replica = parked->replica;
+    if (PLANTED(replica->host->world, "cold_stale_absence")) return true;
+    return row_table_flush_generation(replica->table) == parked->flush_generation &&
+           replica->cold_generation == parked->cold_generation;
+}
+
+static bool may_go_on(const struct parked *parked)
+{
+    const struct replica *replica = parked->replica;
+    return !replica->halted && replica->was_leader && raft_role(replica->raft) == RAFT_LEADER &&
+           raft_term(replica->raft) == replica->led_term;
+}
+
+/* Behind one that is done: the next of its client, until one has to be fetched again. */
+static void wake_next(struct replica *replica, struct gateway_id gateway, uint16_t client,
+                      uint64_t now)
+{
+    for (;;) {
+        struct parked *next = first_of_client(replica, gateway, client);
+        if (next == NULL || next->state != PARKED_WAITS || !may_go_on(next)) return;
+        next->state = PARKED_RUNS;
+        execute_parked(replica, next->gateway, next->local, next->route, &next->item, next, now);
+        if (next->state != PARKED_RUNS) return; /* it wants rows */
+        parked_free(replica->host, next);
+    }
+}
+
+static void run_again(struct parked *parked, uint64_t now)
+{
+    struct replica *replica = parked->replica;
+    struct partition_host *host = replica->host;
+    struct gateway_id gateway = parked->gateway;
+    uint16_t client = parked->item.client;
+    parked->state = PARKED_RUNS;
+    execute_parked(replica, gateway, parked->local, parked->route, &parked->item, parked, now);
+    if (parked->state != PARKED_RUNS) return;
+    histogram_record(&host->cold.latency, now - parked->parked_at);
+    parked_free(host, parked);
+    wake_next(replica, gateway, client, now);
+}
+
+static void on_retry(struct world_timer *timer)
+{
+    struct partition_host *host = timer->context;
+    while (!list_empty(&host->cold.delayed)) {
+        struct parked *parked = CONTAINER_OF(host->cold.delayed.next, struct parked, by_queue);
+        list_remove(&parked->by_queue);
+        queue_up(parked);
+    }
+}
+
+/* A failed read is tried again alone; damage stops the replica, whose peers have the row. */
+static void read_failed(struct parked *parked, const struct cold_job *job, bool shared)
+{
+    struct replica *replica = parked->replica;
+    struct partition_host *host = replica->host;
+    parked->alone = true;
+    if (job->status == STATUS_CORRUPT && !shared) {
+        LOG_ERROR(host_logger(host), "partition", "group %u: %s", replica->group.value,
+                  job->error.text);
+        parked->state = PARKED_DELAYED;
+        replica_halt(replica, "a row in its store is damaged"); /* drops what is parked */
+        return;
+    }
+    if (++parked->errors > COLD_ERRORS_MAX) {
+        LOG_ERROR(host_logger(host), "partition", "group %u: rows cannot be read: %s",
+                  replica->group.value, job->error.text);
+        parked->state = PARKED_RUNS;
+        execute_parked_busy(replica, parked->gateway, parked->local, parked->route, &parked->item,
+                            "the disk does not give the rows; the command was not executed");
+        struct gateway_id gateway = parked->gateway;
+        uint16_t client = parked->item.client;
+        parked_free(host, parked);
+        wake_next(replica, gateway, client, world_now(host->world));
+        return;
+    }
+    SOMETIMES(host->world, "a cold read was tried again");
+    parked->state = PARKED_DELAYED;
+    list_insert_before(&host->cold.delayed, &parked->by_queue);
+    world_timer_start(host->world, &host->cold.retry_timer, COLD_RETRY_US);
+}
+
+static void job_free(struct cold_job *job)
+{
+    world_timer_stop(job->host->world, &job->late);
+    list_remove(&job->link);
+    buffer_free(&job->values);
+    memory_free(job->wants);
+    memory_free(job);
+}
+
+static void load_wants(struct cold_job *job)
+{
+    for (size_t i = 0; i < job->want_count; i++) {
+        struct parked *parked = job->wants[i].parked;
+        if (parked->replica == NULL || job->wants[i].left_out) continue;
+        if (!is_fresh(parked)) {
+            SOMETIMES(job->host->world, "a cold read was overtaken by a flush");
+            continue; /* the evaluation will want it again */
+        }
+        if (load_want(job, &job->wants[i])) continue;
+        job->status = error_set(&job->error, STATUS_CORRUPT, "a stored row cannot be decoded");
+        return;
+    }
+}
+
+static void job_take(struct cold_job *job)
+{
+    struct partition_host *host = job->host;
+    uint64_t now = world_now(host->world);
+    bool shared = job->parked.next->next != &job->parked;
+    host->cold.job_count--;
+    host->statistics.cold_reads += job->want_count;
+    if (job->status == STATUS_OK && MAYBE(host->world, "a cold read fails")) {
+        job->status = error_set(&job->error, STATUS_IO, "made to fail");
+    }
+    if (job->status == STATUS_OK) load_wants(job);
+    while (!list_empty(&job->parked)) {
+        struct parked *parked = CONTAINER_OF(job->parked.next, struct parked, by_queue);
+        list_remove(&parked->by_queue);
+        if (parked->replica == NULL) {
+            parked_free(host, parked);
+        } else if (job->status) {
+            read_failed(parked, job, shared);
+        } else if (may_go_on(parked)) {
+            run_again(parked, now);
+        } else {
+            parked->state = PARKED_DELAYED; /* step_down() is about to drop it */
+        }
+    }
+    job_free(job);
+    if (!list_empty(&host->cold.queue)) world_defer(host->world, &host->cold.turn_end);
+}
+
+static void late_done(struct world_timer *timer)
+{
+    job_take(timer->context);
+}
+
+static void cold_done(struct world_job *base)
+{
+    struct cold_job *job = base->context;
+    if (MAYBE(job->host->world, "a cold read comes late")) {
+        job->late = (struct world_timer){.fire = late_done, .context = job};
+        world_timer_start(job->host->world, &job->late, COLD_LATE_US);
+        return;
+    }
+    job_take(job);
+}
+
+/* --- starting reads: at the end of the turn, many requests in one --- */
+
+static void add_wants(struct cold_job *job, struct parked *parked)
+{
+    struct reader reader = reader_make(buffer_bytes(&parked->wanted));
+    uint32_t rows = parked->rounds > 6 ? COLD_RANGE_ROWS_MAX
+                                       : (uint32_t)COLD_RANGE_ROWS_FIRST << (parked->rounds - 1);
+    while (reader_left(&reader) > 0) {
+        if (job->want_count == job->want_capacity) {
+            job->want_capacity = job->want_capacity == 0 ? 16 : job->want_capacity * 2;
+            job->wants = memory_resize(job->wants, job->want_capacity * sizeof(*job->wants));
+        }
+        struct bytes key = read_bytes(&reader, read_u32(&reader));
+        struct bytes to = read_bytes(&reader, read_u32(&reader));
+        ASSERT(!reader.failed);
+        job->wants[job->want_count++] = (struct cold_want){
+            .parked = parked,
+            .key = key,
+            .to = to,
+            .rows_max = rows < COLD_RANGE_ROWS_MAX ? rows : COLD_RANGE_ROWS_MAX,
+        };
+    }
+    parked->state = PARKED_FETCHING;
+    parked->flush_generation = row_table_flush_generation(parked->replica->table);
+    parked->cold_generation = parked->replica->cold_generation;
+    list_remove(&parked->by_queue);
+    list_insert_before(&job->parked, &parked->by_queue);
+}
+
+static void job_start(struct partition_host *host, uint32_t store)
+{
+    struct cold_job *job = memory_allocate_zero(sizeof(*job));
+    job->job = (struct world_job){.run = cold_run, .done = cold_done, .context = job};
+    job->host = host;
+    job->engine = host->options.engines[store];
+    list_init(&job->parked);
+    buffer_init(&job->values, SIZE_MAX / 2);
+    struct list *head = &host->cold.queue;
+    for (struct list *at = head->next; at != head && job->want_count < COLD_JOB_KEYS_MAX;) {
+        struct parked *parked = CONTAINER_OF(at, struct parked, by_queue);
+        at = at->next;
+        if (parked->replica->store != store) continue;
+        if (parked->alone && !list_empty(&job->parked)) continue;
+        add_wants(job, parked);
+        if (parked->alone) break;
+    }
+    list_insert_before(&host->cold.jobs, &job->link);
+    host->cold.job_count++;
+    world_job_start(host->world, LANE_READ, &job->job);
+}
+
+static void cold_turn_end(struct world_deferred *deferred)
+{
+    struct partition_host *host = deferred->context;
+    if (host->closing) return;
+    while (!list_empty(&host->cold.queue) && host->cold.job_count < COLD_JOBS_MAX) {
+        struct parked *first = CONTAINER_OF(host->cold.queue.next, struct parked, by_queue);
+        job_start(host, first->replica->store);
+    }
+}
+
+/* --- life --- */
+
+void cold_open(struct partition_host *host)
+{
+    struct cold *cold = &host->cold;
+    list_init(&cold->queue);
+    list_init(&cold->delayed);
+    list_init(&cold->jobs);
+    cold->turn_end = (struct world_deferred){.run = cold_turn_end, .context = host};
+    cold->retry_timer = (struct world_timer){.fire = on_retry, .context = host};
+    histogram_init(&cold->latency);
+}
+
+bool cold_is_idle(const struct partition_host *host)
+{
+    return host->cold.job_count == 0;
+}
+
+void cold_close(struct partition_host *host)
+{
+    world_timer_stop(host->world, &host->cold.retry_timer);
+    while (!list_empty(&host->cold.jobs)) {
+        struct cold_job *job = CONTAINER_OF(host->cold.jobs.next, struct cold_job, link);
+        while (!list_empty(&job->parked))
+            parked_free(host, CONTAINER_OF(job->parked.next, struct parked, by_queue));
+        job_free(job);
+    }
+    ASSERT(host->cold.parked_count == 0 && host->cold.parked_bytes == 0);
+}

@@ -1,0 +1,65 @@
+/* cold.h - requests that wait for rows which are not in memory (rule A6, decision 0006). Part of
+ * a partition host; not for other modules.
+ *
+ *   evaluation wants rows --> parked --> job on LANE_READ reads the engine --> rows (and what is
+ *   known to be absent) into the table --> evaluated again, with its first time and randomness
+ *
+ * What the engine says is true of the table only if no flush made rows clean since the read
+ * began (a row may have been written, flushed and evicted meanwhile): then it is read again.
+ *
+ * Order: a request that its client sent while an earlier one of it was open in the partition
+ * (`ordered`) waits behind that one if it is parked; everybody else goes on. A parked request
+ * belongs to one term and one route: with either it is dropped, and the gateway asks again.
+ *
+ * Bounded: PARKED_COUNT_MAX and PARKED_BYTES_MAX per host, then OUTCOME_BUSY; COLD_ROUNDS_MAX
+ * fetches per evaluation; COLD_JOBS_MAX jobs of a host at once. */
+#ifndef HOLON_PARTITION_COLD_H
+#define HOLON_PARTITION_COLD_H
+
+#include "partition/row_context.h"
+#include "wire/request_frame.h"
+
+struct partition_host;
+struct replica;
+struct session;
+struct parked;
+
+enum {
+    PARKED_COUNT_MAX = 16384,
+    PARKED_BYTES_MAX = 32 << 20,
+    COLD_JOBS_MAX = 16,
+    COLD_JOB_KEYS_MAX = 128,      /* of one job; a request is never split */
+    COLD_JOB_BYTES_MAX = 4 << 20, /* of what it brings; the rest is read by the next */
+    COLD_ROUNDS_MAX = 128,        /* fetches for one evaluation */
+    COLD_ERRORS_MAX = 8,          /* failed reads for one evaluation */
+    COLD_RANGES_MAX = 16,         /* fetched for one evaluation */
+    COLD_RANGE_ROWS_FIRST = 64,   /* of the first fetch of a range; each round doubles it, */
+    COLD_RANGE_ROWS_MAX = 2048,   /* up to this many */
+    COLD_RANGE_BYTES_MAX = 1 << 20,
+    COLD_RETRY_US = 10 * 1000, /* after a failed read */
+    COLD_LATE_US = 700 * 1000, /* simulator only: how late a read may come */
+};
+
+/* Does a request of this client have to wait behind a parked one? */
+bool cold_must_wait(struct replica *replica, const struct session *session,
+                    const struct request_item *item);
+/* Puts it behind what it waits for. False: too much is parked, answer that. */
+bool cold_wait(struct replica *replica, struct session *session, uint64_t route,
+               const struct request_item *item);
+/* Parks an evaluation that wants rows. `again`: it was parked before. False: answer BUSY. */
+bool cold_park(struct replica *replica, struct session *session, uint64_t route,
+               const struct request_item *item, int64_t time, struct parked *again,
+               const struct buffer *wanted);
+/* For row_context: what was fetched for it and still stands. */
+void cold_ranges(struct parked *parked, struct row_context *rows);
+int64_t cold_time(const struct parked *parked);
+/* Of one gateway (its route is over), or of all (the term is). */
+void cold_drop_session(struct replica *replica, const struct session *session);
+void cold_drop_all(struct replica *replica);
+void cold_open(struct partition_host *host);
+/* Frees what no job will give back, after all replicas are gone. */
+void cold_close(struct partition_host *host);
+/* No job under way. */
+bool cold_is_idle(const struct partition_host *host);
+
+#endif

@@ -1,0 +1,28 @@
+/* snapshot_internal.h - shared by snapshot.c (the receiver) and snapshot_send.c.
+ *
+ * PEER_FRAME_SNAPSHOT:     u32 group | u64 from | u64 to | u64 leader's term | u64 transfer id |
+ *                          u64 index | u64 term at index | u64 total (0: not known yet) |
+ *                          u64 offset | bytes (none only where offset is the total)
+ * PEER_FRAME_SNAPSHOT_ACK: u32 group | u64 from | u64 to | u64 transfer id | u64 next offset |
+ *                          u8 state (0 receiving, 1 has it)
+ * Content: u32 size, record (replica.c) | rows in key order: u32 key size, key | u32 size, stored
+ * value. */
+#ifndef HOLON_PARTITION_SNAPSHOT_INTERNAL_H
+#define HOLON_PARTITION_SNAPSHOT_INTERNAL_H
+
+#include <stdint.h>
+
+enum {
+    SNAPSHOT_CHUNK = 256 << 10,
+    SNAPSHOT_WINDOW = 4 * SNAPSHOT_CHUNK,   /* sent or read ahead, and not acknowledged */
+    SNAPSHOT_BACKLOG = 8 * SNAPSHOT_CHUNK,  /* received and not yet in the sorted run */
+    SNAPSHOT_LOAD_NOW = 4 * SNAPSHOT_CHUNK, /* rows of one this small are loaded at once */
+    SNAPSHOT_RECORD_MAX = 64 << 20,
+    SNAPSHOT_RESEND_US = 500 * 1000,
+    SNAPSHOT_GIVE_UP_US = 20 * 1000 * 1000,
+    SNAPSHOT_ACK_RECEIVING = 0,
+    SNAPSHOT_ACK_INSTALLED = 1,
+};
+#define SNAPSHOT_BYTES_MAX ((uint64_t)1 << 40)
+
+#endif

@@ -1,0 +1,401 @@
+/* State to a replica that fell behind the entries its leader still has: the sender.
+ *
+ *   offer --> the store is flushed --> the engine holds the replica as of one index, and an
+ *   iterator keeps that moment --> a job on LANE_READ reads a piece --> chunks of it are sent
+ *   while the receiver acknowledges --> ... --> the last one carries the total size
+ *
+ * So nothing is copied at once, whatever the size, and rows need not be in memory. Rows that a
+ * drop hides are left out. At most SNAPSHOT_WINDOW bytes are read ahead of what is
+ * acknowledged; a receiver that begins again makes the iterator begin again. */
+#include "partition/host_internal.h"
+#include "partition/snapshot_internal.h"
+
+enum { OFFER_FLUSHES_MAX = 8 };
+
+enum send_stage { SEND_WAITS_FOR_FLUSH, SEND_STREAMS };
+
+struct hidden { /* rows of a namespace up to an index do not count */
+    uint8_t service;
+    uint32_t namespace;
+    uint64_t index;
+};
+
+struct snapshot_send {
+    struct snapshot_send *next;
+    struct partition_host *host;
+    struct replica *replica; /* NULL: given up while its job runs */
+    struct raft_member to;
+    enum send_stage stage;
+    uint32_t flushes;
+    uint64_t id, index, term;
+    uint64_t acked, sent, produced; /* offsets in the content */
+    uint64_t window_at;             /* offset of the first byte in `window` */
+    struct buffer window;           /* read, and not acknowledged */
+    bool ended;                     /* produced is the total */
+    bool restart;                   /* when the job is done */
+    uint64_t last_progress, last_sent;
+    /* The job's, while it runs: */
+    struct world_job job;
+    bool running;
+    struct engine *engine;
+    struct engine_iterator *iterator;
+    struct buffer record; /* the content begins with it */
+    struct hidden *hidden;
+    size_t hidden_count;
+    struct buffer piece;
+    bool piece_is_last;
+    bool begun;
+    uint8_t range_from[2], range_to[2];
+    enum status status;
+    struct error error;
+};
+
+/* --- the job: reads the next piece --- */
+
+static bool is_hidden(const struct snapshot_send *send, struct bytes key, uint64_t version)
+{
+    for (size_t i = 0; i < send->hidden_count; i++) {
+        const struct hidden *hidden = &send->hidden[i];
+        if (key.size >= ROW_PREFIX_SIZE && key.data[2] == hidden->service &&
+            load_u32_be(key.data + 3) == hidden->namespace && version <= hidden->index)
+            return true;
+    }
+    return false;
+}
+
+static void piece_run(struct world_job *job)
+{
+    struct snapshot_send *send = job->context;
+    struct writer writer = writer_make(&send->piece);
+    struct bytes key, stored, value;
+    struct row_header header;
+    send->status = STATUS_OK;
+    send->piece_is_last = false;
+    if (!send->begun) {
+        write_u32(&writer, (uint32_t)buffer_size(&send->record));
+        write_bytes(&writer, buffer_bytes(&send->record));
+        engine_iterator_seek(send->engine, send->iterator, bytes_make(send->range_from, 2));
+        send->begun = true;
+    }
+    while (buffer_size(&send->piece) < SNAPSHOT_CHUNK) {
+        if (!engine_iterator_next(send->engine, send->iterator, &key, &stored)) {
+            send->piece_is_last = true;
+            break;
+        }
+        send->status = row_value_decode(stored, &header, &value);
+        if (send->status) {
+            error_set(&send->error, send->status, "a stored row cannot be decoded");
+            return;
+        }
+        if (is_hidden(send, key, header.version)) continue;
+        write_u32(&writer, (uint32_t)key.size);
+        write_bytes(&writer, key);
+        write_u32(&writer, (uint32_t)stored.size);
+        write_bytes(&writer, stored);
+    }
+    /* An end may be an error. */
+    if (send->piece_is_last)
+        send->status = engine_iterator_error(send->engine, send->iterator, &send->error);
+}
+
+/* --- life --- */
+
+static struct snapshot_send **find_send(struct replica *replica, struct replica_id to)
+{
+    struct snapshot_send **at = &replica->sends;
+    while (*at != NULL && !replica_id_equal((*at)->to.replica, to))
+        at = &(*at)->next;
+    return at;
+}
+
+uint64_t snapshot_index_sent(const struct replica *replica, struct replica_id to)
+{
+    for (const struct snapshot_send *send = replica->sends; send != NULL; send = send->next)
+        if (replica_id_equal(send->to.replica, to)) return send->index;
+    return 0;
+}
+
+static void send_release(struct snapshot_send *send)
+{
+    if (send->iterator != NULL) engine_iterator_close(send->engine, send->iterator, NULL);
+    buffer_free(&send->window);
+    buffer_free(&send->record);
+    buffer_free(&send->piece);
+    memory_free(send->hidden);
+    memory_free(send);
+}
+
+static void send_free(struct snapshot_send **at, struct partition_host *host)
+{
+    struct snapshot_send *send = *at;
+    *at = send->next;
+    if (send->running && !host->closing) {
+        send->replica = NULL; /* its job frees it */
+        return;
+    }
+    if (send->running) host->snapshot_jobs--;
+    send_release(send);
+}
+
+static void end_send(struct replica *replica, struct snapshot_send **at, bool ok)
+{
+    struct replica_id to = (*at)->to.replica;
+    uint64_t index = (*at)->index;
+    send_free(at, replica->host);
+    raft_snapshot_sent(replica->raft, to, index, ok);
+    host_mark_dirty(replica);
+}
+
+void snapshot_sends_drop(struct replica *replica)
+{
+    while (replica->sends != NULL)
+        send_free(&replica->sends, replica->host);
+}
+
+/* --- chunks --- */
+
+static void send_chunk(struct replica *replica, struct snapshot_send *send, struct buffer *frame,
+                       uint64_t size)
+{
+    struct partition_host *host = replica->host;
+    struct writer writer = writer_make(frame);
+    buffer_clear(frame);
+    write_u32(&writer, replica->group.value);
+    write_u64(&writer, replica->id.value);
+    write_u64(&writer, send->to.replica.value);
+    write_u64(&writer, raft_term(replica->raft));
+    write_u64(&writer, send->id);
+    write_u64(&writer, send->index);
+    write_u64(&writer, send->term);
+    write_u64(&writer, send->ended ? send->produced : 0);
+    write_u64(&writer, send->sent);
+    const uint8_t *at = buffer_bytes(&send->window).data;
+    if (size > 0) write_bytes(&writer, bytes_make(at + (send->sent - send->window_at), size));
+    ASSERT(!writer.failed);
+    transport_send(host->options.transport, send->to.node,
+                   host_remote_worker(host, send->to.node, replica->group), PEER_FRAME_SNAPSHOT,
+                   buffer_bytes(frame));
+    send->sent += size;
+    send->last_sent = world_now(host->world);
+}
+
+/* Whole chunks, and the rest when the end is known: so the last one can say what the total is. */
+static void send_chunks(struct replica *replica, struct snapshot_send *send)
+{
+    struct buffer frame;
+    buffer_init(&frame, TRANSPORT_FRAME_SIZE_MAX);
+    while (send->sent < send->acked + SNAPSHOT_WINDOW) {
+        uint64_t left = send->produced - send->sent;
+        if (left < SNAPSHOT_CHUNK && !send->ended) break;
+        if (left == 0) break;
+        /* One byte stays back while more may come, so that the last chunk is never empty. */
+        uint64_t size = left < SNAPSHOT_CHUNK ? left : SNAPSHOT_CHUNK;
+        if (!send->ended && size == left) break;
+        send_chunk(replica, send, &frame, size);
+    }
+    buffer_free(&frame);
+}
+
+static void read_on(struct replica *replica, struct snapshot_send *send)
+{
+    struct partition_host *host = replica->host;
+    bool full = send->produced >= send->acked + SNAPSHOT_WINDOW;
+    if (send->running || send->ended || full || send->stage != SEND_STREAMS) return;
+    send->running = true;
+    host->snapshot_jobs++;
+    buffer_clear(&send->piece);
+    world_job_start(host->world, LANE_READ, &send->job);
+}
+
+/* Only where no job runs. The iterator still sees the moment it was made for. */
+static void begin_again(struct replica *replica, struct snapshot_send *send)
+{
+    send->restart = false;
+    send->acked = send->sent = send->produced = send->window_at = 0;
+    send->begun = send->ended = false;
+    buffer_clear(&send->window);
+    SOMETIMES(replica->host->world, "a snapshot began again");
+    read_on(replica, send);
+}
+
+static void piece_done(struct world_job *job)
+{
+    struct snapshot_send *send = job->context;
+    struct replica *replica = send->replica;
+    struct partition_host *host = send->host;
+    send->running = false;
+    host->snapshot_jobs--;
+    if (replica == NULL) {
+        send_release(send);
+        return;
+    }
+    struct snapshot_send **at = find_send(replica, send->to.replica);
+    ASSERT(*at == send);
+    if (send->status) {
+        LOG_ERROR(host_logger(host), "partition", "snapshot of group %u cannot be read: %s",
+                  replica->group.value, send->error.text);
+        end_send(replica, at, false);
+        return;
+    }
+    if (send->restart) {
+        begin_again(replica, send);
+        return;
+    }
+    buffer_append(&send->window, buffer_bytes(&send->piece));
+    send->produced += buffer_size(&send->piece);
+    send->ended = send->piece_is_last;
+    send_chunks(replica, send);
+    read_on(replica, send);
+}
+
+/* --- the offer --- */
+
+static void hide(void *context, uint8_t service, uint32_t namespace, uint64_t index)
+{
+    struct snapshot_send *send = context;
+    send->hidden = memory_resize(send->hidden, (send->hidden_count + 1) * sizeof(*send->hidden));
+    send->hidden[send->hidden_count++] =
+        (struct hidden){.service = service, .namespace = namespace, .index = index};
+}
+
+/* The engine is at replica->flushed, and nothing else can be ingested in this turn. */
+static void stream_begin(struct replica *replica, struct snapshot_send *send, struct bytes record)
+{
+    struct partition_host *host = replica->host;
+    send->stage = SEND_STREAMS;
+    send->index = replica->flushed;
+    send->term = replica->flushed_term;
+    send->engine = host->options.engines[replica->store];
+    send->job = (struct world_job){.run = piece_run, .done = piece_done, .context = send};
+    buffer_append(&send->record, record);
+    replica_row_range(replica, send->range_from, send->range_to);
+    send->iterator = engine_iterate(send->engine, bytes_make(send->range_from, 2),
+                                    bytes_make(send->range_to, 2));
+    row_table_drops_each(replica->table, send, hide);
+    LOG_INFO(host_logger(host), "partition", "snapshot to node %u group=%u index=%llu",
+             send->to.node, replica->group.value, (unsigned long long)send->index);
+    read_on(replica, send);
+}
+
+void snapshot_flushed(struct replica *replica, struct bytes record)
+{
+    struct partition_host *host = replica->host;
+    bool leads = raft_role(replica->raft) == RAFT_LEADER && replica->was_leader;
+    for (struct snapshot_send **at = &replica->sends; *at != NULL;) {
+        struct snapshot_send *send = *at;
+        at = &send->next;
+        if (send->stage != SEND_WAITS_FOR_FLUSH || !leads) continue;
+        send->last_progress = world_now(host->world);
+        /* What comes behind it must still be in memory. */
+        if (replica->flushed >= replica->trimmed || ++send->flushes >= OFFER_FLUSHES_MAX) {
+            stream_begin(replica, send, record);
+        } else {
+            host->stores[replica->store].flush_wanted = true;
+        }
+    }
+}
+
+/* The core found that a member needs entries which are gone from memory. */
+void snapshot_offer(struct replica *replica, const struct raft_message *message)
+{
+    struct partition_host *host = replica->host;
+    bool ready = replica->applied > 0 && replica->applied_term > 0;
+    if (*find_send(replica, message->to) != NULL) return;
+    if (!ready) {
+        raft_snapshot_sent(replica->raft, message->to, 0, false);
+        return;
+    }
+    struct snapshot_send *send = memory_allocate_zero(sizeof(*send));
+    send->host = host;
+    send->replica = replica;
+    send->to = (struct raft_member){.replica = message->to, .node = message->to_node};
+    send->id = world_random(host->world);
+    send->last_progress = world_now(host->world);
+    buffer_init(&send->window, SIZE_MAX / 2);
+    buffer_init(&send->record, SIZE_MAX / 2);
+    buffer_init(&send->piece, SIZE_MAX / 2);
+    send->next = replica->sends;
+    replica->sends = send;
+    if (replica->flushed == replica->applied) {
+        struct buffer record;
+        buffer_init(&record, SIZE_MAX / 2);
+        replica_record_encode(replica, &record);
+        stream_begin(replica, send, buffer_bytes(&record));
+        buffer_free(&record);
+    } else {
+        flush_store(host, replica->store);
+    }
+}
+
+/* --- what the receiver says, and time --- */
+
+static void take_ack(struct replica *replica, struct snapshot_send *send, uint64_t offset)
+{
+    if (offset == 0 && send->acked > 0) { /* the receiver began again */
+        send->restart = send->running;
+        if (!send->running) begin_again(replica, send);
+        return;
+    }
+    if (offset < send->window_at || offset > send->produced) return;
+    if (offset > send->acked) {
+        send->last_progress = world_now(replica->host->world);
+        send->acked = offset;
+        buffer_consume(&send->window, offset - send->window_at);
+        send->window_at = offset;
+    }
+    if (send->sent < send->acked) send->sent = send->acked;
+    send_chunks(replica, send);
+    read_on(replica, send);
+}
+
+void snapshot_on_ack(struct partition_host *host, const struct transport_peer *from,
+                     struct bytes payload)
+{
+    struct reader reader = reader_make(payload);
+    struct group_id group = {read_u32(&reader)};
+    struct replica_id receiver = {read_u64(&reader)};
+    struct replica_id sender = {read_u64(&reader)};
+    uint64_t id = read_u64(&reader);
+    uint64_t offset = read_u64(&reader);
+    uint8_t state = read_u8(&reader);
+    struct replica *replica = host_replica(host, group);
+    bool ours = !reader.failed && replica != NULL && !replica->halted &&
+                replica_id_equal(replica->id, sender);
+    if (!ours) return;
+    struct snapshot_send **at = find_send(replica, receiver);
+    if (*at == NULL || (*at)->id != id || (*at)->to.node != from->node) return;
+    if (state == SNAPSHOT_ACK_INSTALLED) {
+        host->statistics.snapshots_sent++;
+        SOMETIMES(host->world, "a snapshot was sent");
+        end_send(replica, at, true);
+        return;
+    }
+    if ((*at)->stage == SEND_STREAMS && !(*at)->restart) take_ack(replica, *at, offset);
+}
+
+void snapshot_sends_tick(struct replica *replica, uint64_t now)
+{
+    for (struct snapshot_send **at = &replica->sends; *at != NULL;) {
+        struct snapshot_send *send = *at;
+        if (now - send->last_progress > SNAPSHOT_GIVE_UP_US) {
+            end_send(replica, at, false);
+            continue;
+        }
+        at = &send->next;
+        if (send->stage == SEND_WAITS_FOR_FLUSH) {
+            flush_store(replica->host, replica->store); /* one that failed is tried again */
+            continue;
+        }
+        if (now - send->last_sent <= SNAPSHOT_RESEND_US || send->restart) continue;
+        /* Nothing heard: again from what is known to be there; the last bytes at least, so that
+         * a receiver that has all says so. */
+        send->sent = send->acked;
+        if (send->ended && send->acked == send->produced) {
+            struct buffer frame;
+            buffer_init(&frame, 256);
+            send_chunk(replica, send, &frame, 0);
+            buffer_free(&frame);
+        }
+        send_chunks(replica, send);
+    }
+}
