@@ -161,7 +161,7 @@ void drive_raft_frame(struct partition_host *host, const struct transport_peer *
     peer_out_answered(host, from->node, from->worker);
     while (reader_left(&reader) > 0) {
         struct raft_message message;
-        enum status status = raft_message_decode(&reader, &message);
+        enum status status = raft_message_decode(&reader, host->row_memory, &message);
         if (status) {
             LOG_WARN(host_logger(host), "partition", "raft frame from node %u: %s; dropped",
                      from->node, status_text(status));

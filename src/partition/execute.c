@@ -216,8 +216,8 @@ static void propose_write(struct replica *replica, struct session *session, uint
         reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
         return;
     }
-    struct raft_entry *entry =
-        raft_entry_make(RAFT_ENTRY_NORMAL, (uint32_t)(header_size + effects.size));
+    struct raft_entry *entry = raft_entry_make(replica->host->row_memory, RAFT_ENTRY_NORMAL,
+                                               (uint32_t)(header_size + effects.size));
     memcpy(entry->body, buffer_bytes(&host->header).data, header_size);
     if (effects.size > 0) memcpy(entry->body + header_size, effects.data, effects.size);
     uint32_t size = entry->size;

@@ -234,9 +234,9 @@ static enum status find_leftovers(const struct replica *replica, bool *ret_found
     return status;
 }
 
-static struct raft_entry *entry_from(const struct log_entry *from)
+static struct raft_entry *entry_from(struct slabs *memory, const struct log_entry *from)
 {
-    struct raft_entry *entry = raft_entry_make(from->type, (uint32_t)from->body.size);
+    struct raft_entry *entry = raft_entry_make(memory, from->type, (uint32_t)from->body.size);
     entry->index = from->index;
     entry->term = from->term;
     if (from->body.size > 0) memcpy(entry->body, from->body.data, from->body.size);
@@ -278,7 +278,7 @@ static enum status recover_entries(struct replica *replica, const struct log_rec
     options->entry_count = recovered->entry_count - skip;
     options->entries = memory_allocate((options->entry_count + 1) * sizeof(*options->entries));
     for (size_t i = 0; i < options->entry_count; i++) {
-        options->entries[i] = entry_from(&recovered->entries[skip + i]);
+        options->entries[i] = entry_from(replica->host->row_memory, &recovered->entries[skip + i]);
         replica->entries_bytes += options->entries[i]->size;
     }
     return STATUS_OK;
@@ -301,7 +301,7 @@ static void birth_of_member(struct replica *replica, const struct raft_config *c
     host->birth_position = log_append_entry(host->queue, replica->group, replica->id, &record);
     options->hard_state = (struct raft_hard_state){.term = BIRTH_TERM, .commit = BIRTH_INDEX};
     options->entries = memory_allocate(sizeof(*options->entries));
-    options->entries[0] = entry_from(&record);
+    options->entries[0] = entry_from(replica->host->row_memory, &record);
     options->entry_count = 1;
     options->config = *config;
     options->config.index = 0;

@@ -116,7 +116,7 @@ static void append_config(struct raft *raft, struct raft_config config)
     raft_config_encode(&config, &buffer);
 
     struct bytes body = buffer_bytes(&buffer);
-    struct raft_entry *entry = raft_entry_make(RAFT_ENTRY_CONFIG, (uint32_t)body.size);
+    struct raft_entry *entry = raft_entry_make(NULL, RAFT_ENTRY_CONFIG, (uint32_t)body.size);
     memcpy(entry->body, body.data, body.size);
     uint64_t index = raft_append_own(raft, entry);
     ASSERT(index == config.index);

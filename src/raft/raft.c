@@ -200,7 +200,7 @@ void raft_step(struct raft *raft, struct raft_message *message, uint64_t now)
     if (!from_self && step_term(raft, message)) step_by_type(raft, message);
 
     for (uint32_t i = 0; i < message->entry_count; i++) {
-        memory_free(message->entries[i]); /* NULL where it was taken over */
+        raft_entry_free(message->entries[i]); /* NULL where it was taken over */
     }
     message->entry_count = 0;
 }

@@ -22,6 +22,7 @@
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "base/random.h"
+#include "base/slabs.h"
 #include "base/status.h"
 
 enum { RAFT_MEMBERS_MAX = 16, RAFT_INFLIGHT_APPENDS_MAX = 64 };
@@ -53,12 +54,15 @@ enum raft_entry_type { RAFT_ENTRY_NORMAL = 0, RAFT_ENTRY_NOOP = 1, RAFT_ENTRY_CO
 struct raft_entry {
     uint64_t index;
     uint64_t term;
-    uint32_t size; /* of body */
+    struct slabs *memory; /* that it is of; NULL: memory_allocate() */
+    uint32_t size;        /* of body */
     uint8_t type;
     uint8_t body[];
 };
-/* memory_allocate()d with room for the body; index and term are set by raft_propose(). */
-struct raft_entry *raft_entry_make(uint8_t type, uint32_t size);
+/* With room for the body; index and term are set by raft_propose(). From `memory` (slabs of the
+ * thread that owns the cores, which outlive them), or NULL. */
+struct raft_entry *raft_entry_make(struct slabs *memory, uint8_t type, uint32_t size);
+void raft_entry_free(struct raft_entry *entry); /* NULL is fine */
 
 struct raft_hard_state {
     uint64_t term;
@@ -137,6 +141,8 @@ struct raft_message {
      * that was decoded (then raft_step() takes the pointers over and clears count). */
     struct raft_entry **entries;
     uint32_t entry_count;
+    uint32_t entry_room;  /* decoded: of `entries` */
+    struct slabs *memory; /* decoded: that `entries` is of */
 };
 
 struct raft_output {

@@ -62,19 +62,20 @@ static bool entry_sound(const struct raft_entry *entry, uint64_t term_before)
     return entry->type != RAFT_ENTRY_CONFIG || raft_config_of_entry(entry, &config);
 }
 
-static struct raft_entry *read_entry(struct reader *reader, uint64_t index, uint64_t term_before)
+static struct raft_entry *read_entry(struct reader *reader, struct slabs *memory, uint64_t index,
+                                     uint64_t term_before)
 {
     uint64_t term = read_varint(reader);
     uint8_t type = read_u8(reader);
     struct bytes body = read_sized(reader);
     if (reader->failed || body.size > RAFT_ENTRY_BODY_MAX) return NULL;
 
-    struct raft_entry *entry = raft_entry_make(type, (uint32_t)body.size);
+    struct raft_entry *entry = raft_entry_make(memory, type, (uint32_t)body.size);
     entry->index = index;
     entry->term = term;
     if (body.size) memcpy(entry->body, body.data, body.size);
     if (entry_sound(entry, term_before)) return entry;
-    memory_free(entry);
+    raft_entry_free(entry);
     return NULL;
 }
 
@@ -85,10 +86,13 @@ static bool read_entries(struct reader *reader, struct raft_message *message, ui
     if (message->type != RAFT_APPEND) return false;
     if (count > reader_left(reader) / ENTRY_WIRE_SIZE_MIN) return false;
 
-    message->entries = memory_allocate(count * sizeof(struct raft_entry *));
+    size_t size = count * sizeof(struct raft_entry *);
+    message->entries =
+        message->memory != NULL ? slabs_allocate(message->memory, size) : memory_allocate(size);
+    message->entry_room = (uint32_t)count;
     while (message->entry_count < count) {
         uint64_t index = message->index + message->entry_count + 1;
-        struct raft_entry *entry = read_entry(reader, index, term_before);
+        struct raft_entry *entry = read_entry(reader, message->memory, index, term_before);
         if (entry == NULL) return false;
         message->entries[message->entry_count++] = entry;
         term_before = entry->term;
@@ -112,9 +116,10 @@ static bool message_sound(const struct raft_message *message, uint8_t flags)
            origin;
 }
 
-enum status raft_message_decode(struct reader *reader, struct raft_message *ret_message)
+enum status raft_message_decode(struct reader *reader, struct slabs *memory,
+                                struct raft_message *ret_message)
 {
-    struct raft_message message = {.type = read_u8(reader)};
+    struct raft_message message = {.type = read_u8(reader), .memory = memory};
     uint8_t flags = read_u8(reader);
     message.reject = flags & FLAG_REJECT;
     message.transfer = flags & FLAG_TRANSFER;
@@ -144,9 +149,13 @@ enum status raft_message_decode(struct reader *reader, struct raft_message *ret_
 void raft_message_clear(struct raft_message *message)
 {
     for (uint32_t i = 0; i < message->entry_count; i++) {
-        memory_free(message->entries[i]);
+        raft_entry_free(message->entries[i]);
     }
-    memory_free(message->entries);
+    if (message->memory != NULL && message->entries != NULL)
+        slabs_release(message->memory, message->entries,
+                      message->entry_room * sizeof(struct raft_entry *));
+    else
+        memory_free(message->entries);
     message->entries = NULL;
     message->entry_count = 0;
 }

@@ -16,8 +16,10 @@ enum { RAFT_ENTRY_BODY_MAX = 320 << 10 };
 /* STATUS_FULL: the buffer's limit; nothing was appended. */
 enum status raft_message_encode(const struct raft_message *message, struct buffer *buffer);
 /* Decodes the next message of a frame. Allocates its entries (owned by ret_message; give them
- * to raft_step() or raft_message_clear()). STATUS_CORRUPT on anything out of bounds. */
-enum status raft_message_decode(struct reader *reader, struct raft_message *ret_message);
+ * to raft_step() or raft_message_clear()) from `memory` or NULL (raft.h). STATUS_CORRUPT on
+ * anything out of bounds. */
+enum status raft_message_decode(struct reader *reader, struct slabs *memory,
+                                struct raft_message *ret_message);
 void raft_message_clear(struct raft_message *message);
 
 #endif

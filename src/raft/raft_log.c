@@ -8,11 +8,21 @@
  * for the entry that took its place. */
 #include "raft/raft_internal.h"
 
-struct raft_entry *raft_entry_make(uint8_t type, uint32_t size)
+struct raft_entry *raft_entry_make(struct slabs *memory, uint8_t type, uint32_t size)
 {
-    struct raft_entry *entry = memory_allocate(sizeof(*entry) + size);
-    *entry = (struct raft_entry){.size = size, .type = type};
+    size_t whole = sizeof(struct raft_entry) + size;
+    struct raft_entry *entry =
+        memory != NULL ? slabs_allocate(memory, whole) : memory_allocate(whole);
+    *entry = (struct raft_entry){.memory = memory, .size = size, .type = type};
     return entry;
+}
+
+void raft_entry_free(struct raft_entry *entry)
+{
+    if (entry != NULL && entry->memory != NULL)
+        slabs_release(entry->memory, entry, sizeof(*entry) + entry->size);
+    else
+        memory_free(entry);
 }
 
 uint64_t raft_last_index(const struct raft *raft)
@@ -106,7 +116,7 @@ void raft_log_open(struct raft *raft, const struct raft_options *options)
 void raft_log_close(struct raft *raft)
 {
     for (size_t i = 0; i < raft->count; i++) {
-        memory_free(raft->entries[raft->start + i]);
+        raft_entry_free(raft->entries[raft->start + i]);
     }
     memory_free(raft->entries);
     memory_free(raft->persisting);
@@ -127,7 +137,7 @@ static void log_drop_from(struct raft *raft, uint64_t from_index)
 {
     ASSERT(from_index > raft->base_index);
     while (raft_last_index(raft) >= from_index) {
-        memory_free(raft->entries[raft->start + raft->count - 1]);
+        raft_entry_free(raft->entries[raft->start + raft->count - 1]);
         raft->count--;
     }
     if (raft_last_index(raft) < raft->term_from) log_term_again(raft);
@@ -154,7 +164,7 @@ static void log_drop_front(struct raft *raft, uint64_t index, uint64_t term)
     ASSERT(index <= raft_last_index(raft));
     size_t dropped = index - raft->base_index;
     for (size_t i = 0; i < dropped; i++) {
-        memory_free(raft->entries[raft->start + i]);
+        raft_entry_free(raft->entries[raft->start + i]);
     }
     raft->start += dropped;
     raft->count -= dropped;

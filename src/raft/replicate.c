@@ -18,7 +18,7 @@ uint64_t raft_propose(struct raft *raft, struct raft_entry *entry)
 {
     ASSERT(entry->type != RAFT_ENTRY_CONFIG); /* raft_propose_config() */
     if (raft->role != RAFT_LEADER || raft_transferring(raft)) {
-        memory_free(entry);
+        raft_entry_free(entry);
         return 0;
     }
     return raft_append_own(raft, entry);
@@ -36,7 +36,7 @@ void raft_become_leader(struct raft *raft)
     if (raft_bug(raft, RAFT_BUG_IGNORE_PROMISE)) raft->evaluate_after = 0;
     raft_progress_reset(raft);
     raft_lease_void(raft);
-    raft->noop_index = raft_append_own(raft, raft_entry_make(RAFT_ENTRY_NOOP, 0));
+    raft->noop_index = raft_append_own(raft, raft_entry_make(NULL, RAFT_ENTRY_NOOP, 0));
 }
 
 /* --- answers --- */

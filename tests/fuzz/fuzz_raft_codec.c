@@ -42,7 +42,7 @@ static void check_again(const struct raft_message *message)
     buffer_init(&buffer, 1 << 24);
     ASSERT(raft_message_encode(message, &buffer) == STATUS_OK);
     struct reader reader = reader_make(buffer_bytes(&buffer));
-    ASSERT(raft_message_decode(&reader, &again) == STATUS_OK);
+    ASSERT(raft_message_decode(&reader, NULL, &again) == STATUS_OK);
     ASSERT(reader_left(&reader) == 0);
     ASSERT(again.term == message->term && again.index == message->index);
     ASSERT(again.entry_count == message->entry_count);
@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_config(bytes_make(data, size));
     while (reader_left(&reader) > 0) {
         struct raft_message message;
-        if (raft_message_decode(&reader, &message)) break;
+        if (raft_message_decode(&reader, NULL, &message)) break;
         check_again(&message);
         message.to = (struct replica_id){1};
         message.group = (struct group_id){0};

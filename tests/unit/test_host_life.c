@@ -193,7 +193,7 @@ static void send_append(void *context)
 
 static struct raft_entry *entry_make(uint64_t index, uint8_t type, struct bytes body)
 {
-    struct raft_entry *entry = raft_entry_make(type, (uint32_t)body.size);
+    struct raft_entry *entry = raft_entry_make(NULL, type, (uint32_t)body.size);
     entry->index = index;
     entry->term = 2;
     memcpy(entry->body, body.data, body.size);

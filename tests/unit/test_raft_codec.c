@@ -7,7 +7,7 @@ static struct raft_message sample(struct raft_entry **entries)
     entries[0] = entry_of(42);
     entries[0]->index = 8;
     entries[0]->term = 3;
-    entries[1] = raft_entry_make(RAFT_ENTRY_NOOP, 0);
+    entries[1] = raft_entry_make(NULL, RAFT_ENTRY_NOOP, 0);
     entries[1]->index = 9;
     entries[1]->term = 5;
     return (struct raft_message){.type = RAFT_APPEND,
@@ -46,7 +46,7 @@ static void test_a_message_survives_the_wire(void **state)
     struct buffer buffer;
     struct reader reader = reader_make(encode_sample(&buffer));
     struct raft_message got;
-    assert_int_equal(raft_message_decode(&reader, &got), STATUS_OK);
+    assert_int_equal(raft_message_decode(&reader, NULL, &got), STATUS_OK);
     assert_int_equal(reader_left(&reader), 0);
     assert_int_equal(got.type, RAFT_APPEND);
     assert_int_equal(got.group.value, 7);
@@ -79,7 +79,7 @@ static void test_every_cut_is_an_error(void **state)
         memcpy(exact, whole.data, size);
         struct reader reader = reader_make(bytes_make(exact, size));
         struct raft_message got;
-        assert_int_equal(raft_message_decode(&reader, &got), STATUS_CORRUPT);
+        assert_int_equal(raft_message_decode(&reader, NULL, &got), STATUS_CORRUPT);
         memory_free(exact);
     }
     buffer_free(&buffer);
@@ -96,7 +96,7 @@ static void test_damage_is_an_error_or_another_sound_message(void **state)
         copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
         struct reader reader = reader_make(bytes_make(copy, whole.size));
         struct raft_message got;
-        if (raft_message_decode(&reader, &got)) continue;
+        if (raft_message_decode(&reader, NULL, &got)) continue;
         assert_true(got.term != 0 || got.reject);
         assert_true(got.log_term <= got.term);
         raft_message_clear(&got);

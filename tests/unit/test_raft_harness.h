@@ -91,14 +91,14 @@ static inline struct raft_config config_of(int voters, int learners)
 
 static inline struct raft_entry *entry_of(uint64_t value)
 {
-    struct raft_entry *entry = raft_entry_make(RAFT_ENTRY_NORMAL, sizeof(value));
+    struct raft_entry *entry = raft_entry_make(NULL, RAFT_ENTRY_NORMAL, sizeof(value));
     memcpy(entry->body, &value, sizeof(value));
     return entry;
 }
 
 static inline struct raft_entry *entry_copy(const struct raft_entry *entry)
 {
-    struct raft_entry *copy = raft_entry_make(entry->type, entry->size);
+    struct raft_entry *copy = raft_entry_make(NULL, entry->type, entry->size);
     memcpy(copy->body, entry->body, entry->size);
     copy->index = entry->index;
     copy->term = entry->term;
@@ -413,7 +413,7 @@ static inline void packet_arrives(struct net *net, struct packet *packet)
     if (packet->kind == PACKET_RAFT) {
         struct reader reader = reader_make(bytes_make(packet->bytes, packet->size));
         struct raft_message message;
-        assert_int_equal(raft_message_decode(&reader, &message), STATUS_OK);
+        assert_int_equal(raft_message_decode(&reader, NULL, &message), STATUS_OK);
         raft_step(raft, &message, now);
         raft_message_clear(&message);
     } else if (packet->kind == PACKET_HEARTBEAT) {
