@@ -57,6 +57,7 @@ static void end_turn(struct sim_world *world)
         sim_schedule_at(sim, world->busy_until, SIM_EVENT_CALL, world, run_nothing);
     }
     world->turns++;
+    world->base.turn++;
 }
 
 static void run_turn(struct sim_world *world, struct sim_event *event)

@@ -64,6 +64,7 @@ static void request_remove(struct gateway_request *request)
     stream->open--;
     gateway->open--;
     gateway->open_bytes -= request->size;
+    stream->open_bytes -= request->size;
     list_remove(&request->by_age);
     watermark_advance(stream);
     memory_free(request->copy);
@@ -109,6 +110,19 @@ static void drop_idle_streams(struct gateway *gateway)
     }
 }
 
+/* A leader that is slow because it has much to do is not asked again: that would be more to do. */
+static bool is_silent(const struct gateway_stream *stream, uint64_t now)
+{
+    uint64_t usual = ROUTE_TIMEOUT_LATENCIES * stream->gateway->latency;
+    uint64_t timeout = stream->timeout > usual ? stream->timeout : usual;
+    uint64_t heard = stream->gateway->node_heard[stream->target];
+
+    if (now - heard < ROUTE_TIMEOUT_US && timeout < ROUTE_TIMEOUT_LIVES_US)
+        timeout = ROUTE_TIMEOUT_LIVES_US;
+    if (timeout > ROUTE_TIMEOUT_LAST_US) timeout = ROUTE_TIMEOUT_LAST_US;
+    return stream->target != 0 && !stream->target_local && now - stream->heard_at > timeout;
+}
+
 static void on_sweep(struct world_timer *timer)
 {
     struct gateway *gateway = timer->context;
@@ -123,9 +137,7 @@ static void on_sweep(struct world_timer *timer)
     drop_idle_streams(gateway);
     for (struct gateway_stream *stream = gateway->active; stream != NULL;
          stream = stream->next_active) {
-        bool silent = stream->target != 0 && !stream->target_local &&
-                      now - stream->heard_at > stream->timeout;
-        if (!silent) continue;
+        if (!is_silent(stream, now)) continue;
         SOMETIMES(gateway->world, "a route timed out");
         stream->timeout *= 2;
         if (stream->timeout > ROUTE_TIMEOUT_LAST_US) stream->timeout = ROUTE_TIMEOUT_LAST_US;
@@ -150,6 +162,7 @@ static bool over_limit(const struct gateway *gateway, const struct gateway_strea
                        const struct gateway_request *request)
 {
     return stream->next_seq - stream->watermark > gateway->options.inflight_max ||
+           stream->open_bytes + request->body.size > gateway->options.stream_bytes_max ||
            gateway->open_bytes + request->body.size > gateway->options.inflight_bytes_max;
 }
 
@@ -163,10 +176,12 @@ static void enlist(struct gateway_stream *stream, struct gateway_request *reques
     request->copy = NULL;
     request->size = (uint32_t)request->body.size;
     request->sent_ever = false;
+    request->resent = false;
     *ring_at(stream, request->seq) = request;
     stream->open++;
     gateway->open++;
     gateway->open_bytes += request->size;
+    stream->open_bytes += request->size;
     list_insert_before(&gateway->by_age, &request->by_age);
     if (!stream->active) {
         stream->active = true;
@@ -206,6 +221,8 @@ void gateway_submit(struct gateway *gateway, struct gateway_request *request)
         return;
     }
     enlist(stream, request, now);
+    if (gateway->resends_saved < (uint64_t)RESENDS_SAVED_MAX * RESEND_SHARE)
+        gateway->resends_saved++;
     uint64_t seq = request->seq;
     /* Inside on_reply while the stream is sent again: what was there before goes first. */
     if (!stream->routing) send_new(stream, request, now);
@@ -269,6 +286,7 @@ bool gateway_is_fenced(const struct gateway *gateway)
 void gateway_statistics(const struct gateway *gateway, struct gateway_statistics *ret)
 {
     *ret = gateway->statistics;
+    ret->inflight_bytes = gateway->open_bytes;
 }
 
 struct gateway *gateway_open(const struct gateway_options *options)
@@ -277,6 +295,10 @@ struct gateway *gateway_open(const struct gateway_options *options)
     gateway->options = *options;
     gateway->world = options->world;
     if (gateway->options.inflight_max == 0) gateway->options.inflight_max = INFLIGHT_MAX_DEFAULT;
+    if (gateway->options.stream_bytes_max == 0)
+        gateway->options.stream_bytes_max = STREAM_BYTES_MAX_DEFAULT;
+    gateway->resends_saved = (uint64_t)RESENDS_SAVED_MAX * RESEND_SHARE;
+    gateway->resends_filled_at = world_now(gateway->world);
     ASSERT(gateway->options.inflight_max < UINT16_MAX && options->store_count > 0);
     map_init(&gateway->outs);
     list_init(&gateway->by_age);

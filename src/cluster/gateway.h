@@ -45,6 +45,7 @@ struct gateway_request {
     uint8_t *copy;    /* of body, for resending */
     uint32_t size;
     bool sent_ever; /* may have reached a leader */
+    bool resent;    /* and was sent once more: from here on it takes from the retry budget */
 };
 
 struct gateway_options {
@@ -58,6 +59,7 @@ struct gateway_options {
     uint32_t store_count;        /* of every node; tells the worker of a group */
     uint32_t inflight_max;       /* spread of open seqs per partition; 0: 8192 */
     uint64_t inflight_bytes_max; /* over all partitions */
+    uint64_t stream_bytes_max;   /* of one partition; 0: 32 MiB */
     /* This epoch is dead for ever (B4): the node must take a new one. May be NULL. */
     void (*on_fenced)(void *context);
     void *context;
@@ -83,6 +85,8 @@ bool gateway_is_fenced(const struct gateway *gateway); /* B4: close clients, tak
 
 struct gateway_statistics {
     uint64_t requests, local, forwarded, resent, unknown, unavailable, busy;
+    uint64_t resends_delayed; /* routes that waited for the retry budget */
+    uint64_t inflight_bytes;  /* now */
 };
 void gateway_statistics(const struct gateway *gateway, struct gateway_statistics *ret);
 

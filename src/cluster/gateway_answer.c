@@ -92,6 +92,18 @@ void gateway_on_local_nack(void *context, struct group_id group, uint64_t route,
     take_nack(stream, code, leader, leader_term, world_now(gateway->world));
 }
 
+/* Of requests that were sent once: the others tell nothing about how long an answer takes. */
+static void note_latency(struct gateway_stream *stream, uint64_t seq, uint64_t now)
+{
+    const struct gateway_request *request = find_request(stream, seq);
+    struct gateway *gateway = stream->gateway;
+
+    if (request == NULL || request->resent) return;
+    uint64_t taken = now - request->arrived;
+    gateway->latency -= gateway->latency / LATENCY_DECAY;
+    if (taken > gateway->latency) gateway->latency = taken;
+}
+
 static bool take_section(struct gateway *gateway, const struct transport_peer *from,
                          const struct reply_section *section, struct reader *reader, uint64_t now)
 {
@@ -117,6 +129,7 @@ static bool take_section(struct gateway *gateway, const struct transport_peer *f
         current = stream->route == section->route && stream->target == from->node;
         if (!current || gap || section->number + i < stream->replies) continue;
         stream->replies++;
+        note_latency(stream, item.seq, now);
         take_reply(stream, item.seq, item.outcome, item.bytes);
     }
     if (gap) {
@@ -132,6 +145,7 @@ void gateway_on_frame(struct gateway *gateway, const struct transport_peer *from
     struct reader reader = reader_make(payload);
     struct reply_section section;
     uint64_t now = world_now(gateway->world);
+    if (from->node <= NODES_MAX) gateway->node_heard[from->node] = now;
     while (reply_section_decode(&reader, &section) == STATUS_OK) {
         if (!take_section(gateway, from, &section, &reader, now)) return;
     }

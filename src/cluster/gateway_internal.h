@@ -16,12 +16,22 @@
 
 enum {
     INFLIGHT_MAX_DEFAULT = 8192,
+    STREAM_BYTES_MAX_DEFAULT = 32 << 20,
     RETRY_FIRST_US = 5 * 1000,
     RETRY_LAST_US = 100 * 1000,
     ROUTE_TIMEOUT_US = 400 * 1000, /* nothing heard on a route with requests open: at first, */
     ROUTE_TIMEOUT_LAST_US = 3200 * 1000, /* and after a few: the leader's disk may be slow */
+    ROUTE_TIMEOUT_LATENCIES = 3, /* and never sooner than so many times what answers take, */
+    ROUTE_TIMEOUT_LIVES_US = 1600 * 1000, /* or than this while its node answers others */
+    LATENCY_DECAY = 64,
     SWEEP_US = 50 * 1000,
     OUT_FLUSH_BYTES = 256 << 10,
+    /* The retry budget. To send a request once more is free: that is a failover, and clients wait
+     * for it. To send it again and again is what makes an overloaded leader worse; that takes
+     * from a budget which each new request fills by a fifth, and time by so much a second. */
+    RESEND_SHARE = 5,
+    RESENDS_PER_SECOND = 4096,
+    RESENDS_SAVED_MAX = 8192,
 };
 
 struct gateway_stream {
@@ -44,8 +54,9 @@ struct gateway_stream {
     struct gateway_request **ring;
     uint32_t capacity;
     uint32_t open; /* not NULL in the ring */
-    bool active;   /* in gateway->active */
-    bool routing;  /* all that is open is being sent again: new requests go in behind it */
+    uint64_t open_bytes;
+    bool active;  /* in gateway->active */
+    bool routing; /* all that is open is being sent again: new requests go in behind it */
     struct gateway_stream *next_active;
 };
 
@@ -71,6 +82,10 @@ struct gateway {
     struct list by_age; /* open requests, oldest first */
     uint64_t open_bytes;
     uint32_t open;
+    uint64_t resends_saved; /* the retry budget, times RESEND_SHARE */
+    uint64_t resends_filled_at;
+    uint64_t node_heard[NODES_MAX + 1]; /* when replies or NACKs of that node came last */
+    uint64_t latency; /* us: greatest of late of requests to other workers, decaying */
     bool fenced, closing, sweep_runs;
     struct world_deferred turn_end;
     struct world_timer sweep_timer, retry_timer;

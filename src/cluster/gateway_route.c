@@ -42,7 +42,15 @@ static uint32_t remote_worker(struct gateway *gateway, node_id_t node, struct gr
     return group_worker(group, gateway->options.store_count, workers);
 }
 
-static void send_remote(struct gateway_stream *stream, struct gateway_request *request)
+static uint32_t patience_left_ms(const struct gateway *gateway,
+                                 const struct gateway_request *request, uint64_t now)
+{
+    uint64_t end = request->arrived + gateway->options.patience;
+    return end > now ? (uint32_t)((end - now + 999) / 1000) : 1;
+}
+
+static void send_remote(struct gateway_stream *stream, struct gateway_request *request,
+                        uint64_t now)
 {
     struct gateway *gateway = stream->gateway;
     uint32_t worker = remote_worker(gateway, stream->target, stream->group);
@@ -59,7 +67,6 @@ static void send_remote(struct gateway_stream *stream, struct gateway_request *r
             .route = stream->route,
             .watermark = stream->watermark,
             .position = stream->position,
-            .patience_ms = (uint32_t)(gateway->options.patience / 1000),
         };
         request_section_encode(&writer, &section);
         out->section_open = true;
@@ -78,6 +85,8 @@ static void send_remote(struct gateway_stream *stream, struct gateway_request *r
     request_item_encode(&writer, &item);
     ASSERT(!writer.failed);
     count_at = out->buffer.memory + out->count_at;
+    /* Of the youngest in the section: when that is over, nobody waits for any of it. */
+    store_u32(count_at - sizeof(uint32_t), patience_left_ms(gateway, request, now));
     store_u16(count_at, (uint16_t)(load_u16(count_at) + 1));
     stream->position++;
     request->sent_ever |= stream->target_term != 0; /* a guess is refused by everybody */
@@ -98,6 +107,7 @@ static void send_local(struct gateway_stream *stream, struct gateway_request *re
         .position = stream->position++,
         .term = stream->target_term,
         .watermark = stream->watermark,
+        .patience_ms = patience_left_ms(gateway, request, now),
         .seq = request->seq,
         .write = request->write,
         .ordered = request->ordered,
@@ -118,7 +128,7 @@ void route_send(struct gateway_stream *stream, struct gateway_request *request, 
     if (stream->target_local)
         send_local(stream, request, now);
     else
-        send_remote(stream, request);
+        send_remote(stream, request, now);
 }
 
 void gateway_request_copy(struct gateway_request *request)
@@ -188,6 +198,44 @@ static bool choose_target(struct gateway_stream *stream)
     return false;
 }
 
+/* --- the retry budget --- */
+
+static void budget_fill(struct gateway *gateway, uint64_t now)
+{
+    uint64_t most = (uint64_t)RESENDS_SAVED_MAX * RESEND_SHARE;
+    uint64_t passed = now - gateway->resends_filled_at;
+    uint64_t more = passed * RESENDS_PER_SECOND * RESEND_SHARE / 1000000;
+    if (more == 0) return;
+    gateway->resends_filled_at = now;
+    gateway->resends_saved =
+        gateway->resends_saved + more > most ? most : gateway->resends_saved + more;
+}
+
+/* Requests of the stream that were sent twice already. */
+static uint64_t count_resent(const struct gateway_stream *stream)
+{
+    uint64_t count = 0;
+    for (uint64_t seq = stream->watermark + 1; seq < stream->next_seq; seq++) {
+        const struct gateway_request *request = *ring_at((struct gateway_stream *)stream, seq);
+        count += request != NULL && request->resent;
+    }
+    return count;
+}
+
+/* May everything unresolved be sent again? What costs more than can be saved up waits until the
+ * budget is full. */
+static bool budget_take(struct gateway_stream *stream, uint64_t now)
+{
+    struct gateway *gateway = stream->gateway;
+    uint64_t most = (uint64_t)RESENDS_SAVED_MAX * RESEND_SHARE;
+    uint64_t cost = count_resent(stream) * RESEND_SHARE;
+    budget_fill(gateway, now);
+    if (cost > most) cost = most;
+    if (cost > gateway->resends_saved) return false;
+    gateway->resends_saved -= cost;
+    return true;
+}
+
 /* Everything unresolved, in order; also what the answers meanwhile bring to be submitted. */
 static void send_open(struct gateway_stream *stream, uint64_t now)
 {
@@ -197,7 +245,10 @@ static void send_open(struct gateway_stream *stream, uint64_t now)
         struct gateway_request *request = seq > stream->watermark ? *ring_at(stream, seq) : NULL;
         if (request == NULL) continue;
         gateway_request_copy(request);
-        if (request->sent_ever) gateway->statistics.resent++;
+        if (request->sent_ever) {
+            gateway->statistics.resent++;
+            request->resent = true;
+        }
         route_send(stream, request, now);
         /* A NACK may have ended the route. To find the leader, one request is enough. */
         if (stream->route != route || stream->target == 0 || stream->target_term == 0) return;
@@ -214,6 +265,12 @@ void route_begin(struct gateway_stream *stream, uint64_t now)
     }
     if (!choose_target(stream)) {
         route_retry_backed_off(stream, now);
+        return;
+    }
+    bool guess = stream->target_term == 0; /* one request, to hear who leads */
+    if (!guess && !budget_take(stream, now)) {
+        gateway->statistics.resends_delayed++;
+        route_retry(stream, RETRY_LAST_US, now);
         return;
     }
     stream->route++;

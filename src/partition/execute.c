@@ -58,10 +58,13 @@ static int64_t replica_time(struct replica *replica, uint64_t now)
 }
 
 static void hold_section(struct replica *replica, struct gateway_id from, bool local,
-                         const struct request_section *section, struct reader *items)
+                         const struct request_section *section, struct reader *items, uint64_t now)
 {
+    struct partition_host *host = replica->host;
     size_t size = reader_left(items);
-    if (replica->held_bytes + size + sizeof(struct held) > HELD_BYTES_MAX) {
+    size_t bytes = sizeof(struct held) + size;
+    if (replica->held_bytes + bytes > HELD_BYTES_MAX ||
+        host->held_bytes + bytes > HOST_HELD_BYTES_MAX) {
         nack_deliver(replica, from, local, section->term, section->route, NACK_BUSY);
         return;
     }
@@ -70,11 +73,13 @@ static void hold_section(struct replica *replica, struct gateway_id from, bool l
     held->gateway = from;
     held->local = local;
     held->section = *section;
+    held->expires = section->patience_ms ? now + (uint64_t)section->patience_ms * 1000 : UINT64_MAX;
     held->size = size;
     if (size > 0) memcpy(held->items, items->next, size);
     *replica->held_last = held;
     replica->held_last = &held->next;
-    replica->held_bytes += sizeof(*held) + size;
+    replica->held_bytes += bytes;
+    host->held_bytes += bytes;
     SOMETIMES(replica->host->world, "leader held requests until it may evaluate");
     host_poll_ready(replica->host);
 }
@@ -192,7 +197,7 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
 }
 
 static void propose_write(struct replica *replica, struct session *session, uint64_t route,
-                          const struct request_item *item, int64_t time,
+                          const struct request_item *item, int64_t time, uint64_t now,
                           struct evaluate_scratch *scratch)
 {
     struct partition_host *host = replica->host;
@@ -231,6 +236,10 @@ static void propose_write(struct replica *replica, struct session *session, uint
     replica->entry_time = time;
     replica->entries_bytes += size;
     replica->uncommitted_bytes += size;
+    if (replica->sample_index <= raft_commit_index(replica->raft)) {
+        replica->sample_index = index;
+        replica->sample_at = now;
+    }
     host->statistics.writes++;
     host->statistics.entries_proposed++;
     bool sound = apply_proposed(replica, effects, index);
@@ -327,7 +336,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     } else if (rows.effect_count == 0 && !must_be_logged(item, &scratch->reply)) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else {
-        propose_write(replica, session, route, item, time, scratch);
+        propose_write(replica, session, route, item, time, now, scratch);
     }
     host->depth--;
 }
@@ -401,12 +410,17 @@ void execute_parked_busy(struct replica *replica, struct gateway_id gateway, boo
     reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_of(why));
 }
 
-static bool too_much_uncommitted(const struct replica *replica, uint32_t more)
+/* A5. The age is that of a sample, the first entry proposed after the last sample committed. */
+static bool too_much_uncommitted(const struct replica *replica, uint32_t more, uint64_t now)
 {
-    uint64_t open = raft_last_index(replica->raft) - raft_commit_index(replica->raft);
-    return open + more > UNCOMMITTED_COUNT_MAX ||
+    uint64_t commit = raft_commit_index(replica->raft);
+    uint64_t open = raft_last_index(replica->raft) - commit;
+    bool too_old =
+        replica->sample_index > commit && now - replica->sample_at > UNCOMMITTED_AGE_MAX_US;
+    return open + more > UNCOMMITTED_COUNT_MAX || too_old ||
            replica->uncommitted_bytes > UNCOMMITTED_BYTES_MAX ||
-           replica->read_wait_count + more > READ_WAITS_MAX;
+           replica->read_wait_count + more > READ_WAITS_MAX ||
+           replica->read_wait_bytes > READ_WAIT_BYTES_MAX;
 }
 
 static void execute_now(struct replica *replica, struct gateway_id from, bool local,
@@ -439,25 +453,43 @@ void execute_section(struct replica *replica, struct gateway_id from, bool local
         return;
     }
     bool hold = replica->held_first != NULL || !replica_may_evaluate(replica, now) ||
-                too_much_uncommitted(replica, section->count) ||
+                too_much_uncommitted(replica, section->count, now) ||
                 replica->host->depth >= EVALUATE_DEPTH_MAX;
     if (hold) {
-        hold_section(replica, from, local, section, items);
+        hold_section(replica, from, local, section, items, now);
         return;
     }
     execute_now(replica, from, local, section, items, now);
 }
 
-/* What was held goes on, in order, as soon as the leader may evaluate. */
+static void held_take_first(struct replica *replica)
+{
+    struct held *held = replica->held_first;
+    size_t bytes = sizeof(*held) + held->size;
+    replica->held_first = held->next;
+    if (replica->held_first == NULL) replica->held_last = &replica->held_first;
+    replica->held_bytes -= bytes;
+    replica->host->held_bytes -= bytes;
+}
+
+/* What was held goes on, in order, as soon as the leader may evaluate. What nobody waits for any
+ * more is not evaluated: its gateway has given it up. If not, the NACK makes it ask again; what
+ * stands behind it on its route is refused by its position. */
 void execute_held(struct replica *replica, uint64_t now)
 {
     while (replica->held_first != NULL && replica->host->depth < EVALUATE_DEPTH_MAX) {
         struct held *held = replica->held_first;
+        if (now >= held->expires) {
+            held_take_first(replica);
+            replica->host->statistics.expired += held->section.count;
+            nack_deliver(replica, held->gateway, held->local, held->section.term,
+                         held->section.route, NACK_BUSY);
+            memory_free(held);
+            continue;
+        }
         if (!replica_may_evaluate(replica, now)) return;
-        if (too_much_uncommitted(replica, held->section.count)) return;
-        replica->held_first = held->next;
-        if (replica->held_first == NULL) replica->held_last = &replica->held_first;
-        replica->held_bytes -= sizeof(*held) + held->size;
+        if (too_much_uncommitted(replica, held->section.count, now)) return;
+        held_take_first(replica);
         struct reader items = reader_make(bytes_make(held->items, held->size));
         execute_now(replica, held->gateway, held->local, &held->section, &items, now);
         memory_free(held);
@@ -474,6 +506,7 @@ bool host_request_local(struct partition_host *host, struct group_id group,
                                       .route = request->route,
                                       .watermark = request->watermark,
                                       .position = request->position,
+                                      .patience_ms = request->patience_ms,
                                       .count = 1};
     struct request_item item = {.seq = request->seq,
                                 .service = request->service,
@@ -485,7 +518,7 @@ bool host_request_local(struct partition_host *host, struct group_id group,
     bool straight = !replica->halted && replica->held_first == NULL &&
                     raft_role(replica->raft) == RAFT_LEADER &&
                     request->term == raft_term(replica->raft) &&
-                    replica_may_evaluate(replica, now) && !too_much_uncommitted(replica, 1) &&
+                    replica_may_evaluate(replica, now) && !too_much_uncommitted(replica, 1, now) &&
                     host->depth < EVALUATE_DEPTH_MAX;
     if (!straight) {
         struct buffer buffer;

@@ -36,9 +36,12 @@
 enum {
     UNCOMMITTED_COUNT_MAX = 16384, /* per partition (A5) */
     UNCOMMITTED_BYTES_MAX = 16 << 20,
-    HELD_BYTES_MAX = 8 << 20, /* requests a leader holds until it may evaluate */
+    UNCOMMITTED_AGE_MAX_US = 2000 * 1000,
+    HELD_BYTES_MAX = 8 << 20,       /* requests a leader holds until it may evaluate */
+    HOST_HELD_BYTES_MAX = 64 << 20, /* of all partitions of a worker */
     READ_WAITS_MAX = 65536,
-    EVALUATE_DEPTH_MAX = 4, /* replies that submit the next request at once */
+    READ_WAIT_BYTES_MAX = 32 << 20, /* their replies */
+    EVALUATE_DEPTH_MAX = 4,         /* replies that submit the next request at once */
     REPLY_SIZE_MAX = 64 << 20,
     ENTRIES_KEEP = 128, /* entries kept in memory though all have them */
     /* A leader keeps this many times entries_bytes_max for members that answer but lag. */
@@ -103,6 +106,7 @@ struct held { /* a section that waits until the leader may evaluate */
     struct gateway_id gateway;
     bool local;
     struct request_section section;
+    uint64_t expires; /* boot clock: nobody waits for it then */
     size_t size;
     uint8_t items[];
 };
@@ -148,8 +152,9 @@ struct replica {
     size_t pending_capacity;
     uint64_t released; /* writes <= it are answered */
     uint64_t uncommitted_bytes;
+    uint64_t sample_index, sample_at; /* an entry that was proposed, and when */
     struct read_wait *read_waits;
-    size_t read_wait_count, read_wait_capacity;
+    size_t read_wait_count, read_wait_capacity, read_wait_bytes;
     struct held *held_first, **held_last;
     size_t held_bytes;
     struct list parked;  /* cold.c */
@@ -249,6 +254,7 @@ struct partition_host {
     struct warm_job *warm;
     struct memory_use memory;
     struct world_timer memory_timer;
+    size_t held_bytes; /* of all replicas */
     uint32_t depth;
     bool closing;
     bool muted;

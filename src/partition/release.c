@@ -150,6 +150,7 @@ bool release_read_later(struct replica *replica, struct session *session, uint64
         replica->read_waits = memory_resize(replica->read_waits, replica->read_wait_capacity *
                                                                      sizeof(*replica->read_waits));
     }
+    replica->read_wait_bytes += reply.size;
     replica->read_waits[replica->read_wait_count++] =
         (struct read_wait){.session = session,
                            .route = route,
@@ -203,6 +204,7 @@ static void release_reads(struct replica *replica)
     for (size_t i = 0; i < count; i++) {
         struct read_wait *wait = &replica->read_waits[i];
         if (read_is_ready(replica, wait)) {
+            replica->read_wait_bytes -= wait->reply.size;
             out[ready++] = *wait;
         } else {
             replica->read_waits[kept++] = *wait;
@@ -253,6 +255,7 @@ static void held_drop(struct replica *replica, bool tell)
         memory_free(held);
     }
     replica->held_last = &replica->held_first;
+    replica->host->held_bytes -= replica->held_bytes;
     replica->held_bytes = 0;
 }
 
@@ -268,7 +271,9 @@ void leader_state_drop(struct replica *replica, bool tell)
         memory_free((void *)replica->read_waits[i].reply.data);
     }
     replica->read_wait_count = 0;
+    replica->read_wait_bytes = 0;
     replica->uncommitted_bytes = 0;
+    replica->sample_index = 0;
     held_drop(replica, tell);
     cold_drop_all(replica);
     sessions_drop(replica, tell);

@@ -33,6 +33,11 @@ const struct logger *world_logger(struct world *world)
     return world->logger;
 }
 
+uint64_t world_turn(const struct world *world)
+{
+    return world->turn;
+}
+
 uint32_t world_worker(struct world *world)
 {
     return world->worker;

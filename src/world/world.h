@@ -27,6 +27,8 @@ void world_random_secret(struct world *world, uint8_t *bytes, size_t size);
 const struct logger *world_logger(struct world *world);
 /* Which worker of the node this world belongs to, 0-based. */
 uint32_t world_worker(struct world *world);
+/* The number of the present turn of its loop: input, then timers and deferred work. */
+uint64_t world_turn(const struct world *world);
 
 /* The one way to end after damage that must not be survived (fsync failure, a broken
  * safety assertion about durable data): logs the text and ends the process at once without
@@ -244,6 +246,7 @@ struct world {
     const struct world_table *table;
     const struct logger *logger;
     uint32_t worker;
+    uint64_t turn; /* counts */
 };
 
 /* Common head of every implementation's stream, listener and file. */

@@ -227,6 +227,7 @@ static void turn_end(struct real_world *real)
         real_streams_report_ended(real);
     } while (real->deferred_first != NULL || !list_empty(&real->streams_ended));
     real_streams_write(real);
+    real->head.turn++;
 }
 
 static void on_wake(uv_async_t *handle)

@@ -1,13 +1,26 @@
 """More than there should be: of connections, of waiting bytes, of time. What is too much is
 refused or closed with a reason and counted, and everybody else is served."""
+import json
+import pathlib
 import re
 import select
 import socket
+import subprocess
+import threading
 import time
 
+import pytest
+
 import resp
+from cluster import HOLON
 from test_malformed import Beside
 from waiting import until
+
+
+LOAD = str(pathlib.Path(HOLON).resolve().parent / "bench-load")
+OTHERS_WAIT_MAX = 3.0  # times as long as beside a load that behaves
+GOODPUT_MIN = 0.7
+ATTEMPTS = 3  # other work on the machine can only make a ratio worse
 
 
 def connect(port: int, count: int = 1) -> list:
@@ -45,6 +58,20 @@ def is_closed(connection: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+class Load:
+    """bench-load in the background; its numbers at the end."""
+
+    def __init__(self, nodes, *arguments):
+        to = ",".join(f"127.0.0.1:{node.redis}" for node in nodes)
+        self.process = subprocess.Popen([LOAD, "--target", "redis", "--to", to, *arguments],
+                                        stdout=subprocess.PIPE, text=True)
+
+    def result(self) -> dict:
+        out, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, out
+        return json.loads(out)
 
 
 # --- connections ---------------------------------------------------------------------------------
@@ -222,3 +249,114 @@ def test_idle_clients_are_closed_only_if_asked_for(make_cluster):
         assert metric(node, "redis_idle_clients_total") == 1
     default = make_cluster(1)[0]
     assert default.call("CONFIG", "GET", "timeout") == ["timeout", "0"]
+
+
+# --- load ----------------------------------------------------------------------------------------
+
+
+def test_five_times_as_much_as_it_can_do(make_cluster):
+    """F66: more than five times the clients that make it busy. As much is done as before, nobody
+    gets an error, leaders stay, and memory does not grow with what is asked."""
+    partitions = 64
+    cluster = make_cluster(3, options=("--partitions", str(partitions)))
+    cluster.wait_healthy()
+
+    def run(clients: int) -> dict:
+        return Load(cluster, "-c", str(clients), "-P", "16", "--seconds", "2", "--keys",
+                    "20000").result()
+
+    def elections() -> float:
+        return sum(metric(node, "elections_total") for node in cluster)
+
+    run(64)
+    for attempt in range(ATTEMPTS):
+        before, resident, elected = run(64), [n.resident() for n in cluster], elections()
+        over = run(384)
+        ratio = over["ops"] / min(before["ops"], run(64)["ops"])
+        print(f"attempt {attempt}: {over['ops']} ops/s, {ratio:.2f} of the usual, "
+              f"{elections() - elected:.0f} elections")
+        assert over["errors"] == 0
+        for node, size in zip(cluster, resident):
+            assert node.resident() - size < 150 << 20
+        if ratio >= GOODPUT_MIN and elections() - elected <= partitions / 4:
+            return
+    raise AssertionError(f"{ratio:.2f} of the usual throughput, {elections() - elected} elections")
+
+
+class NeverReads:
+    """Asks for as much as is taken from it, and reads nothing."""
+
+    def __init__(self, nodes):
+        self.socket = socket.create_connection(("127.0.0.1", nodes[0].redis))
+        self.socket.setblocking(False)
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        request, sent = resp.encode("GET", f"key:{5:012}") * 1000, 0
+        while sent < 100 << 20 and not self.stopping.is_set():
+            try:
+                sent += self.socket.send(request)
+            except BlockingIOError:
+                self.stopping.wait(0.005)
+            except OSError:
+                return  # closed
+
+    def result(self) -> None:
+        self.stopping.set()
+        self.thread.join(10)
+        self.socket.close()
+
+
+class Floods:
+    """Connects and leaves, again and again, a hundred at a time."""
+
+    def __init__(self, nodes):
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, args=(nodes[0].redis,), daemon=True)
+        self.thread.start()
+
+    def _run(self, port: int) -> None:
+        while not self.stopping.wait(0.01):
+            close_all(connect(port, 100))
+
+    def result(self) -> None:
+        self.stopping.set()
+        self.thread.join(10)
+
+
+HOGS = {
+    "deep pipelines": lambda nodes: Load(nodes, "-c", "16", "-P", "1000", "--seconds", "3"),
+    "one hot key": lambda nodes: Load(nodes, "-c", "64", "-P", "16", "--keys", "1", "--seconds",
+                                      "3"),
+    "giant values": lambda nodes: Load(nodes, "-c", "4", "-P", "4", "--size", "200000", "--keys",
+                                       "50", "--seconds", "3"),
+    "somebody who never reads": NeverReads,
+    "a flood of connections": Floods,
+}
+
+
+@pytest.mark.parametrize("hog", HOGS)
+def test_others_are_served_beside(make_cluster, hog):
+    """F65: a client with one request at a time waits, beside a hog, not much longer than beside
+    a usual load that takes the same processor time."""
+    nodes = make_cluster(1).nodes
+    nodes[0].call("SET", f"key:{5:012}", "x" * 1000)
+
+    def p99_beside(load) -> int:
+        light = Load(nodes, "-c", "4", "--warmup", "1", "--seconds", "1", "--get-percent", "50",
+                     "--keys", "1000")
+        result = light.result()
+        load.result()
+        assert result["errors"] == 0
+        return result["p99_us"]
+
+    for attempt in range(ATTEMPTS):
+        usual = p99_beside(Load(nodes, "-c", "64", "-P", "16", "--seconds", "3"))
+        beside = p99_beside(HOGS[hog](nodes))
+        print(f"attempt {attempt}: p99 {usual} us beside the usual load, {beside} us beside {hog}")
+        assert nodes[0].resident() < 600 << 20
+        if beside <= OTHERS_WAIT_MAX * usual:
+            return
+    raise AssertionError(f"p99 {beside} us beside {hog}, {usual} us beside the usual load")

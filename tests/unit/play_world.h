@@ -166,16 +166,29 @@ static inline void hang_up(struct play_stream *stream)
     stream->head.events->on_closed(stream->head.context, &stream->head, STATUS_CLOSED);
 }
 
-/* Fires what is due. */
-static inline void play_turn(struct play *play)
+/* Fires what is due; not what that starts. */
+static inline bool play_turn_once(struct play *play)
 {
+    struct world_timer *due[PLAY_TIMERS_MAX];
+    size_t count = 0;
+
     for (size_t i = 0; i < PLAY_TIMERS_MAX; i++) {
         struct world_timer *timer = play->timers[i];
         if (timer == NULL || timer->deadline > play->now) continue;
         play->timers[i] = NULL;
-        timer->fire(timer);
-        i = (size_t)-1; /* from the start: it may have set another one */
+        due[count++] = timer;
     }
+    for (size_t i = 0; i < count; i++)
+        due[i]->fire(due[i]);
+    play->world.turn++;
+    return count > 0;
+}
+
+/* Until nothing is due. */
+static inline void play_turn(struct play *play)
+{
+    while (play_turn_once(play))
+        continue;
 }
 
 /* Second by second. */

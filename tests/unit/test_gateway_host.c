@@ -35,7 +35,9 @@ struct bench {
     struct answer answers[ANSWERS_MAX]; /* in REPLIES frames */
     uint32_t answer_count;
     struct request_section requested; /* the last one */
-    char evaluated[256];              /* bodies of writes in order of evaluation */
+    uint64_t requests_sent;
+    bool busy;           /* whoever is asked elsewhere says so */
+    char evaluated[256]; /* bodies of writes in order of evaluation */
 };
 
 static struct bench *bench; /* an evaluation has no context of its own */
@@ -67,12 +69,37 @@ static void take_replies(struct bytes payload)
     }
 }
 
+/* OTHER refuses the present route. */
+static void say_busy(void *context)
+{
+    struct reply_section section = {.group = bench->requested.group,
+                                    .term = bench->requested.term,
+                                    .route = bench->requested.route,
+                                    .code = NACK_BUSY,
+                                    .leader = OTHER,
+                                    .leader_term = bench->requested.term};
+    struct transport_peer peer = {.node = OTHER, .epoch = 1};
+    struct buffer buffer;
+    buffer_init(&buffer, 1000);
+    struct writer writer = writer_make(&buffer);
+    reply_section_encode(&writer, &section);
+    gateway_on_frame(bench->gateway, &peer, buffer_bytes(&buffer));
+    buffer_free(&buffer);
+}
+
 static void fake_send(struct transport *transport, node_id_t node, uint32_t worker, uint8_t kind,
                       struct bytes payload)
 {
     struct reader reader = reader_make(payload);
     if (kind == PEER_FRAME_REPLIES) take_replies(payload);
-    if (kind == PEER_FRAME_REQUESTS) request_section_decode(&reader, &bench->requested);
+    if (kind != PEER_FRAME_REQUESTS) return;
+    while (request_section_decode(&reader, &bench->requested) == STATUS_OK) {
+        struct request_item item;
+        for (uint32_t i = 0; i < bench->requested.count; i++)
+            assert_int_equal(request_item_decode(&reader, &item), STATUS_OK);
+        bench->requests_sent += bench->requested.count;
+    }
+    if (bench->busy) sim_world_call(sim_world_of(bench->world), 1000, say_busy, NULL);
 }
 
 static uint32_t fake_worker_count(struct transport *transport, node_id_t node)
@@ -151,7 +178,8 @@ static void open_all(void *context)
                                       .epoch = 7,
                                       .patience = 10 * 1000 * 1000,
                                       .store_count = 1,
-                                      .inflight_bytes_max = 1 << 20};
+                                      .inflight_bytes_max = 1 << 20,
+                                      .stream_bytes_max = 200 << 10};
     bench->gateway = gateway_open(&gateway);
 }
 
@@ -197,7 +225,7 @@ static int teardown(void **state)
 struct frame {
     boot_epoch_t epoch;
     uint64_t route, seq;
-    uint32_t position;
+    uint32_t position, patience_ms;
     const char *body;
 };
 
@@ -210,6 +238,7 @@ static void send_frame(const struct frame *frame)
                                       .term = host_leads(bench->host, (struct group_id){GROUP}),
                                       .route = frame->route,
                                       .position = frame->position,
+                                      .patience_ms = frame->patience_ms,
                                       .count = 1};
     struct request_item item = {.seq = frame->seq,
                                 .service = SERVICE_REDIS,
@@ -349,6 +378,112 @@ static void test_the_route_number_names_the_life_of_the_gateway(void **state)
     assert_int_equal(bench->requested.count, 1);
 }
 
+/* --- overload --- */
+
+enum { CROWD = 3000 };
+
+static struct ask *crowd;
+
+static void submit_crowd(void *context)
+{
+    for (int i = 0; i < CROWD; i++)
+        submit(&crowd[i]);
+}
+
+/* A leader that cannot take any more is asked by 3000 requests for ten seconds. Sending all of
+ * them whenever it refuses would be 3000 ten times a second. */
+static void test_a_leader_that_is_busy_is_not_hammered(void **state)
+{
+    crowd = calloc(CROWD, sizeof(*crowd));
+    bench->groups[GROUP_COORD] = (struct view_group){.leader = OTHER, .leader_term = 5};
+    bench->busy = true;
+    for (int i = 0; i < CROWD; i++) {
+        strcpy(crowd[i].body, "s1");
+        crowd[i].request.slot = ROW_SLOT_COORD;
+    }
+    sim_world_call(sim_world_of(bench->world), 0, submit_crowd, NULL);
+    sim_run_for(&bench->sim, 100 * 1000);
+    assert_true(bench->requests_sent >= 2 * CROWD); /* once more costs nothing */
+    sim_run_for(&bench->sim, 11 * 1000 * 1000);
+    /* Once, once more, what was saved, and 4096 in each second. */
+    assert_in_range(bench->requests_sent, 4 * CROWD, 2 * CROWD + 8192 + 11 * 4096);
+    struct gateway_statistics statistics;
+    gateway_statistics(bench->gateway, &statistics);
+    assert_true(statistics.resends_delayed > 0);
+    for (int i = 0; i < CROWD; i++) { /* and patience ends as ever */
+        assert_int_equal(crowd[i].answers, 1);
+        assert_int_equal(crowd[i].outcome, GATEWAY_UNKNOWN);
+    }
+    assert_int_equal(statistics.inflight_bytes, 0);
+    free(crowd);
+}
+
+/* What is too much for one partition is refused before it has a number: what follows has it. */
+static void test_what_is_in_flight_to_a_partition_is_bounded_in_bytes(void **state)
+{
+    static char body[150 << 10];
+    struct ask big[2] = {0}, next = {.body = "s1"};
+    bench->groups[GROUP_COORD] = (struct view_group){.leader = OTHER, .leader_term = 5};
+    memset(body, 's', sizeof(body));
+    for (int i = 0; i < 2; i++) {
+        big[i].request = (struct gateway_request){.service = SERVICE_REDIS,
+                                                  .slot = ROW_SLOT_COORD,
+                                                  .write = true,
+                                                  .body = bytes_make(body, sizeof(body)),
+                                                  .on_reply = on_reply,
+                                                  .context = &big[i]};
+        gateway_submit(bench->gateway, &big[i].request);
+    }
+    assert_int_equal(big[0].answers, 0);
+    assert_int_equal(big[1].answers, 1);
+    assert_int_equal(big[1].outcome, GATEWAY_BUSY);
+    next.request.slot = ROW_SLOT_COORD;
+    submit(&next);
+    assert_int_equal(next.request.seq, big[0].request.seq + 1);
+    gateway_forget(bench->gateway, &big[0].request);
+    gateway_forget(bench->gateway, &next.request);
+}
+
+static void write_one(void *context)
+{
+    send_frame(&(struct frame){.epoch = 3, .route = 1, .seq = 1, .body = "s1"});
+}
+
+static void write_two(void *context)
+{
+    send_frame(&(struct frame){
+        .epoch = 3, .route = 1, .seq = 2, .position = 1, .patience_ms = 1000, .body = "s2"});
+}
+
+static void write_three(void *context)
+{
+    send_frame(&(struct frame){
+        .epoch = 3, .route = 1, .seq = 3, .position = 2, .patience_ms = 60000, .body = "s3"});
+}
+
+/* The disk stands still. After two seconds the leader evaluates nothing more (A5); what waits
+ * then is dropped when nobody waits for it, and what came behind it on its route with it. */
+static void test_a_leader_that_cannot_commit_holds_requests_as_long_as_somebody_waits(void **state)
+{
+    struct host_statistics statistics;
+    bench->machine.job_min = bench->machine.job_max = 8 * 1000 * 1000;
+    sim_world_call(sim_world_of(bench->world), 0, write_one, NULL);
+    sim_world_call(sim_world_of(bench->world), 3000 * 1000, write_two, NULL);
+    sim_world_call(sim_world_of(bench->world), 3000 * 1000, write_three, NULL);
+    sim_run_for(&bench->sim, 3500 * 1000);
+    assert_string_equal(bench->evaluated, "s1");
+    assert_int_equal(bench->answer_count, 0);
+    sim_run_for(&bench->sim, 1000 * 1000);
+    assert_int_equal(bench->answer_count, 1);
+    assert_int_equal(bench->answers[0].code, NACK_BUSY);
+    host_statistics(bench->host, &statistics);
+    assert_int_equal(statistics.expired, 1);
+    bench->machine.job_min = bench->machine.job_max = 100;
+    sim_run_for(&bench->sim, 20 * 1000 * 1000);
+    assert_string_equal(bench->evaluated, "s1"); /* the third is not the second */
+    assert_int_equal(bench->answers[bench->answer_count - 1].code, NACK_GAP);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +493,13 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_reply_to_an_earlier_life_of_a_gateway_is_not_sent,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_leader_that_is_busy_is_not_hammered, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_in_flight_to_a_partition_is_bounded_in_bytes,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_leader_that_cannot_commit_holds_requests_as_long_as_somebody_waits, setup,
+            teardown),
         cmocka_unit_test_setup_teardown(test_the_route_number_names_the_life_of_the_gateway, setup,
                                         teardown),
     };

@@ -16,6 +16,7 @@ static void test_commands_wait_when_too_many_are_open(void **state)
     for (int i = 0; i < 2000; i++)
         buffer_append(&text, bytes_of("SET a 1\r\n"));
     say_bytes(s, buffer_bytes(&text));
+    turn(f);
     assert_int_equal(f->open_count, 1024);
     assert_true(s->paused);
     for (size_t i = 0; i < 100; i++)
@@ -59,6 +60,15 @@ static void test_a_client_that_does_not_read_is_not_read(void **state)
     buffer_free(&text);
 }
 
+static char *value_of_size(size_t size)
+{
+    char *value = malloc(size + 1);
+
+    memset(value, 'x', size);
+    value[size] = 0;
+    return value;
+}
+
 static void say_often(struct play_stream *stream, const char *text, int count)
 {
     struct buffer all;
@@ -67,6 +77,7 @@ static void say_often(struct play_stream *stream, const char *text, int count)
     for (int i = 0; i < count; i++)
         buffer_append(&all, bytes_of(text));
     say_bytes(stream, buffer_bytes(&all));
+    play_turn(play_of(stream->head.world)); /* all its turns, one after the other */
     buffer_free(&all);
 }
 
@@ -88,13 +99,116 @@ static void test_replies_that_are_owed_are_bounded_before_one_has_come(void **st
     assert_true(f->open_count >= 512); /* as many as there may be of small ones */
 }
 
-static char *value_of_size(size_t size)
+/* A thousand commands at once take eight turns, and who comes meanwhile gets one in between. */
+static void test_a_deep_pipeline_gives_way_to_others(void **state)
 {
-    char *value = malloc(size + 1);
+    struct fixture *f = *state;
+    struct play_stream *deep = connect_client(f), *other = connect_client(f);
+    struct buffer all;
+    size_t asked = 0;
 
-    memset(value, 'x', size);
-    value[size] = 0;
-    return value;
+    buffer_init(&all, 1 << 20);
+    for (int i = 0; i < 1000; i++)
+        buffer_append(&all, bytes_of("SET a 1\r\n"));
+    say_bytes(deep, buffer_bytes(&all));
+    for (int turns = 0; f->request_count < 1000; turns++) {
+        assert_in_range(turns, 0, 8);
+        assert_true(f->request_count - asked <= 128);
+        asked = f->request_count;
+        assert_true(deep->paused);
+        say(other, "PING\r\n");
+        check_output(other, "+PONG\r\n");
+        play_turn_once(&f->play);
+    }
+    assert_false(deep->paused);
+    assert_int_equal(statistics_of(f).turns_left, 7);
+    buffer_free(&all);
+}
+
+/* All connections together have 4096 commands in a turn; who comes then queues up behind. */
+static void test_a_turn_of_the_loop_has_an_end(void **state)
+{
+    struct fixture *f = *state;
+    struct play_stream *busy = connect_client(f), *other = connect_client(f);
+    struct buffer hundred;
+
+    buffer_init(&hundred, 1 << 20);
+    for (int i = 0; i < 100; i++)
+        buffer_append(&hundred, bytes_of("PING\r\n"));
+    for (int i = 0; i < 41; i++)
+        say_bytes(busy, buffer_bytes(&hundred));
+    assert_int_equal(buffer_size(&busy->head.output), 4096 * strlen("+PONG\r\n"));
+    assert_true(busy->paused);
+    say(other, "PING\r\n");
+    check_output(other, "");
+    assert_true(other->paused);
+    play_turn_once(&f->play); /* the same turn of the loop: nothing is left of it */
+    check_output(other, "");
+    play_turn_once(&f->play);
+    assert_int_equal(buffer_size(&busy->head.output), 4100 * strlen("+PONG\r\n"));
+    check_output(other, "+PONG\r\n");
+    assert_false(busy->paused || other->paused);
+    say(other, "PING\r\n"); /* no backlog any more */
+    check_output(other, "+PONG\r\n");
+    buffer_free(&hundred);
+}
+
+/* Two have all open that makes the worker busy: the third gets its share all the same, and the
+ * rest of the first goes on when there is less than that again. */
+static void test_what_is_open_is_shared(void **state)
+{
+    enum { EACH = 1024, OPEN_MAX = 2048, SHARE = OPEN_MAX / 3 };
+    struct fixture *f = *state;
+    struct play_stream *s[3];
+
+    for (int i = 0; i < 3; i++)
+        s[i] = connect_client(f);
+    say_often(s[0], "SET a 1\r\n", EACH + 100);
+    say_often(s[1], "SET a 1\r\n", EACH);
+    assert_int_equal(f->open_count, OPEN_MAX);
+    say_often(s[2], "SET a 1\r\n", EACH);
+    assert_int_equal(f->open_count, OPEN_MAX + SHARE);
+    assert_true(s[2]->paused);
+    size_t asked = f->request_count;
+    for (size_t i = 0; i < SHARE; i++) {
+        answer_truly(f, i);
+        turn(f);
+    }
+    assert_int_equal(f->request_count, asked); /* all of them belong to the first */
+    answer_truly(f, SHARE);
+    turn(f);
+    assert_true(f->request_count > asked);
+}
+
+/* Big requests: a connection's share goes in any case, more only as far as all together allow. */
+static void test_bytes_that_are_open_are_shared(void **state)
+{
+    struct fixture *f = *state;
+    struct play_stream *s[3];
+    char *value = value_of_size(400 << 10);
+    struct buffer text;
+
+    buffer_init(&text, 2 << 20);
+    for (int k = 0; k < 3; k++)
+        buffer_append_format(&text, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$%d\r\n%s\r\n", 400 << 10,
+                             value);
+    for (int i = 0; i < 3; i++) {
+        s[i] = connect_client(f);
+        say_bytes(s[i], buffer_bytes(&text));
+        turn(f);
+    }
+    /* 1.2 MiB each of the first and the second are 2 and more; a third of 2 for the third. */
+    assert_int_equal(f->request_count, 3 + 3 + 2);
+    assert_true(s[2]->paused);
+    for (size_t i = 0; i < 4; i++) {
+        answer_truly(f, i);
+        turn(f);
+    }
+    answer_truly(f, 6); /* a reply of its own wakes it */
+    turn(f);
+    assert_int_equal(f->request_count, 9);
+    free(value);
+    buffer_free(&text);
 }
 
 /* The first of a thousand does not come, the others turn out to be big. */
@@ -392,6 +506,10 @@ int main(void)
         TEST(test_idle_connections_end_if_that_is_wanted),
         TEST(test_whoever_does_not_read_is_closed_and_whoever_reads_slowly_is_not),
         TEST(test_connections_are_limited),
+        TEST(test_a_deep_pipeline_gives_way_to_others),
+        TEST(test_a_turn_of_the_loop_has_an_end),
+        TEST(test_what_is_open_is_shared),
+        TEST(test_bytes_that_are_open_are_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

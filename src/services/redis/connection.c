@@ -182,11 +182,25 @@ static bool run_command(struct connection *connection, struct bytes input, size_
     return false;
 }
 
+/* All connections together have had their commands in this turn of the loop. */
+static bool turn_is_over(struct redis_service *service)
+{
+    uint64_t turn = world_turn(service->options.world);
+
+    if (service->turn != turn) {
+        service->turn = turn;
+        service->turn_commands = 0;
+    }
+    return service->turn_commands >= SERVICE_TURN_COMMANDS_MAX;
+}
+
 /* Runs the whole commands in `input` as far as the bounds allow. Returns the bytes used;
  * *ret_waits: there is a whole command left that has to wait. */
 static size_t process_input(struct connection *connection, struct bytes input, bool *ret_waits)
 {
+    struct redis_service *service = connection->service;
     size_t used = 0;
+    unsigned commands = 0;
 
     connection->processing = true;
     *ret_waits = false;
@@ -196,6 +210,15 @@ static size_t process_input(struct connection *connection, struct bytes input, b
             *ret_waits = true;
             break;
         }
+        if (commands == TURN_COMMANDS_MAX || turn_is_over(service)) {
+            service->statistics.turns_left++;
+            service->backlogged |= commands < TURN_COMMANDS_MAX;
+            connection_wake(connection);
+            *ret_waits = true;
+            break;
+        }
+        commands++;
+        service->turn_commands++;
         struct bytes rest = bytes_from(input, used);
         enum resp_result result = command_at(connection, rest, &size);
         if (result == RESP_MORE) break;
@@ -255,7 +278,8 @@ static void on_data(void *context, struct stream *stream, struct bytes data)
 {
     struct connection *connection = context;
     struct redis_service *service = connection->service;
-    bool waits = false, direct = buffer_size(&connection->input) == 0;
+    bool waits = false, queue = service->backlogged;
+    bool direct = buffer_size(&connection->input) == 0 && !queue;
     size_t used = 0;
 
     if (connection->closing || connection->ended) return;
@@ -266,6 +290,12 @@ static void on_data(void *context, struct stream *stream, struct bytes data)
     if (direct) used = process_input(connection, data, &waits); /* as usual: nothing is copied */
     if (buffer_append(&connection->input, bytes_from(data, used))) {
         connection_kill(connection, "more input than may wait");
+        return;
+    }
+    if (queue) { /* behind those whose turn it is */
+        connection_account(connection);
+        connection_wake(connection);
+        pause_or_resume(connection, true);
         return;
     }
     if (!direct) {
@@ -299,21 +329,22 @@ void connection_wake(struct connection *connection)
     list_insert_before(&service->ready, &connection->ready);
 }
 
-/* Not inside the gateway's callbacks: here new requests may be submitted. */
+/* Not inside the gateway's callbacks: here new requests may be submitted. Whoever is put into the
+ * list meanwhile has the next turn, and those that do not get theirs are first then. */
 void connections_run_ready(struct redis_service *service)
 {
-    struct list turn;
+    const struct list *last = service->ready.previous;
+    bool through = list_empty(&service->ready);
 
-    list_init(&turn);
-    while (!list_empty(&service->ready)) {
+    while (!through && !turn_is_over(service)) {
         struct list *link = service->ready.next;
+        struct connection *connection = CONTAINER_OF(link, struct connection, ready);
+        through = link == last;
         list_remove(link);
-        list_insert_before(&turn, link);
-    }
-    while (!list_empty(&turn)) {
-        struct connection *connection = CONTAINER_OF(turn.next, struct connection, ready);
-        list_remove(&connection->ready);
         if (connection->fanout) fanout_continue(connection);
         process_waiting(connection);
     }
+    service->backlogged = !through;
+    if (!list_empty(&service->ready))
+        world_timer_start(service->options.world, &service->ready_timer, 0);
 }

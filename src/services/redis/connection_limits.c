@@ -47,6 +47,20 @@ static size_t replies_held(const struct connection *connection)
     return connection->held_bytes + buffer_size(stream_output(connection->stream));
 }
 
+/* All have much open, and this connection its share of it. Its own replies wake it. */
+static bool has_its_share(const struct connection *connection, uint32_t divisor)
+{
+    const struct redis_service *service = connection->service;
+    uint32_t active = service->active_count ? service->active_count : 1;
+    uint32_t share = SERVICE_OPEN_MAX / active / divisor;
+    bool many =
+        service->open_count >= SERVICE_OPEN_MAX && connection->slot_count >= (share ? share : 1);
+    bool big = service->open_bytes >= SERVICE_OPEN_BYTES && connection->slot_count > 0 &&
+               connection->held_bytes >= SERVICE_OPEN_BYTES / active / divisor;
+
+    return many || big;
+}
+
 /* Inlined, so that the divisions are of constants: it is asked for every command. */
 static inline __attribute__((always_inline)) bool reaches(const struct connection *connection,
                                                           uint32_t divisor)
@@ -59,7 +73,8 @@ static inline __attribute__((always_inline)) bool reaches(const struct connectio
     return connection->slot_count > REPLIES_MAX / divisor - 1 ||
            connection->held_bytes > HELD_BYTES_MAX / divisor ||
            connection->owed_bytes > OWED_BYTES_MAX / divisor ||
-           output > OUTPUT_WAIT_BYTES / divisor || service_full;
+           output > OUTPUT_WAIT_BYTES / divisor || service_full ||
+           has_its_share(connection, divisor);
 }
 
 bool connection_has_room(struct connection *connection)

@@ -13,6 +13,12 @@
  *     size of a reply before it comes, so each counts as the greatest of late, and before
  *     there was one as a whole value
  *     all connections of the worker hold half of options.bytes_max, and this one is not light
+ *     all have SERVICE_OPEN_MAX commands or SERVICE_OPEN_BYTES of requests open, and this one
+ *     its share: queues belong into the clients' sockets, where others do not wait in them
+ *
+ * A connection with a deep pipeline does not keep others waiting: after TURN_COMMANDS_MAX it goes
+ * on in the next turn of the loop, behind whoever waits already; and so does everybody after
+ * SERVICE_TURN_COMMANDS_MAX of all, so that a turn stays short for heartbeats and leases.
  *
  * Replies that are bigger than they were thought cannot be sent back. A connection that holds
  * more than OUTPUT_BYTES_MAX is closed; if all of a worker hold more than options.bytes_max,
@@ -28,15 +34,21 @@
 enum {
     OPEN_CLASSES = 64,
     REPLIES_MAX = 1024,
-    HELD_BYTES_MAX = 1 << 20,     /* request bodies and replies that wait for their turn */
-    OWED_BYTES_MAX = 16 << 20,    /* replies that have not come, at their supposed size */
-    OWED_FIRST_BYTES = 256 << 10, /* of a reply, before the connection had any */
-    OWED_SMALL_BYTES = 256,       /* of a write that returns no value */
+    TURN_COMMANDS_MAX = 128,          /* of one connection; then it is others' turn */
+    SERVICE_TURN_COMMANDS_MAX = 4096, /* of all; then timers, other nodes and the log have theirs */
+    HELD_BYTES_MAX = 1 << 20,         /* request bodies and replies that wait for their turn */
+    OWED_BYTES_MAX = 16 << 20,        /* replies that have not come, at their supposed size */
+    OWED_FIRST_BYTES = 256 << 10,     /* of a reply, before the connection had any */
+    OWED_SMALL_BYTES = 256,           /* of a write that returns no value */
     OUTPUT_WAIT_BYTES = 1 << 20,
     OUTPUT_BYTES_MAX = 64 << 20, /* of one: a client that is this far behind is closed */
-    LIGHT_BYTES = 64 << 10,      /* a connection that holds no more goes on in any case */
-    INPUT_BYTES_MAX = 4 << 20,   /* unparsed: a command, and what came while waiting */
-    INPUT_KEPT_BYTES = 16 << 10, /* memory kept by an idle connection */
+    /* Of all connections that have something open: more does not make the worker faster, it only
+     * makes everybody wait longer for their turn at the log. */
+    SERVICE_OPEN_MAX = 2048,
+    SERVICE_OPEN_BYTES = 2 << 20, /* of requests */
+    LIGHT_BYTES = 64 << 10,       /* a connection that holds no more goes on in any case */
+    INPUT_BYTES_MAX = 4 << 20,    /* unparsed: a command, and what came while waiting */
+    INPUT_KEPT_BYTES = 16 << 10,  /* memory kept by an idle connection */
     CLIENT_NAME_SIZE_MAX = 128,
     KEYS_PER_COMMAND_MAX = 16384,
     BODY_SIZE_MAX = TRANSPORT_FRAME_SIZE_MAX - 4096,
@@ -101,11 +113,12 @@ struct reply_slot {
     struct list link; /* in connection->slots, or in the free list */
     const struct redis_command *command;
     uint8_t open_class;
-    bool submitted; /* the gateway has it */
-    bool done;      /* reply is in `held` */
-    bool silent;    /* CLIENT REPLY OFF */
-    size_t bytes;   /* counted in connection->held_bytes */
-    size_t owed;    /* counted in connection->owed_bytes */
+    bool submitted;       /* the gateway has it */
+    bool done;            /* reply is in `held` */
+    bool silent;          /* CLIENT REPLY OFF */
+    size_t bytes;         /* counted in connection->held_bytes */
+    size_t request_bytes; /* counted in service->open_bytes */
+    size_t owed;          /* counted in connection->owed_bytes */
     uint64_t started;
     struct buffer held;
 };
@@ -117,6 +130,8 @@ struct redis_service {
     struct admission *own_admission; /* NULL: the options have one */
     struct list connections;
     uint32_t connection_count;
+    uint32_t active_count, open_count; /* connections with slots, and those */
+    size_t open_bytes;                 /* requests in them that are not answered */
     uint64_t next_connection;
     bool draining;
     struct list free_slots;
@@ -124,6 +139,9 @@ struct redis_service {
     struct buffer body;    /* of the request being sent: the gateway copies it */
     struct buffer silence; /* replies nobody wants */
     struct list ready;
+    uint64_t turn;
+    uint32_t turn_commands;         /* in it, of all connections */
+    bool backlogged;                /* the last turn did not get through: who comes queues up */
     struct world_timer ready_timer; /* not deferred work: that cannot be taken back at the end */
     struct world_timer sweep_timer; /* runs while there are connections */
     bool sweeping;

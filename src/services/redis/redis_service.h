@@ -80,6 +80,7 @@ struct redis_statistics {
      * complete a command; sent none at all; were idle for longer than idle_timeout. */
     uint64_t clients_stuck, clients_evicted, clients_slow, clients_silent, clients_idle;
     uint64_t pauses;     /* times a connection had to wait for a bound */
+    uint64_t turns_left; /* times a deep pipeline gave way to other connections */
     uint64_t bytes_held; /* now: requests, replies and input of all connections */
     uint64_t bytes_in, bytes_out;
 };

@@ -37,9 +37,11 @@ static struct reply_slot *slot_push(struct connection *connection)
     slot->silent = connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
     slot->bytes = 0;
     slot->owed = 0;
+    slot->request_bytes = 0;
     slot->started = service->now;
     list_insert_before(&connection->slots, &slot->link);
-    connection->slot_count++;
+    service->open_count++;
+    if (connection->slot_count++ == 0) service->active_count++;
     return slot;
 }
 
@@ -64,7 +66,9 @@ static void slot_pop(struct connection *connection, struct reply_slot *slot)
 {
     ASSERT(connection->slot_count > 0 && connection->held_bytes >= slot->bytes);
     ASSERT(connection->owed_bytes >= slot->owed);
-    connection->slot_count--;
+    connection->service->open_count--;
+    if (--connection->slot_count == 0) connection->service->active_count--;
+    connection->service->open_bytes -= slot->request_bytes;
     connection->held_bytes -= slot->bytes;
     connection->owed_bytes -= slot->owed;
     slot_free(connection->service, slot);
@@ -134,6 +138,8 @@ static void slot_answer(struct reply_slot *slot, struct bytes reply)
     if (slot->owed != OWED_SMALL_BYTES) connection_reply_seen(connection, reply.size);
     connection->owed_bytes -= slot->owed; /* it came: from here on its true size counts */
     slot->owed = 0;
+    connection->service->open_bytes -= slot->request_bytes;
+    slot->request_bytes = 0;
     if (resp_is_error(reply)) connection->service->statistics.errors++;
     if (is_head(connection, slot)) {
         if (!slot->silent) output_append(connection, reply);
@@ -279,6 +285,8 @@ bool connection_submit(struct connection *connection, const struct redis_command
     slot->submitted = true;
     slot->bytes = buffer_size(&service->body);
     connection->held_bytes += slot->bytes;
+    slot->request_bytes = slot->bytes;
+    service->open_bytes += slot->bytes;
     slot->owed = connection_reply_supposed(connection, command, count);
     connection->owed_bytes += slot->owed;
     slot->request.service = SERVICE_REDIS;
