@@ -48,17 +48,16 @@ static size_t replies_held(const struct connection *connection)
 }
 
 /* All have much open, and this connection its share of it. Its own replies wake it. */
-static bool has_its_share(const struct connection *connection, uint32_t divisor)
+static inline bool has_its_share(const struct connection *connection, uint32_t divisor)
 {
     const struct redis_service *service = connection->service;
-    uint32_t active = service->active_count ? service->active_count : 1;
-    uint32_t share = SERVICE_OPEN_MAX / active / divisor;
-    bool many =
-        service->open_count >= SERVICE_OPEN_MAX && connection->slot_count >= (share ? share : 1);
-    bool big = service->open_bytes >= SERVICE_OPEN_BYTES && connection->slot_count > 0 &&
-               connection->held_bytes >= SERVICE_OPEN_BYTES / active / divisor;
+    uint64_t active = (uint64_t)service->active_count * divisor;
 
-    return many || big;
+    if (service->open_count >= SERVICE_OPEN_MAX && connection->slot_count > 0 &&
+        connection->slot_count * active >= SERVICE_OPEN_MAX)
+        return true;
+    return service->open_bytes >= SERVICE_OPEN_BYTES && connection->slot_count > 0 &&
+           connection->held_bytes * active >= SERVICE_OPEN_BYTES;
 }
 
 /* Inlined, so that the divisions are of constants: it is asked for every command. */
