@@ -344,3 +344,8 @@ void sim_client_flush(struct sim_client *client)
 {
     sim_world_call(&client->clients->process->worlds[0], 0, flush_client, client);
 }
+
+uint64_t sim_clients_no_space(const struct sim_clients *clients)
+{
+    return clients->no_space_replies;
+}

@@ -34,6 +34,8 @@ void sim_clients_free(struct sim_clients *clients); /* before sim_free() */
 void sim_clients_start(struct sim_clients *clients);
 /* No new requests; replies still count. */
 void sim_clients_stop(struct sim_clients *clients);
+/* Writes refused so far because disks were full (F27). */
+uint64_t sim_clients_no_space(const struct sim_clients *clients);
 /* Nodes (bit 1 << node) that clients may connect to from now on; others are left at once. */
 void sim_clients_use(struct sim_clients *clients, uint32_t nodes);
 /* Until then errors of a node are no violation: it was told to stop. */

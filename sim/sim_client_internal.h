@@ -37,7 +37,7 @@ struct sim_clients {
     int64_t value_last; /* values are unique over the run */
     uint32_t tokens_sent;
     struct sim_history history;
-    uint64_t busy_replies;
+    uint64_t busy_replies, no_space_replies;
     uint64_t excused_until[SIM_ADDRESSES_MAX + 1];
 };
 

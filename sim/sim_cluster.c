@@ -335,6 +335,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->flush_bytes = options->flush_bytes;
     of->entries_bytes_max = options->entries_bytes_max;
     of->memory = options->memory;
+    of->disk_reserve = SIM_DISK_RESERVE;
     of->raft_planted_bugs = options->raft_planted_bugs;
 }
 

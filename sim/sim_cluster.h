@@ -9,7 +9,7 @@
 #include "sim/sim_network.h"
 #include "sim/sim_process.h"
 
-enum { SIM_STORES_MAX = 4 };
+enum { SIM_STORES_MAX = 4, SIM_DISK_RESERVE = 4 << 20 };
 
 struct sim_cluster_options {
     uint32_t nodes, replicas, partitions, workers, stores;

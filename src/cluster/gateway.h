@@ -19,6 +19,7 @@ enum gateway_outcome {
     GATEWAY_UNKNOWN,     /* B7: it may have been executed */
     GATEWAY_UNAVAILABLE, /* B7: it surely was not */
     GATEWAY_BUSY,        /* a limit was reached; nothing was executed */
+    GATEWAY_NO_SPACE,    /* disks are full; nothing was executed; reply: a text that says which */
     GATEWAY_TOO_BIG,     /* done, but its reply was too big to repeat after a failover, or the
                             write is larger than an entry may be (then nothing was executed) */
 };
@@ -28,6 +29,7 @@ struct gateway_request {
     uint8_t service;
     uint16_t slot;
     bool write;      /* may have effects: its outcome is logged and remembered */
+    bool grows;      /* a write that may add data: refused when disks are full */
     bool ordered;    /* the same client has earlier requests open in this partition: this one is
                       * not answered from a state before theirs (decision 0003). A write must not
                       * be submitted while a read of the same client and partition is open. */

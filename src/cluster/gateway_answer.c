@@ -23,6 +23,9 @@ static void take_reply(struct gateway_stream *stream, uint64_t seq, uint8_t outc
         stream->gateway->statistics.busy++;
         gateway_request_finish(request, GATEWAY_BUSY, bytes);
         return;
+    case OUTCOME_NO_SPACE:
+        gateway_request_finish(request, GATEWAY_NO_SPACE, bytes);
+        return;
     case OUTCOME_TOO_BIG:
         gateway_request_finish(request, GATEWAY_TOO_BIG, bytes);
         return;

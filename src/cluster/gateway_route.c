@@ -80,6 +80,7 @@ static void send_remote(struct gateway_stream *stream, struct gateway_request *r
                                 .write = request->write,
                                 .ordered = request->ordered,
                                 .client = request->client,
+                                .grows = request->grows,
                                 .slot = request->slot,
                                 .body = bytes_make(body, request->size)};
     request_item_encode(&writer, &item);
@@ -112,6 +113,7 @@ static void send_local(struct gateway_stream *stream, struct gateway_request *re
         .write = request->write,
         .ordered = request->ordered,
         .client = request->client,
+        .grows = request->grows,
         .service = request->service,
         .slot = request->slot,
         .body = bytes_make(body, request->size),

@@ -20,6 +20,7 @@ void node_options_default(struct node_options *options)
         .log_segment_size = 64 << 20,
         .flush_bytes = 32 << 20,
         .entries_bytes_max = 4 << 20,
+        .disk_reserve = 128 << 20,
     };
     snprintf(options->name, sizeof(options->name), "n1");
 }

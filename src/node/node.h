@@ -41,7 +41,8 @@ struct node_options {
     struct raft_timing timing;
     uint32_t stores;
     uint64_t log_segment_size, flush_bytes, entries_bytes_max;
-    uint64_t memory;            /* what rows and buffers of the node may take; 0: no limit */
+    uint64_t memory;       /* what rows and buffers of the node may take; 0: no limit */
+    uint64_t disk_reserve; /* bytes of free space below which requests that add data are refused */
     uint32_t raft_planted_bugs; /* simulator only */
     uint32_t process_id;        /* goes to DIR/holon.pid; 0: none (simulator) */
 };

@@ -204,6 +204,7 @@ void node_boot_start(struct node *node)
 void node_boot_stop(struct node *node)
 {
     world_timer_stop(node->world, &node->confirm_timer);
+    world_timer_stop(node->world, &node->disk.timer);
     world_timer_stop(node->world, &node->boot_timer);
     world_timer_stop(node->world, &node->watch_timer);
     node_save_stop(node);

@@ -7,6 +7,7 @@
  *   node_leaders.c who leads what: between workers, and to nodes that hold no replica
  *   node_boot.c    what this start tells meta: FOUND, BOOT, EPOCHS; and when it is ready
  *   node_confirm.c  a restart is mute until others have said that its disk is no old one
+ *   node_disk.c    free space, and who is told when there is too little
  *   node_member.c  founding frames after the founding: START again, rejoin of a wiped node
  *   node_stop.c    SIGTERM: leaderships, requests in flight, log, the clean mark
  *   node_snapshot.c, node_status.c, node_metrics.c, node_admin.c  /status, /metrics, /health */
@@ -37,6 +38,7 @@ enum {
     NODE_STOP_POLL_US = 5 * 1000,
     NODE_CLOSE_MAX_US = 10 * 1000 * 1000, /* then a log that cannot write is not waited for */
     NODE_SAVE_RETRY_US = 1000 * 1000,
+    NODE_DISK_WATCH_US = 1000 * 1000,    /* between looks at the free space */
     NODE_CONFIRM_GRACE_US = 1000 * 1000, /* for members that do not answer a start */
     NODE_TRANSFER_MAX_US = 1500 * 1000,  /* of it, for handing leaderships over */
     NODE_ALIVE_US = 1000 * 1000,         /* heard within: that node is alive */
@@ -119,6 +121,15 @@ struct view_save {
     struct error error;
 };
 
+struct disk_watch { /* node_disk.c */
+    struct world_timer timer;
+    struct world_job job;
+    bool busy, low;
+    uint64_t free, found; /* bytes; found: by the job */
+    enum status status;
+    struct error error;
+};
+
 struct node {
     struct node_options options;
     struct node_platform platform;
@@ -160,6 +171,7 @@ struct node {
     struct world_timer confirm_timer;
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
     struct view_save save;
+    struct disk_watch disk;
     struct admin *admin;
     struct admission *admission; /* of clients, over all workers */
     struct node_collector *collector;
@@ -228,6 +240,9 @@ void node_confirm_start(struct node *node);
 void node_confirm_table(struct node *node, node_id_t from, const struct cluster_view *view);
 void node_confirm_booted(struct node *node);
 bool worker_may_hear(const struct node_worker *worker, node_id_t from);
+
+/* node_disk.c */
+void node_disk_start(struct node *node);
 
 /* node_member.c */
 void member_on_founding_frame(struct node *node, const struct transport_peer *from,

@@ -182,5 +182,6 @@ void node_worker_opened(struct node_worker *zero, void *argument)
         return;
     }
     node_read_meta(node);
+    node_disk_start(node);
     node_confirm_start(node);
 }

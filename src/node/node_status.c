@@ -127,6 +127,17 @@ static void node_problems(const struct node *node, json_t *problems)
                     "other");
 }
 
+static void disk_problem(const struct node *node, json_t *problems)
+{
+    if (!node->disk.low) return;
+    add_problem(
+        problems, "free space there, or delete data; writes are taken again by themselves",
+        "%llu MiB left in %.100s, below --disk-reserve %llu MiB: requests that add data are "
+        "refused",
+        (unsigned long long)node->disk.free >> 20, node->options.data,
+        (unsigned long long)node->options.disk_reserve >> 20);
+}
+
 static void serve_problem(const struct node *node, json_t *problems)
 {
     char why[160];
@@ -155,6 +166,7 @@ void node_status_json(struct node *node, struct buffer *buffer)
         led += view->groups[g].leader != 0;
     node_problems(node, problems);
     serve_problem(node, problems);
+    disk_problem(node, problems);
     json_t *status = json_pack(
         "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o}", "cluster",
         cluster, "node", node->options.name, "version", HOLON_VERSION, "ready", node->ready,

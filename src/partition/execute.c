@@ -307,6 +307,14 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
         return;
     }
+    if (parked == NULL && item->grows && space_refuses(replica)) {
+        char text[DISK_TEXT_SIZE];
+        space_text(replica, text, sizeof(text));
+        host->statistics.no_space++;
+        SOMETIMES(host->world, "a write was refused because disks are full");
+        reply_deliver(replica, session, route, item->seq, OUTCOME_NO_SPACE, bytes_of(text));
+        return;
+    }
     if (parked == NULL && memory_may_evict(replica) &&
         MAYBE(host->world, "evict rows before an evaluation"))
         row_table_evict(replica->table, UINT64_MAX);
@@ -513,6 +521,7 @@ bool host_request_local(struct partition_host *host, struct group_id group,
                                 .write = request->write,
                                 .ordered = request->ordered,
                                 .client = request->client,
+                                .grows = request->grows,
                                 .slot = request->slot,
                                 .body = request->body};
     bool straight = !replica->halted && replica->held_first == NULL &&

@@ -306,11 +306,14 @@ static uint64_t store_dirty_bytes(const struct host_store *store)
 /* The log may not be freed because of one store: that one is flushed, however little it has. */
 static uint32_t store_that_pins_the_log(struct partition_host *host)
 {
-    if (host->ticks % LOG_CHECK_TICKS != 0) return STORES_MAX;
+    /* Without space for another segment, an old one that becomes free is the only way on; and
+     * while there is still room for the releases that free it. */
+    bool is_short = log_is_short(host->options.log);
+    if (!is_short && host->ticks % LOG_CHECK_TICKS != 0) return STORES_MAX;
     struct log_statistics statistics;
     log_statistics(host->options.log, &statistics);
-    bool pinned =
-        statistics.oldest_segment_pinned && statistics.segments > LOG_SEGMENTS_BEFORE_FLUSH;
+    bool pinned = statistics.oldest_segment_pinned &&
+                  (is_short || statistics.segments > LOG_SEGMENTS_BEFORE_FLUSH);
     if (!pinned || host_replica(host, statistics.oldest_group) == NULL) return STORES_MAX;
     return group_store(statistics.oldest_group, host->options.store_count);
 }

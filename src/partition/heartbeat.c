@@ -1,14 +1,16 @@
 /* Coalesced heartbeats: one frame per pair of workers and tick, for all groups (DESIGN.md 4).
  *
- * PEER_FRAME_HEARTBEATS:     u64 generated at | i64 sender's wall clock | per group:
+ * PEER_FRAME_HEARTBEATS:     u64 generated at | i64 sender's wall clock | u8 flags | per group:
  *                            u32 group | u64 from | u64 to | u64 term | u64 commit | u64 round
- * PEER_FRAME_HEARTBEAT_ACKS: u64 generated at (echo) | i64 sender's wall clock | per group:
+ * PEER_FRAME_HEARTBEAT_ACKS: u64 generated at (echo) | i64 sender's wall clock | u8 flags |
+ *                            per group:
  *                            u32 group | u64 from | u64 to | u64 term | u64 round | u64 match |
  *                            u8 accepted
+ * flags: 1: the sender's disk is below its reserve (space.c).
  * `generated at` is the leader's own boot clock: only the leader computes with it (D1). */
 #include "partition/host_internal.h"
 
-enum { HEARTBEAT_SIZE = 44, HEARTBEAT_ACK_SIZE = 45 };
+enum { HEARTBEAT_SIZE = 44, HEARTBEAT_ACK_SIZE = 45, HEARTBEAT_FLAG_DISK_LOW = 1 };
 
 /* No honest counter gets there; a damaged one must not become our term. */
 #define HEARTBEAT_NUMBER_MAX ((uint64_t)1 << 60)
@@ -23,6 +25,7 @@ static void append_heartbeat(struct partition_host *host, const struct raft_memb
         struct writer writer = writer_make(buffer);
         write_u64(&writer, generated_at);
         write_i64(&writer, world_wall_time(host->world));
+        write_u8(&writer, space_is_low_here(host) ? HEARTBEAT_FLAG_DISK_LOW : 0);
     }
     uint8_t *at = buffer_reserve(buffer, HEARTBEAT_SIZE);
     ASSERT(at != NULL);
@@ -141,7 +144,11 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
     uint64_t generated_at = read_u64(&reader);
     int64_t wall = read_i64(&reader);
     uint64_t now = world_now(host->world);
-    if (!reader.failed) wall_heard(host, from->node, wall, now);
+    uint8_t flags = read_u8(&reader);
+    if (!reader.failed) {
+        wall_heard(host, from->node, wall, now);
+        space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0);
+    }
     struct peer_out *out = host_peer_out(host, from->node, from->worker);
     /* Acknowledgements of different generations must not share a frame. */
     if (buffer_size(&out->acks) > 0) {
@@ -150,6 +157,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
     struct writer writer = writer_make(&out->acks);
     write_u64(&writer, generated_at);
     write_i64(&writer, world_wall_time(host->world));
+    write_u8(&writer, space_is_low_here(host) ? HEARTBEAT_FLAG_DISK_LOW : 0);
     while (reader_left(&reader) >= HEARTBEAT_SIZE) {
         struct raft_heartbeat heartbeat = {.group = {read_u32(&reader)},
                                            .from = {read_u64(&reader)},
@@ -184,7 +192,11 @@ void heartbeat_on_acks(struct partition_host *host, const struct transport_peer 
     uint64_t generated_at = read_u64(&reader);
     int64_t wall = read_i64(&reader);
     uint64_t now = world_now(host->world);
-    if (!reader.failed) wall_heard(host, from->node, wall, now);
+    uint8_t flags = read_u8(&reader);
+    if (!reader.failed) {
+        wall_heard(host, from->node, wall, now);
+        space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0);
+    }
     while (reader_left(&reader) >= HEARTBEAT_ACK_SIZE) {
         struct raft_heartbeat_ack ack = {.group = {read_u32(&reader)},
                                          .from = {read_u64(&reader)},

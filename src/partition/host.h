@@ -77,6 +77,10 @@ struct partition_host *host_open(const struct host_options *options);
 /* No job of this host and no record of it in the log is under way. Before host_close() in an
  * orderly stop; a killed process of the simulator closes without it. */
 bool host_is_idle(const struct partition_host *host);
+/* This node's disk is below its reserve (or no more): told to others with heartbeats, and with
+ * `text` to clients whose requests are refused. */
+enum { DISK_TEXT_SIZE = 256 };
+void host_set_disk(struct partition_host *host, bool low, const char *text);
 /* While mute no core is ticked: it neither stands for election nor asks anybody anything. What
  * comes in is not held back here: the caller does not hand it over. */
 void host_mute(struct partition_host *host, bool mute);
@@ -131,6 +135,7 @@ struct host_request {
     bool write;
     bool ordered;
     uint16_t client;
+    bool grows;
     uint8_t service;
     uint16_t slot;
     struct bytes body;
@@ -170,6 +175,7 @@ struct host_statistics {
     uint64_t evaluations, reads, writes, dedup_hits, nacks, lease_reads, round_reads;
     uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
     uint64_t flushes, flushed_bytes, loop_gaps;
+    uint64_t no_space;     /* refused, because disks are full */
     uint64_t cold_parked;  /* evaluations that waited for rows of the engine */
     uint64_t cold_reads;   /* keys and ranges asked of the engine, */
     uint64_t cold_rows;    /* and rows that came */

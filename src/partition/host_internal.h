@@ -15,6 +15,7 @@
  *   flush.c      rows to the engine, so that the log can be cut
  *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side)
  *   wall.c       the wall clock as the cluster sees it
+ *   space.c      requests that are refused because disks are full
  *   reconcile.c  configuration towards what meta wishes */
 #ifndef HOLON_PARTITION_HOST_INTERNAL_H
 #define HOLON_PARTITION_HOST_INTERNAL_H
@@ -214,6 +215,7 @@ struct cold { /* requests that wait for rows of the engine: cold.c */
 struct peer_wall { /* a peer's wall clock against ours */
     int64_t offset;
     uint64_t heard_at; /* boot clock; 0: never */
+    bool disk_low;     /* below its --disk-reserve */
 };
 
 struct partition_host {
@@ -258,6 +260,8 @@ struct partition_host {
     uint32_t depth;
     bool closing;
     bool muted;
+    bool disk_low; /* of this node */
+    char disk_text[DISK_TEXT_SIZE];
     struct host_statistics statistics;
 };
 
@@ -359,6 +363,13 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
                         struct bytes payload);
 void heartbeat_on_acks(struct partition_host *host, const struct transport_peer *from,
                        struct bytes payload);
+
+/* space.c */
+bool space_is_low_here(const struct partition_host *host);
+bool space_is_low(const struct partition_host *host, node_id_t node);
+void space_heard(struct partition_host *host, node_id_t node, bool low);
+bool space_refuses(const struct replica *replica);
+void space_text(const struct replica *replica, char *text, size_t size);
 
 /* wall.c */
 void wall_heard(struct partition_host *host, node_id_t node, int64_t wall, uint64_t now);

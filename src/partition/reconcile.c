@@ -5,6 +5,7 @@
 
 enum {
     CAUGHT_UP_ENTRIES = 64,
+    SPACE_SETTLED_US = 1000 * 1000,
     SETTLED_US = 10 * 1000 * 1000, /* a leader stays at least that long before it hands over */
 };
 
@@ -64,6 +65,7 @@ static void hand_to_preferred(struct replica *replica, uint64_t now)
     struct replica_id preferred = replica->wish[0].replica;
     bool due = !replica_id_equal(preferred, replica->id) && now - replica->led_since > SETTLED_US &&
                host->handed_at_tick != host->ticks && !host->transfer_all &&
+               !space_is_low(host, replica->wish[0].node) &&
                contains(config->incoming, config->incoming_count, preferred) &&
                caught_up(replica, preferred, now);
     if (!due) return;
@@ -73,6 +75,27 @@ static void hand_to_preferred(struct replica *replica, uint64_t now)
         SOMETIMES(host->world, "leadership went back to the preferred replica");
         host_mark_dirty(replica);
     }
+}
+
+/* A leader with a full disk refuses writes that a follower with space could lead. */
+static bool hand_to_space(struct replica *replica, uint64_t now)
+{
+    struct partition_host *host = replica->host;
+    const struct raft_config *config = raft_config(replica->raft);
+    bool due = space_is_low_here(host) && !host->transfer_all &&
+               host->handed_at_tick != host->ticks && now - replica->led_since > SPACE_SETTLED_US;
+    if (!due) return false;
+    for (uint32_t i = 0; i < config->incoming_count; i++) {
+        const struct raft_member *member = &config->incoming[i];
+        if (space_is_low(host, member->node) || !caught_up(replica, member->replica, now)) continue;
+        host->handed_at_tick = host->ticks;
+        replica->led_since = now;
+        if (raft_transfer(replica->raft, member->replica, now) != STATUS_OK) return false;
+        SOMETIMES(host->world, "a leader with a full disk handed over");
+        host_mark_dirty(replica);
+        return true;
+    }
+    return false;
 }
 
 void reconcile_tick(struct replica *replica, uint64_t now)
@@ -85,7 +108,7 @@ void reconcile_tick(struct replica *replica, uint64_t now)
     struct raft_config target = *config;
     bool changed = add_learners(replica, &target) || swap_voters(replica, &target, now);
     if (!changed) {
-        hand_to_preferred(replica, now);
+        if (!hand_to_space(replica, now)) hand_to_preferred(replica, now);
         return;
     }
     struct error error;

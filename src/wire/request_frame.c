@@ -2,7 +2,7 @@
 
 #include "base/assert.h"
 
-enum { REQUEST_FLAG_WRITE = 1, REQUEST_FLAG_ORDERED = 2 };
+enum { REQUEST_FLAG_WRITE = 1, REQUEST_FLAG_ORDERED = 2, REQUEST_FLAG_GROWS = 4 };
 
 void request_section_encode(struct writer *writer, const struct request_section *section)
 {
@@ -38,8 +38,9 @@ void request_item_encode(struct writer *writer, const struct request_item *item)
 {
     write_varint(writer, item->seq);
     write_u8(writer, item->service);
-    write_u8(writer,
-             (item->write ? REQUEST_FLAG_WRITE : 0) | (item->ordered ? REQUEST_FLAG_ORDERED : 0));
+    write_u8(writer, (item->write ? REQUEST_FLAG_WRITE : 0) |
+                         (item->ordered ? REQUEST_FLAG_ORDERED : 0) |
+                         (item->grows ? REQUEST_FLAG_GROWS : 0));
     write_u16(writer, item->client);
     write_u16(writer, item->slot);
     write_sized(writer, item->body);
@@ -52,10 +53,11 @@ enum status request_item_decode(struct reader *reader, struct request_item *ret)
     item.write = (flags & REQUEST_FLAG_WRITE) != 0;
     item.ordered = (flags & REQUEST_FLAG_ORDERED) != 0;
     item.client = read_u16(reader);
+    item.grows = (flags & REQUEST_FLAG_GROWS) != 0;
     item.slot = read_u16(reader);
     item.body = read_sized(reader);
     if (reader->failed || item.seq == 0 ||
-        (flags & ~(REQUEST_FLAG_WRITE | REQUEST_FLAG_ORDERED)) != 0) {
+        (flags & ~(REQUEST_FLAG_WRITE | REQUEST_FLAG_ORDERED | REQUEST_FLAG_GROWS)) != 0) {
         return STATUS_CORRUPT;
     }
     *ret = item;
@@ -110,7 +112,7 @@ enum status reply_item_decode(struct reader *reader, struct reply_item *ret)
 {
     struct reply_item item = {.seq = read_varint(reader), .outcome = read_u8(reader)};
     item.bytes = read_sized(reader);
-    if (reader->failed || item.seq == 0 || item.outcome > OUTCOME_TOO_BIG) return STATUS_CORRUPT;
+    if (reader->failed || item.seq == 0 || item.outcome > OUTCOME_NO_SPACE) return STATUS_CORRUPT;
     *ret = item;
     return STATUS_OK;
 }

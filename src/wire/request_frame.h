@@ -4,8 +4,8 @@
  * gateway to one group. Little-endian; the gateway is the sender (node, epoch, worker).
  *   section: u32 group | u64 leader term | u64 route | u64 watermark | u32 first position |
  *            u32 patience left (ms) | u16 count | requests
- *   request: varint seq | u8 service | u8 flags (1: write, 2: ordered) | u16 client | u16 slot |
- *            varint size | body
+ *   request: varint seq | u8 service | u8 flags (1: write, 2: ordered, 4: grows) | u16 client |
+ *            u16 slot | varint size | body
  *
  * PEER_FRAME_REPLIES: sections until the end of the frame.
  *   section: u32 group | u64 leader term | u64 route | u8 code | then
@@ -37,10 +37,11 @@ enum reply_code {
 
 enum reply_outcome {
     OUTCOME_REPLY = 0,
-    OUTCOME_BUSY = 1,    /* refused before its seq was consumed */
-    OUTCOME_STALE = 2,   /* seq <= watermark: the gateway gave it up before */
-    OUTCOME_TOO_BIG = 3, /* executed, but its reply was too big to keep; or the write is too
-                            big for an entry, then nothing was executed */
+    OUTCOME_NO_SPACE = 4, /* refused as OUTCOME_BUSY is: disks are full; bytes: a text */
+    OUTCOME_BUSY = 1,     /* refused before its seq was consumed */
+    OUTCOME_STALE = 2,    /* seq <= watermark: the gateway gave it up before */
+    OUTCOME_TOO_BIG = 3,  /* executed, but its reply was too big to keep; or the write is too
+                             big for an entry, then nothing was executed */
 };
 
 struct request_section {
@@ -57,6 +58,7 @@ struct request_item {
     uint64_t seq;
     uint8_t service;
     bool write;
+    bool grows;      /* may add data: refused when disks are full */
     bool ordered;    /* the client has an earlier request open in this group */
     uint16_t client; /* equal for requests of one client (decision 0006); two may share it */
     uint16_t slot;

@@ -270,6 +270,8 @@ static void test_no_space_waits_and_goes_on_when_there_is_some(void **state)
     fixture->disk->space_left = 0;
     fixture_big_entries(fixture, 1, 9, 1);
     assert_true(fixture_statistics(fixture).no_space); /* early: a spare could not be made */
+    assert_true(log_is_short(fixture->log));
+    assert_true(log_queue_idle(fixture->queue)); /* while there is still room */
     fixture_big_entries(fixture, 10, 14, 1);
     assert_false(log_queue_idle(fixture->queue));
     assert_true(fake_disk_reached(fixture->disk, "log: no space, the writer waits"));
@@ -283,6 +285,7 @@ static void test_no_space_waits_and_goes_on_when_there_is_some(void **state)
         fake_disk_pass(fixture->disk, 1000 * 1000);
     assert_true(log_queue_idle(fixture->queue));
     assert_false(fixture_statistics(fixture).no_space);
+    assert_false(log_is_short(fixture->log));
     fixture_restart(fixture);
     assert_int_equal(fixture_recovered(fixture, GROUP)->entry_count, 14);
 }

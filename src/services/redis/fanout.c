@@ -61,6 +61,7 @@ static void submit_part(struct part *part, const struct redis_command *command, 
     part->request.service = SERVICE_REDIS;
     part->request.slot = slot;
     part->request.write = command->flags & REDIS_WRITES;
+    part->request.grows = command->flags & REDIS_GROWS;
     part->request.body = buffer_bytes(&service->body);
     part->request.on_reply = fanout_on_reply;
     part->request.context = part;

@@ -141,7 +141,7 @@ void fanout_on_reply(struct gateway_request *request, enum gateway_outcome outco
     } else if (outcome != GATEWAY_REPLY) {
         struct resp_writer out = resp_writer_make(&fanout->error, false);
         fanout->failed = true;
-        outcome_write(service, &out, outcome, request->slot);
+        outcome_write(service, &out, outcome, request->slot, reply);
     } else if (resp_is_error(reply)) {
         fanout->failed = true;
         buffer_append(&fanout->error, reply);

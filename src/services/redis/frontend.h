@@ -200,7 +200,7 @@ bool body_make(struct redis_service *service, const struct redis_command *comman
                uint8_t database, const struct bytes *arguments, uint32_t count);
 /* The error reply for an outcome that is not GATEWAY_REPLY. */
 void outcome_write(struct redis_service *service, struct resp_writer *out,
-                   enum gateway_outcome outcome, uint16_t slot);
+                   enum gateway_outcome outcome, uint16_t slot, struct bytes text);
 void outcome_count(struct redis_service *service, enum gateway_outcome outcome);
 void connection_forget_all(struct connection *connection);
 void slots_free_all(struct redis_service *service);

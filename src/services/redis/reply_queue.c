@@ -172,7 +172,7 @@ void outcome_count(struct redis_service *service, enum gateway_outcome outcome)
 }
 
 void outcome_write(struct redis_service *service, struct resp_writer *out,
-                   enum gateway_outcome outcome, uint16_t slot)
+                   enum gateway_outcome outcome, uint16_t slot, struct bytes text)
 {
     unsigned partition = service_partition(service, slot);
 
@@ -196,6 +196,12 @@ void outcome_write(struct redis_service *service, struct resp_writer *out,
                                 "BUSY too many requests for partition %u are waiting; the command "
                                 "was not executed, try again",
                                 partition);
+        break;
+    case GATEWAY_NO_SPACE: /* the word Redis has for a disk that takes no writes */
+        resp_write_error_format(out,
+                                "MISCONF no disk space for partition %u: %.*s; the command was "
+                                "not executed. Reads and deletes go on",
+                                partition, (int)text.size, (const char *)text.data);
         break;
     case GATEWAY_TOO_BIG:
         resp_write_error(out, "TOOBIG either the write is larger than one log entry may be and "
@@ -243,7 +249,7 @@ static void on_reply(struct gateway_request *request, enum gateway_outcome outco
     if (outcome == GATEWAY_BUSY && reply.size > 0) /* the leader said why */
         resp_write_error_format(&out, "%.*s", (int)reply.size, (const char *)reply.data);
     else
-        outcome_write(service, &out, outcome, request->slot);
+        outcome_write(service, &out, outcome, request->slot, reply);
     slot_answer(slot, buffer_bytes(&text));
     buffer_free(&text);
 }
@@ -293,6 +299,7 @@ bool connection_submit(struct connection *connection, const struct redis_command
     slot->request.slot = routing_slot;
     slot->request.write = write;
     slot->request.client = (uint16_t)connection->id;
+    slot->request.grows = command->flags & REDIS_GROWS;
     slot->request.body = buffer_bytes(&service->body);
     slot->request.on_reply = on_reply;
     slot->request.context = slot;

@@ -258,6 +258,11 @@ void log_abandon(struct log *log)
 
 /* --- statistics --------------------------------------------------------------------------- */
 
+bool log_is_short(const struct log *log)
+{
+    return log->is_short;
+}
+
 void log_statistics(struct log *log, struct log_statistics *ret)
 {
     pthread_mutex_lock(&log->mutex);

@@ -130,6 +130,9 @@ struct log_statistics {
      * wait (nothing is lost, it goes on when space is freed). Refuse what makes data grow. */
     bool no_space;
 };
+/* As statistics.no_space, without a lock, for every request. When it turns true at least a half of
+ * a segment is left, preallocated: that is for votes, terms and deletes. Thread: any. */
+bool log_is_short(const struct log *log);
 /* Thread: any. */
 void log_statistics(struct log *log, struct log_statistics *ret);
 

@@ -78,6 +78,7 @@ struct log {
     /* world_fatal() was called and returned: a simulated node is dead. Set by the jobs of either
      * lane, read by all threads; it only ever becomes true, and guards nothing else. */
     atomic_bool failed;
+    atomic_bool is_short; /* of space: statistics.no_space, to be read without the mutex */
 
     /* The writer's: whoever set `running`, or open and close. */
     struct log_table table;

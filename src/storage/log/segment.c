@@ -161,7 +161,10 @@ enum status log_segment_discard(struct log *log, uint64_t segment, struct error 
     SOMETIMES(log->world, "log: segment freed");
 
     pthread_mutex_lock(&log->mutex);
-    if (index < LOG_SPARES_MAX) log->spare_ready[index] = true;
+    if (index < LOG_SPARES_MAX) {
+        log->spare_ready[index] = true;
+        log->statistics.no_space = log->is_short = false;
+    }
     pthread_mutex_unlock(&log->mutex);
     return STATUS_OK;
 }
@@ -190,6 +193,7 @@ static void spare_run(struct world_job *job)
     pthread_mutex_lock(&log->mutex);
     log->spare_ready[log->spare_index] = status == STATUS_OK;
     log->statistics.no_space = status == STATUS_NO_SPACE;
+    log->is_short = log->statistics.no_space;
     pthread_mutex_unlock(&log->mutex);
 }
 

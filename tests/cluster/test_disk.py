@@ -1,0 +1,76 @@
+"""Disks that are full (F27), on small file systems of their own. Mounting needs root and
+CAP_SYS_ADMIN: without them these tests are skipped, and say so."""
+import errno
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from resp import ErrorReply
+from waiting import until
+
+DISK_MIB, RESERVE_MIB = 320, 64
+
+
+@pytest.fixture(name="small_disk")
+def _small_disk(directory):
+    path = pathlib.Path(directory) / "small"
+    path.mkdir(parents=True)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(path)],
+                           capture_output=True, text=True, check=False)
+    if mount.returncode != 0:
+        pytest.skip(f"FULL DISKS ARE NOT TESTED HERE: cannot mount a tmpfs: {mount.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def _ballast(path: pathlib.Path, leave_mib: int) -> pathlib.Path:
+    """Takes all but so much of the file system."""
+    file = path / "ballast"
+    status = os.statvfs(path)
+    left = status.f_bavail * status.f_frsize - (leave_mib << 20)
+    with open(file, "wb", buffering=0) as out:
+        try:
+            while left > 0 or leave_mib == 0:
+                left -= out.write(bytes(min(1 << 20, left) if leave_mib else 1 << 16))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC and leave_mib == 0
+    return file
+
+
+@pytest.mark.parametrize("leave_mib", [RESERVE_MIB // 2, 0])
+def test_a_full_disk_refuses_what_adds_data_and_nothing_else(make_cluster, small_disk, leave_mib):
+    cluster = make_cluster(1, options=("--disk-reserve", f"{RESERVE_MIB}MiB", "--partitions", "4"))
+    node = cluster[0]
+    node.stop()
+    node.data = small_disk / "n1"
+    node.data.mkdir()
+    node.start().wait_ready()
+    for i in range(100):
+        assert node.call("SET", f"k{i}", "v" * 1000) == "OK"
+    ballast = _ballast(small_disk, leave_mib)
+
+    with node.client() as client:
+        until("writes are refused", lambda: isinstance(client.call("SET", "new", "v"), ErrorReply), 5)
+        said = str(client.call("SET", "new", "v"))
+        assert said.startswith("MISCONF no disk space"), said
+        assert "node n1" in said and str(node.data) in said
+        assert f"--disk-reserve is {RESERVE_MIB} MiB" in said
+        assert isinstance(client.call("INCR", "counter"), ErrorReply)
+        assert client.call("GET", "k7") == "v" * 1000
+        assert client.call("DEL", "k7") == 1
+        assert client.call("GET", "k7") is None
+        assert client.call("FLUSHDB") == "OK"
+        assert client.call("DBSIZE") == 0
+        assert "holon_disk_low 1" in node.http("/metrics")[1]
+        assert any("--disk-reserve" in problem["what"] for problem in node.status()["problems"])
+
+        ballast.unlink()
+        until("writes are taken again", lambda: client.call("SET", "new", "v") == "OK", 5)
+    node.kill()
+    node.start().wait_ready()
+    assert node.call("GET", "new") == "v"
+    assert node.call("GET", "k8") is None
