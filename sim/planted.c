@@ -38,7 +38,7 @@ static const struct sim_planted planted[] = {
      "the leader's own copy counts before it is durable"},
     {"ignore_promise", NULL, RAFT_BUG_IGNORE_PROMISE, "broken_connection", 60,
      "D1: what voters owe the old leader is ignored"},
-    {"expiry_not_logged", "expiry_not_logged", 0, NULL, 400,
+    {"expiry_not_logged", "expiry_not_logged", 0, "expired_and_back", 60,
      "K-4: an expired row is answered as absent without a logged delete"},
     {"cold_stale_absence", "cold_stale_absence", 0, NULL, 400,
      "A6: what the engine said is taken although a flush came in between"},
@@ -46,6 +46,12 @@ static const struct sim_planted planted[] = {
      "B5: a request that waits for cold rows is evaluated although its route is over"},
     {"cold_order_lost", "cold_order_lost", 0, NULL, 200,
      "decision 0006: a later request of a client overtakes one that waits for cold rows"},
+    {"slow_disk_keeps_leading", "slow_disk_keeps_leading", 0, "stalled_disk", 20,
+     "F28: a leader whose disk stands still keeps its leadership"},
+    {"vote_twice", NULL, RAFT_BUG_VOTE_TWICE, "vote_not_durable", 60,
+     "R-5: a vote is forgotten by a restart"},
+    {"commit_old_term", NULL, RAFT_BUG_COMMIT_OLD_TERM, "figure_8", 60,
+     "Raft paper, 5.4.2: entries of former terms are committed by counting"},
     {"learner_counts", NULL, RAFT_BUG_LEARNER_COUNTS, NULL, 300, "learners count as voters"},
 };
 

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "sim/sim_feature.h"
 #include "sim/sim_process.h"
 #include "sim/sim_stream.h"
 
@@ -27,6 +28,7 @@ void sim_init(struct sim *sim, uint64_t seed)
     for (unsigned i = 0; i < SIM_RANDOM_COUNT; i++)
         random_seed(&sim->random[i], hash_u64(seed * SIM_RANDOM_COUNT + i + 1));
     sim->reached = memory_allocate_zero(sizeof(*sim->reached));
+    sim->features = memory_allocate_zero(sizeof(*sim->features));
     sim->stream_options = memory_allocate_zero(sizeof(*sim->stream_options));
     sim_stream_options_default(sim->stream_options);
 }
@@ -52,6 +54,7 @@ void sim_free(struct sim *sim)
     }
     memory_free(sim->heap);
     memory_free(sim->reached);
+    memory_free(sim->features);
     memory_free(sim->stream_options);
     *sim = (struct sim){0};
 }
@@ -92,6 +95,7 @@ void sim_trace_text(struct sim *sim, const char *format, ...)
 void sim_fault_hit(struct sim *sim, enum sim_fault fault)
 {
     sim->fault_counts[fault]++;
+    sim_feature_fault(sim, fault);
     sim_trace(sim, 0x10000 + (uint64_t)fault);
 }
 
@@ -127,6 +131,7 @@ uint64_t sim_tags_get(const struct sim_tags *tags, const char *tag)
 void sim_reached(struct sim *sim, const char *tag)
 {
     sim_tags_add(sim->reached, tag, 1);
+    sim_feature_tag(sim, tag);
 }
 
 void sim_violation(struct sim *sim, const char *format, ...)

@@ -37,6 +37,7 @@ enum sim_stream_of_random {
     X(PAUSE, "F05 pause")                                                                          \
     X(STALL, "F05 pause inside a turn")                                                            \
     X(SLOW, "F06 slow node")                                                                       \
+    X(STUCK, "F06 stuck worker")                                                                   \
     X(WIPE, "F09 empty disk")                                                                      \
     X(OLD_IMAGE, "F11 old image of a disk")                                                        \
     X(TWIN, "F12 twin process")                                                                    \
@@ -46,6 +47,7 @@ enum sim_stream_of_random {
     X(SYNC_FAILS, "F26 sync fails")                                                                \
     X(DISK_FULL, "F27 disk full")                                                                  \
     X(DISK_SLOW, "F28 slow disk")                                                                  \
+    X(DISK_STALL, "F28 stalled disk")                                                              \
     X(NAME_LOST, "F30 name lost")                                                                  \
     X(SPLIT_READ, "F31 split read")                                                                \
     X(DROP, "F40 frame dropped")                                                                   \
@@ -57,6 +59,7 @@ enum sim_stream_of_random {
     X(PARTIAL, "F43 partial graph")                                                                \
     X(LINK_HELD, "F44 frame held by a stopped link")                                               \
     X(REPLAY, "F45 old frame replayed")                                                            \
+    X(CORRUPT, "F46 corrupted frame")                                                              \
     X(RESET, "F47 connection reset")                                                               \
     X(CLOCK_JUMP, "F48 clock jump")                                                                \
     X(CLOCK_DRIFT, "F48 clock drift")
@@ -68,6 +71,16 @@ enum sim_fault {
         SIM_FAULT_COUNT
 };
 const char *sim_fault_text(enum sim_fault fault);
+
+enum sim_feature {
+#define FEATURE(name, text) SIM_FEATURE_##name,
+#include "sim/features.def"
+    SIM_FEATURE_COUNT
+};
+
+struct sim_features { /* how often a fault and a feature met; see sim_feature.h */
+    uint64_t cells[SIM_FAULT_COUNT][SIM_FEATURE_COUNT];
+};
 
 /* What an event is, for the trace. */
 #define SIM_EVENT_MAP(X)                                                                           \
@@ -120,6 +133,18 @@ struct sim_tags { /* SOMETIMES probes, in order of first sight */
     uint32_t count;
 };
 
+/* A crash at one effect of a scripted scenario (FAULTS section 4, sim_sweep.h). Effects are calls
+ * that change a disk, and frames or bytes that leave a node. */
+enum sim_sweep_mode { SIM_SWEEP_COUNT_ONLY, SIM_SWEEP_KILL, SIM_SWEEP_POWER, SIM_SWEEP_TORN };
+
+struct sim_sweep {
+    bool open; /* between sim_sweep_begin() and sim_sweep_end() */
+    enum sim_sweep_mode mode;
+    uint64_t count;  /* effects so far */
+    uint64_t target; /* the one that is not survived; from 1 */
+    uint64_t crashes;
+};
+
 struct sim_heap_slot {
     uint64_t time, sequence;
     struct sim_event *event;
@@ -136,11 +161,17 @@ struct sim {
     uint64_t trace;
     uint64_t event_count;
     uint64_t fault_counts[SIM_FAULT_COUNT];
+    uint64_t fault_seen[SIM_FAULT_COUNT]; /* last time + 1 */
+    uint64_t feature_seen[SIM_FEATURE_COUNT];
+    struct sim_features *features;
     struct sim_tags *reached;
-    FILE *trace_file;        /* NULL: no trace lines */
-    const char *planted;     /* name of the planted bug that is on, or NULL */
-    bool stale_clock;        /* planted, in the simulator itself: see sim_world.c */
-    uint32_t maybe_permille; /* how often MAYBE() says yes */
+    FILE *trace_file;         /* NULL: no trace lines */
+    const char *planted;      /* name of the planted bug that is on, or NULL */
+    bool stale_clock;         /* planted, in the simulator itself: see sim_world.c */
+    uint64_t wall_error_max;  /* of any node, by drift: what expiry may be early or late by */
+    uint32_t maybe_permille;  /* how often MAYBE() says yes */
+    const char *maybe_always; /* the tag whose MAYBE() always says yes, or NULL */
+    struct sim_sweep sweep;
     bool failed;
     char violation[SIM_VIOLATION_SIZE_MAX]; /* the first one */
     bool stop;                              /* leave sim_run_until() */
@@ -153,6 +184,9 @@ struct sim {
     /* Whether the machine of an address has power (else connecting hangs); may be NULL. */
     bool *(*power_of_address)(void *context, const char *address);
     void *power_context;
+    /* Whether bytes from one node to another wait for a link (streams between nodes). */
+    bool (*link_is_cut)(void *context, uint32_t from, uint32_t to);
+    void *link_context;
     uint64_t next_port;
     uint64_t event_limit;               /* 0: none */
     int (*real_time_up)(void *context); /* watchdog: nonzero ends the run */

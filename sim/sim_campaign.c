@@ -2,9 +2,10 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "sim/sim_feature.h"
+#include "sim/sim_isolated.h"
 #include "sim/sim_process.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -30,30 +31,6 @@ static uint64_t real_now(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static bool write_all(int to, const void *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t done = write(to, bytes, size);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return false;
-        bytes = (const uint8_t *)bytes + done;
-        size -= (size_t)done;
-    }
-    return true;
-}
-
-static bool read_all(int from, void *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t done = read(from, bytes, size);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return false;
-        bytes = (uint8_t *)bytes + done;
-        size -= (size_t)done;
-    }
-    return true;
-}
-
 static _Noreturn void run_chunk(const struct sim_campaign *campaign, uint64_t first, uint64_t end,
                                 int to)
 {
@@ -64,8 +41,13 @@ static _Noreturn void run_chunk(const struct sim_campaign *campaign, uint64_t fi
                                           .scenario = campaign->scenario,
                                           .planted = campaign->planted,
                                           .real_seconds_max = campaign->real_seconds_max};
+        if (campaign->sweep_mode != SIM_SWEEP_COUNT_ONLY) {
+            options.seed = campaign->sweep_seed;
+            options.sweep_mode = campaign->sweep_mode;
+            options.sweep_target = 1 + (seed - 1) * campaign->sweep_stride;
+        }
         sim_run(&options, result);
-        if (!write_all(to, result, sizeof(*result))) _exit(1);
+        if (!sim_write_all(to, result, sizeof(*result))) _exit(1);
     }
     _exit(0);
 }
@@ -103,6 +85,13 @@ static void add_result(const struct sim_campaign *campaign, struct sim_campaign_
 {
     total->seeds++;
     total->invalid += result->invalid;
+    total->sweep_crashes += result->sweep_crashes;
+    total->variety.success += result->variety.success;
+    total->variety.conflict += result->variety.conflict;
+    total->variety.empty += result->variety.empty;
+    total->variety.unknown += result->variety.unknown;
+    sim_features_add(&total->features, &result->features);
+    if (result->invalid && !campaign->quiet) printf("seed %" PRIu64 " %s\n", seed, result->text);
     total->events += result->events;
     total->virtual_us += result->virtual_us;
     total->busy_us += result->real_us;
@@ -124,7 +113,7 @@ static void add_result(const struct sim_campaign *campaign, struct sim_campaign_
 static void serve_worker(const struct sim_campaign *campaign, struct worker *worker,
                          struct sim_campaign_result *total, struct sim_result *result)
 {
-    if (worker->next < worker->end && read_all(worker->pipe, result, sizeof(*result))) {
+    if (worker->next < worker->end && sim_read_all(worker->pipe, result, sizeof(*result))) {
         add_result(campaign, total, worker->next++, result);
         return;
     }
@@ -213,6 +202,28 @@ void sim_campaign_run(const struct sim_campaign *campaign, struct sim_campaign_r
     total->real_us = real_now() - began;
 }
 
+void sim_campaign_add(struct sim_campaign_result *to, const struct sim_campaign_result *from)
+{
+    to->seeds += from->seeds;
+    to->failed += from->failed;
+    to->invalid += from->invalid;
+    to->events += from->events;
+    to->virtual_us += from->virtual_us;
+    to->busy_us += from->busy_us;
+    to->real_us += from->real_us;
+    to->ops_done += from->ops_done;
+    to->ops_unknown += from->ops_unknown;
+    to->ops_not_done += from->ops_not_done;
+    to->undecided += from->undecided;
+    to->committed += from->committed;
+    to->sweep_crashes += from->sweep_crashes;
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+        to->faults[i] += from->faults[i];
+    for (uint32_t i = 0; i < from->reached.count; i++)
+        sim_tags_add(&to->reached, from->reached.tags[i].text, from->reached.tags[i].count);
+    sim_features_add(&to->features, &from->features);
+}
+
 /* The commit, where the sources are a checkout: what a failing seed belongs to. */
 static void print_commit(FILE *file)
 {
@@ -231,8 +242,17 @@ static void print_commit(FILE *file)
     if (got) fprintf(file, "commit: %.12s\n", line);
 }
 
-void sim_campaign_print(const struct sim_campaign *campaign,
-                        const struct sim_campaign_result *result, FILE *file)
+static void print_shares(const struct sim_variety *variety, FILE *file)
+{
+    uint64_t all = variety->success + variety->conflict + variety->empty + variety->unknown;
+    double percent = all ? 100.0 / (double)all : 0.0;
+
+    fprintf(file, "answers: %.1f %% success, %.1f %% conflict, %.1f %% empty, %.2f %% unknown\n",
+            (double)variety->success * percent, (double)variety->conflict * percent,
+            (double)variety->empty * percent, (double)variety->unknown * percent);
+}
+
+void sim_campaign_print(const struct sim_campaign_result *result, FILE *file)
 {
     fprintf(file,
             "%" PRIu64 " seeds, %" PRIu64 " failed, %" PRIu64 " invalid; %" PRIu64
@@ -244,16 +264,48 @@ void sim_campaign_print(const struct sim_campaign *campaign,
             result->busy_us ? (double)result->virtual_us / (double)result->busy_us : 0.0,
             result->ops_done, result->ops_unknown, result->ops_not_done, result->committed,
             result->undecided);
+    print_shares(&result->variety, file);
     for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
         if (result->faults[i])
             fprintf(file, "  %-40s %10" PRIu64 "\n", sim_fault_text(i), result->faults[i]);
     for (uint32_t i = 0; i < result->reached.count; i++)
         fprintf(file, "  sometimes: %-50s %10" PRIu64 "\n", result->reached.tags[i].text,
                 result->reached.tags[i].count);
-    if (result->failed == 0) return;
-    fprintf(file, "FAILED: seed %" PRIu64 ": %s\n", result->failed_seed, result->text);
+}
+
+static void keep_decisions(const struct sim_campaign *campaign, uint64_t seed, FILE *file)
+{
+    struct sim_run_options options = {
+        .seed = seed, .planted = campaign->planted, .real_seconds_max = campaign->real_seconds_max};
+    char path[SIM_KEEP_PATH_MAX];
+
+    if (campaign->keep == NULL || campaign->scenario) return;
+    snprintf(path, sizeof(path), "%s/seed-%" PRIu64 ".decisions", campaign->keep, seed);
+    if (sim_isolated_record(&options, path))
+        fprintf(file, "kept: %s\nsmaller: holon-sim --minimise --decisions %s --out FILE\n", path,
+                path);
+    else
+        fprintf(file, "%s cannot be written\n", path);
+}
+
+void sim_campaign_print_failure(const struct sim_campaign *campaign,
+                                const struct sim_campaign_result *result, FILE *file)
+{
+    static const char *const modes[] = {"", "kill", "power", "torn"};
+    uint64_t seed = result->failed_seed;
+
+    fprintf(file, "FAILED: seed %" PRIu64 ": %s\n", seed, result->text);
     print_commit(file);
-    fprintf(file, "repeat: holon-sim --seed %" PRIu64 "%s%s%s%s --trace\n", result->failed_seed,
+    if (campaign->sweep_mode != SIM_SWEEP_COUNT_ONLY) {
+        fprintf(file,
+                "repeat: holon-sim --seed %" PRIu64 " --scenario %s --crash %s --at %" PRIu64
+                " --trace\n",
+                campaign->sweep_seed, campaign->scenario, modes[campaign->sweep_mode],
+                1 + (seed - 1) * campaign->sweep_stride);
+        return;
+    }
+    fprintf(file, "repeat: holon-sim --seed %" PRIu64 "%s%s%s%s --trace\n", seed,
             campaign->scenario ? " --scenario " : "", campaign->scenario ? campaign->scenario : "",
             campaign->planted ? " --planted " : "", campaign->planted ? campaign->planted : "");
+    keep_decisions(campaign, seed, file);
 }

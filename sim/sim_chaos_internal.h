@@ -9,6 +9,12 @@ struct sim_chaos {
     struct sim_clients *clients;
     struct sim_plan plan;
     bool over;
+    struct random pace; /* when each kind strikes next: apart from what a strike draws */
+    uint32_t outage_percent;
+    const struct sim_decisions *replay; /* NULL: drawn */
+    uint32_t replay_next;
+    struct sim_decisions *record;
+    uint32_t struck[SIM_CHAOS_COUNT], hit[SIM_CHAOS_COUNT];
     uint32_t healed_nodes;
     uint32_t cut_off;                  /* bits of nodes behind a split */
     uint32_t loops[SIM_NODES_MAX + 1]; /* restarts left of a crash loop */
@@ -19,7 +25,9 @@ struct sim_chaos {
 
 /* A node that may be hurt now, or NULL. */
 struct sim_node *sim_chaos_victim(struct sim_chaos *chaos);
+void sim_chaos_calm_streams(struct sim_chaos *chaos);
 uint64_t sim_chaos_outage(struct sim_chaos *chaos);
-void sim_chaos_act(struct sim_chaos *chaos, enum sim_chaos_kind kind);
+/* False: there was nobody to hurt. */
+bool sim_chaos_act(struct sim_chaos *chaos, enum sim_chaos_kind kind);
 
 #endif

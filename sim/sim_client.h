@@ -19,10 +19,12 @@ struct sim_workload {
     uint32_t hot_percent;  /* share that goes to the first key of a kind */
     uint32_t pipeline_max; /* commands sent at once */
     uint64_t think_min, think_max;
+    uint32_t pad_min;          /* bytes added to every value */
     uint32_t pad_max;          /* bytes added to values, so that logs and stores fill up */
     uint64_t patience;         /* what the nodes were told */
     uint64_t give_up;          /* a client waits no longer than this for a reply */
     uint32_t order_tokens_max; /* per key, then the next */
+    bool reads_by_quorum;      /* what the cluster was founded with */
 };
 
 struct sim_clients;

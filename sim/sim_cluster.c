@@ -2,6 +2,8 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "net/peer_mesh.h"
+#include "sim/sim_feature.h"
 
 #include <stdio.h>
 
@@ -34,11 +36,41 @@ static struct sim_identity identity_of(const struct node_identity *identity)
                                  .store = identity->store};
 }
 
+static struct transport *open_mesh(struct sim_incarnation *incarnation, uint32_t worker,
+                                   const struct node_identity *identity)
+{
+    const struct node_options *options = &incarnation->of->options;
+    struct peer_mesh_peer peers[SIM_NODES_MAX];
+    struct error error;
+
+    for (uint32_t i = 0; i < options->member_count; i++)
+        peers[i] = (struct peer_mesh_peer){
+            .node = i + 1, .name = options->members[i].name, .address = options->members[i].peer};
+    struct peer_mesh_options mesh = {.world = incarnation->worlds[worker],
+                                     .group = incarnation->group,
+                                     .listen_address = options->peer,
+                                     .cluster = identity->cluster,
+                                     .node = incarnation->of->id,
+                                     .name = options->name,
+                                     .epoch = identity->epoch,
+                                     .store = identity->store,
+                                     .peers = peers,
+                                     .peer_count = options->member_count};
+    if (peer_mesh_create(&mesh, &incarnation->meshes[worker], &error)) {
+        sim_violation(incarnation->of->cluster->sim, "node %u has no mesh: %s", incarnation->of->id,
+                      error.text);
+        return NULL;
+    }
+    return peer_mesh_transport(incarnation->meshes[worker]);
+}
+
 static struct transport *platform_transport_open(void *context, uint32_t worker,
                                                  const struct node_identity *identity)
 {
     struct sim_incarnation *incarnation = context;
     struct sim_identity known = identity_of(identity);
+
+    if (incarnation->group) return open_mesh(incarnation, worker, identity);
 
     if (known.node == 0) known.node = incarnation->of->id;
     incarnation->transports[worker] = sim_transport_open(
@@ -52,6 +84,11 @@ static void platform_transport_set_identity(void *context, uint32_t worker,
     struct sim_incarnation *incarnation = context;
     struct sim_identity known = identity_of(identity);
 
+    if (incarnation->group) {
+        peer_mesh_set_identity(incarnation->meshes[worker], identity->cluster, identity->epoch,
+                               identity->store);
+        return;
+    }
     sim_transport_set_identity(incarnation->transports[worker], &known);
 }
 
@@ -59,6 +96,10 @@ static void platform_transport_close(void *context, uint32_t worker)
 {
     struct sim_incarnation *incarnation = context;
 
+    if (incarnation->group) { /* the mesh goes with the process */
+        peer_mesh_transport(incarnation->meshes[worker])->events = (struct transport_events){0};
+        return;
+    }
     sim_transport_close(incarnation->transports[worker]);
 }
 
@@ -113,6 +154,9 @@ static void judge_end(struct sim_incarnation *incarnation, const struct sim_proc
 
     if (!failed && process->fatal_text[0] == 0) return;
     cluster->failures++;
+    /* F27: one that starts on a full disk may say so and end. */
+    bool disk_full = sim_disk_options(node->machine.disk)->capacity < SIM_DISK_CAPACITY;
+    if (disk_full && incarnation->error.status == STATUS_NO_SPACE) return;
     if (cluster->failures_expected || incarnation->twin || incarnation->fatal_expected) return;
     if (process->fatal_text[0] && !sync_failed)
         sim_violation(sim, "node %u gave up: %s", node->id, process->fatal_text);
@@ -143,6 +187,9 @@ static void on_end(void *context, struct sim_process *process, enum sim_end how)
 
     sim_network_process_end(node->cluster->network, process, how);
     node_destroy(incarnation->node);
+    for (uint32_t i = 0; i < SIM_WORKERS_MAX; i++)
+        peer_mesh_abandon(incarnation->meshes[i]);
+    memset(incarnation->meshes, 0, sizeof(incarnation->meshes));
     incarnation->node = NULL;
     incarnation->process = NULL;
     if (node->now == incarnation) {
@@ -161,6 +208,11 @@ static void run_start(void *context)
     node_start(incarnation->node);
 }
 
+static void free_group(void *group)
+{
+    peer_mesh_group_destroy(group);
+}
+
 static struct sim_incarnation *incarnation_make(struct sim_node *node)
 {
     struct sim_cluster *cluster = node->cluster;
@@ -172,6 +224,11 @@ static struct sim_incarnation *incarnation_make(struct sim_node *node)
     incarnation->next = cluster->incarnations;
     cluster->incarnations = incarnation;
     incarnation->process = sim_process_make(&node->machine, workers, incarnation, on_end);
+    if (cluster->options.mesh) {
+        incarnation->group = peer_mesh_group_create(workers);
+        incarnation->process->kept = incarnation->group;
+        incarnation->process->free_kept = free_group;
+    }
     for (uint32_t i = 0; i < workers; i++)
         incarnation->worlds[i] = sim_process_world(incarnation->process, i);
     incarnation->platform =
@@ -194,6 +251,7 @@ void sim_node_start(struct sim_node *node)
 {
     ASSERT(!sim_node_is_up(node));
     sim_trace_text(node->cluster->sim, "node %u starts", node->id);
+    sim_feature_seen(node->cluster->sim, SIM_FEATURE_START);
     for (struct sim_incarnation *i = node->cluster->incarnations; i; i = i->next)
         if (i->of == node && i->process) sim_process_end(i->process, SIM_END_KILL); /* a twin */
     node->machine.power = true;
@@ -294,7 +352,8 @@ static bool *power_of_address(void *context, const char *address)
     struct sim_cluster *cluster = context;
 
     for (uint32_t i = 1; i <= cluster->options.nodes; i++)
-        if (strcmp(cluster->nodes[i].options.redis, address) == 0)
+        if (strcmp(cluster->nodes[i].options.redis, address) == 0 ||
+            strcmp(cluster->nodes[i].options.peer, address) == 0)
             return &cluster->nodes[i].machine.power;
     return NULL;
 }

@@ -18,6 +18,7 @@ struct sim_cluster_options {
     struct raft_timing timing;
     uint64_t log_segment_size, flush_bytes, entries_bytes_max, memory;
     uint32_t raft_planted_bugs;
+    bool mesh; /* nodes talk by the real net/peer_mesh over simulated streams */
 };
 void sim_cluster_options_default(struct sim_cluster_options *options);
 
@@ -32,6 +33,8 @@ struct sim_incarnation {
     struct node_platform platform;
     struct world *worlds[SIM_WORKERS_MAX];
     struct transport *transports[SIM_WORKERS_MAX];
+    struct peer_mesh_group *group; /* belongs to the process */
+    struct peer_mesh *meshes[SIM_WORKERS_MAX];
     uint32_t number;
     bool ready;   /* node_is_ready() was seen once */
     bool stopped; /* on_stopped came */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { CUT_POLL_US = 5000, LOST_MIN_US = 1000000, LOST_MAX_US = 15000000 };
 enum { CLOSE_TIME_MAX_US = 1000000, CONNECT_TIMEOUT_US = 3000000, KILL_NOTICE_MAX_US = 1000 };
 
 struct sim_listener {
@@ -107,6 +108,14 @@ static void run_closed(struct sim *sim, struct sim_event *event)
     struct sim_stream *stream = event->a;
     struct sim_pipe *pipe = stream->pipe;
 
+    /* What the other side's kernel says comes over the same link. */
+    bool told = sim_stream_is_open(stream) && !stream->close_due && !stream->closing;
+    if (told && sim_stream_is_cut(stream)) {
+        sim_pipe_event(stream, sim->now + CUT_POLL_US, SIM_EVENT_CLOSED, run_closed)->n = event->n;
+        sim_pipe_release(pipe);
+        return;
+    }
+
     if (sim_stream_is_open(stream)) {
         const struct stream_events *events = stream->base.events;
         stream->close_due = true;
@@ -170,6 +179,25 @@ void sim_stream_abort(struct stream *base)
     sim_stream_reset_at(other, moment + sim_stream_latency(sim_of(world)));
 }
 
+static void run_lost(struct sim *sim, struct sim_event *event)
+{
+    struct sim_stream *stream = event->a;
+    struct sim_pipe *pipe = stream->pipe;
+
+    if (sim_stream_is_open(stream) && !stream->close_due) sim_stream_reset_at(stream, sim->now);
+    sim_pipe_release(pipe);
+}
+
+/* Between nodes: the kernel of the one that is left gives up on a machine without power. */
+static void lose_later(struct sim *sim, const struct sim_process *process, struct sim_stream *other)
+{
+    bool open = sim_stream_is_open(other) && !other->process->dead;
+
+    if (!open || process->machine->number == 0 || other->machine->number == 0) return;
+    uint64_t after = sim_log_uniform(sim, SIM_RANDOM_NETWORK, LOST_MIN_US, LOST_MAX_US);
+    sim_pipe_event(other, sim->now + after, SIM_EVENT_CALL, run_lost);
+}
+
 void sim_streams_end(struct sim_process *process, enum sim_end how)
 {
     struct sim *sim = process->sim;
@@ -188,6 +216,7 @@ void sim_streams_end(struct sim_process *process, enum sim_end how)
         struct sim_stream *other = sim_stream_other(stream);
         if (how == SIM_END_POWER) {
             stream->pipe->lost = true;
+            lose_later(sim, process, other);
         } else if (sim_stream_is_open(other) && !other->process->dead && how != SIM_END_QUIET &&
                    !stream->pipe->lost) {
             uint64_t notice = sim_below(sim, SIM_RANDOM_NETWORK, KILL_NOTICE_MAX_US);
@@ -264,7 +293,17 @@ static void run_syn(struct sim *sim, struct sim_event *event)
         struct sim_listener *listener = any_listener(sim, from->base.peer_address);
         uint64_t back = sim->now + sim_stream_latency(sim);
         bool hangs = event->b && !*(bool *)event->b;
-        if (listener) {
+        uint32_t here = from->machine->number;
+        uint32_t there =
+            listener ? sim_world_of(listener->base.world)->process->machine->number : 0;
+        bool cut = sim->link_is_cut && (sim->link_is_cut(sim->link_context, here, there) ||
+                                        sim->link_is_cut(sim->link_context, there, here));
+        if (here)
+            sim_trace_text(sim, "node %u connects to %s: %s", here, from->base.peer_address,
+                           cut || hangs ? "hangs"
+                           : listener   ? "accepted"
+                                        : "refused");
+        if (listener && !cut) {
             struct sim_world *world = sim_world_of(listener->base.world);
             sim_stream_open(to, world);
             to->connected = true;
@@ -275,6 +314,7 @@ static void run_syn(struct sim *sim, struct sim_event *event)
             to->arrival_last = sim->now;
             sim_pipe_event(from, back, SIM_EVENT_CONNECTED, run_connected);
         } else {
+            hangs = hangs || cut;
             sim_stream_close_at(from, hangs ? sim->now + CONNECT_TIMEOUT_US : back,
                                 hangs ? STATUS_TIMEOUT : STATUS_REFUSED);
         }

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-enum { SECTORS_PER_PAGE = SIM_PAGE_SIZE / SIM_SECTOR_SIZE, CAPACITY_DEFAULT = 1 << 30 };
+enum { SECTORS_PER_PAGE = SIM_PAGE_SIZE / SIM_SECTOR_SIZE };
 _Static_assert(SECTORS_PER_PAGE == 8, "struct sim_page has one bit per sector in a byte");
 
 /* --- content --- */
@@ -177,7 +177,8 @@ struct sim_disk *sim_disk_make(struct sim *sim)
     struct sim_disk *disk = memory_allocate_zero(sizeof(*disk));
 
     disk->sim = sim;
-    disk->options = (struct sim_disk_options){.capacity = CAPACITY_DEFAULT, .survive_percent = 101};
+    disk->options =
+        (struct sim_disk_options){.capacity = SIM_DISK_CAPACITY, .survive_percent = 101};
     return disk;
 }
 
@@ -261,6 +262,8 @@ void sim_disk_power_loss(struct sim_disk *disk)
         uint64_t kind = sim_below(sim, SIM_RANDOM_DISK, 3);
         percent = kind == 0 ? 0 : kind == 1 ? 100 : (uint32_t)sim_below(sim, SIM_RANDOM_DISK, 101);
     }
+    if (disk->options.torn) percent = 50;
+    disk->options.torn = false;
     for (uint32_t i = 0; i < disk->op_count; i++) {
         if (sim_chance(sim, SIM_RANDOM_DISK, percent, 100)) {
             sim_disk_make_durable(disk, &disk->ops[i]);
@@ -314,6 +317,27 @@ uint64_t sim_disk_file_size(struct sim_disk *disk, const char *part)
     const struct sim_inode *inode = find_part(disk, part);
 
     return inode ? inode->size : 0;
+}
+
+struct bytes sim_disk_take_copy(struct sim_disk *disk, const char *part)
+{
+    const struct sim_inode *inode = find_part(disk, part);
+
+    if (inode == NULL) return bytes_make(NULL, 0);
+    uint8_t *copy = memory_allocate(inode->size + 1);
+    sim_inode_read(inode, 0, copy, inode->size);
+    return bytes_make(copy, inode->size);
+}
+
+bool sim_disk_put_copy(struct sim_disk *disk, const char *part, struct bytes content)
+{
+    struct sim_inode *inode = find_part(disk, part);
+
+    if (inode == NULL || content.data == NULL) return false;
+    sim_inode_resize(disk, inode, 0);
+    sim_inode_write(disk, inode, 0, content);
+    sim_inode_sync(inode);
+    return true;
 }
 
 uint64_t sim_disk_content_end(struct sim_disk *disk, const char *part)

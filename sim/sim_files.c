@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "sim/sim_disk.h"
+#include "sim/sim_sweep.h"
 
 #include <stdlib.h>
 
@@ -123,6 +124,7 @@ enum status sim_file_write(struct file *base, uint64_t offset, struct bytes byte
     if (!fits(file, offset + bytes.size)) return no_space(file, error);
     if (sim_process_file_effect(file->process)) {
         /* Killed inside the call: any part of it may have reached the page cache. */
+        if (sim_sweep_tears(sim)) sim_disk_options(file->disk)->torn = true;
         uint64_t part = bytes.size ? sim_below(sim, SIM_RANDOM_DISK, bytes.size + 1) : 0;
         sim_inode_write(file->disk, file->inode, offset, bytes_make(bytes.data, (size_t)part));
         return dead(error);
@@ -303,6 +305,6 @@ enum status sim_free_space(struct world *world, const char *path, uint64_t *ret_
 {
     const struct sim_disk *disk = disk_of(world);
 
-    *ret_bytes = disk->options.capacity - disk->used;
+    *ret_bytes = disk->options.capacity > disk->used ? disk->options.capacity - disk->used : 0;
     return STATUS_OK;
 }

@@ -13,11 +13,13 @@
 #include "sim/sim_process.h"
 
 enum { SIM_PAGE_SIZE = 4096, SIM_SECTOR_SIZE = 512, SIM_PATH_SIZE_MAX = 192 };
+enum { SIM_DISK_CAPACITY = 1 << 30 }; /* unless a fault makes it less */
 
 struct sim_disk_options {
     uint64_t capacity;        /* F27; bytes */
     uint32_t sync_fail_ppm;   /* F26: chance per sync */
     uint32_t survive_percent; /* of unsynced sectors at a power loss; > 100: drawn each time */
+    bool torn;                /* F20: about half of them at the next power loss */
 };
 
 struct sim_disk *sim_disk_make(struct sim *sim);
@@ -37,6 +39,10 @@ bool sim_disk_flip(struct sim_disk *disk, const char *part, uint64_t offset);
 uint64_t sim_disk_file_size(struct sim_disk *disk, const char *part);
 /* The offset behind the last nonzero byte of that file, or 0. */
 uint64_t sim_disk_content_end(struct sim_disk *disk, const char *part);
+/* The content of the first file whose path contains `part`, allocated; data NULL: none. And back:
+ * as an operator copies one file of an older image, durably (F11). */
+struct bytes sim_disk_take_copy(struct sim_disk *disk, const char *part);
+bool sim_disk_put_copy(struct sim_disk *disk, const char *part, struct bytes content);
 uint64_t sim_disk_used(const struct sim_disk *disk);
 uint64_t sim_disk_syncs(const struct sim_disk *disk);
 

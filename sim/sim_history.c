@@ -39,6 +39,8 @@ struct sim_history_counts sim_history_count(const struct sim_history *history)
         counts.unknown += op->outcome == SIM_UNKNOWN;
         counts.not_done += op->outcome == SIM_NOT_DONE;
         counts.pending += op->outcome == SIM_PENDING;
+        bool conditional = op->kind == SIM_OP_SETNX || op->kind == SIM_OP_DEL;
+        counts.conflict += conditional && op->outcome == SIM_DONE && op->result == 0;
         if (op->kind != SIM_OP_GET) {
             counts.writes += op->outcome == SIM_DONE;
         } else if (op->outcome == SIM_DONE) {

@@ -63,6 +63,7 @@ void sim_history_set_final(struct sim_history *history, uint32_t key, struct byt
 /* Shares of outcomes, to prove that a run was worth something (FAULTS section 4). */
 struct sim_history_counts {
     uint64_t done, unknown, not_done, pending, found, absent, writes;
+    uint64_t conflict; /* SETNX of a key that is there, DEL of one that is not */
 };
 struct sim_history_counts sim_history_count(const struct sim_history *history);
 

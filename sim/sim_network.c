@@ -3,8 +3,17 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "sim/sim_network_internal.h"
+#include "sim/sim_stream.h"
 
 enum { CONNECT_DELAY_MAX_US = 60000, NOTICE_MIN_US = 50, NOTICE_MAX_US = 3000 };
+
+static bool link_is_cut(void *context, uint32_t from, uint32_t to)
+{
+    const struct sim_network *network = context;
+
+    return from && to && from <= network->node_count && to <= network->node_count &&
+           network->links[from][to].cut;
+}
 
 struct sim_network *sim_network_make(struct sim *sim, uint32_t node_count)
 {
@@ -12,6 +21,8 @@ struct sim_network *sim_network_make(struct sim *sim, uint32_t node_count)
     struct sim_network *network = memory_allocate_zero(sizeof(*network));
 
     network->sim = sim;
+    sim->link_is_cut = link_is_cut;
+    sim->link_context = network;
     network->node_count = node_count;
     network->options = (struct sim_network_options){.latency_min = 30,
                                                     .latency_max = 400,
@@ -39,6 +50,7 @@ static void drop_held(struct sim_network *network, struct sim_link *link)
 void sim_network_free(struct sim_network *network)
 {
     if (network == NULL) return;
+    network->sim->link_is_cut = NULL;
     for (uint32_t i = 0; i <= SIM_NODES_MAX; i++)
         for (uint32_t j = 0; j <= SIM_NODES_MAX; j++)
             drop_held(network, &network->links[i][j]);
@@ -49,6 +61,8 @@ void sim_network_free(struct sim_network *network)
     }
     for (uint32_t i = 0; i < SIM_REPLAY_RING; i++)
         memory_free(network->replays[i].data);
+    for (uint32_t i = 0; i < SIM_OLD_FRAMES; i++)
+        memory_free(network->old[i].data);
     memory_free(network);
 }
 
@@ -208,7 +222,15 @@ void sim_network_reset(struct sim_network *network, node_id_t a, node_id_t b)
 {
     uint64_t delay_a = notice(network), delay_b = notice(network);
 
+    sim_streams_break(network->sim, a, b);
+
     sim_network_disconnect(network, a, b, delay_a, delay_b);
+}
+
+void sim_network_sever(struct sim_network *network, node_id_t a, node_id_t b)
+{
+    sim_streams_break(network->sim, a, b);
+    sim_network_disconnect(network, a, b, 0, 0);
 }
 
 void sim_network_process_end(struct sim_network *network, struct sim_process *process,
@@ -238,6 +260,7 @@ static void run_cut_timeout(struct sim *sim, struct sim_event *event)
     const struct sim_link *link = &network->links[from][to];
 
     if (!link->cut || link->cuts != event->n >> 16) return;
+    sim_streams_break(sim, from, to);
     sim_network_disconnect(network, from, to, 0, sim_below(sim, SIM_RANDOM_NETWORK, 1000000));
 }
 
@@ -281,6 +304,7 @@ void sim_network_heal(struct sim_network *network, node_id_t from, node_id_t to)
     }
     link->held_last = &link->held_first;
     link->held_count = 0;
+    sim_streams_go_on(network->sim, from, to);
     sim_network_try(network, from, to);
 }
 

@@ -12,7 +12,7 @@
 #include "net/transport.h"
 #include "sim/sim_process.h"
 
-enum { SIM_NODES_MAX = 8, SIM_REPLAY_RING = 32 };
+enum { SIM_NODES_MAX = 8, SIM_REPLAY_RING = 32, SIM_OLD_FRAMES = 64 };
 
 struct sim_identity { /* what the handshake proves */
     struct cluster_id cluster;
@@ -26,6 +26,8 @@ struct sim_network_options {
     uint32_t drop_ppm, duplicate_ppm, reorder_ppm, delay_ppm, replay_ppm;
     uint64_t delay_max;                /* of a delayed, doubled or reordered frame */
     uint64_t timeout_min, timeout_max; /* until a silent connection counts as broken */
+    bool keep_old;
+    node_id_t capture_from; /* a scenario wants this node's raft frames; see sim_network_again() */
 };
 
 struct sim_network;
@@ -53,6 +55,15 @@ bool sim_network_is_cut(const struct sim_network *network, node_id_t from, node_
 void sim_network_split(struct sim_network *network, uint32_t side, bool hold);
 /* Breaks the connection of a pair now, both sides told (as a TCP reset). */
 void sim_network_reset(struct sim_network *network, node_id_t a, node_id_t b);
+/* Same, and what is on its way is lost: both sides know it before anything else. */
+void sim_network_sever(struct sim_network *network, node_id_t a, node_id_t b);
+
+/* F45: sends up to eight frames of a sample over the whole run once more, so that earlier
+ * incarnations speak; the sample is kept with options.keep_old only. False: there are none. */
+bool sim_network_replay_old(struct sim_network *network);
+
+/* Delivers the newest captured raft frame from -> to once more, over any cut. False: none. */
+bool sim_network_again(struct sim_network *network, node_id_t from, node_id_t to);
 
 struct sim_network_counts {
     uint64_t sent, delivered, lost;

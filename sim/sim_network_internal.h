@@ -63,6 +63,7 @@ struct sim_network {
     struct sim_transport *transports; /* all ever opened */
     struct sim_replay replays[SIM_REPLAY_RING];
     uint32_t replay_count;
+    struct sim_replay old[SIM_OLD_FRAMES]; /* a sample of all requests ever sent */
     struct sim_network_counts counts;
 };
 

@@ -57,6 +57,16 @@ static inline bool sim_stream_is_open(const struct sim_stream *stream)
     return stream->process != NULL;
 }
 
+/* Bytes to this end wait for a link between two nodes. */
+static inline bool sim_stream_is_cut(struct sim_stream *stream)
+{
+    const struct sim_stream *other = sim_stream_other(stream);
+    struct sim *sim = stream->process->sim;
+
+    return sim->link_is_cut && stream->machine && other->machine &&
+           sim->link_is_cut(sim->link_context, other->machine->number, stream->machine->number);
+}
+
 void sim_pipe_release(struct sim_pipe *pipe);
 /* An event towards an end, holding a reference; dropped with its process. */
 struct sim_event *sim_pipe_event(struct sim_stream *to, uint64_t at, enum sim_event_kind kind,

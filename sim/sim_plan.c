@@ -1,5 +1,7 @@
 #include "sim/sim_plan.h"
 
+#include "base/assert.h"
+
 #include <inttypes.h>
 
 enum { MS = 1000, S = 1000 * 1000 };
@@ -59,6 +61,7 @@ static void draw_cluster(struct sim *sim, struct sim_cluster_options *options)
     options->entries_bytes_max = draw_log(sim, 2 << 10, 256 << 10);
     options->memory = draw_log(sim, 256 << 10, 8 << 20);
     if (draw_chance(sim, 60)) options->memory = 0;
+    options->mesh = draw_chance(sim, 30);
 }
 
 static void draw_workload(struct sim *sim, struct sim_plan *plan)
@@ -93,10 +96,28 @@ static uint64_t pace_min(enum sim_chaos_kind kind)
         return 4 * S;
     case SIM_CHAOS_SYNC_FAIL:
     case SIM_CHAOS_STOP:
+    case SIM_CHAOS_DISK_FULL:
+    case SIM_CHAOS_DISK_STALL:
         return 3 * S;
     default:
         return 700 * MS;
     }
+}
+
+/* What can never strike is not part of the plan, so that a fault that was to strike and did not
+ * makes the run invalid. */
+static void drop_impossible(struct sim_plan *plan)
+{
+    static const enum sim_chaos_kind of_links[] = {
+        SIM_CHAOS_SPLIT, SIM_CHAOS_ONE_WAY,    SIM_CHAOS_ISOLATE_LEADER,
+        SIM_CHAOS_LOSSY, SIM_CHAOS_PEER_RESET, SIM_CHAOS_OLD_FRAMES,
+    };
+
+    if (plan->cluster.nodes < 3) plan->pace[SIM_CHAOS_WIPE] = 0;
+    if (plan->minority_only) plan->pace[SIM_CHAOS_POWER_ALL] = plan->pace[SIM_CHAOS_KILL_ALL] = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(of_links) && plan->cluster.nodes == 1; i++)
+        plan->pace[of_links[i]] = 0;
+    if (plan->cluster.mesh) plan->pace[SIM_CHAOS_OLD_FRAMES] = 0; /* a connection has its own key */
 }
 
 void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
@@ -110,9 +131,10 @@ void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
         uint64_t pace = draw_log(sim, least, least * 12);
         if (draw_chance(sim, 40) && !calm) plan->pace[kind] = pace;
     }
-    if (plan->cluster.nodes < 3) plan->pace[SIM_CHAOS_WIPE] = 0;
     plan->outage_max = draw_log(sim, 300 * MS, draw_chance(sim, 10) ? 30 * S : 5 * S);
     plan->minority_only = draw_chance(sim, 50);
+    drop_impossible(plan);
+    plan->corrupt_ppm = (uint32_t)draw_log(sim, 100, 20000);
     plan->drop_ppm = (uint32_t)draw_log(sim, 100, 100000);
     plan->duplicate_ppm = (uint32_t)draw_log(sim, 100, 100000);
     plan->reorder_ppm = (uint32_t)draw_log(sim, 100, 100000);
@@ -131,12 +153,12 @@ void sim_plan_print(const struct sim_plan *plan, FILE *file)
     const struct sim_cluster_options *cluster = &plan->cluster;
 
     fprintf(file,
-            "plan: %u nodes, %u replicas, %u partitions, %u workers, %u stores, reads by %s, "
+            "plan: %u nodes%s, %u replicas, %u partitions, %u workers, %u stores, reads by %s, "
             "flush at %" PRIu64 " B, keep %" PRIu64 " B, %u clients, pipeline %u\nfaults:",
-            cluster->nodes, cluster->replicas, cluster->partitions, cluster->workers,
-            cluster->stores, cluster->reads == READS_LEASE ? "lease" : "quorum",
-            cluster->flush_bytes, cluster->entries_bytes_max, plan->workload.clients,
-            plan->workload.pipeline_max);
+            cluster->nodes, cluster->mesh ? " with their real mesh" : "", cluster->replicas,
+            cluster->partitions, cluster->workers, cluster->stores,
+            cluster->reads == READS_LEASE ? "lease" : "quorum", cluster->flush_bytes,
+            cluster->entries_bytes_max, plan->workload.clients, plan->workload.pipeline_max);
     for (unsigned kind = 0; kind < SIM_CHAOS_COUNT; kind++)
         if (plan->pace[kind])
             fprintf(file, " %s/%.1fs", sim_chaos_text(kind), (double)plan->pace[kind] / S);

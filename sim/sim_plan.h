@@ -22,6 +22,10 @@
     X(TWIN, "twin")                                                                                \
     X(SYNC_FAIL, "sync-fail")                                                                      \
     X(DISK_SLOW, "disk-slow")                                                                      \
+    X(DISK_STALL, "disk-stall")                                                                    \
+    X(DISK_FULL, "disk-full")                                                                      \
+    X(STUCK, "stuck")                                                                              \
+    X(OLD_FRAMES, "old-frames")                                                                    \
     X(SPLIT, "split")                                                                              \
     X(ONE_WAY, "one-way")                                                                          \
     X(ISOLATE_LEADER, "isolate-leader")                                                            \
@@ -46,6 +50,7 @@ struct sim_plan {
     uint64_t outage_max;            /* how long a node stays down, paused, cut off */
     bool minority_only;             /* never hurt so many nodes that a majority is missing */
     uint32_t drop_ppm, duplicate_ppm, reorder_ppm, delay_ppm, replay_ppm; /* while LOSSY */
+    uint32_t corrupt_ppm; /* of pieces between nodes, with the real mesh */
     uint64_t delay_max;
     uint32_t stall_ppm;
     uint64_t chaos_time;

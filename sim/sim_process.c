@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "sim/sim_files.h"
 #include "sim/sim_stream.h"
+#include "sim/sim_sweep.h"
 
 enum { WALL_CLOCK_START_S = 1750000000 };
 
@@ -22,6 +23,18 @@ void sim_machine_init(struct sim_machine *machine, struct sim *sim, uint32_t num
         .wall_offset = (int64_t)WALL_CLOCK_START_S * 1000000 - (int64_t)number * 1000000 +
                        (int64_t)number * 20000, /* boot times differ, wall clocks hardly */
     };
+    machine->clock.wall_begin = (int64_t)machine->clock.base_local + machine->clock.wall_offset -
+                                (int64_t)machine->clock.base_global;
+}
+
+uint64_t sim_machine_wall_error(const struct sim_machine *machine)
+{
+    const struct sim_clock *clock = &machine->clock;
+    uint64_t now = machine->sim->now > clock->base_global ? machine->sim->now : clock->base_global;
+    int64_t wall = (int64_t)sim_machine_local_time(machine, now) + clock->wall_offset;
+    int64_t error = wall - ((int64_t)now + clock->wall_begin);
+
+    return (uint64_t)(error < 0 ? -error : error);
 }
 
 uint64_t sim_machine_local_time(const struct sim_machine *machine, uint64_t global)
@@ -36,6 +49,9 @@ uint64_t sim_machine_local_time(const struct sim_machine *machine, uint64_t glob
 void sim_machine_set_rate(struct sim_machine *machine, int64_t rate_ppm)
 {
     struct sim_clock *clock = &machine->clock;
+    uint64_t error = sim_machine_wall_error(machine);
+
+    if (error > machine->sim->wall_error_max) machine->sim->wall_error_max = error;
 
     /* A turn that is stretched over time has read the clock ahead of now: begin behind it. */
     uint64_t from = machine->sim->now;
@@ -117,6 +133,7 @@ void sim_process_end(struct sim_process *process, enum sim_end how)
 void sim_process_free(struct sim_process *process)
 {
     ASSERT(process->dead);
+    if (process->free_kept) process->free_kept(process->kept);
     memory_free(process->worlds);
     memory_free(process);
 }
@@ -200,9 +217,15 @@ void sim_process_resume(struct sim_process *process)
 bool sim_process_file_effect(struct sim_process *process)
 {
     if (process->dead || process->doomed) return true;
+    if (sim_sweep_effect(process)) return true;
     if (process->file_effects_left == 0 || --process->file_effects_left > 0) return false;
     process->doomed = true;
     process->doom = process->file_effects_end;
     sim_fault_hit(process->sim, SIM_FAULT_KILL_IN_JOB);
     return true;
+}
+
+bool sim_process_send_effect(struct sim_process *process)
+{
+    return process->dead || process->doomed || sim_sweep_effect(process);
 }

@@ -24,6 +24,7 @@ struct sim_clock {
     uint64_t base_global, base_local;
     int64_t rate_ppm;
     int64_t wall_offset; /* wall clock - boot time */
+    int64_t wall_begin;  /* wall clock - virtual time, if its rate were always true */
 };
 
 struct sim_machine {
@@ -38,8 +39,10 @@ struct sim_machine {
     /* Latency of a job, microseconds, log-uniform; times disk_slow_factor. */
     uint64_t job_min, job_max;
     uint32_t disk_slow_factor;
-    uint64_t turn_cost_max; /* F06: each turn takes up to this long */
-    uint32_t stall_ppm;     /* F05: chance that a reading of the clock is followed by a stall */
+    uint64_t disk_stalled_until; /* F28: no job ends before, virtual */
+    uint64_t disk_behind_until;  /* when the last job that it held up ends */
+    uint64_t turn_cost_max;      /* F06: each turn takes up to this long */
+    uint32_t stall_ppm; /* F05: chance that a reading of the clock is followed by a stall */
     uint64_t stall_max;
 };
 
@@ -47,6 +50,8 @@ void sim_machine_init(struct sim_machine *machine, struct sim *sim, uint32_t num
 uint64_t sim_machine_local_time(const struct sim_machine *machine, uint64_t global);
 void sim_machine_set_rate(struct sim_machine *machine, int64_t rate_ppm);
 void sim_machine_jump_wall_clock(struct sim_machine *machine, int64_t by);
+/* How far its wall clock is off by what it ran too fast or too slow (and by jumps). */
+uint64_t sim_machine_wall_error(const struct sim_machine *machine);
 
 enum sim_end {
     SIM_END_KILL,  /* kill -9, abort: the kernel closes its connections */
@@ -99,6 +104,8 @@ struct sim_process {
     /* Called once, when nothing of it runs any more; world functions are no-ops then. */
     void (*on_end)(void *context, struct sim_process *process, enum sim_end how);
     void *context;
+    void *kept; /* for what its events may need until they are dropped */
+    void (*free_kept)(void *kept);
     struct sim_stream *streams; /* open ends */
     struct sim_file *files;
     struct sim_process *next;
@@ -138,8 +145,12 @@ void sim_world_event(struct sim_world *world, struct sim_event *event);
 /* Runs call(context) as a turn of the world. */
 void sim_world_call(struct sim_world *world, uint64_t delay, void (*call)(void *context),
                     void *context);
+/* The loop of this world stands still for so long, its siblings go on. */
+void sim_world_stick(struct sim_world *world, uint64_t duration);
 /* Counts one effect on files; true: the process has been killed before it (F01). */
 bool sim_process_file_effect(struct sim_process *process);
+/* Same for something that leaves for another node; only a crash sweep ends a process here. */
+bool sim_process_send_effect(struct sim_process *process);
 
 /* --- parts of the table, each in its own file --- */
 extern const struct world_table sim_world_table;

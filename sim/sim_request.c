@@ -1,9 +1,11 @@
 /* Requests as RESP, replies as outcomes, and the rules for error replies. */
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/memory.h"
 #include "sim/checkers/linearizable.h"
 #include "sim/checkers/order.h"
 #include "sim/sim_client_internal.h"
+#include "sim/sim_feature.h"
 #include "sim/sim_resp.h"
 
 #include <inttypes.h>
@@ -13,15 +15,19 @@ enum { REPLY_TEXT_MAX = 120 };
 
 static void encode_value(struct sim_client *client, struct buffer *output, int64_t value)
 {
-    char text[600];
     struct sim *sim = client->clients->sim;
-    uint32_t pad_max = client->clients->workload.pad_max;
+    const struct sim_workload *workload = &client->clients->workload;
+    uint32_t pad_max = workload->pad_max;
     uint32_t pad = pad_max ? (uint32_t)sim_below(sim, SIM_RANDOM_WORKLOAD, pad_max) : 0;
+    char number[32];
 
-    if (pad > sizeof(text) - 32) pad = sizeof(text) - 32;
-    int size = snprintf(text, sizeof(text), "%" PRId64 ":", value);
+    pad += workload->pad_min;
+    int size = snprintf(number, sizeof(number), "%" PRId64 ":", value);
+    char *text = memory_allocate((size_t)size + pad);
+    memcpy(text, number, (size_t)size);
     memset(text + size, 'x', pad);
     sim_resp_bulk(output, bytes_make(text, (size_t)size + pad));
+    memory_free(text);
 }
 
 static void encode(struct sim_client *client, struct buffer *output, const struct sim_op *op)
@@ -68,6 +74,23 @@ static void encode(struct sim_client *client, struct buffer *output, const struc
     ASSERT(false);
 }
 
+static void note_feature(struct sim_client *client, enum sim_op_kind kind)
+{
+    static const uint8_t features[] = {
+        [SIM_OP_GET] = SIM_FEATURE_REGISTERS,      [SIM_OP_SET] = SIM_FEATURE_REGISTERS,
+        [SIM_OP_DEL] = SIM_FEATURE_REGISTERS,      [SIM_OP_SETNX] = SIM_FEATURE_CONDITIONAL,
+        [SIM_OP_GETSET] = SIM_FEATURE_CONDITIONAL, [SIM_OP_INCR] = SIM_FEATURE_COUNTERS,
+        [SIM_OP_APPEND] = SIM_FEATURE_ORDER,       [SIM_OP_SET_EXPIRING] = SIM_FEATURE_EXPIRY,
+    };
+    struct sim *sim = client->clients->sim;
+
+    sim_feature_seen(sim, (enum sim_feature)features[kind]);
+    if (client->pending_count > 1) sim_feature_seen(sim, SIM_FEATURE_PIPELINE);
+    if (kind == SIM_OP_GET)
+        sim_feature_seen(sim, client->clients->workload.reads_by_quorum ? SIM_FEATURE_QUORUM_READS
+                                                                        : SIM_FEATURE_LEASE_READS);
+}
+
 uint32_t sim_request_send(struct sim_client *client, const struct sim_op *from)
 {
     struct sim_clients *clients = client->clients;
@@ -85,6 +108,7 @@ uint32_t sim_request_send(struct sim_client *client, const struct sim_op *from)
     encode(client, stream_output(client->stream), &op);
     client->pending[(client->pending_first + client->pending_count++) % (SIM_PIPELINE_MAX * 4)] =
         number;
+    note_feature(client, (enum sim_op_kind)op.kind);
     return number;
 }
 

@@ -1,5 +1,6 @@
 #include "sim/sim_run.h"
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "sim/checkers/counter.h"
 #include "sim/checkers/expiry.h"
@@ -23,6 +24,10 @@ enum {
     RESTART_US = 13 * S,  /* V-3: 10 s, and the time without votes */
     EVENTS_MAX = 30 * 1000 * 1000,
     OPS_MIN = 30,
+    VARIETY_OPS_MIN = 1000, /* a run with so many shows each kind of answer */
+    HEAL_STREAM = 78,
+    UNHIT_STEP_US = 500 * MS,
+    UNHIT_STEPS_MAX = 80,
     EXPIRY_SLACK_US = 700 * MS,
 };
 
@@ -62,26 +67,39 @@ void sim_bed_open(struct sim_bed *bed, const struct sim_cluster_options *cluster
                   const struct sim_workload *workload)
 {
     struct sim_cluster_options options = *cluster_options;
+    struct sim_workload work = *workload;
     char addresses[SIM_ADDRESSES_MAX][64];
 
     sim_bed_plant(bed, &options);
+    work.reads_by_quorum = options.reads == READS_QUORUM;
     bed->sim.event_limit = EVENTS_MAX;
     bed->sim.real_time_up = real_time_up;
     bed->sim.real_time_context = bed;
     bed->cluster = sim_cluster_make(&bed->sim, &options);
     sim_cluster_addresses(bed->cluster, addresses);
-    bed->clients =
-        sim_clients_make(&bed->sim, workload, (const char(*)[64])addresses, options.nodes);
+    bed->clients = sim_clients_make(&bed->sim, &work, (const char(*)[64])addresses, options.nodes);
     bed->inspector = sim_inspector_make(bed->cluster);
 }
 
 /* --- the verdict --- */
 
+/* By how much two nodes' clocks may have disagreed (F48): time is the leader's. */
+static uint64_t clock_error(struct sim_bed *bed)
+{
+    uint64_t most = bed->sim.wall_error_max;
+
+    for (uint32_t i = 1; i <= bed->cluster->options.nodes; i++) {
+        uint64_t error = sim_machine_wall_error(&bed->cluster->nodes[i].machine);
+        if (error > most) most = error;
+    }
+    return 2 * most;
+}
+
 static void judge_history(struct sim_bed *bed)
 {
     struct sim_history *history = sim_clients_history(bed->clients);
     struct check_expiry_options expiry = {.judge_times = bed->judge_expiry_times,
-                                          .slack = EXPIRY_SLACK_US};
+                                          .slack = EXPIRY_SLACK_US + clock_error(bed)};
     char text[SIM_VIOLATION_SIZE_MAX] = "";
 
     if (!check_counters(history, text, sizeof(text)) || !check_order(history, text, sizeof(text)) ||
@@ -122,8 +140,13 @@ void sim_bed_close(struct sim_bed *bed)
     sim_disk_free(bed->spare_disk);
     memory_free(bed->kept);
     if (bed->cluster == NULL) return;
-    struct sim_history_counts counts = sim_history_count(sim_clients_history(bed->clients));
+    const struct sim_history *history = sim_clients_history(bed->clients);
+    struct sim_history_counts counts = sim_history_count(history);
 
+    result->variety = (struct sim_variety){.success = counts.done - counts.conflict - counts.absent,
+                                           .conflict = counts.conflict,
+                                           .empty = counts.absent,
+                                           .unknown = counts.unknown};
     result->ops_done = counts.done;
     result->ops_unknown = counts.unknown;
     result->ops_not_done = counts.not_done;
@@ -262,13 +285,23 @@ static void run_plan(struct sim_bed *bed, const struct sim_plan *plan)
 
     sim_bed_open(bed, &plan->cluster, &plan->workload);
     bed->sim.maybe_permille = plan->maybe_permille;
+    sim_network_options(bed->cluster->network)->keep_old = plan->pace[SIM_CHAOS_OLD_FRAMES] > 0;
     if (!sim_cluster_start_all(bed->cluster, FOUND_US))
         sim_violation(sim, "the cluster was not founded within %u s", FOUND_US / S);
     if (sim->failed) return;
+    uint64_t began = sim->now;
     sim_clients_start(bed->clients);
-    struct sim_chaos *chaos = sim_chaos_start(bed->cluster, bed->clients, plan);
+    struct sim_chaos *chaos = sim_chaos_start(bed->cluster, bed->clients, plan,
+                                              bed->options->replay, bed->options->record);
     sim_run_for(sim, plan->chaos_time);
+    /* Some kinds had no victim while others held the cluster down: a little longer. */
+    for (int i = 0; !bed->options->replay && i < UNHIT_STEPS_MAX && sim_chaos_unhit(chaos); i++)
+        if (!sim_run_for(sim, UNHIT_STEP_US)) break;
+    if (bed->options->record) bed->options->record->plan.chaos_time = sim->now - began;
     if (!sim->failed) {
+        bed->unhit = bed->options->replay ? NULL : sim_chaos_unhit(chaos);
+        /* Not from what the last strike left of the stream: a replay may leave that one out. */
+        random_seed(&sim->random[SIM_RANDOM_FAULT], hash_u64(sim->seed + HEAL_STREAM));
         uint32_t nodes = nodes_to_heal(bed, plan);
         sim_clients_use(bed->clients, nodes);
         sim_chaos_heal(chaos, nodes);
@@ -285,11 +318,30 @@ static void run_plan(struct sim_bed *bed, const struct sim_plan *plan)
 
 /* --- one seed --- */
 
+static void invalid(struct sim_bed *bed, const char *what, const char *which)
+{
+    bed->result->invalid = true;
+    snprintf(bed->result->text, sizeof(bed->result->text), "invalid: %s%s", what, which);
+}
+
+/* A run that tried too little says nothing (FAULTS section 4). */
+static void judge_variety(struct sim_bed *bed)
+{
+    const struct sim_variety *variety = &bed->result->variety;
+
+    if (bed->result->ops_done < OPS_MIN)
+        invalid(bed, "hardly any request was answered", "");
+    else if (bed->result->ops_done > VARIETY_OPS_MIN && (!variety->conflict || !variety->empty))
+        invalid(bed, "no request met a conflict, or nothing at all", "");
+    else if (bed->unhit)
+        invalid(bed, "a fault never found a victim: ", bed->unhit);
+}
+
 static void judge_worth(struct sim_bed *bed)
 {
     struct sim_result *result = bed->result;
 
-    result->invalid = !result->failed && !bed->options->scenario && result->ops_done < OPS_MIN;
+    if (!result->failed && !bed->options->scenario && !bed->options->replay) judge_variety(bed);
     if (bed->sim.event_limit && result->events >= bed->sim.event_limit && !result->failed) {
         result->failed = true;
         snprintf(result->text, sizeof(result->text), "B-3: more than %u events in %" PRIu64 " s",
@@ -303,6 +355,16 @@ static void judge_worth(struct sim_bed *bed)
     }
 }
 
+static void record_plan(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    struct sim_decisions *record = bed->options->record;
+
+    record->seed = bed->sim.seed;
+    record->plan = *plan;
+    snprintf(record->planted, sizeof(record->planted), "%s",
+             bed->options->planted ? bed->options->planted : "");
+}
+
 void sim_run(const struct sim_run_options *options, struct sim_result *ret_result)
 {
     struct sim_bed bed = {.options = options, .result = ret_result, .judge_expiry_times = true};
@@ -310,7 +372,9 @@ void sim_run(const struct sim_run_options *options, struct sim_result *ret_resul
     struct sim_plan plan;
 
     *ret_result = (struct sim_result){0};
-    sim_init(&bed.sim, options->seed);
+    sim_init(&bed.sim, options->replay ? options->replay->seed : options->seed);
+    bed.sim.sweep.mode = options->sweep_mode;
+    bed.sim.sweep.target = options->sweep_target;
     bed.sim.trace_file = options->trace;
     if (options->real_seconds_max) bed.watchdog_end = began + options->real_seconds_max * S;
     if (options->scenario) {
@@ -318,6 +382,8 @@ void sim_run(const struct sim_run_options *options, struct sim_result *ret_resul
     } else {
         sim_plan_draw(&bed.sim, &plan);
         if (options->plan) plan = *options->plan;
+        if (options->replay) plan = options->replay->plan;
+        if (options->record) record_plan(&bed, &plan);
         if (options->print_plan) sim_plan_print(&plan, stdout);
         run_plan(&bed, &plan);
     }
@@ -327,6 +393,9 @@ void sim_run(const struct sim_run_options *options, struct sim_result *ret_resul
     ret_result->last_random = sim_random(&bed.sim, SIM_RANDOM_SCHEDULE);
     memcpy(ret_result->faults, bed.sim.fault_counts, sizeof(ret_result->faults));
     ret_result->reached = *bed.sim.reached;
+    ret_result->features = *bed.sim.features;
+    ret_result->sweep_effects = bed.sim.sweep.count;
+    ret_result->sweep_crashes = bed.sim.sweep.crashes;
     ret_result->failed = bed.sim.failed;
     memcpy(ret_result->text, bed.sim.violation, sizeof(ret_result->text));
     sim_bed_close(&bed);

@@ -9,7 +9,7 @@
 #ifndef HOLON_SIM_SIM_RUN_H
 #define HOLON_SIM_SIM_RUN_H
 
-#include "sim/sim_plan.h"
+#include "sim/sim_decisions.h"
 
 struct sim_run_options {
     uint64_t seed;
@@ -17,17 +17,33 @@ struct sim_run_options {
     const char *planted;  /* NULL: none; see planted.h */
     FILE *trace;          /* NULL: none */
     bool print_plan;
-    uint64_t real_seconds_max;   /* watchdog; 0: none */
-    const struct sim_plan *plan; /* NULL: drawn */
+    uint64_t real_seconds_max;          /* watchdog; 0: none */
+    const struct sim_plan *plan;        /* NULL: drawn */
+    const struct sim_decisions *replay; /* instead of what the seed would draw; NULL: none */
+    struct sim_decisions *record;       /* filled in as it goes; NULL: none */
+    /* Of a scripted scenario: the crash at one of its effects. */
+    enum sim_sweep_mode sweep_mode;
+    uint64_t sweep_target;
+};
+
+/* Shares that prove variety (FAULTS section 4): what requests came to. */
+struct sim_variety {
+    uint64_t success;  /* took effect, or found something */
+    uint64_t conflict; /* refused by what was there: SETNX on a key, a DEL of none */
+    uint64_t empty;    /* read of an absent key */
+    uint64_t unknown;
 };
 
 struct sim_result {
     bool failed;
-    bool invalid; /* too little happened to mean anything */
+    bool invalid; /* too little happened to mean anything; `text` says what */
     char text[SIM_VIOLATION_SIZE_MAX];
     uint64_t events, virtual_us, real_us, trace, last_random;
     uint64_t faults[SIM_FAULT_COUNT];
     uint64_t ops_done, ops_unknown, ops_not_done, elections, committed, undecided;
+    struct sim_variety variety;
+    struct sim_features features;
+    uint64_t sweep_effects, sweep_crashes;
     struct sim_tags reached;
 };
 
@@ -44,6 +60,7 @@ struct sim_bed {
     const struct sim_run_options *options;
     struct sim_result *result;
     bool judge_expiry_times;
+    const char *unhit; /* a kind of fault that never found a victim, or NULL */
     uint64_t watchdog_end;
     struct sim_disk *spare_disk; /* of a scenario without a cluster; freed at the end */
     void *kept;

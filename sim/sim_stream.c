@@ -108,7 +108,7 @@ static void run_inbox(struct sim *sim, struct sim_event *event)
     struct sim_pipe *pipe = stream->pipe;
 
     while (sim_stream_is_open(stream) && !stream->paused && !stream->close_due &&
-           stream->inbox_first) {
+           stream->inbox_first && !sim_stream_is_cut(stream)) {
         struct sim_chunk *chunk = stream->inbox_first;
         stream->inbox_first = chunk->next;
         if (stream->inbox_first == NULL) stream->inbox_last = &stream->inbox_first;
@@ -138,7 +138,7 @@ static void run_data(struct sim *sim, struct sim_event *event)
     if (sim_stream_is_open(stream) && !stream->close_due && !pipe->lost) {
         if (sim_chance(sim, SIM_RANDOM_NETWORK, options->reset_ppm, 1000000)) {
             reset_both(stream);
-        } else if (stream->paused || stream->inbox_first) {
+        } else if (stream->paused || stream->inbox_first || sim_stream_is_cut(stream)) {
             struct sim_chunk *chunk = memory_allocate(sizeof(*chunk) + event->size);
             chunk->next = NULL;
             chunk->size = event->size;
@@ -168,18 +168,68 @@ void sim_stream_read_resume(struct stream *base)
                        run_inbox);
 }
 
+/* --- between nodes --- */
+
+static bool between(const struct sim_stream *stream, uint32_t a, uint32_t b)
+{
+    const struct sim_stream *other = &stream->pipe->ends[stream == &stream->pipe->ends[0]];
+
+    return stream->machine && other->machine && stream->machine->number == a &&
+           other->machine->number == b && a != b && a != 0 && b != 0;
+}
+
+void sim_streams_break(struct sim *sim, uint32_t a, uint32_t b)
+{
+    for (struct sim_process *process = sim->processes; process; process = process->next) {
+        if (process->dead) continue;
+        for (struct sim_stream *stream = process->streams; stream; stream = stream->next)
+            if (between(stream, a, b) || between(stream, b, a))
+                sim_stream_reset_at(stream, sim->now);
+    }
+}
+
+void sim_streams_go_on(struct sim *sim, uint32_t from, uint32_t to)
+{
+    for (struct sim_process *process = sim->processes; process; process = process->next) {
+        if (process->dead) continue;
+        for (struct sim_stream *stream = process->streams; stream; stream = stream->next) {
+            if (!between(stream, to, from) || stream->paused || !stream->inbox_first) continue;
+            sim_fault_hit(sim, SIM_FAULT_LINK_HELD);
+            sim_pipe_event(stream, sim->now + sim_stream_latency(sim), SIM_EVENT_DATA, run_inbox);
+        }
+    }
+}
+
 /* --- sending --- */
 
 static void send_piece(struct sim_stream *stream, struct bytes piece, uint64_t moment)
 {
     struct sim_stream *to = sim_stream_other(stream);
     struct sim *sim = sim_of(sim_stream_world(stream));
+    const struct sim_stream_options *options = sim->stream_options;
     uint64_t at = moment + sim_stream_latency(sim);
+    bool peer = stream->machine->number && to->machine && to->machine->number;
 
+    if (peer && sim_chance(sim, SIM_RANDOM_NETWORK, options->peer_delay_ppm, 1000000)) {
+        at += sim_log_uniform(sim, SIM_RANDOM_NETWORK, 1000, options->peer_delay_max);
+        sim_fault_hit(sim, SIM_FAULT_DELAY);
+    }
     if (at < to->arrival_last) at = to->arrival_last;
     to->arrival_last = at;
+    bool breaks = peer && sim_chance(sim, SIM_RANDOM_NETWORK, options->peer_reset_ppm, 1000000);
+    if (breaks) piece.size = (size_t)sim_below(sim, SIM_RANDOM_NETWORK, piece.size) + 1;
     stream->in_flight += (uint32_t)piece.size;
-    sim_event_copy_data(sim_pipe_event(to, at, SIM_EVENT_DATA, run_data), piece);
+    struct sim_event *event = sim_pipe_event(to, at, SIM_EVENT_DATA, run_data);
+    sim_event_copy_data(event, piece);
+    if (peer && sim_chance(sim, SIM_RANDOM_NETWORK, options->peer_corrupt_ppm, 1000000)) {
+        event->data[sim_below(sim, SIM_RANDOM_NETWORK, piece.size)] ^=
+            (uint8_t)(1 + sim_below(sim, SIM_RANDOM_NETWORK, 255));
+        sim_fault_hit(sim, SIM_FAULT_CORRUPT);
+    }
+    if (!breaks) return;
+    sim_fault_hit(sim, SIM_FAULT_RESET);
+    sim_stream_close_at(to, at, STATUS_IO); /* behind the part that came */
+    sim_stream_reset_at(stream, at);
 }
 
 static void drained_if_due(struct sim_stream *stream)
@@ -210,7 +260,8 @@ static void pump(struct sim_stream *stream)
             sim_stream_reset_at(stream, sim_world_moment(world) + sim_stream_latency(sim));
         buffer_clear(output);
     }
-    while (buffer_size(output) > 0 && stream->in_flight < options->window) {
+    while (buffer_size(output) > 0 && stream->in_flight < options->window && !stream->close_due) {
+        if (sim_process_send_effect(stream->process)) return;
         size_t size = buffer_size(output);
         size_t room = options->window - stream->in_flight;
         if (size > room) size = room;

@@ -14,6 +14,11 @@ struct sim_stream_options {
     uint32_t split_permille;           /* chance that a write arrives in pieces (F31) */
     uint32_t window;                   /* bytes on the way to a peer that has not read them */
     uint32_t reset_ppm;                /* chance per delivery that the connection breaks (F47) */
+    /* Between nodes only, per piece that is sent: */
+    uint32_t peer_corrupt_ppm; /* F46: a byte of it is another */
+    uint32_t peer_reset_ppm;   /* F47: the connection breaks behind a part of it */
+    uint32_t peer_delay_ppm;   /* F40: it is late, and all behind it */
+    uint64_t peer_delay_max;
 };
 void sim_stream_options_default(struct sim_stream_options *options);
 
@@ -21,6 +26,10 @@ void sim_stream_options_default(struct sim_stream_options *options);
 void sim_streams_end(struct sim_process *process, enum sim_end how);
 /* End of a turn: what was flushed leaves now. */
 void sim_streams_flush(struct sim_world *world);
+/* All streams between two nodes: broken, both sides told; or, a link having healed, what waited
+ * for it goes on. */
+void sim_streams_break(struct sim *sim, uint32_t a, uint32_t b);
+void sim_streams_go_on(struct sim *sim, uint32_t from, uint32_t to);
 /* Breaks one random open stream of the process; false: it has none. */
 bool sim_stream_reset_random(struct sim_process *process);
 

@@ -3,8 +3,9 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "sim/sim_network_internal.h"
+#include "wire/peer_frame.h"
 
-enum { HELD_FRAMES_MAX = 4000, SELF_DELAY_MAX_US = 40 };
+enum { HELD_FRAMES_MAX = 4000, SELF_DELAY_MAX_US = 40, OLD_FRAMES_AT_ONCE = 8 };
 
 static struct sim_transport *transport_of(struct transport *transport)
 {
@@ -66,11 +67,9 @@ static void schedule_frame(struct sim_network *network, struct sim_transport *to
 
 /* --- F45 --- */
 
-static void remember(struct sim_network *network, const struct sim_frame *frame,
-                     struct bytes payload)
+static void remember_in(struct sim_replay *replay, const struct sim_frame *frame,
+                        struct bytes payload)
 {
-    struct sim_replay *replay = &network->replays[network->replay_count++ % SIM_REPLAY_RING];
-
     memory_free(replay->data);
     replay->size = (uint32_t)(sizeof(*frame) + payload.size);
     replay->data = memory_allocate(replay->size);
@@ -78,22 +77,74 @@ static void remember(struct sim_network *network, const struct sim_frame *frame,
     if (payload.size) memcpy(replay->data + sizeof(*frame), payload.data, payload.size);
 }
 
-static void replay_one(struct sim_network *network)
+static void remember(struct sim_network *network, const struct sim_frame *frame,
+                     struct bytes payload)
+{
+    remember_in(&network->replays[network->replay_count++ % SIM_REPLAY_RING], frame, payload);
+}
+
+/* What begins a route is what an earlier incarnation could still do harm with. */
+static void remember_old(struct sim_network *network, const struct sim_frame *frame,
+                         struct bytes payload)
 {
     struct sim *sim = network->sim;
+
+    if (frame->kind != PEER_FRAME_REQUESTS || !sim_chance(sim, SIM_RANDOM_NETWORK, 1, 8)) return;
+    remember_in(&network->old[sim_below(sim, SIM_RANDOM_NETWORK, SIM_OLD_FRAMES)], frame, payload);
+}
+
+static bool replay_frame(struct sim_network *network, const struct sim_replay *replay)
+{
+    struct sim_frame frame;
+
+    memcpy(&frame, replay->data, sizeof(frame));
+    struct sim_transport *to = receiver(network, frame.to, frame.to_worker);
+    if (to == NULL || sim_network_is_cut(network, frame.from.node, frame.to)) return false;
+    frame.replayed = 1;
+    schedule_frame(network, to, network->sim->now + sim_network_latency(network), &frame,
+                   bytes_make(replay->data + sizeof(frame), replay->size - sizeof(frame)));
+    sim_fault_hit(network->sim, SIM_FAULT_REPLAY);
+    return true;
+}
+
+static void replay_one(struct sim_network *network)
+{
     uint64_t count =
         network->replay_count < SIM_REPLAY_RING ? network->replay_count : SIM_REPLAY_RING;
 
     if (count == 0) return;
-    const struct sim_replay *replay = &network->replays[sim_below(sim, SIM_RANDOM_NETWORK, count)];
+    replay_frame(network, &network->replays[sim_below(network->sim, SIM_RANDOM_NETWORK, count)]);
+}
+
+bool sim_network_replay_old(struct sim_network *network)
+{
+    uint32_t replayed = 0;
+    uint64_t first = sim_below(network->sim, SIM_RANDOM_FAULT, SIM_OLD_FRAMES);
+
+    for (uint32_t i = 0; i < SIM_OLD_FRAMES && replayed < OLD_FRAMES_AT_ONCE; i++) {
+        const struct sim_replay *old = &network->old[(first + i) % SIM_OLD_FRAMES];
+        if (old->data) replayed += replay_frame(network, old);
+    }
+    return replayed > 0;
+}
+
+bool sim_network_again(struct sim_network *network, node_id_t from, node_id_t to)
+{
+    uint32_t count =
+        network->replay_count < SIM_REPLAY_RING ? network->replay_count : SIM_REPLAY_RING;
     struct sim_frame frame;
-    memcpy(&frame, replay->data, sizeof(frame));
-    struct sim_transport *to = receiver(network, frame.to, frame.to_worker);
-    if (to == NULL || sim_network_is_cut(network, frame.from.node, frame.to)) return;
-    frame.replayed = 1;
-    schedule_frame(network, to, sim->now + sim_network_latency(network), &frame,
-                   bytes_make(replay->data + sizeof(frame), replay->size - sizeof(frame)));
-    sim_fault_hit(sim, SIM_FAULT_REPLAY);
+
+    for (uint32_t i = 0; i < count; i++) { /* newest first */
+        uint32_t at = (network->replay_count - 1 - i) % SIM_REPLAY_RING;
+        memcpy(&frame, network->replays[at].data, sizeof(frame));
+        if (frame.from.node != from || frame.to != to) continue;
+        bool cut = network->links[from][to].cut;
+        network->links[from][to].cut = false;
+        bool sent = replay_frame(network, &network->replays[at]);
+        network->links[from][to].cut = cut;
+        return sent;
+    }
+    return false;
 }
 
 /* --- sending --- */
@@ -131,6 +182,9 @@ static void send_over_link(struct sim_transport *transport, struct sim_transport
     struct sim_link *link = &network->links[frame->from.node][frame->to];
     uint64_t moment = sim_world_moment(transport->world);
 
+    if (sim_process_send_effect(transport->world->process)) return;
+    if (options->capture_from == frame->from.node && frame->kind == PEER_FRAME_RAFT)
+        remember(network, frame, payload);
     if (link->cut && link->hold) {
         hold_frame(network, link, to, frame, payload);
         return;
@@ -158,6 +212,7 @@ static void send_over_link(struct sim_transport *transport, struct sim_transport
         schedule_frame(network, to, at + later, frame, payload);
         sim_fault_hit(sim, SIM_FAULT_DUPLICATE);
     }
+    if (options->keep_old) remember_old(network, frame, payload);
     if (options->replay_ppm) {
         if (chance(network, options->replay_ppm * 4)) remember(network, frame, payload);
         if (chance(network, options->replay_ppm)) replay_one(network);

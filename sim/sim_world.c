@@ -60,6 +60,14 @@ static void end_turn(struct sim_world *world)
     world->base.turn++;
 }
 
+void sim_world_stick(struct sim_world *world, uint64_t duration)
+{
+    struct sim *sim = sim_of(world);
+
+    if (world->busy_until < sim->now + duration) world->busy_until = sim->now + duration;
+    sim_schedule_at(sim, world->busy_until, SIM_EVENT_CALL, world, run_nothing);
+}
+
 static void run_turn(struct sim_world *world, struct sim_event *event)
 {
     struct sim_process *process = world->process;
@@ -208,18 +216,30 @@ static void run_post(struct sim *sim, struct sim_event *event)
     post->run(post);
 }
 
+static void drop_post(struct sim *sim, struct sim_event *event)
+{
+    struct world_post *post = event->a;
+
+    if (post->dropped) post->dropped(post);
+}
+
 void sim_post(struct world *base, struct world_post *post)
 {
     struct sim_world *to = sim_world_of(base);
     struct sim *sim = sim_of(to);
 
-    if (to->process->dead || to->process->doomed) return;
+    if (to->process->dead || to->process->doomed) {
+        if (post->dropped) post->dropped(post);
+        return;
+    }
     /* All posts to one world keep their order: more than promised between different senders,
      * whose order the random delays of their own events already vary. */
     uint64_t at = sim_world_moment(to) + sim_below(sim, SIM_RANDOM_SCHEDULE, POST_DELAY_MAX_US);
     if (at <= to->post_last[0]) at = to->post_last[0];
     to->post_last[0] = at;
-    sim_schedule_at(sim, at, SIM_EVENT_POST, to, run_post)->a = post;
+    struct sim_event *event = sim_schedule_at(sim, at, SIM_EVENT_POST, to, run_post);
+    event->a = post;
+    event->drop = post->dropped ? drop_post : NULL;
 }
 
 static void start_next_job(struct sim_world *world, struct sim_lane *lane);
@@ -248,15 +268,22 @@ static void run_job(struct sim *sim, struct sim_event *event)
     start_next_job(world, lane);
 }
 
+/* From now until a job of the disk runs. */
 static uint64_t job_latency(struct sim_world *world)
 {
     struct sim *sim = sim_of(world);
-    const struct sim_machine *machine = world->process->machine;
+    struct sim_machine *machine = world->process->machine;
     uint64_t latency = sim_log_uniform(sim, SIM_RANDOM_DISK, machine->job_min, machine->job_max);
     if (machine->disk_slow_factor > 1) {
         latency *= machine->disk_slow_factor;
         sim_fault_hit(sim, SIM_FAULT_DISK_SLOW);
     }
+    uint64_t moment = sim_world_moment(world);
+    if (moment + latency >= machine->disk_stalled_until) return latency;
+    latency += machine->disk_stalled_until - moment;
+    if (machine->disk_behind_until < moment + latency)
+        machine->disk_behind_until = moment + latency;
+    sim_fault_hit(sim, SIM_FAULT_DISK_STALL);
     return latency;
 }
 
@@ -311,7 +338,8 @@ static bool sim_maybe(struct world *base, const char *tag)
 {
     struct sim *sim = sim_of(sim_world_of(base));
 
-    if (!sim_chance(sim, SIM_RANDOM_SCHEDULE, sim->maybe_permille, 1000)) return false;
+    bool always = sim->maybe_always && strcmp(sim->maybe_always, tag) == 0;
+    if (!always && !sim_chance(sim, SIM_RANDOM_SCHEDULE, sim->maybe_permille, 1000)) return false;
     sim_reached(sim, tag);
     return true;
 }

@@ -1,4 +1,4 @@
-/* Leaders that die or are left at the wrong moment: WHY 1.1, 1.3, 1.4, 1.5, 2.1, D1. */
+/* Leaders that die or are left at the wrong moment: WHY 1.1, 1.3, 1.4, 1.5, 2.1, 4.4, D1. */
 #include "partition/host.h"
 #include "sim/scenarios/stage.h"
 
@@ -205,6 +205,40 @@ void scenario_old_term_entries(struct sim_bed *bed)
                 (sim_cluster_up_count(bed->cluster) < 3 || stage_draw(bed, 0, 3) == 0))
                 sim_node_start(stage_node(bed, node));
         sim_run_for(&bed->sim, stage_draw(bed, 1 * STAGE_MS, 300 * STAGE_MS));
+    }
+    stage_judge(bed);
+}
+
+/* Goal: what a client was told has expired does not come back with another leader (K-4, WHY 4.4).
+ * Method: clocks differ by less than what is taken for a broken one; every other leader's is ahead
+ * of its successor's. Leaders die all the time while clients set short expiries and read. */
+void scenario_expired_and_back(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.registers = 0;
+    plan.workload.expiries = 24;
+    plan.workload.write_percent = 3; /* an entry carries the leader's time to the next one */
+    plan.workload.think_min = 2 * STAGE_MS;
+    plan.workload.think_max = 16 * STAGE_MS;
+    if (!stage_open(bed, &plan)) return;
+    bed->judge_expiry_times = false; /* the clocks are off by as much as expiries are long */
+    int64_t ahead[SIM_NODES_MAX + 1] = {0};
+    for (int round = 0; round < ROUNDS * 2 && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        /* A leader takes the time when it is elected: set the clocks of the others. */
+        int64_t wanted = round % 2 ? 0 : 450 * STAGE_MS;
+        for (node_id_t node = 1; node <= plan.cluster.nodes; node++) {
+            if (node == leader) continue;
+            sim_machine_jump_wall_clock(&stage_node(bed, node)->machine, wanted - ahead[node]);
+            ahead[node] = wanted;
+        }
+        sim_run_for(&bed->sim, stage_draw(bed, 300 * STAGE_MS, 900 * STAGE_MS));
+        sim_node_kill(stage_node(bed, leader));
+        sim_run_for(&bed->sim, stage_draw(bed, 300 * STAGE_MS, 600 * STAGE_MS));
+        if (!stage_repair(bed)) return;
     }
     stage_judge(bed);
 }

@@ -1,4 +1,5 @@
 /* Replicas that fall behind, are lost and rebuilt. */
+#include "base/memory.h"
 #include "sim/scenarios/stage.h"
 
 /* Goal: a follower that needs a snapshot gets one while a change of the configuration waits for
@@ -38,4 +39,90 @@ void scenario_snapshot_under_change(struct sim_bed *bed)
             sim_violation(&bed->sim, "V-6: the replaced node is no voter again after 30 s");
     }
     stage_judge(bed);
+}
+
+/* Goal: half a snapshot is of no use and does not stay (S-4): neither when its sender is gone nor
+ * when the log has got further. Method: values that do not fit into one chunk, a leader that loses
+ * every other frame and dies, a receiver that nobody talks to for longer than it waits. */
+void scenario_half_a_snapshot(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.clients = 2;
+    plan.workload.registers = 30; /* of less than an outcome may be, or GETSET is refused */
+    plan.workload.pad_min = 14 << 10;
+    plan.workload.write_percent = 90;
+    plan.workload.think_min = 2 * STAGE_MS;
+    plan.workload.think_max = 40 * STAGE_MS;
+    plan.cluster.entries_bytes_max = 2 << 10;
+    if (!stage_open(bed, &plan)) return;
+    struct sim_network_options *network = sim_network_options(bed->cluster->network);
+    for (int round = 0; round < 3 && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        struct sim_node *behind = stage_node(bed, stage_other(bed, leader, 0));
+        sim_node_kill(behind);
+        sim_run_for(&bed->sim, 1500 * STAGE_MS);
+        network->drop_ppm = 400000;
+        sim_node_start(behind);
+        sim_run_for(&bed->sim, stage_draw(bed, 100 * STAGE_MS, 700 * STAGE_MS));
+        network->drop_ppm = 0;
+        sim_network_split(bed->cluster->network, 1u << behind->id, false);
+        sim_run_for(&bed->sim, stage_draw(bed, 0, 1) ? 25 * STAGE_S : 1 * STAGE_S);
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, 2 * STAGE_S);
+    }
+    stage_judge(bed);
+}
+
+static bool is_ready(struct sim_cluster *cluster, void *context)
+{
+    return sim_node_is_ready(context);
+}
+
+static void restart(struct sim_bed *bed, struct sim_node *node)
+{
+    sim_node_kill(node);
+    sim_run_for(&bed->sim, 50 * STAGE_MS);
+    sim_node_start(node);
+    sim_cluster_wait(bed->cluster, 10 * STAGE_S, is_ready, node);
+}
+
+/* Goal: a gateway that lives under an epoch of the past writes nothing (rule B4, F11, WHY 6.5).
+ * Method: a node starts twice and serves; then its identity file comes from an older image, and the
+ * leaders that knew its later epoch are replaced. The start may be refused; what it may not do is
+ * have anything it is asked for done twice. */
+void scenario_epoch_of_the_past(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.registers = 0;
+    plan.workload.counters = 3;
+    plan.workload.write_percent = 90;
+    plan.workload.think_min = 5 * STAGE_MS;
+    plan.workload.think_max = 60 * STAGE_MS;
+    if (!stage_open(bed, &plan)) return;
+    bed->cluster->failures_expected = true;
+    struct sim_node *node = stage_node(bed, 1 + (node_id_t)stage_draw(bed, 0, 2));
+    restart(bed, node);
+    struct bytes image = sim_disk_take_copy(node->machine.disk, "identity");
+    for (int i = 0; i < 2 && !bed->sim.failed; i++) {
+        restart(bed, node);
+        sim_run_for(&bed->sim, 400 * STAGE_MS);
+    }
+    sim_node_kill(node);
+    SIM_CHECK(&bed->sim, sim_disk_put_copy(node->machine.disk, "identity", image));
+    memory_free((void *)(uintptr_t)image.data);
+    sim_node_start(node);
+    for (int i = 0; i < 8 && !bed->sim.failed; i++) {
+        sim_run_for(&bed->sim, stage_draw(bed, 50 * STAGE_MS, 300 * STAGE_MS));
+        node_id_t leader = sim_inspect_leader(bed->cluster, GROUP_DATA_FIRST);
+        if (leader && leader != node->id) restart(bed, stage_node(bed, leader));
+    }
+    if (sim_node_is_up(node)) sim_node_kill(node); /* an operator takes it away */
+    sim_clients_use(bed->clients, 0xe & ~(1u << node->id));
+    sim_run_for(&bed->sim, 2 * STAGE_S);
+    if (!bed->sim.failed) sim_bed_judge(bed, 0xe & ~(1u << node->id));
 }

@@ -1,5 +1,7 @@
 #include "sim/scenarios/stage.h"
 
+enum { STEP_US = 20 };
+
 void stage_plan(struct sim_plan *plan)
 {
     sim_plan_calm(plan);
@@ -68,6 +70,44 @@ void stage_cut_to(struct sim_bed *bed, node_id_t to)
     for (node_id_t from = 1; from <= bed->cluster->options.nodes; from++)
         if (to != from) sim_network_cut(bed->cluster->network, from, to, false);
     sim_fault_hit(&bed->sim, SIM_FAULT_ONE_WAY);
+}
+
+void stage_only(struct sim_bed *bed, uint32_t nodes)
+{
+    struct sim_network *network = bed->cluster->network;
+
+    for (node_id_t a = 1; a <= bed->cluster->options.nodes; a++) {
+        for (node_id_t b = 1; b <= bed->cluster->options.nodes; b++) {
+            if (a == b) continue;
+            if ((nodes >> a & 1) && (nodes >> b & 1)) {
+                sim_network_heal(network, a, b);
+                continue;
+            }
+            sim_network_cut(network, a, b, false);
+            if (a < b) sim_network_sever(network, a, b);
+        }
+    }
+}
+
+const struct raft *stage_raft(struct sim_bed *bed, node_id_t node)
+{
+    struct sim_node *at = stage_node(bed, node);
+
+    return sim_node_is_up(at) ? sim_inspect_raft(at->now, GROUP_DATA_FIRST) : NULL;
+}
+
+node_id_t stage_catch(struct sim_bed *bed, uint32_t nodes, enum raft_role role, uint64_t duration)
+{
+    uint64_t end = bed->sim.now + duration;
+
+    while (!bed->sim.failed && bed->sim.now < end) {
+        for (node_id_t node = 1; node <= bed->cluster->options.nodes; node++) {
+            const struct raft *raft = nodes >> node & 1 ? stage_raft(bed, node) : NULL;
+            if (raft && raft_role(raft) == role) return node;
+        }
+        sim_run_for(&bed->sim, STEP_US);
+    }
+    return 0;
 }
 
 bool stage_repair(struct sim_bed *bed)

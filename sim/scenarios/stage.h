@@ -21,6 +21,14 @@ struct sim_node *stage_node(struct sim_bed *bed, node_id_t id);
 /* Cuts (loses) what a node sends to the others, or what it receives. */
 void stage_cut_from(struct sim_bed *bed, node_id_t from);
 void stage_cut_to(struct sim_bed *bed, node_id_t to);
+/* From now on the nodes in `nodes` (bits) hear each other, and nobody else anybody; what is on its
+ * way over a link that is cut is lost. */
+void stage_only(struct sim_bed *bed, uint32_t nodes);
+/* Runs in steps shorter than any frame's way until one of `nodes` has this role in data group 0;
+ * 0: it took longer than `duration`. */
+node_id_t stage_catch(struct sim_bed *bed, uint32_t nodes, enum raft_role role, uint64_t duration);
+/* The replica of data group 0 on a node that is up. */
+const struct raft *stage_raft(struct sim_bed *bed, node_id_t node);
 /* All links heal, who is down starts, who is paused goes on; waits until all are ready. */
 bool stage_repair(struct sim_bed *bed);
 /* The verdict, with all nodes. */

@@ -31,6 +31,10 @@ static const struct command commands[] = {
      "Exit codes: 0 all is well, 1 something is wrong or no node answered, 2 wrong options."},
     {"inspect", COMMAND_INSPECT, command_inspect, "holon inspect log|identity|engine DIR",
      "what is in a data directory, offline, changing nothing", ""},
+    {"sim", 0, NULL, "holon sim [OPTIONS OF holon-sim]",
+     "simulate a whole cluster with faults, from a seed",
+     "Runs holon-sim, which is installed beside holon, with the same words: `holon sim --seed 7`,\n"
+     "`holon sim --seeds 100`, `holon sim --list`; `holon sim` alone prints them all."},
     {"version", 0, NULL, "holon version", "print the version", ""},
     {"help", 0, NULL, "holon help [COMMAND]", "print this, or all about one command", ""},
 };
@@ -104,6 +108,7 @@ int main(int count, char **words)
     }
     if (strcmp(name, "help") == 0) return print_help(count > 2 ? words[2] : NULL);
     if (asks_for_help(count - 2, words + 2)) return print_help(name);
+    if (strcmp(name, "sim") == 0) return command_sim(count - 2, words + 2);
 
     struct cli_options options;
     cli_options_default(command->bit, &options);

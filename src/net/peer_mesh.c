@@ -318,6 +318,13 @@ void peer_mesh_destroy(struct peer_mesh *mesh)
     memory_free(mesh);
 }
 
+void peer_mesh_abandon(struct peer_mesh *mesh)
+{
+    if (mesh == NULL) return;
+    mesh->outbox_deferred.queued = false;
+    peer_mesh_destroy(mesh);
+}
+
 struct transport *peer_mesh_transport(struct peer_mesh *mesh)
 {
     return &mesh->transport;

@@ -93,6 +93,10 @@ enum status peer_mesh_create(const struct peer_mesh_options *options, struct pee
  * queued. NULL is fine. */
 void peer_mesh_destroy(struct peer_mesh *mesh);
 
+/* For the simulator, after it killed a node: what was deferred is gone with the world. Then as
+ * peer_mesh_destroy(). */
+void peer_mesh_abandon(struct peer_mesh *mesh);
+
 /* Valid until peer_mesh_destroy(). Its events may be set until the loop runs. */
 struct transport *peer_mesh_transport(struct peer_mesh *mesh);
 uint16_t peer_mesh_port(struct peer_mesh *mesh);

@@ -97,12 +97,19 @@ static void notice_run(struct world_post *post)
     memory_free(notice);
 }
 
+static void notice_dropped(struct world_post *post)
+{
+    memory_free(CONTAINER_OF(post, struct mesh_notice, post));
+}
+
 static void group_notify(struct peer_mesh_group *group, node_id_t node)
 {
     for (uint32_t worker = 0; worker < group->worker_count; worker++) {
         struct mesh_notice *notice = memory_allocate_zero(sizeof(*notice));
-        *notice = (struct mesh_notice){
-            .post.run = notice_run, .group = group, .worker = worker, .node = node};
+        *notice = (struct mesh_notice){.post = {.run = notice_run, .dropped = notice_dropped},
+                                       .group = group,
+                                       .worker = worker,
+                                       .node = node};
         if (!group_post(group, worker, &notice->post)) memory_free(notice);
     }
 }
@@ -247,6 +254,11 @@ static void outbox_post_free(struct outbox_post *post)
     memory_free(post);
 }
 
+static void outbox_post_dropped(struct world_post *base)
+{
+    outbox_post_free(CONTAINER_OF(base, struct outbox_post, post));
+}
+
 static void outbox_post_run(struct world_post *base)
 {
     struct outbox_post *post = CONTAINER_OF(base, struct outbox_post, post);
@@ -261,6 +273,7 @@ static void outbox_post_send(struct peer_mesh *mesh, uint32_t worker, struct buf
     struct outbox_post *post = memory_allocate_zero(sizeof(*post));
 
     post->post.run = outbox_post_run;
+    post->post.dropped = outbox_post_dropped;
     post->group = mesh->group;
     post->worker = worker;
     post->records = *records;

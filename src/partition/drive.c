@@ -21,7 +21,8 @@ void persist_push(struct partition_host *host, struct replica *replica, uint64_t
     host->persist[at] = (struct persist_wait){.position = position,
                                               .replica = replica->id,
                                               .group = replica->group,
-                                              .persist_id = persist_id};
+                                              .persist_id = persist_id,
+                                              .queued_at = host->turn_time};
 }
 
 static void persist_output(struct replica *replica, const struct raft_output *output)

@@ -6,14 +6,21 @@
  *                            per group:
  *                            u32 group | u64 from | u64 to | u64 term | u64 round | u64 match |
  *                            u8 accepted
- * flags: 1: the sender's disk is below its reserve (space.c).
+ * flags: 1: the sender's disk is below its reserve (space.c), 2: slow (slow_disk.c).
  * `generated at` is the leader's own boot clock: only the leader computes with it (D1). */
 #include "partition/host_internal.h"
 
-enum { HEARTBEAT_SIZE = 44, HEARTBEAT_ACK_SIZE = 45, HEARTBEAT_FLAG_DISK_LOW = 1 };
+enum { HEARTBEAT_SIZE = 44, HEARTBEAT_ACK_SIZE = 45 };
+enum { HEARTBEAT_FLAG_DISK_LOW = 1, HEARTBEAT_FLAG_DISK_SLOW = 2 };
 
 /* No honest counter gets there; a damaged one must not become our term. */
 #define HEARTBEAT_NUMBER_MAX ((uint64_t)1 << 60)
+
+static uint8_t flags_here(const struct partition_host *host)
+{
+    return (uint8_t)((space_is_low_here(host) ? HEARTBEAT_FLAG_DISK_LOW : 0) |
+                     (host->slow_disk.slow ? HEARTBEAT_FLAG_DISK_SLOW : 0));
+}
 
 static void append_heartbeat(struct partition_host *host, const struct raft_member *member,
                              const struct raft_heartbeat *heartbeat, uint64_t generated_at)
@@ -25,7 +32,7 @@ static void append_heartbeat(struct partition_host *host, const struct raft_memb
         struct writer writer = writer_make(buffer);
         write_u64(&writer, generated_at);
         write_i64(&writer, world_wall_time(host->world));
-        write_u8(&writer, space_is_low_here(host) ? HEARTBEAT_FLAG_DISK_LOW : 0);
+        write_u8(&writer, flags_here(host));
     }
     uint8_t *at = buffer_reserve(buffer, HEARTBEAT_SIZE);
     ASSERT(at != NULL);
@@ -148,6 +155,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
     if (!reader.failed) {
         wall_heard(host, from->node, wall, now);
         space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0);
+        slow_disk_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_SLOW) != 0);
     }
     struct peer_out *out = host_peer_out(host, from->node, from->worker);
     /* Acknowledgements of different generations must not share a frame. */
@@ -157,7 +165,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
     struct writer writer = writer_make(&out->acks);
     write_u64(&writer, generated_at);
     write_i64(&writer, world_wall_time(host->world));
-    write_u8(&writer, space_is_low_here(host) ? HEARTBEAT_FLAG_DISK_LOW : 0);
+    write_u8(&writer, flags_here(host));
     while (reader_left(&reader) >= HEARTBEAT_SIZE) {
         struct raft_heartbeat heartbeat = {.group = {read_u32(&reader)},
                                            .from = {read_u64(&reader)},
@@ -196,6 +204,7 @@ void heartbeat_on_acks(struct partition_host *host, const struct transport_peer 
     if (!reader.failed) {
         wall_heard(host, from->node, wall, now);
         space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0);
+        slow_disk_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_SLOW) != 0);
     }
     while (reader_left(&reader) >= HEARTBEAT_ACK_SIZE) {
         struct raft_heartbeat_ack ack = {.group = {read_u32(&reader)},

@@ -96,6 +96,7 @@ static void turn_end(struct world_deferred *deferred)
     struct partition_host *host = deferred->context;
     if (host->closing) return;
     uint64_t now = world_now(host->world);
+    host->turn_time = now;
     for (size_t i = 0; i < host->dirty_count; i++) { /* the list may grow meanwhile */
         struct replica *replica = host->dirty[i];
         if (replica == NULL) continue;
@@ -175,6 +176,7 @@ void host_tick_now(struct partition_host *host, uint64_t now)
     host->ticks++;
     peer_out_tick(host);
     heartbeat_tick(host, now);
+    slow_disk_tick(host, now);
     if (host->ticks % SLOW_TICKS == 0) slow_work(host, now);
     memory_tick(host);
     world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
@@ -263,7 +265,7 @@ struct partition_host *host_open(const struct host_options *options)
     }
     buffer_init(&host->header, OUTCOME_SIZE_MAX + 256);
     host->queue = log_queue_open(options->log, host->world, host, on_durable);
-    host->last_tick = world_now(host->world);
+    host->last_tick = host->turn_time = world_now(host->world);
     world_timer_start(host->world, &host->tick_timer, options->timing.heartbeat);
     return host;
 }

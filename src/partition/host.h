@@ -175,7 +175,9 @@ struct host_statistics {
     uint64_t evaluations, reads, writes, dedup_hits, nacks, lease_reads, round_reads;
     uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
     uint64_t flushes, flushed_bytes, loop_gaps;
-    uint64_t no_space;     /* refused, because disks are full */
+    uint64_t no_space;   /* refused, because disks are full */
+    uint64_t slow_disks; /* times the log's disk was found slow */
+    uint64_t slow_disk_handovers;
     uint64_t cold_parked;  /* evaluations that waited for rows of the engine */
     uint64_t cold_reads;   /* keys and ranges asked of the engine, */
     uint64_t cold_rows;    /* and rows that came */

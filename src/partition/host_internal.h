@@ -16,6 +16,7 @@
  *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side)
  *   wall.c       the wall clock as the cluster sees it
  *   space.c      requests that are refused because disks are full
+ *   slow_disk.c  leaderships leave a node whose disk is slow
  *   reconcile.c  configuration towards what meta wishes */
 #ifndef HOLON_PARTITION_HOST_INTERNAL_H
 #define HOLON_PARTITION_HOST_INTERNAL_H
@@ -139,6 +140,7 @@ struct replica {
     uint64_t evictions_seen, evicted_at; /* warm.c */
     uint64_t led_term;
     uint64_t led_since; /* boot clock */
+    uint64_t handed_at; /* last hand-over because of a slow disk; 0: none */
     uint64_t last_seen, busy_until;
     node_id_t known_leader;
     uint64_t known_leader_term;
@@ -176,6 +178,14 @@ struct persist_wait { /* log position -> raft_persisted() */
     struct replica_id replica;
     struct group_id group;
     uint64_t persist_id;
+    uint64_t queued_at; /* boot clock, at the begin of its turn's end */
+};
+
+struct slow_disk {
+    bool slow;
+    uint32_t late_ticks;
+    uint64_t until; /* counts as slow until then */
+    uint64_t hold;  /* how long, after the last slow moment */
 };
 
 struct flush_job;
@@ -216,6 +226,7 @@ struct peer_wall { /* a peer's wall clock against ours */
     int64_t offset;
     uint64_t heard_at; /* boot clock; 0: never */
     bool disk_low;     /* below its --disk-reserve */
+    bool disk_slow;    /* so it said with its last acknowledgement */
 };
 
 struct partition_host {
@@ -237,6 +248,8 @@ struct partition_host {
     struct world_timer drive_timer; /* outputs were left for another turn */
     bool ready_timer_runs;
     uint64_t last_tick, ticks;
+    uint64_t turn_time; /* boot clock at the end of this turn */
+    struct slow_disk slow_disk;
     bool idle; /* no group led here had an entry lately: ticks are twice as far apart */
     struct peer_wall walls[NODES_MAX]; /* by node id - 1 */
     uint64_t wall_warned_at;
@@ -400,6 +413,10 @@ void collect_close(struct partition_host *host);
 void warm_tick(struct partition_host *host, uint64_t now);
 bool warm_is_idle(const struct partition_host *host);
 void warm_close(struct partition_host *host);
+/* slow_disk.c */
+void slow_disk_tick(struct partition_host *host, uint64_t now);
+void slow_disk_heard(struct partition_host *host, node_id_t node, bool slow);
+bool slow_disk_of(const struct partition_host *host, node_id_t node);
 
 /* flush.c */
 /* The store is flushed as soon as can be; then snapshot_flushed() is called for its replicas. */

@@ -69,6 +69,8 @@ void world_defer(struct world *world, struct world_deferred *deferred);
  * The post is owned by the receiver from now on (run() frees it or gives it back). */
 struct world_post {
     void (*run)(struct world_post *post);
+    /* Instead of run(), when a simulated process died before; frees the post. NULL: nothing. */
+    void (*dropped)(struct world_post *post);
     void *context;
     struct world_post *next; /* private */
 };

@@ -153,7 +153,8 @@ static void writer_take(struct log *log)
         struct log_queue *queue = CONTAINER_OF(link, struct log_queue, link);
         while (!list_empty(&queue->pending)) {
             struct log_chunk *chunk = CONTAINER_OF(queue->pending.next, struct log_chunk, link);
-            full = weight > 0 && weight + chunk->weight > log->batch_bytes_max;
+            full = weight > 0 && (weight + chunk->weight > log->batch_bytes_max ||
+                                  MAYBE(log->world, "log: a batch is cut short"));
             if (full) break;
             weight += chunk->weight;
             list_remove(&chunk->link);

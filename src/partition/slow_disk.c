@@ -1,0 +1,118 @@
+/* A leader whose own disk stands still or crawls while its followers' do not hands over (F28).
+ *
+ * A quorum of followers commits without the leader's copy, so clients hardly notice at first; but
+ * what the leader has not written gathers in its log queue until that is full, and then everything
+ * stands. Heartbeats need no disk and would keep such a leader for ever.
+ *
+ * The measure is how long the oldest record of this worker has waited to become durable, looked at
+ * with every tick. It counts as slow at once when that is SLOW_AT_ONCE_US, or when it was more than
+ * SLOW_AGE_US for SLOW_TICKS_BEFORE ticks more than it was less. From then on it counts as slow for
+ * a while that doubles with each relapse: a disk that is now fast, now slow must not make
+ * leaderships swing. Acknowledgements of heartbeats tell it to leaders, which hand nothing to a
+ * node with a slow disk. Where all disks are slow, nobody is better and nothing moves. */
+#include "partition/host_internal.h"
+
+enum {
+    SLOW_AGE_US = 100 * 1000,
+    SLOW_AT_ONCE_US = 500 * 1000,
+    SLOW_TICKS_BEFORE = 10,
+    SLOW_HOLD_MIN_US = 10 * 1000 * 1000,
+    SLOW_HOLD_MAX_US = 160 * 1000 * 1000,
+    SLOW_FORGET_US = 600 * 1000 * 1000, /* after so long without a relapse all begins anew */
+    HANDED_AT_A_TICK_MAX = 16,
+    CAUGHT_UP_MAX = 1024, /* entries; the rest is on its way */
+};
+
+/* How long the oldest record that is not durable has waited. */
+static uint64_t oldest_age(const struct partition_host *host, uint64_t now)
+{
+    if (host->persist_count == 0) return 0;
+    uint64_t queued_at = host->persist[host->persist_first].queued_at;
+    return now > queued_at ? now - queued_at : 0;
+}
+
+static void became_slow(struct partition_host *host, uint64_t age, uint64_t now)
+{
+    struct slow_disk *disk = &host->slow_disk;
+    bool relapse = disk->until != 0 && now - disk->until < SLOW_FORGET_US;
+    disk->hold = relapse && disk->hold != 0 ? disk->hold * 2 : SLOW_HOLD_MIN_US;
+    if (disk->hold > SLOW_HOLD_MAX_US) disk->hold = SLOW_HOLD_MAX_US;
+    disk->slow = true;
+    host->statistics.slow_disks++;
+    SOMETIMES(host->world, "a disk was found slow");
+    LOG_WARN(host_logger(host), "partition",
+             "the log's disk is slow: a record waits for %llu ms; leaderships go to other nodes",
+             (unsigned long long)(age / 1000));
+}
+
+static void judge_disk(struct partition_host *host, uint64_t now)
+{
+    struct slow_disk *disk = &host->slow_disk;
+    uint64_t age = oldest_age(host, now);
+    if (age >= SLOW_AGE_US) {
+        if (disk->late_ticks < SLOW_TICKS_BEFORE) disk->late_ticks++;
+    } else if (disk->late_ticks > 0) {
+        disk->late_ticks--;
+    }
+    bool slow = age >= SLOW_AT_ONCE_US || disk->late_ticks == SLOW_TICKS_BEFORE;
+    if (slow && !disk->slow) became_slow(host, age, now);
+    if (slow) disk->until = now + disk->hold;
+    if (disk->slow && now >= disk->until) {
+        disk->slow = false;
+        LOG_INFO(host_logger(host), "partition", "the log's disk is fast again");
+    }
+}
+
+void slow_disk_heard(struct partition_host *host, node_id_t node, bool slow)
+{
+    if (node == 0 || node > NODES_MAX) return;
+    host->walls[node - 1].disk_slow = slow;
+}
+
+bool slow_disk_of(const struct partition_host *host, node_id_t node)
+{
+    return node != 0 && node <= NODES_MAX && host->walls[node - 1].disk_slow;
+}
+
+/* A voter that acknowledges, has nearly all, and has no slow disk itself; 0: there is none. */
+static struct replica_id successor(struct replica *replica, uint64_t now)
+{
+    const struct raft_config *config = raft_config(replica->raft);
+    uint64_t last = raft_last_index(replica->raft);
+    struct replica_id best = {0};
+    uint64_t best_match = 0;
+    for (uint32_t i = 0; i < config->incoming_count; i++) {
+        const struct raft_member *member = &config->incoming[i];
+        bool active = false;
+        if (replica_id_equal(member->replica, replica->id)) continue;
+        if (slow_disk_of(replica->host, member->node)) continue;
+        uint64_t match = raft_match_of(replica->raft, member->replica, now, &active);
+        if (!active || match + CAUGHT_UP_MAX < last || match < best_match) continue;
+        best = member->replica;
+        best_match = match;
+    }
+    return best;
+}
+
+static bool hand_over(struct replica *replica, uint64_t now)
+{
+    bool leads = !replica->halted && raft_role(replica->raft) == RAFT_LEADER;
+    uint64_t pause = replica->host->options.timing.election_timeout_max * 2;
+    if (!leads || (replica->handed_at != 0 && now - replica->handed_at < pause)) return false;
+    struct replica_id to = successor(replica, now);
+    if (to.value == 0 || raft_transfer(replica->raft, to, now) != STATUS_OK) return false;
+    replica->handed_at = now;
+    SOMETIMES(replica->host->world, "a leader with a slow disk handed over");
+    replica->host->statistics.slow_disk_handovers++;
+    host_mark_dirty(replica);
+    return true;
+}
+
+void slow_disk_tick(struct partition_host *host, uint64_t now)
+{
+    judge_disk(host, now);
+    if (!host->slow_disk.slow || PLANTED(host->world, "slow_disk_keeps_leading")) return;
+    uint32_t handed = 0;
+    for (uint32_t i = 0; i < host->replicas_capacity && handed < HANDED_AT_A_TICK_MAX; i++)
+        if (host->replicas[i] != NULL) handed += hand_over(host->replicas[i], now);
+}
