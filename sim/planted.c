@@ -52,6 +52,14 @@ static const struct sim_planted planted[] = {
      "R-5: a vote is forgotten by a restart"},
     {"commit_old_term", NULL, RAFT_BUG_COMMIT_OLD_TERM, "figure_8", 60,
      "Raft paper, 5.4.2: entries of former terms are committed by counting"},
+    {"damage_cut_like_torn", "damage_cut_like_torn", 0, "damaged_log", 60,
+     "WHY 5.4: damage in the middle of the log is cut like a torn tail"},
+    {"lost_replica_reborn", "lost_replica_reborn", 0, "damaged_log", 60,
+     "FAULTS rule 9: a replica whose log was lost is born again under its old id"},
+    {"sealed_checksum_ignored", "sealed_checksum_ignored", 0, "damaged_identity", 60,
+     "F22: the checksums of identity and table are not looked at"},
+    {"repairing_founds", "repairing_founds", 0, "all_damaged", 5,
+     "FAULTS rule 9: nodes in repair count as empty ones, and found a cluster"},
     {"learner_counts", NULL, RAFT_BUG_LEARNER_COUNTS, NULL, 300, "learners count as voters"},
 };
 

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "net/peer_mesh.h"
+#include "sim/sim_disk.h"
 #include "sim/sim_feature.h"
 
 #include <stdio.h>
@@ -110,7 +111,13 @@ static enum status platform_engine_open(void *context, uint32_t store, const cha
 
     if (store >= SIM_STORES_MAX)
         return error_set(error, STATUS_INVALID, "%s: too many stores for a simulation", directory);
-    *ret_engine = engine_memory_open(incarnation->of->engines[store]);
+    struct sim_inode *inode = sim_names_get(&incarnation->of->machine.disk->now, directory);
+    if (inode == NULL)
+        return error_set(error, STATUS_NOT_FOUND, "%s: no such directory", directory);
+    if (inode->engine == NULL) inode->engine = engine_memory_disk_make();
+    if (engine_memory_disk_is_damaged(inode->engine))
+        return error_set(error, STATUS_CORRUPT, "%s: cannot be opened", directory);
+    *ret_engine = engine_memory_open(inode->engine);
     return STATUS_OK;
 }
 
@@ -304,10 +311,6 @@ void sim_node_wipe(struct sim_node *node)
     sim_fault_hit(node->cluster->sim, SIM_FAULT_WIPE);
     sim_disk_wipe(node->machine.disk);
     sim_disk_make_dir(node->machine.disk, node->options.data);
-    for (uint32_t i = 0; i < SIM_STORES_MAX; i++) {
-        engine_memory_disk_free(node->engines[i]);
-        node->engines[i] = engine_memory_disk_make();
-    }
     node->wipes++;
     node->old_image = false;
 }
@@ -317,8 +320,6 @@ void sim_node_take_image(struct sim_node *node, struct sim_image *ret_image)
     ASSERT(!sim_node_is_up(node));
     ret_image->disk = sim_disk_make(node->cluster->sim);
     sim_disk_copy(ret_image->disk, node->machine.disk);
-    for (uint32_t i = 0; i < SIM_STORES_MAX; i++)
-        ret_image->engines[i] = engine_memory_disk_copy(node->engines[i]);
 }
 
 void sim_node_restore_image(struct sim_node *node, const struct sim_image *image)
@@ -326,18 +327,12 @@ void sim_node_restore_image(struct sim_node *node, const struct sim_image *image
     ASSERT(!sim_node_is_up(node));
     sim_fault_hit(node->cluster->sim, SIM_FAULT_OLD_IMAGE);
     sim_disk_copy(node->machine.disk, image->disk);
-    for (uint32_t i = 0; i < SIM_STORES_MAX; i++) {
-        engine_memory_disk_free(node->engines[i]);
-        node->engines[i] = engine_memory_disk_copy(image->engines[i]);
-    }
     node->old_image = true;
 }
 
 void sim_image_free(struct sim_image *image)
 {
     sim_disk_free(image->disk);
-    for (uint32_t i = 0; i < SIM_STORES_MAX; i++)
-        engine_memory_disk_free(image->engines[i]);
 }
 
 bool sim_node_is_ready(const struct sim_node *node)
@@ -368,8 +363,6 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     node->id = id;
     sim_machine_init(&node->machine, cluster->sim, id);
     node->machine.disk = sim_disk_make(cluster->sim);
-    for (uint32_t i = 0; i < SIM_STORES_MAX; i++)
-        node->engines[i] = engine_memory_disk_make();
     node_options_default(of);
     snprintf(of->name, sizeof(of->name), "n%u", id);
     snprintf(of->data, sizeof(of->data), "data-n%u", id);
@@ -424,11 +417,8 @@ void sim_cluster_free(struct sim_cluster *cluster)
         cluster->incarnations = incarnation->next;
         memory_free(incarnation);
     }
-    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
         sim_disk_free(cluster->nodes[i].machine.disk);
-        for (uint32_t j = 0; j < SIM_STORES_MAX; j++)
-            engine_memory_disk_free(cluster->nodes[i].engines[j]);
-    }
     cluster->sim->power_of_address = NULL;
     sim_network_free(cluster->network);
     memory_free(cluster);

@@ -48,7 +48,6 @@ struct sim_node {
     struct sim_cluster *cluster;
     node_id_t id;
     struct sim_machine machine;
-    struct engine_memory_disk *engines[SIM_STORES_MAX];
     struct sim_incarnation *now; /* NULL: down */
     struct node_options options;
     uint32_t wipes;
@@ -84,7 +83,6 @@ void sim_node_wipe(struct sim_node *node);
 /* A copy of a node's disk that is down, and putting it back (F11). */
 struct sim_image {
     struct sim_disk *disk;
-    struct engine_memory_disk *engines[SIM_STORES_MAX];
 };
 void sim_node_take_image(struct sim_node *node, struct sim_image *ret_image);
 void sim_node_restore_image(struct sim_node *node, const struct sim_image *image);

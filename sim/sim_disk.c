@@ -35,6 +35,7 @@ void sim_inode_release(struct sim_disk *disk, struct sim_inode *inode)
     free_pages(inode, 0);
     memory_free(inode->pages);
     memory_free(inode->dirty);
+    engine_memory_disk_free(inode->engine);
     memory_free(inode);
 }
 
@@ -84,7 +85,9 @@ void sim_inode_write(struct sim_disk *disk, struct sim_inode *inode, uint64_t of
                      struct bytes bytes)
 {
     uint64_t end = offset + bytes.size;
+    uint64_t bad = (inode->bad_sector - 1) * SIM_SECTOR_SIZE;
 
+    if (inode->bad_sector && offset < bad + SIM_SECTOR_SIZE && bad < end) inode->bad_sector = 0;
     if (end > inode->size) sim_inode_resize(disk, inode, end);
     while (offset < end) {
         uint32_t number = (uint32_t)(offset / SIM_PAGE_SIZE);
@@ -213,6 +216,7 @@ void sim_disk_copy(struct sim_disk *to, const struct sim_disk *from)
             sim_inode_write(to, inode, at, bytes_make(page, size));
         }
         sim_inode_sync(inode);
+        if (name->inode->engine) inode->engine = engine_memory_disk_copy(name->inode->engine);
         sim_names_put(to, &to->now, name->path, inode);
         sim_names_put(to, &to->durable, name->path, inode);
     }

@@ -4,6 +4,7 @@
 #define HOLON_SIM_SIM_DISK_H
 
 #include "sim/sim_files.h"
+#include "storage/engine/engine.h"
 
 struct sim_page {
     uint8_t *now;    /* NULL: zeros */
@@ -20,7 +21,13 @@ struct sim_inode {
     uint32_t page_count;
     uint32_t *dirty; /* numbers of dirty pages */
     uint32_t dirty_count, dirty_capacity;
+    uint64_t bad_sector; /* its number + 1: it cannot be read; 0: all can */
+    /* Of a directory in which a store was opened: the content of its engine, which so moves and
+     * vanishes with it. Owned. */
+    struct engine_memory_disk *engine;
 };
+
+enum sim_write_fate { SIM_WRITE_HONEST, SIM_WRITE_LOST, SIM_WRITE_MISDIRECTED };
 
 struct sim_name {
     char path[SIM_PATH_SIZE_MAX];
@@ -48,7 +55,13 @@ struct sim_disk {
     uint32_t op_count, op_capacity;
     uint64_t used;
     uint64_t syncs;
+    enum sim_write_fate fate; /* of the next write to a path with fate_part (sim_damage.c) */
+    char fate_part[64];
 };
+
+/* sim_damage.c: true if the disk has taken the write and not done it as told. */
+bool sim_disk_write_goes_wrong(struct sim_disk *disk, struct sim_inode *inode, const char *path,
+                               uint64_t offset, struct bytes bytes);
 
 struct sim_inode *sim_inode_make(bool directory);
 void sim_inode_release(struct sim_disk *disk, struct sim_inode *inode);

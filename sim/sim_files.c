@@ -93,6 +93,9 @@ enum status sim_file_read(struct file *base, uint64_t offset, void *into, size_t
     uint64_t left = offset < file->inode->size ? file->inode->size - offset : 0;
 
     if (size > left) size = (size_t)left;
+    uint64_t bad = (file->inode->bad_sector - 1) * SIM_SECTOR_SIZE;
+    if (file->inode->bad_sector && offset < bad + SIM_SECTOR_SIZE && bad < offset + size)
+        return error_set(error, STATUS_IO, "cannot read %s: input/output error", file->path);
     sim_inode_read(file->inode, offset, into, size);
     *ret_size = size;
     return STATUS_OK;
@@ -129,6 +132,8 @@ enum status sim_file_write(struct file *base, uint64_t offset, struct bytes byte
         sim_inode_write(file->disk, file->inode, offset, bytes_make(bytes.data, (size_t)part));
         return dead(error);
     }
+    if (sim_disk_write_goes_wrong(file->disk, file->inode, file->path, offset, bytes))
+        return STATUS_OK;
     sim_inode_write(file->disk, file->inode, offset, bytes);
     return STATUS_OK;
 }

@@ -146,30 +146,30 @@ static void *run_engine_opening(void *context)
 }
 
 /* Opening a store is a dozen syncs that wait for the disk; together they share its commits. */
-static enum status open_engines(void *context, uint32_t count, const char *const *directories,
-                                struct engine **ret_engines, struct error *error)
+static void open_engines(void *context, uint32_t count, const char *const *directories,
+                         struct engine **ret_engines, struct error *ret_errors)
 {
     struct engine_opening *openings = memory_allocate_zero(count * sizeof(*openings));
-    enum status status = STATUS_OK;
 
     for (uint32_t i = 0; i < count; i++) {
         openings[i].directory = directories[i];
         openings[i].cache_bytes = block_cache_bytes(context);
+        openings[i].thread = pthread_self();
+        if (directories[i] == NULL) continue;
         if (pthread_create(&openings[i].thread, NULL, run_engine_opening, &openings[i]) == 0)
             continue;
-        run_engine_opening(&openings[i]);
         openings[i].thread = pthread_self();
+        run_engine_opening(&openings[i]);
     }
     for (uint32_t i = 0; i < count; i++) {
+        if (directories[i] == NULL) continue;
         if (!pthread_equal(openings[i].thread, pthread_self()))
             pthread_join(openings[i].thread, NULL);
         ret_engines[i] = openings[i].engine;
-        if (openings[i].status == STATUS_OK || status != STATUS_OK) continue;
-        status = openings[i].status;
-        *error = openings[i].error;
+        ret_errors[i] = openings[i].error;
+        ret_errors[i].status = openings[i].status;
     }
     memory_free(openings);
-    return status;
 }
 
 static void on_waiting(void *context, const char *for_whom)

@@ -82,7 +82,9 @@ void founding_send_hello(struct founding *founding, node_id_t to, enum founding_
     const struct founding_options *options = &founding->options;
     struct founding_message hello = {
         .kind = kind,
-        .state = founding->accepted ? FOUNDING_ACCEPTED : FOUNDING_EMPTY,
+        .state = options->repairing   ? FOUNDING_REPAIRING
+                 : founding->accepted ? FOUNDING_ACCEPTED
+                                      : FOUNDING_EMPTY,
         .wants_reply = !founding->peers[to].heard,
         .store = founding->file.store,
         .token = founding->file.token,
@@ -156,6 +158,13 @@ static void founding_on_hello(struct founding *founding, node_id_t from,
             founding_begin_rejoin(founding, hello->cluster);
             if (!founding->ended) founding_send_hello(founding, from, FOUNDING_REJOIN);
         }
+        return;
+    }
+    if (hello->state == FOUNDING_REPAIRING || founding->options.repairing) {
+        /* Who has lost its data founds nothing, and nobody founds without its data. */
+        peer->heard = true;
+        peer->state = hello->state;
+        if (hello->wants_reply) founding_send_hello(founding, from, FOUNDING_HELLO);
         return;
     }
     if (!founding_check_hello(founding, from, hello, &error)) {
@@ -265,6 +274,8 @@ static enum status founding_resume(struct founding *founding, struct error *erro
     } else if (status) {
         return status;
     }
+    if (founding->options.repairing && founding->file.proposal != 0)
+        founding->file.proposal = 0; /* of the life before */
     founding->file.settings = options->settings;
     founding->file.member_count = options->member_count;
     memcpy(founding->file.members, options->members, sizeof(founding->file.members));
@@ -310,13 +321,22 @@ void founding_close(struct founding *founding)
     memory_free(founding);
 }
 
+/* Who was heard and cannot help: it waits itself, or it has nothing. */
+static bool founding_peer_lacks(const struct founding *founding, node_id_t node)
+{
+    const struct founding_peer *peer = &founding->peers[node];
+
+    if (!peer->heard) return true;
+    return founding->options.repairing && peer->state != FOUNDING_MEMBER;
+}
+
 void founding_missing(const struct founding *founding, char *ret_text, size_t size)
 {
     size_t used = 0;
 
     ret_text[0] = '\0';
     for (node_id_t node = 1; node <= founding->options.member_count; node++) {
-        bool missing = node != founding->options.self && !founding->peers[node].heard;
+        bool missing = node != founding->options.self && founding_peer_lacks(founding, node);
         if (!missing) continue;
         int more = snprintf(ret_text + used, size - used, "%s%s", used ? ", " : "",
                             founding->options.members[node - 1].name);

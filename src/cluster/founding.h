@@ -14,6 +14,9 @@
  * longer fits (a disk was replaced meanwhile) is followed by one with a higher number; that is
  * safe because START is given only when every member holds the same number.
  *
+ * A node in repair (node_repair.c) says so: it takes part in no founding, and none is complete
+ * without it.
+ *
  * Files are written on the calling thread: nothing serves yet. Thread: worker 0. */
 #ifndef HOLON_CLUSTER_FOUNDING_H
 #define HOLON_CLUSTER_FOUNDING_H
@@ -53,6 +56,10 @@ struct founding_options {
     struct founding_member members[FOUNDING_MEMBERS_MAX];
     char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX];
     struct founding_settings settings;
+    /* The node had data that is in quarantine now: it waits for a member of its cluster and
+     * never founds another, however empty all the others are (FAULTS rules 8 and 9). */
+    bool repairing;
+    struct cluster_id repairing_cluster; /* none: not known any more, whichever is met */
     struct founding_events events;
     void *context;
 };
@@ -64,7 +71,7 @@ void founding_close(struct founding *founding); /* NULL is fine */
 void founding_on_frame(struct founding *founding, const struct transport_peer *from,
                        struct bytes payload);
 void founding_on_peer_up(struct founding *founding, node_id_t node);
-/* "n2, n3": members not heard of, or empty text. */
+/* "n2, n3": members not heard of, or (in repair) not members of a cluster; or empty text. */
 void founding_missing(const struct founding *founding, char *ret_text, size_t size);
 
 /* "n1=host:port,n2=host:port" */

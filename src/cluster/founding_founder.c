@@ -178,9 +178,13 @@ void founding_advance(struct founding *founding)
     bool all_accepted = true;
     struct error error;
 
-    if (options->self != FOUNDER || founding->ended || founding->rejoining) return;
-    for (node_id_t node = 1; node <= options->member_count; node++)
-        if (node != options->self && !founding->peers[node].heard) return;
+    if (options->self != FOUNDER || founding->ended || founding->rejoining || options->repairing)
+        return;
+    for (node_id_t node = 1; node <= options->member_count; node++) {
+        const struct founding_peer *peer = &founding->peers[node];
+        bool ready = peer->heard && peer->state != FOUNDING_REPAIRING;
+        if (node != options->self && !ready) return;
+    }
 
     if (!founding_proposal_fits(founding)) {
         founding_make_proposal(founding);

@@ -12,7 +12,7 @@ void founding_on_propose(struct founding *founding, node_id_t from,
     struct cluster_view view;
     struct error error;
 
-    if (from != FOUNDER || founding->rejoining) return;
+    if (from != FOUNDER || founding->rejoining || options->repairing) return;
     if (founding->accepted && message->proposal < founding->identity.proposal) return;
 
     cluster_view_init(&view);
@@ -63,6 +63,19 @@ void founding_begin_rejoin(struct founding *founding, struct cluster_id cluster)
     const struct founding_options *options = &founding->options;
     struct error error;
 
+    bool lost = options->repairing && !cluster_id_is_none(options->repairing_cluster) &&
+                !cluster_id_equal(cluster, options->repairing_cluster);
+    if (lost) {
+        char one[CLUSTER_ID_TEXT_SIZE], other[CLUSTER_ID_TEXT_SIZE];
+        cluster_id_print(cluster, one);
+        cluster_id_print(options->repairing_cluster, other);
+        error_set(&error, STATUS_REFUSED,
+                  "this node is in repair and belongs to cluster %s, but the nodes of --cluster "
+                  "are of %s: check the addresses of %.300s",
+                  other, one, founding->line);
+        founding_fail(founding, &error);
+        return;
+    }
     if (founding->rejoining && !cluster_id_equal(cluster, founding->identity.cluster)) {
         char one[CLUSTER_ID_TEXT_SIZE], other[CLUSTER_ID_TEXT_SIZE];
         cluster_id_print(cluster, one);

@@ -45,7 +45,7 @@ static void hello_decode(struct reader *reader, struct founding_message *message
     read_text(reader, message->redis, sizeof(message->redis));
     read_text(reader, message->redis_cluster, sizeof(message->redis_cluster));
     read_text(reader, message->admin, sizeof(message->admin));
-    if (state > FOUNDING_MEMBER || reads > READS_QUORUM) reader->failed = true;
+    if (state > FOUNDING_REPAIRING || reads > READS_QUORUM) reader->failed = true;
 }
 
 void founding_message_encode(const struct founding_message *message, struct buffer *buffer)

@@ -28,8 +28,9 @@ enum founding_kind {
 
 enum founding_state {
     FOUNDING_EMPTY = 0,
-    FOUNDING_ACCEPTED = 1, /* has the identity of a proposal, waits for START */
-    FOUNDING_MEMBER = 2,   /* of a cluster */
+    FOUNDING_ACCEPTED = 1,  /* has the identity of a proposal, waits for START */
+    FOUNDING_MEMBER = 2,    /* of a cluster */
+    FOUNDING_REPAIRING = 3, /* was a member and lost its log: rejoins, never founds */
 };
 
 enum { FOUNDING_LINE_SIZE_MAX = 16 * 200 };

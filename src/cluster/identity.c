@@ -8,7 +8,12 @@
 
 static const char identity_magic[] = "HOLONID1";
 
-enum { IDENTITY_FLAG_BORN = 1, IDENTITY_FLAG_CLEAN = 2, IDENTITY_SIZE_MAX = 512 };
+enum {
+    IDENTITY_FLAG_BORN = 1,
+    IDENTITY_FLAG_CLEAN = 2,
+    IDENTITY_FLAG_MADE = 4,
+    IDENTITY_SIZE_MAX = 512
+};
 
 void cluster_id_print(struct cluster_id id, char ret_text[CLUSTER_ID_TEXT_SIZE])
 {
@@ -25,7 +30,8 @@ static void identity_encode(const struct identity *identity, struct buffer *buff
 {
     struct writer writer = writer_make(buffer);
     uint8_t flags = (uint8_t)((identity->born ? IDENTITY_FLAG_BORN : 0) |
-                              (identity->clean ? IDENTITY_FLAG_CLEAN : 0));
+                              (identity->clean ? IDENTITY_FLAG_CLEAN : 0) |
+                              (identity->made ? IDENTITY_FLAG_MADE : 0));
 
     write_u8(&writer, (uint8_t)identity->state);
     write_u64(&writer, identity->cluster.high);
@@ -68,6 +74,7 @@ static bool identity_decode(struct bytes bytes, struct identity *ret_identity)
     uint8_t flags = read_u8(&reader);
     identity.born = flags & IDENTITY_FLAG_BORN;
     identity.clean = flags & IDENTITY_FLAG_CLEAN;
+    identity.made = flags & IDENTITY_FLAG_MADE;
     read_text(&reader, identity.name, sizeof(identity.name));
 
     bool valid = !reader.failed && (state == IDENTITY_ACCEPTED || state == IDENTITY_MEMBER) &&
@@ -93,14 +100,8 @@ enum status identity_load(struct world *world, const char *directory, struct ide
     enum status status = sealed_file_read(world, path, identity_magic, &body, &cause);
     if (status == STATUS_OK && !identity_decode(buffer_bytes(&body), ret_identity))
         status = error_set(&cause, STATUS_CORRUPT, "%.400s holds impossible values", path);
-    if (status == STATUS_CORRUPT) {
-        error_set(error, status,
-                  "%.300s; without it nobody knows whose data this is. Move the directory away "
-                  "and start with an empty one: the node rejoins its cluster",
-                  cause.text);
-    } else if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         error_set(error, status, "%s", cause.text);
-    }
     buffer_free(&body);
     return status;
 }
@@ -118,6 +119,58 @@ enum status identity_save(struct world *world, const char *directory,
     buffer_free(&body);
     return status;
 }
+
+/* --- whose store is it? -------------------------------------------------------------------- */
+
+static const char owner_magic[] = "HOLONOW1";
+
+enum { OWNER_SIZE_MAX = 64 };
+
+static void owner_encode(const struct identity *identity, uint32_t number, struct buffer *body)
+{
+    buffer_init(body, OWNER_SIZE_MAX);
+    struct writer writer = writer_make(body);
+    write_u64(&writer, identity->cluster.high);
+    write_u64(&writer, identity->cluster.low);
+    write_u32(&writer, identity->node);
+    write_u64(&writer, identity->store);
+    write_u32(&writer, number);
+    ASSERT(!writer.failed);
+}
+
+enum status store_owner_save(struct world *world, const char *store_directory,
+                             const struct identity *identity, uint32_t number, struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct buffer body;
+
+    path_join(path, store_directory, "owner");
+    owner_encode(identity, number, &body);
+    enum status status = sealed_file_write(world, path, owner_magic, buffer_bytes(&body), error);
+    buffer_free(&body);
+    return status;
+}
+
+enum status store_owner_check(struct world *world, const char *store_directory,
+                              const struct identity *identity, uint32_t number, struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct buffer expected, found;
+
+    path_join(path, store_directory, "owner");
+    owner_encode(identity, number, &expected);
+    buffer_init(&found, SEALED_SIZE_MAX);
+    enum status status = sealed_file_read(world, path, owner_magic, &found, error);
+    if (status == STATUS_OK && !bytes_equal(buffer_bytes(&expected), buffer_bytes(&found)))
+        status =
+            error_set(error, STATUS_CORRUPT,
+                      "%.400s: this store belongs to another node or has another number", path);
+    buffer_free(&expected);
+    buffer_free(&found);
+    return status;
+}
+
+/* --- epochs -------------------------------------------------------------------------------- */
 
 enum status identity_take_epoch(struct world *world, const char *directory,
                                 struct identity *identity, boot_epoch_t *ret_epoch,
@@ -152,10 +205,7 @@ enum status view_file_load(struct world *world, const char *directory, const cha
         if (status) error_set(&cause, status, "%.400s: %s", path, status_text(status));
     }
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
-        error_set(error, status,
-                  "%.380s. Move the directory away and start with an empty one: the node rejoins "
-                  "its cluster",
-                  cause.text);
+        error_set(error, status, "%s", cause.text);
     buffer_free(&body);
     return status;
 }
@@ -174,10 +224,13 @@ enum status view_file_save(struct world *world, const char *directory, const cha
     return status;
 }
 
+/* --- a directory without an identity ------------------------------------------------------- */
+
 enum { FOREIGN_NAMES_MAX = 4, FOREIGN_TEXT_SIZE = 128 }; /* as many are named in the error */
 
 struct directory_check {
-    bool has_founding;
+    bool data; /* what only a node writes */
+    bool tables, quarantine;
     uint32_t foreign_count;
     char foreign[FOREIGN_TEXT_SIZE]; /* "`a`, `b`" */
 };
@@ -189,43 +242,59 @@ static bool name_is_one_of(const char *name, const char *const *names, size_t co
     return false;
 }
 
-/* What may be there before a founding: our own lock and pid, a founding that was interrupted,
- * the log file of `holon dev`, and what file systems put there. The tables are written before
- * the identity: with a founding under way they may stand alone. */
+/* What may be there before a founding: our own lock and pid, a founding or a repair that was
+ * interrupted, the log file of `holon dev`, and what file systems put there. */
 static void directory_check_name(void *context, const char *name)
 {
-    static const char *const harmless[] = {"lock",         "holon.pid",    "founding",
-                                           "founding.new", "identity.new", "table.new",
-                                           "birth.new",    "holon.log",    "lost+found"};
-    static const char *const tables[] = {"table", "birth"};
+    static const char *const harmless[] = {"lock",         "holon.pid", "founding",  "founding.new",
+                                           "identity.new", "table.new", "birth.new", "holon.log",
+                                           "lost+found",   "repair",    "repair.new"};
     struct directory_check *check = context;
 
     if (name_is_one_of(name, harmless, ARRAY_COUNT(harmless))) return;
-    if (check->has_founding && name_is_one_of(name, tables, ARRAY_COUNT(tables))) return;
+    if (strcmp(name, "table") == 0 || strcmp(name, "birth") == 0) {
+        check->tables = true;
+        return;
+    }
+    if (strcmp(name, "log") == 0 || strncmp(name, "store-", 6) == 0) {
+        check->data = true;
+        return;
+    }
+    if (strcmp(name, "quarantine") == 0) {
+        check->quarantine = true;
+        return;
+    }
     if (check->foreign_count++ >= FOREIGN_NAMES_MAX) return;
     size_t used = strlen(check->foreign);
     snprintf(check->foreign + used, sizeof(check->foreign) - used, "%s`%.24s`", used ? ", " : "",
              name);
 }
 
-enum status directory_check_empty(struct world *world, const char *directory, struct error *error)
+enum status directory_check_empty(struct world *world, const char *directory,
+                                  enum directory_content *ret_content, struct error *error)
 {
     struct directory_check check = {0};
     char path[PATH_SIZE_MAX], more[40] = "";
     struct file *file = NULL;
 
+    /* The tables are written before the identity: with a founding under way they may stand
+     * alone. */
     path_join(path, directory, "founding");
-    check.has_founding = file_open(world, path, FILE_READ, &file, NULL) == STATUS_OK;
+    bool has_founding = file_open(world, path, FILE_READ, &file, NULL) == STATUS_OK;
     file_close(file);
 
     enum status status = world_list_dir(world, directory, &check, directory_check_name, error);
     if (status) return status;
-    if (check.foreign_count == 0) return STATUS_OK;
     if (check.foreign_count > FOREIGN_NAMES_MAX)
         snprintf(more, sizeof(more), " and %u more", check.foreign_count - FOREIGN_NAMES_MAX);
-    return error_set(error, STATUS_REFUSED,
-                     "%.170s has no identity but is not empty (it holds %s%s): it is either not "
-                     "a directory of Holon or its identity was lost. Nothing was changed. Choose "
-                     "an empty directory, or move its content away",
-                     directory, check.foreign, more);
+    if (check.foreign_count > 0)
+        return error_set(error, STATUS_REFUSED,
+                         "%.170s has no identity but is not empty (it holds %s%s): it is no "
+                         "directory of Holon. Nothing was changed. Choose an empty directory, or "
+                         "move its content away",
+                         directory, check.foreign, more);
+    *ret_content = check.data || (check.tables && !has_founding) ? DIRECTORY_LOST_IDENTITY
+                   : check.quarantine                            ? DIRECTORY_QUARANTINE_ONLY
+                                                                 : DIRECTORY_EMPTY;
+    return STATUS_OK;
 }

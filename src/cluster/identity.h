@@ -4,6 +4,8 @@
  *   u8 state | u64 u64 cluster | u32 node | u64 store | u32 epoch first, last, next |
  *   u32 proposal | u32 stores | u32 partitions | u32 replicas | u8 reads | u8 flags | name
  * DIR/table ("HOLONTB1"): the newest cluster view this node has seen (view_codec.h).
+ * DIR/store-N/owner ("HOLONOW1"): u64 u64 cluster | u32 node | u64 store | u32 N: whose engine
+ *   lies beside it, so that stores of other nodes and other numbers are told apart (F32).
  * DIR/birth ("HOLONTB1"): the view of the founding, never changed: what its replicas were born
  *   with. Absent in a directory that joined later: its replicas are born as learners.
  *
@@ -42,6 +44,8 @@ struct identity {
     /* All replicas were born, durably: from now on one that is missing in the log is lost and
      * must not be born again (FAULTS rule 9). */
     bool born;
+    /* Log and stores were made, and say whose they are: from now on they are missed. */
+    bool made;
     bool clean; /* the last process ended by a clean stop */
 };
 
@@ -56,6 +60,14 @@ enum status identity_take_epoch(struct world *world, const char *directory,
                                 struct identity *identity, boot_epoch_t *ret_epoch,
                                 struct error *error);
 
+/* The file "owner" in the directory of store `number`. Check: STATUS_NOT_FOUND, STATUS_CORRUPT
+ * (damaged, or of another node or store), STATUS_VERSION. */
+enum status store_owner_save(struct world *world, const char *store_directory,
+                             const struct identity *identity, uint32_t number, struct error *error);
+enum status store_owner_check(struct world *world, const char *store_directory,
+                              const struct identity *identity, uint32_t number,
+                              struct error *error);
+
 #define VIEW_MAGIC "HOLONTB1"
 
 /* `file`: "table" or "birth". *ret_view must be initialised; its `self` is left alone. */
@@ -64,9 +76,15 @@ enum status view_file_load(struct world *world, const char *directory, const cha
 enum status view_file_save(struct world *world, const char *directory, const char *file,
                            const struct cluster_view *view, struct error *error);
 
-/* For a directory without DIR/identity: STATUS_OK if nothing in it can be data of a node (log,
- * stores, tables); else STATUS_REFUSED and what was found (F29, F32). */
-enum status directory_check_empty(struct world *world, const char *directory, struct error *error);
+/* What a directory without DIR/identity holds. */
+enum directory_content {
+    DIRECTORY_EMPTY,           /* it may found a cluster */
+    DIRECTORY_QUARANTINE_ONLY, /* evidence of an earlier life: it rejoins and never founds */
+    DIRECTORY_LOST_IDENTITY,   /* log, stores or tables: the identity is missing (F29) */
+};
+/* STATUS_REFUSED: files are there that no node has written; the error names one (F32). */
+enum status directory_check_empty(struct world *world, const char *directory,
+                                  enum directory_content *ret_content, struct error *error);
 
 /* "0123456789abcdef0123456789abcdef". */
 enum { CLUSTER_ID_TEXT_SIZE = 33 };

@@ -11,6 +11,7 @@
 /* --- requests and replies in bytes ----------------------------------------------------------
  * request: u8 kind | FOUND: view (view_codec.h); else: u32 node | u64 store | u32 epoch |
  *          u64 token | name | redis | redis-cluster | peer | admin
+ *          REPLACE: then u32 count, each: u32 group | u64 replica
  * reply:   u8 result | u64 table epoch | u32 first | u32 last | text */
 
 void meta_found_encode(const struct cluster_view *view, struct buffer *buffer)
@@ -37,6 +38,13 @@ void meta_request_encode(const struct meta_request *request, struct buffer *buff
     write_sized(&writer, bytes_of(request->redis_cluster));
     write_sized(&writer, bytes_of(request->peer));
     write_sized(&writer, bytes_of(request->admin));
+    if (request->kind == META_REPLACE) {
+        write_u32(&writer, request->lost_count);
+        for (uint32_t i = 0; i < request->lost_count; i++) {
+            write_u32(&writer, request->lost[i].group.value);
+            write_u64(&writer, request->lost[i].replica.value);
+        }
+    }
     ASSERT(!writer.failed);
 }
 
@@ -55,6 +63,12 @@ static bool meta_request_decode(struct bytes bytes, struct meta_request *ret_req
     read_text(&reader, ret_request->redis_cluster, sizeof(ret_request->redis_cluster));
     read_text(&reader, ret_request->peer, sizeof(ret_request->peer));
     read_text(&reader, ret_request->admin, sizeof(ret_request->admin));
+    if (ret_request->kind == META_REPLACE) ret_request->lost_count = read_u32(&reader);
+    if (ret_request->lost_count > META_REPLACE_MAX) return false;
+    for (uint32_t i = 0; i < ret_request->lost_count; i++) {
+        ret_request->lost[i].group.value = read_u32(&reader);
+        ret_request->lost[i].replica.value = read_u64(&reader);
+    }
     return !reader.failed;
 }
 
@@ -265,30 +279,66 @@ static void meta_epochs(struct meta_evaluation *evaluation, const struct meta_re
     evaluation->reply.epoch_last = row->epoch_last;
 }
 
+/* A new id for the replica of the node in a group, if it is that one (0: whichever it is).
+ * False: stop and run again. */
+static bool meta_renew_replica(struct meta_evaluation *evaluation, uint32_t id, node_id_t node,
+                               struct replica_id replica, bool *changed)
+{
+    struct cluster_view *settings = evaluation->settings;
+    struct meta_key key = meta_key_make(META_ROW_GROUP, id);
+    struct view_group group;
+    struct row_view row;
+    bool renewed = false;
+
+    enum row_result result = row_get(evaluation->rows, meta_key_bytes(&key), &row);
+    if (result == ROW_STOP) return false;
+    if (result == ROW_ABSENT) return true;
+    struct reader reader = reader_make(row.value);
+    view_group_decode(&reader, &group);
+    if (reader.failed) return true;
+    for (uint32_t i = 0; i < group.replica_count; i++) {
+        struct view_replica *member = &group.replicas[i];
+        bool meant = replica.value == 0 || replica_id_equal(member->replica, replica);
+        if (member->node != node || !meant) continue;
+        member->replica.value = settings->next_replica_id++;
+        renewed = true;
+    }
+    if (renewed) meta_put_group(evaluation, id, &group);
+    *changed |= renewed;
+    return true;
+}
+
 /* New replica ids for all that the node holds; false: stop and run again. */
 static bool meta_renew_replicas(struct meta_evaluation *evaluation, node_id_t node)
 {
-    struct cluster_view *settings = evaluation->settings;
+    bool changed = false;
 
-    for (uint32_t id = 0; id < settings->group_count; id++) {
-        struct meta_key key = meta_key_make(META_ROW_GROUP, id);
-        struct view_group group;
-        struct row_view row;
-        bool changed = false;
+    for (uint32_t id = 0; id < evaluation->settings->group_count; id++)
+        if (!meta_renew_replica(evaluation, id, node, (struct replica_id){0}, &changed))
+            return false;
+    return true;
+}
 
-        enum row_result result = row_get(evaluation->rows, meta_key_bytes(&key), &row);
-        if (result == ROW_STOP) return false;
-        if (result == ROW_ABSENT) continue;
-        struct reader reader = reader_make(row.value);
-        view_group_decode(&reader, &group);
-        if (reader.failed) continue;
-        for (uint32_t i = 0; i < group.replica_count; i++) {
-            if (group.replicas[i].node != node) continue;
-            group.replicas[i].replica.value = settings->next_replica_id++;
-            changed = true;
-        }
-        if (changed) meta_put_group(evaluation, id, &group);
+static bool meta_replace(struct meta_evaluation *evaluation, const struct meta_request *request)
+{
+    const struct meta_node *row = &evaluation->node;
+    bool changed = false;
+
+    if (row->node.store != request->store || row->node.epoch > request->epoch) {
+        meta_refuse(&evaluation->reply, "node %s runs elsewhere, or was started again since",
+                    row->node.name);
+        return true;
     }
+    for (uint32_t i = 0; i < request->lost_count; i++) {
+        const struct meta_lost *lost = &request->lost[i];
+        if (lost->replica.value == 0) continue;
+        if (!meta_renew_replica(evaluation, lost->group.value, request->node, lost->replica,
+                                &changed))
+            return false;
+    }
+    if (!changed) return true; /* asked before */
+    evaluation->settings->table_epoch++;
+    meta_put_settings(evaluation);
     return true;
 }
 
@@ -352,6 +402,8 @@ static bool meta_evaluate_member(struct meta_evaluation *evaluation, struct byte
         return true;
     case META_REJOIN:
         return meta_rejoin(evaluation, &request);
+    case META_REPLACE:
+        return meta_replace(evaluation, &request);
     default:
         meta_refuse(&evaluation->reply, "meta does not know request %d", request.kind);
         return true;

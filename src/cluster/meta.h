@@ -9,6 +9,10 @@
  *   EPOCHS  reserves the next block of boot epochs
  *   REJOIN  a node came back with an empty disk: a new store id, a new block of epochs above
  *           all of its old ones, and new replica ids for all its replicas
+ *   REPLACE replicas of a node are lost (their store was damaged): each that the table still names
+ *           gets a new id. Whether a group can do without the old one is not asked here: its own
+ *           configuration is the truth (WHY 6.3), and the node asks only for groups that have a
+ *           leader without it (node_stores.c)
  * Every change raises the table epoch by one. Thread: evaluation on the group's worker. */
 #ifndef HOLON_CLUSTER_META_H
 #define HOLON_CLUSTER_META_H
@@ -16,11 +20,26 @@
 #include "cluster/view.h"
 #include "partition/row_context.h"
 
-enum meta_kind { META_FOUND = 1, META_BOOT = 2, META_EPOCHS = 3, META_REJOIN = 4 };
+enum meta_kind {
+    META_FOUND = 1,
+    META_BOOT = 2,
+    META_EPOCHS = 3,
+    META_REJOIN = 4,
+    META_REPLACE = 5
+};
 
-enum { META_REQUEST_SIZE_MAX = 240 << 10, META_REPLY_SIZE_MAX = 1024 };
+enum {
+    META_REQUEST_SIZE_MAX = 240 << 10,
+    META_REPLY_SIZE_MAX = 1024,
+    META_REPLACE_MAX = 64, /* replicas in one request */
+};
 
-/* BOOT, EPOCHS and REJOIN. */
+struct meta_lost {
+    struct group_id group;
+    struct replica_id replica;
+};
+
+/* BOOT, EPOCHS, REJOIN and REPLACE. */
 struct meta_request {
     enum meta_kind kind;
     node_id_t node;
@@ -30,6 +49,8 @@ struct meta_request {
     char name[NODE_NAME_SIZE_MAX];
     char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX];
     char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX]; /* empty peer: as it was */
+    uint32_t lost_count;                                  /* REPLACE */
+    struct meta_lost lost[META_REPLACE_MAX];
 };
 
 enum meta_result {

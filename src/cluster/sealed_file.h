@@ -14,7 +14,8 @@ enum { SEALED_HEADER_SIZE = 16, SEALED_SIZE_MAX = 1 << 20, PATH_SIZE_MAX = 1152 
 enum status sealed_file_write(struct world *world, const char *path, const char *magic,
                               struct bytes body, struct error *error);
 /* Appends the body to `body`. STATUS_NOT_FOUND: no such file (*error untouched);
- * STATUS_CORRUPT: damaged, STATUS_VERSION: another format; the error names the file. */
+ * STATUS_CORRUPT: damaged or not readable, STATUS_VERSION: undamaged and of another format, with
+ * STATUS_IO nothing is known; the error names the file. */
 enum status sealed_file_read(struct world *world, const char *path, const char *magic,
                              struct buffer *body, struct error *error);
 

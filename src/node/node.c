@@ -130,10 +130,12 @@ void node_destroy(struct node *node)
         worker_close(worker);
         cluster_view_free(&worker->view);
         memory_free(worker->news);
+        memory_free(worker->lost);
     }
     if (node->log != NULL) log_abandon(node->log);
     for (uint32_t i = 0; i < STORES_MAX; i++)
         if (node->engines[i] != NULL) engine_close(node->engines[i]);
+    node_stores_free(node);
     file_close(node->lock);
     buffer_free(&node->boot.body);
     buffer_free(&node->found.body);
@@ -158,6 +160,11 @@ const struct node_member *node_members(const struct node *node, uint32_t *ret_co
 bool node_is_ready(const struct node *node)
 {
     return node->ready;
+}
+
+bool node_is_whole(const struct node *node)
+{
+    return !node->repair.active && node_stores_sound(node);
 }
 
 uint16_t node_redis_port(const struct node *node)

@@ -81,10 +81,11 @@ struct node_platform {
     void (*transport_close)(void *context, uint32_t worker);
     enum status (*engine_open)(void *context, uint32_t store, const char *directory,
                                struct engine **ret_engine, struct error *error);
-    /* Several at once, for a fast start; NULL: one after the other. On error those that were
-     * opened are in ret_engines all the same. */
-    enum status (*engines_open)(void *context, uint32_t count, const char *const *directories,
-                                struct engine **ret_engines, struct error *error);
+    /* Several at once, for a fast start; NULL: one after the other. A directory that is NULL is
+     * left out; each that cannot be opened has its own error. engine_open may be called in a job
+     * later: on another thread, once a damaged store was taken out. */
+    void (*engines_open)(void *context, uint32_t count, const char *const *directories,
+                         struct engine **ret_engines, struct error *ret_errors);
     /* For metrics; either may be NULL. Traffic is asked on that worker's thread. */
     void (*transport_traffic)(void *context, uint32_t worker, struct node_traffic *ret_traffic);
     uint64_t (*resident_bytes)(void *context);
@@ -109,6 +110,8 @@ void node_destroy(struct node *node);
 const struct node_member *node_members(const struct node *node, uint32_t *ret_count);
 
 bool node_is_ready(const struct node *node);
+/* Nothing of it is in repair. */
+bool node_is_whole(const struct node *node);
 /* Ports actually bound (for port 0); after the services listen. */
 uint16_t node_redis_port(const struct node *node);
 

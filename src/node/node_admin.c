@@ -27,6 +27,7 @@ enum status node_admin_open(struct node *node, struct error *error)
                                     .context = node,
                                     .render = admin_render};
 
+    if (node->collector != NULL) return STATUS_OK; /* a node in repair has opened it already */
     node->collector = node_collector_make(node);
     if (node->options.admin[0] == '\0') return STATUS_OK;
     return admin_open(&options, &node->admin, error);

@@ -208,6 +208,8 @@ void node_boot_stop(struct node *node)
     world_timer_stop(node->world, &node->boot_timer);
     world_timer_stop(node->world, &node->watch_timer);
     node_save_stop(node);
+    world_timer_stop(node->world, &node->repair.poll);
+    world_timer_stop(node->world, &node->stores_timer);
 }
 
 /* --- ready ---------------------------------------------------------------------------- */
@@ -316,6 +318,7 @@ void node_watch_again(struct node *node)
 
 void node_watch_start(struct node *node)
 {
+    world_timer_stop(node->world, &node->watch_timer);
     node->watch_timer = (struct world_timer){.fire = watch_fired, .context = node};
     world_timer_start(node->world, &node->watch_timer, NODE_WATCH_FIRST_US);
 }

@@ -9,6 +9,8 @@
  *   node_confirm.c  a restart is mute until others have said that its disk is no old one
  *   node_disk.c    free space, and who is told when there is too little
  *   node_member.c  founding frames after the founding: START again, rejoin of a wiped node
+ *   node_repair.c  damaged log, identity or tables: quarantine, rejoin, until whole again
+ *   node_stores.c  damaged stores and lost replicas: out, new ids, a fresh engine, filled
  *   node_stop.c    SIGTERM: leaderships, requests in flight, log, the clean mark
  *   node_snapshot.c, node_status.c, node_metrics.c, node_admin.c  /status, /metrics, /health */
 #ifndef HOLON_NODE_NODE_INTERNAL_H
@@ -20,6 +22,7 @@
 #include "cluster/gateway.h"
 #include "cluster/identity.h"
 #include "cluster/meta.h"
+#include "cluster/repair_file.h"
 #include "node/node.h"
 #include "partition/host.h"
 #include "services/redis/redis_service.h"
@@ -75,6 +78,11 @@ struct node_worker {
     struct leader_news *news;
     uint32_t news_count, news_capacity;
     struct world_deferred news_out;
+    /* By group: the newest replica of this node that was lost; NULL: none was. */
+    struct replica_id *lost;
+    uint64_t stores_out;       /* bits: damaged, or not exchanged yet */
+    uint64_t stores_detaching; /* bits: the host still has replicas or jobs of it */
+    struct world_timer detach_timer;
     /* Stopping: */
     struct world_timer stop_timer;
     uint64_t stop_began;
@@ -130,6 +138,54 @@ struct disk_watch { /* node_disk.c */
     struct error error;
 };
 
+struct node_damage {
+    const char *reason; /* short, for the name of the quarantine */
+    const char *file;
+    uint64_t offset;
+};
+
+struct repair_count {
+    uint32_t replicas[STORES_MAX], voters[STORES_MAX];
+};
+
+enum store_state { STORE_SOUND, STORE_HALTED, STORE_DETACHED, STORE_MOVING, STORE_FILLING };
+
+struct node_store {
+    struct node *node;
+    uint32_t number;
+    enum store_state state;
+    uint64_t since, retry_at;
+    struct error cause;
+    char path[PATH_SIZE_MAX];
+    char quarantine[QUARANTINE_NAME_SIZE];
+    uint32_t replicas, voters; /* when last counted */
+    bool counted;
+    /* The job that marks it, or exchanges its engine: */
+    bool busy;
+    struct world_job job;
+    struct engine *old_engine, *new_engine; /* the job's */
+    struct quarantine_size measured;
+    enum status status;
+    struct error error;
+};
+
+struct lost_replica {
+    struct group_id group;
+    struct replica_id replica;
+    uint64_t since, leader_heard; /* boot time */
+};
+
+struct node_repair {
+    bool active;      /* DIR/repair is there */
+    bool rejoin_only; /* nothing but a quarantine is left: it must not found */
+    struct repair_file file;
+    struct quarantine_size quarantine;
+    uint32_t replicas, voters; /* of this node, when last counted */
+    struct repair_count counting;
+    uint32_t counts_missing;
+    struct world_timer poll;
+};
+
 struct node {
     struct node_options options;
     struct node_platform platform;
@@ -172,6 +228,12 @@ struct node {
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
     struct view_save save;
     struct disk_watch disk;
+    struct node_repair repair;
+    struct node_store stores[STORES_MAX];
+    struct lost_replica *lost; /* that the table still names */
+    uint32_t lost_count, lost_capacity;
+    struct meta_question replace;
+    struct world_timer stores_timer;
     struct admin *admin;
     struct admission *admission; /* of clients, over all workers */
     struct node_collector *collector;
@@ -194,10 +256,49 @@ enum status node_check_settings(const struct node *node, struct error *error);
 /* Identity, epoch and view of worker 0 are set. */
 void node_open(struct node *node);
 void node_close_storage(struct node *node, bool clean);
+/* An empty directory, or one whose content is in quarantine. */
+void node_start_founding(struct node *node, bool resumed);
 /* Closes the founding at the end of the turn. */
 void node_founding_end(struct node *node);
 
+/* node_repair.c: all on worker 0 */
+/* While starting: data of this node is damaged as a whole. Goes into REPAIR, or fails. */
+void node_damaged(struct node *node, const struct node_damage *damage, const struct error *cause);
+/* True: an earlier start left a repair, and this one goes on with it from here. */
+bool node_repair_resume(struct node *node);
+/* It is a member again, under a new store id. */
+void node_repair_joined(struct node *node);
+/* Waits until all replicas of this node vote again. */
+void node_repair_watch(struct node *node);
+/* Starts a count of replicas and voters, unless one is under way. */
+void node_repair_count(struct node *node);
+/* Why peers cannot rebuild what is lost here, or NULL; by the view of worker 0. */
+const char *node_repair_obstacle(const struct node *node);
+
+/* node_stores.c */
+/* Worker's thread. The replica is lost and has to come back under a new id. */
+void worker_lost_replica(struct node_worker *worker, uint32_t group, struct replica_id replica);
+void worker_on_damaged(void *context, uint32_t store, const struct error *error);
+/* Adds the replicas that the table has given this node since. The table is on disk. */
+void worker_sync_replicas(struct node_worker *worker, void *unused);
+/* Worker 0. Before its engine is opened: is the store ours, and was it sound when last used?
+ * STATUS_CORRUPT: no. */
+enum status node_store_check(struct node *node, uint32_t number, struct error *error);
+/* At the start: the node goes on without it, or *error says why it must not. */
+enum status node_store_found_damaged(struct node *node, uint32_t number, struct error *error);
+void node_lost_leader_heard(struct node *node, struct group_id group);
+void node_store_counted(struct node *node, uint32_t number, uint32_t replicas, uint32_t voters);
+bool node_stores_sound(const struct node *node);
+/* A job has its files. */
+bool node_stores_busy(const struct node *node);
+void node_stores_watch(struct node *node);
+void node_stores_free(struct node *node);
+
 /* node_worker.c */
+/* The replica of this node in a group of this worker, as the table has it; 0: none. */
+struct replica_id worker_own_replica(const struct node_worker *worker, uint32_t group);
+enum status worker_add_replica(struct node_worker *worker, uint32_t group, struct replica_id self,
+                               const struct log_recovered *recovered, struct error *error);
 void worker_init(struct node_worker *worker, struct node *node, uint32_t index);
 void worker_open_transport(struct node_worker *worker);
 void worker_open(struct node_worker *worker, void *unused);
@@ -214,6 +315,8 @@ void node_save_identity(struct node *node);
 void node_save_stop(struct node *node);
 /* A worker's births are durable; argument unused. */
 void node_worker_born(struct node_worker *zero, void *unused);
+/* Once more, if the table that is used is not on disk. */
+void node_save_table(struct node *node);
 
 /* node_leaders.c */
 void worker_on_leader(void *context, struct group_id group, node_id_t leader, uint64_t term);

@@ -64,8 +64,9 @@ static bool holds_replica(const struct view_group *group, node_id_t node)
     return false;
 }
 
-/* Sends those of `news` that `to` cannot learn by itself. */
-static void worker_send_news(struct node_worker *worker, node_id_t to,
+/* Sends those of `news` that `to` cannot learn by itself; all, if it has asked: a replica that it
+ * should have may be lost. */
+static void worker_send_news(struct node_worker *worker, node_id_t to, bool asked,
                              const struct leader_news *news, uint32_t count)
 {
     struct buffer pairs;
@@ -77,7 +78,8 @@ static void worker_send_news(struct node_worker *worker, node_id_t to,
     struct writer writer = writer_make(&pairs);
     for (uint32_t i = 0; i < count; i++) {
         bool ours = news[i].leader == worker->view.self;
-        if (!ours || holds_replica(&worker->view.groups[news[i].group.value], to)) continue;
+        bool knows = !asked && holds_replica(&worker->view.groups[news[i].group.value], to);
+        if (!ours || knows) continue;
         write_varint(&writer, news[i].group.value);
         write_varint(&writer, news[i].term);
         told++;
@@ -104,7 +106,7 @@ void worker_news_run(struct world_deferred *deferred)
     for (uint32_t i = 0; i < worker->view.node_count; i++) {
         node_id_t to = worker->view.nodes[i].id;
         if (to != worker->view.self && transport_is_up(worker->transport, to))
-            worker_send_news(worker, to, worker->news, count);
+            worker_send_news(worker, to, false, worker->news, count);
     }
     if (worker->index == 0) node_check_ready(worker->node);
 }
@@ -144,7 +146,7 @@ static void worker_recall_leaders(struct node_worker *worker, void *unused)
     }
 }
 
-void worker_send_leaders(struct node_worker *worker, node_id_t to)
+static void worker_tell_leaders(struct node_worker *worker, node_id_t to, bool asked)
 {
     const struct cluster_view *view = &worker->view;
 
@@ -152,19 +154,24 @@ void worker_send_leaders(struct node_worker *worker, node_id_t to)
         const struct view_group *group = &view->groups[g];
         struct leader_news news = {
             .group = {g}, .leader = group->leader, .term = group->leader_term};
-        bool tell = group->leader == view->self && !holds_replica(group, to);
+        bool tell = group->leader == view->self && (asked || !holds_replica(group, to));
         if (!tell) continue;
         uint64_t term = host_leads(worker->host, news.group);
         if (term == 0) continue; /* another worker's */
         news.term = term;
-        worker_send_news(worker, to, &news, 1);
+        worker_send_news(worker, to, asked, &news, 1);
     }
+}
+
+void worker_send_leaders(struct node_worker *worker, node_id_t to)
+{
+    worker_tell_leaders(worker, to, false);
 }
 
 static void worker_answer_leaders(struct node_worker *worker, void *argument)
 {
     if (worker->host != NULL && !worker->closing)
-        worker_send_leaders(worker, (node_id_t)(uintptr_t)argument);
+        worker_tell_leaders(worker, (node_id_t)(uintptr_t)argument, true);
 }
 
 /* While leaders are unknown: from the own replicas, and from nodes that may have told it to a
@@ -197,8 +204,10 @@ static void node_on_leaders(struct node *node, const struct transport_peer *from
         news[used++] =
             (struct leader_news){.group = {(uint32_t)group}, .leader = from->node, .term = term};
     }
-    for (uint32_t i = 0; i < used; i++)
+    for (uint32_t i = 0; i < used; i++) {
         worker_take_news(zero, &news[i]);
+        node_lost_leader_heard(node, news[i].group);
+    }
     if (used > 0) worker_tell_others(zero, news, used);
     memory_free(news);
     node_check_ready(node);

@@ -27,6 +27,15 @@ static struct admin_statistics admin_numbers(const struct node *node)
     return statistics;
 }
 
+static uint32_t stores_damaged(const struct node *node)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < STORES_MAX; i++)
+        count += node->stores[i].state != STORE_SOUND;
+    return count;
+}
+
 static void metric_values(const struct node_collector *c, uint64_t *ret_values)
 {
     const struct worker_snapshot *s = &c->sum;
@@ -79,6 +88,33 @@ static void write_nodes(struct buffer *buffer, const struct node_collector *c)
                              c->sum.behind[view->nodes[i].id]);
 }
 
+/* A label may hold a path: backslash, quote and newline are the format's own. */
+static void write_label(struct buffer *buffer, const char *text)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at == '\\' || *at == '"') buffer_append_format(buffer, "\\");
+        buffer_append_format(buffer, "%c", *at == '\n' ? ' ' : *at);
+    }
+}
+
+static void write_repair(struct buffer *buffer, const struct node *node)
+{
+    buffer_append_format(buffer, "# HELP holon_repair_info what was damaged, while in repair\n"
+                                 "# TYPE holon_repair_info gauge\n");
+    for (uint32_t i = 0; i < STORES_MAX; i++) {
+        if (node->stores[i].state == STORE_SOUND) continue;
+        buffer_append_format(buffer, "holon_repair_info{reason=\"store-%u\",file=\"", i);
+        write_label(buffer, node->stores[i].cause.text);
+        buffer_append_format(buffer, "\",offset=\"0\"} 1\n");
+    }
+    if (!node->repair.active) return;
+    buffer_append_format(buffer, "holon_repair_info{reason=\"%s\",file=\"",
+                         node->repair.file.reason);
+    write_label(buffer, node->repair.file.file);
+    buffer_append_format(buffer, "\",offset=\"%llu\"} 1\n",
+                         (unsigned long long)node->repair.file.offset);
+}
+
 void node_metrics_write(const struct node_collector *collector, struct buffer *buffer)
 {
     uint64_t values[ARRAY_COUNT(metrics)];
@@ -94,4 +130,5 @@ void node_metrics_write(const struct node_collector *collector, struct buffer *b
     write_histogram(buffer, "read", &collector->sum.read_latency);
     write_histogram(buffer, "write", &collector->sum.write_latency);
     write_nodes(buffer, collector);
+    write_repair(buffer, collector->node);
 }

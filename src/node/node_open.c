@@ -2,42 +2,68 @@
 #include <stdio.h>
 
 #include "node/node_internal.h"
+#include "world/probe.h"
 
 /* --- storage -------------------------------------------------------------------------- */
 
+static struct replica_id recovered_replica(const struct node *node, uint32_t group)
+{
+    for (size_t i = 0; i < node->recovered_count; i++)
+        if (node->recovered[i].group.value == group) return node->recovered[i].replica;
+    return (struct replica_id){0};
+}
+
 /* FAULTS rule 9: once born, a replica that the log does not know has lost its votes and its
- * entries; it must come back under a new id, as a learner. */
+ * entries, or a crash came before its birth: it comes back under a new id (worker_open). But a
+ * log that knows nothing of any group was lost or exchanged, and one that knows newer replicas
+ * than the table is none to start with. */
 static enum status node_check_replicas(const struct node *node, struct error *error)
 {
     const struct cluster_view *view = &node->workers[0].view;
+    uint32_t own = 0, known = 0;
 
-    if (!node->identity.born) return STATUS_OK;
+    if (!node->identity.born || PLANTED(node->world, "lost_replica_reborn")) return STATUS_OK;
     for (uint32_t g = 0; g < view->group_count; g++) {
         const struct view_group *group = &view->groups[g];
         for (uint32_t k = 0; k < group->replica_count; k++) {
             if (group->replicas[k].node != node->identity.node) continue;
-            bool found = false;
-            for (size_t i = 0; i < node->recovered_count && !found; i++)
-                found = node->recovered[i].group.value == g &&
-                        replica_id_equal(node->recovered[i].replica, group->replicas[k].replica);
-            if (!found)
+            struct replica_id here = recovered_replica(node, g);
+            own++;
+            known += here.value != 0;
+            if (here.value > group->replicas[k].replica.value)
                 return error_set(error, STATUS_CORRUPT,
-                                 "%.200s/log knows nothing of group %u replica %llu, which lived "
-                                 "here: the log was lost or exchanged. Nothing was changed. Move "
-                                 "the directory away and start with an empty one: the node "
-                                 "rejoins and is filled by its peers",
-                                 node->options.data, g,
+                                 "%.200s/log holds replica %llu of group %u, but the table is "
+                                 "older and names %llu: one of them was exchanged",
+                                 node->options.data, (unsigned long long)here.value, g,
                                  (unsigned long long)group->replicas[k].replica.value);
         }
     }
-    return STATUS_OK;
+    if (own == 0 || known > 0) return STATUS_OK;
+    return error_set(error, STATUS_CORRUPT,
+                     "%.200s/log knows nothing of the %u replicas that lived here: it was lost or "
+                     "exchanged",
+                     node->options.data, own);
 }
 
+static void engines_open_each(struct node *node, uint32_t count, const char *const *directories,
+                              struct error *errors)
+{
+    const struct node_platform *platform = &node->platform;
+
+    for (uint32_t store = 0; store < count; store++)
+        if (directories[store] != NULL)
+            errors[store].status =
+                platform->engine_open(platform->context, store, directories[store],
+                                      &node->engines[store], &errors[store]);
+}
+
+/* Those that are damaged are left out; anything else that is wrong ends the start. */
 static enum status node_open_engines(struct node *node, struct error *error)
 {
     const struct node_platform *platform = &node->platform;
     char(*paths)[PATH_SIZE_MAX] = memory_allocate(STORES_MAX * sizeof(*paths));
-    const char *directories[STORES_MAX];
+    struct error *errors = memory_allocate_zero(STORES_MAX * sizeof(*errors));
+    const char *directories[STORES_MAX] = {NULL};
     uint32_t count = node->identity.stores;
     enum status status = STATUS_OK;
 
@@ -46,25 +72,34 @@ static enum status node_open_engines(struct node *node, struct error *error)
         char name[32];
         snprintf(name, sizeof(name), "store-%u", store);
         path_join(paths[store], node->options.data, name);
-        directories[store] = paths[store];
-        status = world_make_durable_dir(node->world, paths[store], error);
+        status = node_store_check(node, store, error);
+        if (status == STATUS_OK)
+            directories[store] = paths[store];
+        else if (status == STATUS_CORRUPT)
+            status = node_store_found_damaged(node, store, error);
     }
     if (status == STATUS_OK && platform->engines_open != NULL)
-        status =
-            platform->engines_open(platform->context, count, directories, node->engines, error);
-    else
-        for (uint32_t store = 0; store < count && status == STATUS_OK; store++)
-            status = platform->engine_open(platform->context, store, directories[store],
-                                           &node->engines[store], error);
+        platform->engines_open(platform->context, count, directories, node->engines, errors);
+    else if (status == STATUS_OK)
+        engines_open_each(node, count, directories, errors);
+    for (uint32_t store = 0; store < count && status == STATUS_OK; store++) {
+        if (errors[store].status == STATUS_OK) continue;
+        *error = errors[store];
+        status = errors[store].status == STATUS_CORRUPT
+                     ? node_store_found_damaged(node, store, error)
+                     : errors[store].status;
+    }
+    memory_free(errors);
     memory_free(paths);
     return status;
 }
 
-static enum status node_open_storage(struct node *node, struct error *error)
+static enum status node_open_log(struct node *node, struct log_damage *damage, struct error *error)
 {
     char path[PATH_SIZE_MAX];
 
     path_join(path, node->options.data, "log");
+    snprintf(damage->file, sizeof(damage->file), "%.255s", path);
     struct log_options log_options = {
         .directory = path,
         .cluster = node->identity.cluster,
@@ -72,15 +107,14 @@ static enum status node_open_storage(struct node *node, struct error *error)
         .store = node->identity.store,
         .segment_size = node->options.log_segment_size,
         .queue_bytes_max = LOG_QUEUE_BYTES_MAX,
-        .must_exist = node->identity.born,
+        .must_exist = (node->identity.born || node->identity.made) &&
+                      !PLANTED(node->world, "lost_replica_reborn"),
+        .damage = damage,
     };
     enum status status = log_open(node->world, &log_options, &node->log, error);
     if (status) return status;
     log_recovery(node->log, &node->recovered, &node->recovered_count);
-    status = node_check_replicas(node, error);
-    if (status) return status;
-
-    return node_open_engines(node, error);
+    return node_check_replicas(node, error);
 }
 
 void node_close_storage(struct node *node, bool clean)
@@ -131,6 +165,14 @@ static void node_take_members(struct node *node)
     }
 }
 
+/* From now on a log or a store that is missing was lost (F29). */
+static enum status node_note_made(struct node *node, struct error *error)
+{
+    if (node->identity.made) return STATUS_OK;
+    node->identity.made = true;
+    return identity_save(node->world, node->options.data, &node->identity, error);
+}
+
 /* Identity, epoch and view of worker 0 are set. */
 void node_open(struct node *node)
 {
@@ -140,7 +182,21 @@ void node_open(struct node *node)
     node->state = NODE_OPENING;
     zero->view.self = node->identity.node;
     node_take_members(node);
-    if (node_check_settings(node, &error) || node_open_storage(node, &error)) {
+    enum status status = node_check_settings(node, &error);
+    if (status == STATUS_OK) {
+        struct log_damage damage = {.offset = 0};
+        status = node_open_log(node, &damage, &error);
+        if (status == STATUS_CORRUPT) {
+            node_damaged(node,
+                         &(struct node_damage){
+                             .reason = "log", .file = damage.file, .offset = damage.offset},
+                         &error);
+            return;
+        }
+    }
+    if (status == STATUS_OK) status = node_open_engines(node, &error);
+    if (status == STATUS_OK) status = node_note_made(node, &error);
+    if (status) {
         node_fail(node, &error);
         return;
     }
@@ -184,4 +240,5 @@ void node_worker_opened(struct node_worker *zero, void *argument)
     node_read_meta(node);
     node_disk_start(node);
     node_confirm_start(node);
+    node_repair_watch(node);
 }

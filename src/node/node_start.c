@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "node/node_internal.h"
+#include "world/probe.h"
 
 static void node_founding_over(struct world_deferred *deferred)
 {
@@ -27,6 +28,7 @@ static void on_founded(void *context, const struct founding_result *result)
     node->rejoined = result->rejoined;
     cluster_view_assign(&node->workers[0].view, result->view);
     if (!result->rejoined) cluster_view_assign(&node->birth, result->view);
+    if (result->rejoined) node_repair_joined(node);
     node_founding_end(node);
     LOG_INFO(node_logger(node), "node", "%s nodes=%u partitions=%u",
              result->rejoined ? "rejoined the cluster" : "founded the cluster",
@@ -60,6 +62,9 @@ static enum status node_founding_options(struct node *node, bool resumed,
                      .replicas = or_default(options->replicas, REPLICAS_DEFAULT),
                      .stores = or_default(options->stores, STORES_DEFAULT),
                      .reads = options->reads_given ? options->reads : READS_LEASE},
+        .repairing = (node->repair.active || node->repair.rejoin_only) &&
+                     !PLANTED(node->world, "repairing_founds"),
+        .repairing_cluster = node->repair.file.cluster,
         .events = {.on_done = on_founded, .on_failed = on_founding_failed},
         .context = node,
     };
@@ -109,7 +114,7 @@ static enum status node_founding_options(struct node *node, bool resumed,
     return STATUS_OK;
 }
 
-static void node_start_founding(struct node *node, bool resumed)
+void node_start_founding(struct node *node, bool resumed)
 {
     struct founding_options options;
     struct error error;
@@ -131,42 +136,111 @@ static void node_start_founding(struct node *node, bool resumed)
     founding_begin(node->founding);
 }
 
+/* The table is a copy of what meta holds: without it the view of the founding serves, if the log
+ * knows the replicas that it names (node_check_replicas). */
+static enum status node_load_table(struct node *node, struct error *error)
+{
+    struct cluster_view *view = &node->workers[0].view;
+    const char *data = node->options.data;
+    struct error cause;
+
+    enum status status = view_file_load(node->world, data, "table", view, &cause);
+    if (status == STATUS_NOT_FOUND)
+        status = error_set(&cause, STATUS_CORRUPT,
+                           "%.300s/table is missing, though the directory belongs to node %s", data,
+                           node->identity.name);
+    if (status == STATUS_CORRUPT) {
+        cluster_view_free(view);
+        cluster_view_init(view);
+        if (view_file_load(node->world, data, "birth", view, NULL) != STATUS_OK)
+            return error_set(error, status, "%s", cause.text);
+        LOG_WARN(node_logger(node), "node",
+                 "%s; the view of the founding serves until meta is "
+                 "heard",
+                 cause.text);
+        SOMETIMES(node->world, "a lost table was replaced by the view of the founding");
+    } else if (status) {
+        return error_set(error, status, "%s", cause.text);
+    }
+    bool ours = cluster_id_equal(view->cluster, node->identity.cluster) &&
+                cluster_view_node(view, node->identity.node) != NULL;
+    if (ours) return STATUS_OK;
+    return error_set(error, STATUS_REFUSED,
+                     "%.300s/table is of another cluster than %.60s/identity: files of two nodes "
+                     "were mixed. Nothing was changed; restore the one that belongs here",
+                     data, "the same directory's");
+}
+
+/* What its replicas were born with matters only until they all were. */
+static enum status node_load_birth(struct node *node, struct error *error)
+{
+    enum status status =
+        view_file_load(node->world, node->options.data, "birth", &node->birth, error);
+    if (status == STATUS_NOT_FOUND) return STATUS_OK;
+    if (status == STATUS_CORRUPT && node->identity.born) {
+        LOG_WARN(node_logger(node), "node", "%s; it is not needed any more", error->text);
+        cluster_view_free(&node->birth);
+        cluster_view_init(&node->birth);
+        return STATUS_OK;
+    }
+    return status;
+}
+
 /* The directory belongs to a member: table, next epoch, then open. */
 static void node_start_member(struct node *node)
 {
+    struct node_damage damage = {.reason = "table", .file = "table"};
     struct error error;
-    struct cluster_view *view = &node->workers[0].view;
-    const char *data = node->options.data;
-    node->born_recorded = node->identity.born;
 
-    if (node_check_settings(node, &error)) goto failed;
-    enum status status = view_file_load(node->world, data, "table", view, &error);
-    if (status == STATUS_NOT_FOUND) {
-        error_set(&error, STATUS_CORRUPT,
-                  "%.300s/table is missing, though the directory belongs to node %s. Move the "
-                  "directory away and start with an empty one: the node rejoins its cluster",
-                  data, node->identity.name);
-        goto failed;
+    node->born_recorded = node->identity.born;
+    enum status status = node_check_settings(node, &error);
+    if (status == STATUS_OK) status = node_load_table(node, &error);
+    if (status == STATUS_OK) {
+        damage = (struct node_damage){.reason = "birth", .file = "birth"};
+        status = node_load_birth(node, &error);
     }
-    if (status) goto failed;
-    bool ours = cluster_id_equal(view->cluster, node->identity.cluster) &&
-                cluster_view_node(view, node->identity.node) != NULL;
-    if (!ours) {
-        error_set(&error, STATUS_REFUSED,
-                  "%.300s/table is of another cluster than %.60s/identity: files of two nodes "
-                  "were mixed. Nothing was changed; restore the one that belongs here",
-                  data, "the same directory's");
-        goto failed;
+    if (status == STATUS_CORRUPT) {
+        node_damaged(node, &damage, &error);
+        return;
     }
-    status = view_file_load(node->world, data, "birth", &node->birth, &error);
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND) goto failed;
-    if (identity_take_epoch(node->world, data, &node->identity, &node->epoch, &error)) goto failed;
+    if (status == STATUS_OK)
+        status = identity_take_epoch(node->world, node->options.data, &node->identity, &node->epoch,
+                                     &error);
+    if (status) {
+        node_fail(node, &error);
+        return;
+    }
     node_watch_start(node);
     node_open(node);
-    return;
+}
 
-failed:
-    node_fail(node, &error);
+/* No identity: a new node, one that was wiped, or one that has lost it. */
+static void node_start_without_identity(struct node *node)
+{
+    enum directory_content content = DIRECTORY_EMPTY;
+    struct error error;
+
+    if (directory_check_empty(node->world, node->options.data, &content, &error)) {
+        node_fail(node, &error);
+        return;
+    }
+    memset(&node->identity, 0, sizeof(node->identity));
+    if (content == DIRECTORY_LOST_IDENTITY) {
+        error_set(&error, STATUS_CORRUPT, "%.300s/identity is missing, though data is there",
+                  node->options.data);
+        node_damaged(node, &(struct node_damage){.reason = "identity", .file = "identity"}, &error);
+        return;
+    }
+    node->repair.rejoin_only = content == DIRECTORY_QUARANTINE_ONLY;
+    if (node->repair.rejoin_only && node->member_count < 2) {
+        error_set(&error, STATUS_REFUSED,
+                  "%.300s holds nothing but a quarantine: evidence of a node that was damaged. "
+                  "Nothing was changed. Move the quarantine away to found a new cluster here",
+                  node->options.data);
+        node_fail(node, &error);
+        return;
+    }
+    node_start_founding(node, true);
 }
 
 void node_start(struct node *node)
@@ -180,14 +254,15 @@ void node_start(struct node *node)
         node_fail(node, &error);
         return;
     }
+    if (node_repair_resume(node)) return;
     enum status status = identity_load(node->world, node->options.data, &node->identity, &error);
     if (status == STATUS_NOT_FOUND) {
-        if (directory_check_empty(node->world, node->options.data, &error)) {
-            node_fail(node, &error);
-            return;
-        }
+        node_start_without_identity(node);
+        return;
+    }
+    if (status == STATUS_CORRUPT) {
         memset(&node->identity, 0, sizeof(node->identity));
-        node_start_founding(node, true);
+        node_damaged(node, &(struct node_damage){.reason = "identity", .file = "identity"}, &error);
         return;
     }
     if (status) {

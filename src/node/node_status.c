@@ -149,6 +149,119 @@ static void serve_problem(const struct node *node, json_t *problems)
                 "%s", why);
 }
 
+/* --- repair and quarantine -------------------------------------------------------------- */
+
+static const char *repair_step_name(const struct node *node)
+{
+    switch (node->repair.file.step) {
+    case REPAIR_MOVING:
+        return "moving";
+    case REPAIR_JOINING:
+        return "joining";
+    case REPAIR_FILLING:
+        return "filling";
+    }
+    return "";
+}
+
+static json_t *repair_json(const struct node *node)
+{
+    const struct node_repair *repair = &node->repair;
+
+    if (!repair->active) return json_null();
+    return json_pack(
+        "{s:s, s:s, s:s, s:I, s:s, s:I, s:s, s:i, s:i}", "step", repair_step_name(node), "reason",
+        repair->file.reason, "file", repair->file.file, "offset", (json_int_t)repair->file.offset,
+        "what", repair->file.what, "began_us", (json_int_t)repair->file.began, "quarantine",
+        repair->file.quarantine, "replicas", (int)repair->replicas, "rebuilt", (int)repair->voters);
+}
+
+static void repair_problems(const struct node *node, json_t *problems)
+{
+    const struct node_repair *repair = &node->repair;
+    char todo[1200];
+
+    if (repair->active && repair->file.step == REPAIR_FILLING)
+        add_problem(problems, "nothing: its peers fill it; then it votes again",
+                    "this node is in repair, %u of %u replicas are rebuilt; %.80s offset %llu was "
+                    "damaged",
+                    repair->voters, repair->replicas, repair->file.file,
+                    (unsigned long long)repair->file.offset);
+    else if (repair->active)
+        add_problem(problems,
+                    "start the other nodes; if most of them are lost for ever, put the quarantine "
+                    "back and see `holon help salvage`",
+                    "this node is in repair and waits for its peers; %.80s offset %llu was damaged",
+                    repair->file.file, (unsigned long long)repair->file.offset);
+    if (repair->quarantine.sets > 0 && !repair->active) {
+        snprintf(todo, sizeof(todo),
+                 "look at the disk; when the evidence is not needed any more: rm -r "
+                 "%s/quarantine/*",
+                 node->options.data);
+        add_problem(problems, todo, "damaged files of this node are kept, %u sets with %llu bytes",
+                    repair->quarantine.sets, (unsigned long long)repair->quarantine.bytes);
+    }
+}
+
+static const char *store_state_name(const struct node_store *store)
+{
+    switch (store->state) {
+    case STORE_SOUND:
+        return "sound";
+    case STORE_HALTED:
+    case STORE_DETACHED:
+        return "halted";
+    case STORE_MOVING:
+        return "moving";
+    case STORE_FILLING:
+        return "filling";
+    }
+    return "";
+}
+
+static json_t *stores_json(const struct node *node)
+{
+    json_t *stores = json_array();
+
+    for (uint32_t i = 0; i < STORES_MAX; i++) {
+        const struct node_store *store = &node->stores[i];
+        if (store->state == STORE_SOUND) continue;
+        json_array_append_new(
+            stores, json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:i}", "store", (int)i, "state",
+                              store_state_name(store), "path", store->path, "what",
+                              store->cause.text, "quarantine", store->quarantine, "replicas",
+                              (int)store->replicas, "rebuilt", (int)store->voters));
+    }
+    return stores;
+}
+
+static void store_problems(const struct node *node, json_t *problems)
+{
+    const char *obstacle = node_repair_obstacle(node);
+    char todo[256];
+
+    snprintf(todo, sizeof(todo), "stop this node and run holon salvage --data %.150s --dry-run",
+             node->options.data);
+    for (uint32_t i = 0; i < STORES_MAX; i++) {
+        const struct node_store *store = &node->stores[i];
+        if (store->state == STORE_SOUND) continue;
+        if (obstacle != NULL)
+            add_problem(problems, todo,
+                        "store %u is damaged and its partitions do not answer (%s): %.100s", i,
+                        obstacle, store->cause.text);
+        else
+            add_problem(problems, "nothing: its peers fill a fresh one; look at the disk",
+                        "store %u was damaged, %u of %u replicas are rebuilt: %.140s", i,
+                        store->voters, store->replicas, store->cause.text);
+    }
+    if (node->lost_count > 0 && obstacle == NULL)
+        add_problem(problems,
+                    "nothing, if it lasts for seconds; else bring the other nodes of these "
+                    "partitions back",
+                    "%u replicas of this node are lost and wait for a leader without them",
+                    node->lost_count);
+}
+
 static int append_text(const char *text, size_t size, void *buffer)
 {
     return buffer_append(buffer, bytes_make(text, size)) ? -1 : 0;
@@ -167,14 +280,20 @@ void node_status_json(struct node *node, struct buffer *buffer)
     node_problems(node, problems);
     serve_problem(node, problems);
     disk_problem(node, problems);
+    repair_problems(node, problems);
+    store_problems(node, problems);
     json_t *status = json_pack(
-        "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o}", "cluster",
-        cluster, "node", node->options.name, "version", HOLON_VERSION, "ready", node->ready,
-        "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000), "table_epoch",
-        (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version, "partitions",
-        (int)view->partition_count, "partitions_led", (int)led, "replicas", (int)view->replicas,
-        "reads", reads_mode_name(view->reads), "nodes", nodes_json(node), "groups",
-        groups_json(node), "problems", problems);
+        "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:i, "
+        "s:{s:i, s:I}, s:o}",
+        "cluster", cluster, "node", node->options.name, "version", HOLON_VERSION, "ready",
+        node->ready, "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000),
+        "table_epoch", (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version,
+        "partitions", (int)view->partition_count, "partitions_led", (int)led, "replicas",
+        (int)view->replicas, "reads", reads_mode_name(view->reads), "nodes", nodes_json(node),
+        "groups", groups_json(node), "repair", repair_json(node), "stores", stores_json(node),
+        "lost_replicas", (int)node->lost_count, "quarantine", "sets",
+        (int)node->repair.quarantine.sets, "bytes", (json_int_t)node->repair.quarantine.bytes,
+        "problems", problems);
     json_dump_callback(status, append_text, buffer, JSON_COMPACT);
     json_decref(status);
 }

@@ -12,12 +12,14 @@ static void node_stopped(struct world_timer *timer)
     struct node *node = timer->context;
 
     if (node->state == NODE_STOPPED) return;
-    if (node->save.busy || node->disk.busy) { /* its job holds the directory */
+    if (node->save.busy || node->disk.busy ||
+        node_stores_busy(node)) { /* its job holds the directory */
         world_timer_start(node->world, timer, NODE_STOP_POLL_US);
         return;
     }
     node->state = NODE_STOPPED;
     node_admin_close(node);
+    node_stores_free(node);
     node_close_storage(node, true);
     LOG_INFO(node_logger(node), "node", "stopped");
     node->platform.on_stopped(node->platform.context, NULL);
@@ -93,6 +95,7 @@ static void node_worker_drained(struct node_worker *zero, void *unused)
     meta_question_forget(node, &node->boot);
     meta_question_forget(node, &node->found);
     meta_question_forget(node, &node->epochs);
+    meta_question_forget(node, &node->replace);
     for (uint32_t i = 0; i < REJOIN_QUESTIONS_MAX; i++)
         meta_question_forget(node, &node->rejoins[i].question);
     for (uint32_t i = 0; i < node->platform.worker_count; i++)

@@ -50,6 +50,11 @@ static void save_done(struct world_job *job)
         save_start(node);
         return;
     }
+    /* Only now may replicas be born whose ids it has (node_stores.c). */
+    bool current = save->epoch_saved == node->workers[0].view.table_epoch;
+    for (uint32_t i = 0; i < node->platform.worker_count; i++)
+        if (current && node->state == NODE_RUNNING)
+            node_call(&node->workers[0], &node->workers[i], worker_sync_replicas, NULL);
     node_check_ready(node);
 }
 
@@ -92,6 +97,14 @@ void node_save_identity(struct node *node)
     save_start(node);
 }
 
+void node_save_table(struct node *node)
+{
+    struct view_save *save = &node->save;
+
+    bool waits = save->busy || save->retry.heap_index != 0;
+    if (!waits && save->epoch_saved != node->workers[0].view.table_epoch) save_start(node);
+}
+
 /* --- to the workers ------------------------------------------------------------------- */
 
 static void worker_take_view(struct node_worker *worker, void *argument)
@@ -130,19 +143,15 @@ void node_send_table(struct node *node, node_id_t to)
     buffer_free(&buffer);
 }
 
-/* Nodes with a replica of meta read its rows themselves; the leader tells the others. */
+/* The leader of meta tells everybody: nodes without a replica of it, and those whose replica is
+ * lost or still being filled. Who has read the rows already takes no notice. */
 static void node_spread_table(struct node *node)
 {
     const struct cluster_view *view = &node->workers[0].view;
-    const struct view_group *meta = &view->groups[GROUP_META];
 
-    if (meta->leader != view->self) return;
-    for (uint32_t i = 0; i < view->node_count; i++) {
-        bool has_meta = false;
-        for (uint32_t k = 0; k < meta->replica_count; k++)
-            has_meta |= meta->replicas[k].node == view->nodes[i].id;
-        if (!has_meta) node_send_table(node, view->nodes[i].id);
-    }
+    if (view->groups[GROUP_META].leader != view->self) return;
+    for (uint32_t i = 0; i < view->node_count; i++)
+        if (view->nodes[i].id != view->self) node_send_table(node, view->nodes[i].id);
 }
 
 void node_on_table(struct node *node, node_id_t from, struct bytes payload)

@@ -3,6 +3,7 @@
 
 #include "node/node_internal.h"
 #include "services/redis/evaluate.h"
+#include "world/probe.h"
 
 /* --- frames and peers ----------------------------------------------------------------- */
 
@@ -126,26 +127,79 @@ static bool worker_owns(const struct node_worker *worker, uint32_t group)
                         node->platform.worker_count) == worker->index;
 }
 
-static enum status worker_add_replicas(struct node_worker *worker, struct error *error)
+struct replica_id worker_own_replica(const struct node_worker *worker, uint32_t group)
+{
+    if (!worker_owns(worker, group)) return (struct replica_id){0};
+    return own_replica(&worker->view.groups[group], worker->node->identity.node);
+}
+
+enum status worker_add_replica(struct node_worker *worker, uint32_t group, struct replica_id self,
+                               const struct log_recovered *recovered, struct error *error)
 {
     const struct node *node = worker->node;
+    const struct view_group *at = &worker->view.groups[group];
+    struct raft_config config;
+
+    birth_config(node, group, self, &config);
+    struct replica_options options = {
+        .group = {group},
+        .replica = self,
+        .slot_first = group == GROUP_META ? ROW_SLOT_META : at->slot_first,
+        .slot_last = group == GROUP_META ? ROW_SLOT_META : at->slot_last,
+        .birth_config = &config,
+        .recovered = recovered,
+        .vote_at_once = node->vote_at_once,
+    };
+    return host_add_replica(worker->host, &options, error);
+}
+
+/* STATUS_OK also if the replica, or its store, is left to be rebuilt. */
+static enum status worker_recover_replica(struct node_worker *worker, uint32_t group,
+                                          struct replica_id self, struct error *error)
+{
+    struct node *node = worker->node;
+    uint32_t store = group_store((struct group_id){group}, node->identity.stores);
+    const struct log_recovered *recovered = find_recovered(node, group, self);
+
+    bool reborn = PLANTED(worker->world, "lost_replica_reborn");
+    bool never_born = recovered == NULL && node->identity.born && !reborn;
+    if (worker->stores_out >> store & 1) {
+        worker_lost_replica(worker, group, self);
+        return STATUS_OK;
+    }
+    enum status status = never_born ? error_set(error, STATUS_NOT_FOUND,
+                                                "the log knows nothing of group %u replica %llu",
+                                                group, (unsigned long long)self.value)
+                                    : worker_add_replica(worker, group, self, recovered, error);
+    if (status == STATUS_OK) return status;
+    const char *obstacle = node_repair_obstacle(node);
+    if (obstacle != NULL) {
+        struct error cause = *error;
+        return error_set(error, STATUS_CORRUPT,
+                         "%.300s. It cannot be rebuilt by peers (%s) and this node does not start. "
+                         "`holon salvage --data %.60s --dry-run` says what can be kept",
+                         cause.text, obstacle, node->options.data);
+    }
+    if (status == STATUS_NOT_FOUND) {
+        LOG_WARN(node_logger(node), "repair", "%s: it comes back under a new id", error->text);
+        worker_lost_replica(worker, group, self);
+        return STATUS_OK;
+    }
+    worker_lost_replica(worker, group, self);
+    host_store_damaged(worker->host, store, error);
+    return STATUS_OK;
+}
+
+static enum status worker_add_replicas(struct node_worker *worker, struct error *error)
+{
     const struct cluster_view *view = &worker->view;
 
+    for (uint32_t store = 0; store < worker->node->identity.stores; store++)
+        if (worker->node->engines[store] == NULL) worker->stores_out |= UINT64_C(1) << store;
     for (uint32_t g = 0; g < view->group_count; g++) {
-        struct replica_id self = own_replica(&view->groups[g], node->identity.node);
-        if (self.value == 0 || !worker_owns(worker, g)) continue;
-        struct raft_config config;
-        birth_config(node, g, self, &config);
-        struct replica_options options = {
-            .group = {g},
-            .replica = self,
-            .slot_first = g == GROUP_META ? ROW_SLOT_META : view->groups[g].slot_first,
-            .slot_last = g == GROUP_META ? ROW_SLOT_META : view->groups[g].slot_last,
-            .birth_config = &config,
-            .recovered = find_recovered(node, g, self),
-            .vote_at_once = node->vote_at_once,
-        };
-        enum status status = host_add_replica(worker->host, &options, error);
+        struct replica_id self = worker_own_replica(worker, g);
+        if (self.value == 0) continue;
+        enum status status = worker_recover_replica(worker, g, self, error);
         if (status) return status;
     }
     return STATUS_OK;
@@ -276,7 +330,8 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .events = {.on_leader = worker_on_leader,
                    .on_meta_applied = worker_on_meta_applied,
                    .on_born = worker_on_born,
-                   .on_removed = worker_on_removed},
+                   .on_removed = worker_on_removed,
+                   .on_damaged = worker_on_damaged},
         .context = worker,
     };
     worker->host = host_open(&host);
@@ -340,6 +395,7 @@ void worker_close(struct node_worker *worker)
     struct node *node = worker->node;
 
     world_timer_stop(worker->world, &worker->stop_timer);
+    world_timer_stop(worker->world, &worker->detach_timer);
     if (worker->redis != NULL) redis_service_close(worker->redis);
     worker->redis = NULL;
     gateway_close(worker->gateway);

@@ -48,6 +48,7 @@ struct cold_job {
     struct world_job job;
     struct list link; /* host->cold.jobs */
     struct partition_host *host;
+    uint32_t store;
     struct engine *engine;
     struct list parked;
     struct cold_want *wants;
@@ -491,7 +492,11 @@ static void job_take(struct cold_job *job)
             parked->state = PARKED_DELAYED; /* step_down() is about to drop it */
         }
     }
+    uint32_t store = job->store;
+    bool damaged = job->status == STATUS_CORRUPT;
+    struct error error = job->error;
     job_free(job);
+    if (damaged) store_damaged(host, store, &error);
     if (!list_empty(&host->cold.queue)) world_defer(host->world, &host->cold.turn_end);
 }
 
@@ -546,6 +551,7 @@ static void job_start(struct partition_host *host, uint32_t store)
     job->job = (struct world_job){.run = cold_run, .done = cold_done, .context = job};
     job->host = host;
     job->engine = host->options.engines[store];
+    job->store = store;
     list_init(&job->parked);
     buffer_init(&job->values, SIZE_MAX / 2);
     struct list *head = &host->cold.queue;
@@ -583,6 +589,13 @@ void cold_open(struct partition_host *host)
     cold->turn_end = (struct world_deferred){.run = cold_turn_end, .context = host};
     cold->retry_timer = (struct world_timer){.fire = on_retry, .context = host};
     histogram_init(&cold->latency);
+}
+
+bool cold_uses_store(const struct partition_host *host, uint32_t store)
+{
+    for (const struct list *at = host->cold.jobs.next; at != &host->cold.jobs; at = at->next)
+        if (CONTAINER_OF(at, struct cold_job, link)->store == store) return true;
+    return false;
 }
 
 bool cold_is_idle(const struct partition_host *host)

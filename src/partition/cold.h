@@ -60,6 +60,8 @@ void cold_open(struct partition_host *host);
 /* Frees what no job will give back, after all replicas are gone. */
 void cold_close(struct partition_host *host);
 /* No job under way. */
+/* A read of this store is under way. */
+bool cold_uses_store(const struct partition_host *host, uint32_t store);
 bool cold_is_idle(const struct partition_host *host);
 
 #endif

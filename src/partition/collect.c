@@ -128,6 +128,7 @@ static void collect_done(struct world_job *job)
         LOG_ERROR(host_logger(host), "partition",
                   "dropped rows of group %u cannot be deleted: %s; trying again",
                   collect->group.value, collect->error.text);
+    store_job_ended(host, collect->store, collect->status, &collect->error);
     if (replica == NULL) {
         collect_free(host);
         return;

@@ -209,10 +209,12 @@ static void flush_done(struct world_job *job)
                   flush->store, flush->error.text);
     }
     uint32_t number = flush->store;
-    bool ok = flush->status == STATUS_OK;
+    enum status status = flush->status;
+    struct error error = flush->error;
     memory_flushed(host, number);
     flush_free(flush);
-    if (ok && store->flush_wanted) flush_store(host, number);
+    store_job_ended(host, number, status, &error);
+    if (status == STATUS_OK && store->flush_wanted) flush_store(host, number);
 }
 
 /* One replica a turn; then the job. */
@@ -273,6 +275,15 @@ void flush_replica_gone(struct replica *replica)
     }
 }
 
+bool flush_abandon(struct partition_host *host, uint32_t store)
+{
+    struct flush_job *flush = host->stores[store].flush;
+    if (flush == NULL) return true;
+    if (flush->running) return false;
+    flush_free(flush);
+    return true;
+}
+
 static void flush_start(struct partition_host *host, uint32_t store)
 {
     struct flush_job *flush = memory_allocate_zero(sizeof(*flush));
@@ -289,7 +300,8 @@ static void flush_start(struct partition_host *host, uint32_t store)
 
 void flush_store(struct partition_host *host, uint32_t store)
 {
-    bool busy = host->stores[store].flush != NULL || host->stores[store].drops != NULL;
+    bool busy = host->stores[store].flush != NULL || host->stores[store].drops != NULL ||
+                host->stores[store].damaged;
     host->stores[store].flush_wanted = busy;
     if (!busy) flush_start(host, store);
 }
@@ -328,7 +340,7 @@ void flush_tick(struct partition_host *host)
     uint32_t pinned = store_that_pins_the_log(host);
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         struct host_store *store = &host->stores[i];
-        bool busy = store->flush != NULL || store->drops != NULL;
+        bool busy = store->flush != NULL || store->drops != NULL || store->damaged;
         if (busy || list_empty(&store->replicas)) continue;
         bool due = i == pinned || store->flush_wanted ||
                    store_dirty_bytes(store) >= memory_flush_bytes(host) ||

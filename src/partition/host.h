@@ -40,6 +40,9 @@ struct host_events {
     /* A committed configuration no longer has this replica: it stopped. Its data
      * stays until host_drop_replica(), which may be called from inside. */
     void (*on_removed)(void *context, struct group_id group, struct replica_id replica);
+    /* The engine of a store of this worker is damaged: its replicas have stopped. Next:
+     * host_detach_store(), but not from inside. */
+    void (*on_damaged)(void *context, uint32_t store, const struct error *error);
     /* Frames of kind REPLIES and others the host does not handle go to the node. */
 };
 
@@ -86,7 +89,10 @@ void host_set_disk(struct partition_host *host, bool low, const char *text);
 void host_mute(struct partition_host *host, bool mute);
 /* Stops everything; unreleased requests are dropped. */
 void host_close(struct partition_host *host);
-/* Loads the replica's record and rows from its engine, then joins its group. */
+/* Loads the replica's record and rows from its engine, then joins its group. STATUS_CORRUPT,
+ * STATUS_IO: the engine is damaged (host_store_damaged() is the caller's). STATUS_NOT_FOUND: log
+ * and engine are sound, but what they must hold of this replica is not there: it is lost, and may
+ * come back only under a new id (FAULTS rule 9). */
 enum status host_add_replica(struct partition_host *host, const struct replica_options *options,
                              struct error *error);
 /* No birth of a replica is under way to the log; else events.on_born will say so. */
@@ -96,6 +102,15 @@ bool host_is_born(const struct partition_host *host);
  * place at once. Only on a committed removal (on_removed), or for a new id in its place: nothing
  * is deleted by inference (FAULTS rule 8). */
 void host_drop_replica(struct partition_host *host, struct group_id group);
+
+/* --- a store whose engine is damaged (FAULTS F21-F25) --- */
+/* The replicas of the store stop; on_damaged follows, unless it had been called. */
+void host_store_damaged(struct partition_host *host, uint32_t store, const struct error *cause);
+/* Frees its replicas; what the log has of them stays, until others are born in their place.
+ * True: nothing uses the engine any more. False: a job does, call again. */
+bool host_detach_store(struct partition_host *host, uint32_t store);
+/* The engine was exchanged: replicas may be added. */
+void host_attach_store(struct partition_host *host, uint32_t store);
 
 /* Any frame of kinds RAFT, HEARTBEATS, HEARTBEAT_ACKS, SNAPSHOT, SNAPSHOT_ACK, GONE, REQUESTS. */
 void host_on_frame(struct partition_host *host, const struct transport_peer *from, uint8_t kind,

@@ -2,6 +2,7 @@
  *
  *   host.c       open, close, dispatch, the tick, the end of a turn
  *   replica.c    birth, recovery, record of one replica
+ *   store_damage.c  a store whose engine is damaged: its replicas stop
  *   remove.c     how a replica learns that it was removed, and how its data goes
  *   execute.c    requests at the leader: sessions, evaluation, proposals (rules A, B)
  *   cold.c       requests that wait for rows of the engine
@@ -196,6 +197,8 @@ struct warm_job;
 struct host_store {
     struct list replicas;
     struct flush_job *flush; /* NULL: none under way */
+    bool damaged;            /* its replicas have stopped */
+    uint32_t failures;       /* of jobs on its engine, in a row */
     struct drop_job *drops;  /* rows of replicas that are gone; the first may be running */
     bool flush_wanted;       /* another one at once */
 };
@@ -322,6 +325,8 @@ void row_value_encode(struct buffer *buffer, const struct row_header *header, st
 enum status row_value_decode(struct bytes bytes, struct row_header *ret_header,
                              struct bytes *ret_value);
 void replica_free(struct replica *replica);
+/* Out of the host's lists of replicas; then replica_free(). */
+void replica_unlink(struct replica *replica);
 void replica_halt(struct replica *replica, const char *why);
 void replica_stop(struct replica *replica); /* the same without a word */
 
@@ -425,6 +430,8 @@ void flush_tick(struct partition_host *host);
 /* Rows copied for the flush that is under way. */
 uint64_t flush_copied_bytes(const struct host_store *store);
 void flush_replica_gone(struct replica *replica);
+/* Ends a flush of the store before its job; false: the job is running. */
+bool flush_abandon(struct partition_host *host, uint32_t store);
 void flush_replica_durable(struct replica *replica);
 
 /* remove.c */
@@ -458,5 +465,12 @@ void snapshot_replica_gone(struct replica *replica);
 
 /* reconcile.c */
 void reconcile_tick(struct replica *replica, uint64_t now);
+
+/* store_damage.c */
+/* The engine of a store has failed to read, or to keep, what it was given. */
+void store_damaged(struct partition_host *host, uint32_t store, const struct error *cause);
+/* How a job that wrote to the engine has ended. */
+void store_job_ended(struct partition_host *host, uint32_t store, enum status status,
+                     const struct error *error);
 
 #endif

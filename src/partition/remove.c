@@ -189,6 +189,7 @@ static void drop_done(struct world_job *job)
                   "rows of group %u, removed from this node, cannot be deleted from store %u: %s; "
                   "trying again",
                   drop->group.value, drop->store, drop->error.text);
+        store_job_ended(host, drop->store, drop->status, &drop->error);
         return;
     }
     store->drops = drop->next;
@@ -247,10 +248,6 @@ void host_drop_replica(struct partition_host *host, struct group_id group)
     drop_push(replica, log_append_removed(host->queue, group, replica->id));
     world_defer(host->world, &host->turn_end);
     flush_replica_gone(replica);
-    for (size_t i = 0; i < host->dirty_count; i++) {
-        if (host->dirty[i] == replica) host->dirty[i] = NULL;
-    }
-    host->replicas[group.value] = NULL;
-    host->replica_count--;
+    replica_unlink(replica);
     replica_free(replica);
 }

@@ -170,9 +170,7 @@ static enum status load_record(struct replica *replica, struct buffer *buffer,
     if (status) return status;
     status = replica_record_decode(buffer_bytes(buffer), ret_record);
     if (status) {
-        return error_set(error, status,
-                         "the record of group %u in store %u is damaged; remove this node's data "
-                         "directory and start it again: it is rebuilt from its peers",
+        return error_set(error, status, "the record of group %u in store %u is damaged",
                          replica->group.value, replica->store);
     }
     bool same = replica_id_equal(ret_record->replica, replica->id);
@@ -257,10 +255,9 @@ static enum status recover_entries(struct replica *replica, const struct log_rec
                                                    .commit = recovered->state.commit};
     uint64_t last = recovered->base_index + recovered->entry_count;
     if (recovered->base_index > applied) {
-        return error_set(error, STATUS_CORRUPT,
+        return error_set(error, STATUS_NOT_FOUND,
                          "group %u: the log begins behind index %llu but the engine holds only "
-                         "%llu; remove this node's data directory and start it again: it is "
-                         "rebuilt from its peers",
+                         "%llu",
                          replica->group.value, (unsigned long long)recovered->base_index,
                          (unsigned long long)applied);
     }
@@ -348,9 +345,8 @@ static enum status open_raft(struct replica *replica, const struct replica_optio
         enum status status = recover_entries(replica, from->recovered, &options, &restart, error);
         if (status) return status;
     } else if (record != NULL) {
-        return error_set(error, STATUS_CORRUPT,
-                         "group %u has state in store %u but nothing in the log; remove this "
-                         "node's data directory and start it again: it is rebuilt from its peers",
+        return error_set(error, STATUS_NOT_FOUND,
+                         "group %u has state in store %u but nothing in the log",
                          replica->group.value, replica->store);
     } else if (from->birth_config != NULL && from->birth_config->incoming_count > 0) {
         birth_of_member(replica, from->birth_config, &options);
@@ -369,9 +365,7 @@ static enum status open_raft(struct replica *replica, const struct replica_optio
     replica->raft = raft_open(&options); /* takes the entries over, also if it fails */
     memory_free(options.entries);
     if (replica->raft == NULL) {
-        return error_set(error, STATUS_CORRUPT,
-                         "group %u: its configuration cannot be read; remove this node's data "
-                         "directory and start it again: it is rebuilt from its peers",
+        return error_set(error, STATUS_NOT_FOUND, "group %u: its configuration cannot be read",
                          replica->group.value);
     }
     return STATUS_OK;
@@ -466,6 +460,17 @@ void replica_free(struct replica *replica)
     row_table_free(replica->table);
     dedup_free(replica->dedup);
     memory_free(replica);
+}
+
+void replica_unlink(struct replica *replica)
+{
+    struct partition_host *host = replica->host;
+    for (size_t i = 0; i < host->dirty_count; i++) {
+        if (host->dirty[i] == replica) host->dirty[i] = NULL;
+    }
+    ASSERT(host->replicas[replica->group.value] == replica);
+    host->replicas[replica->group.value] = NULL;
+    host->replica_count--;
 }
 
 /* Out of everything, but its data stays: the evidence is kept. */

@@ -61,7 +61,7 @@ static enum status write_rows(struct snapshot_receive *receive)
         struct bytes stored = read_bytes(&reader, read_u32(&reader));
         ASSERT(!reader.failed); /* rows are handed over whole */
         bool sound = in_range(receive, key) && !row_value_decode(stored, &header, &value);
-        if (!sound) return error_set(&receive->error, STATUS_CORRUPT, "damaged snapshot");
+        if (!sound) return error_set(&receive->error, STATUS_INVALID, "damaged snapshot");
         enum status status =
             engine_run_put(receive->engine, receive->run, key, stored, &receive->error);
         if (status) return status;
@@ -216,6 +216,7 @@ static void ingested(struct replica *replica)
 {
     struct snapshot_receive *receive = replica->receive;
     struct partition_host *host = replica->host;
+    store_job_ended(host, replica->store, STATUS_OK, NULL);
     replica->clear_first = false;
     replica->cold_generation++; /* what was read from the engine before is of another index */
     /* What the core wants written stands before the snapshot in the log, never behind it. */
@@ -255,7 +256,7 @@ static void load_table(struct replica *replica, const struct snapshot_receive *r
     if (!now || replica_load_rows(replica, &error) == STATUS_OK) return;
     LOG_ERROR(host_logger(replica->host), "partition", "group %u: %s", replica->group.value,
               error.text);
-    if (row_table_complete(replica->table)) replica_halt(replica, "its rows cannot be read");
+    store_damaged(replica->host, replica->store, &error);
 }
 
 /* Engine and log have it: now the state in memory and the core. */
@@ -380,7 +381,12 @@ static void piece_done(struct world_job *job)
         LOG_ERROR(host_logger(receive->host), "partition",
                   "snapshot of group %u could not be stored: %s", replica->group.value,
                   receive->error.text);
+        struct error error = receive->error;
+        enum status status = receive->status;
+        struct partition_host *host = replica->host;
         receive_free(replica);
+        /* What came may be the peer's fault: then the engine is as good as before. */
+        if (status != STATUS_INVALID) store_job_ended(host, replica->store, status, &error);
         return;
     }
     if (receive->stage == INGESTING) {

@@ -234,7 +234,10 @@ static void piece_done(struct world_job *job)
     if (send->status) {
         LOG_ERROR(host_logger(host), "partition", "snapshot of group %u cannot be read: %s",
                   replica->group.value, send->error.text);
+        struct error error = send->error;
+        bool damaged = send->status == STATUS_CORRUPT;
         end_send(replica, at, false);
+        if (damaged) store_damaged(host, replica->store, &error);
         return;
     }
     if (send->restart) {

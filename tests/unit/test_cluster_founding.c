@@ -104,8 +104,12 @@ static void member_start(struct member *member)
         member->identity = identity;
         return;
     }
-    if (status == STATUS_NOT_FOUND)
-        assert_int_equal(directory_check_empty(&member->disk->world, directory, &error), STATUS_OK);
+    if (status == STATUS_NOT_FOUND) {
+        enum directory_content content;
+        status = directory_check_empty(&member->disk->world, directory, &content, &error);
+        assert_int_equal(status, STATUS_OK);
+        assert_int_equal(content, DIRECTORY_EMPTY);
+    }
     member->founding = founding_open(&member->options);
     founding_begin(member->founding);
 }
@@ -301,6 +305,22 @@ static void test_two_of_three_found_nothing(void **state)
     check_one_cluster(net);
 }
 
+/* FAULTS rule 9: what it lost may have been the last copy. */
+static void test_with_a_node_in_repair_nothing_is_founded(void **state)
+{
+    for (node_id_t broken = 1; broken <= NODES; broken++) {
+        struct net *net;
+        setup((void **)&net);
+        net->members[broken].options.repairing = true;
+        net->members[broken].options.repairing_cluster = (struct cluster_id){7, 7};
+        start_all(net);
+        assert_false(net_run(net));
+        for (node_id_t id = 1; id <= NODES; id++)
+            assert_false(net->members[id].done || net->members[id].failed);
+        teardown((void **)&net);
+    }
+}
+
 static void test_lost_frames_only_delay_it(void **state)
 {
     struct net *net = *state;
@@ -425,6 +445,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_three_empty_nodes_found_one_cluster, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_of_three_found_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_with_a_node_in_repair_nothing_is_founded, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_lost_frames_only_delay_it, setup, teardown),
         cmocka_unit_test(test_a_crash_anywhere_resumes_the_same_founding),
         cmocka_unit_test_setup_teardown(test_different_lines_are_named, setup, teardown),

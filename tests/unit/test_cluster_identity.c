@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "cluster/identity.h"
+#include "cluster/repair_file.h"
 
 static const char directory[] = "data";
 
@@ -95,7 +96,7 @@ static void test_damage_is_refused_and_names_the_file(void **state)
         assert_int_equal(identity_save(&disk->world, directory, &identity, &error), STATUS_OK);
         fake_disk_damage(disk, "data/identity", offset);
         enum status status = identity_load(&disk->world, directory, &back, &error);
-        assert_true(status == STATUS_CORRUPT || status == STATUS_VERSION);
+        assert_int_equal(status, STATUS_CORRUPT); /* a flipped bit makes no other version */
         assert_non_null(strstr(error.text, "data/identity"));
     }
 }
@@ -110,50 +111,135 @@ static void make_file(struct fake_disk *disk, const char *path)
     file_close(file);
 }
 
+static enum directory_content content_of(struct fake_disk *disk)
+{
+    enum directory_content content;
+    struct error error;
+
+    assert_int_equal(directory_check_empty(&disk->world, directory, &content, &error), STATUS_OK);
+    return content;
+}
+
 static void test_a_foreign_directory_is_not_taken(void **state)
 {
     struct fake_disk *disk = *state;
+    enum directory_content content;
     struct error error;
 
-    assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_OK);
+    assert_int_equal(content_of(disk), DIRECTORY_EMPTY);
     make_file(disk, "data/lock");
     make_file(disk, "data/holon.log");
-    assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_OK);
+    make_file(disk, "data/repair.new");
+    assert_int_equal(content_of(disk), DIRECTORY_EMPTY);
+    make_file(disk, "data/quarantine");
+    assert_int_equal(content_of(disk), DIRECTORY_QUARANTINE_ONLY);
     make_file(disk, "data/thesis.tex");
-    assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_REFUSED);
+    assert_int_equal(directory_check_empty(&disk->world, directory, &content, &error),
+                     STATUS_REFUSED);
     assert_non_null(strstr(error.text, "thesis.tex"));
+}
+
+/* F29: it must not be founded anew beside what was acknowledged. */
+static void test_data_without_an_identity_is_no_empty_directory(void **state)
+{
+    struct fake_disk *disk = *state;
+
+    make_file(disk, "data/store-3");
+    assert_int_equal(content_of(disk), DIRECTORY_LOST_IDENTITY);
+    make_file(disk, "data/founding");
+    assert_int_equal(content_of(disk), DIRECTORY_LOST_IDENTITY);
 }
 
 /* The tables are written before the identity: after a crash in between they stand alone. */
 static void test_an_interrupted_founding_counts_as_empty(void **state)
 {
     struct fake_disk *disk = *state;
-    struct error error;
 
     make_file(disk, "data/table");
     make_file(disk, "data/birth");
-    assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_REFUSED);
+    assert_int_equal(content_of(disk), DIRECTORY_LOST_IDENTITY);
     make_file(disk, "data/founding");
-    assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_OK);
+    assert_int_equal(content_of(disk), DIRECTORY_EMPTY);
+}
+
+/* F32: the store of another node, or of another number, is none of ours. */
+static void test_a_store_says_whose_it_is(void **state)
+{
+    struct fake_disk *disk = *state;
+    struct identity identity = identity_example(), other = identity;
+    struct world *world = &disk->world;
+    struct error error;
+
+    assert_int_equal(store_owner_check(world, directory, &identity, 3, &error), STATUS_NOT_FOUND);
+    assert_int_equal(store_owner_save(world, directory, &identity, 3, &error), STATUS_OK);
+    assert_int_equal(store_owner_check(world, directory, &identity, 3, &error), STATUS_OK);
+    assert_int_equal(store_owner_check(world, directory, &identity, 4, &error), STATUS_CORRUPT);
+    other.store++;
+    assert_int_equal(store_owner_check(world, directory, &other, 3, &error), STATUS_CORRUPT);
+    for (uint64_t offset = 0; offset < 48; offset++) {
+        assert_int_equal(store_owner_save(world, directory, &identity, 3, &error), STATUS_OK);
+        fake_disk_damage(disk, "data/owner", offset);
+        assert_int_equal(store_owner_check(world, directory, &identity, 3, &error), STATUS_CORRUPT);
+        assert_non_null(strstr(error.text, "data/owner"));
+    }
+}
+
+/* --- DIR/repair ------------------------------------------------------------------------- */
+
+static struct repair_file repair_example(void)
+{
+    struct repair_file file = {.step = REPAIR_JOINING,
+                               .cluster = {7, 9},
+                               .offset = 12288,
+                               .began = -5,
+                               .settings = {.partitions = 8, .replicas = 3, .stores = 2},
+                               .member_count = 2};
+
+    snprintf(file.reason, sizeof(file.reason), "log");
+    snprintf(file.file, sizeof(file.file), "data/log/0000000000000001.seg");
+    snprintf(file.what, sizeof(file.what), "batch 3 is damaged");
+    snprintf(file.quarantine, sizeof(file.quarantine), "20261121T083000Z-log");
+    snprintf(file.members[0].name, sizeof(file.members[0].name), "n1");
+    snprintf(file.members[1].peer, sizeof(file.members[1].peer), "h2:1");
+    return file;
+}
+
+static void test_a_repair_is_remembered_whole_or_known_to_be_damaged(void **state)
+{
+    struct fake_disk *disk = *state;
+    struct repair_file file = repair_example(), back;
+    struct world *world = &disk->world;
+    struct error error;
+
+    assert_int_equal(repair_file_load(world, directory, &back, &error), STATUS_NOT_FOUND);
+    assert_int_equal(repair_file_save(world, directory, &file, &error), STATUS_OK);
+    assert_int_equal(repair_file_load(world, directory, &back, &error), STATUS_OK);
+    assert_memory_equal(&file, &back, sizeof(file));
+    for (uint64_t offset = 0; offset < 140; offset++) {
+        assert_int_equal(repair_file_save(world, directory, &file, &error), STATUS_OK);
+        fake_disk_damage(disk, "data/repair", offset);
+        assert_int_equal(repair_file_load(world, directory, &back, &error), STATUS_CORRUPT);
+    }
+    assert_int_equal(repair_file_remove(world, directory, &error), STATUS_OK);
+    assert_int_equal(repair_file_load(world, directory, &back, &error), STATUS_NOT_FOUND);
 }
 
 /* "birth" sorts before "log": the first name must not speak for the others. */
-static void test_data_beside_an_interrupted_founding_is_refused(void **state)
+static void test_data_beside_an_interrupted_founding_counts(void **state)
 {
     struct fake_disk *disk = *state;
-    struct error error;
 
     make_file(disk, "data/founding");
     make_file(disk, "data/birth");
     make_file(disk, "data/table");
     make_file(disk, "data/log");
-    assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_REFUSED);
-    assert_non_null(strstr(error.text, "(it holds `log`)"));
+    assert_int_equal(content_of(disk), DIRECTORY_LOST_IDENTITY);
 }
 
 static void test_foreign_names_are_listed_up_to_a_limit(void **state)
 {
     struct fake_disk *disk = *state;
+    enum directory_content content;
     struct error error;
     char path[64];
 
@@ -161,7 +247,8 @@ static void test_foreign_names_are_listed_up_to_a_limit(void **state)
         snprintf(path, sizeof(path), "data/%d-a-name-that-goes-on-and-on-and-on", i);
         make_file(disk, path);
     }
-    assert_int_equal(directory_check_empty(&disk->world, directory, &error), STATUS_REFUSED);
+    assert_int_equal(directory_check_empty(&disk->world, directory, &content, &error),
+                     STATUS_REFUSED);
     assert_non_null(strstr(error.text, "`0-a-name"));
     assert_non_null(strstr(error.text, "`3-a-name"));
     assert_null(strstr(error.text, "`4-a-name"));
@@ -176,9 +263,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_epoch_is_never_taken_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage_is_refused_and_names_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_foreign_directory_is_not_taken, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_data_without_an_identity_is_no_empty_directory, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_store_says_whose_it_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_repair_is_remembered_whole_or_known_to_be_damaged,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_interrupted_founding_counts_as_empty, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(test_data_beside_an_interrupted_founding_is_refused, setup,
+        cmocka_unit_test_setup_teardown(test_data_beside_an_interrupted_founding_counts, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_foreign_names_are_listed_up_to_a_limit, setup,
                                         teardown),

@@ -284,7 +284,7 @@ static void open_damaged(void *context)
                                       .entry_count = 2};
     struct replica_options replica = {
         .group = {GROUP + 1}, .replica = {31}, .slot_last = SLOT_LAST, .recovered = &recovered};
-    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_CORRUPT);
+    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "its configuration cannot be read"));
 }
 

@@ -152,8 +152,10 @@ static inline uint64_t engine_bytes_on_disk(struct engine *engine)
     return engine->table->bytes_on_disk(engine);
 }
 
-/* Opens or makes the store in `directory`. Small footprint: shared block cache, one write
- * buffer of the least size (never used), no WAL, no statistics dumps. */
+/* Opens or makes the store in `directory`. STATUS_CORRUPT: what is there cannot be used (also when
+ * files of it are missing); STATUS_IO: something around it is wrong (rights, locks, limits). Small
+ * footprint: shared block cache, one write buffer of the least size (never used), no WAL, no
+ * statistics dumps. */
 enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_bytes,
                                 struct engine **ret_engine, struct error *error);
 
@@ -168,6 +170,9 @@ struct engine_memory_disk *engine_memory_disk_make(void);
 void engine_memory_disk_free(struct engine_memory_disk *disk);
 struct engine_memory_disk *engine_memory_disk_copy(struct engine_memory_disk *disk);
 struct engine *engine_memory_open(struct engine_memory_disk *disk);
+/* Reads and runs answer STATUS_CORRUPT from now on. */
+void engine_memory_disk_damage(struct engine_memory_disk *disk);
+bool engine_memory_disk_is_damaged(const struct engine_memory_disk *disk);
 /* The next run is not ingested but gives this status, once. */
 void engine_memory_disk_fail_next(struct engine_memory_disk *disk, enum status status);
 

@@ -72,10 +72,17 @@ static void content_seek(const struct memory_content *content, struct bytes key,
     *ret_row = first;
 }
 
+enum status memory_damaged(struct error *error)
+{
+    return error_set(error, STATUS_CORRUPT,
+                     "the engine in memory is damaged, as the test wants it");
+}
+
 static enum status memory_engine_get(struct engine *engine, struct bytes key, void *context,
                                      void (*on_value)(void *context, struct bytes value),
                                      struct error *error)
 {
+    if (memory_of(engine)->disk->damaged) return memory_damaged(error);
     struct memory_content *content = memory_content_take(memory_of(engine)->disk);
     enum status status = STATUS_NOT_FOUND;
     size_t block;
@@ -95,6 +102,7 @@ static enum status memory_engine_multi_get(
     struct engine *engine, const struct bytes *keys, size_t count, void *context,
     void (*on_value)(void *context, size_t index, struct bytes value), struct error *error)
 {
+    if (memory_of(engine)->disk->damaged) return memory_damaged(error);
     struct memory_content *content = memory_content_take(memory_of(engine)->disk);
     for (size_t i = 0; i < count; i++) {
         size_t block;
@@ -109,6 +117,7 @@ static enum status memory_engine_multi_get(
 }
 
 struct engine_iterator {
+    const struct engine_memory_disk *disk;
     struct memory_content *content;
     size_t block;
     uint32_t row;
@@ -120,6 +129,7 @@ static struct engine_iterator *memory_engine_iterate(struct engine *engine, stru
                                                      struct bytes to)
 {
     struct engine_iterator *iterator = memory_allocate(sizeof(*iterator) + to.size);
+    iterator->disk = memory_of(engine)->disk;
     iterator->content = memory_content_take(memory_of(engine)->disk);
     content_seek(iterator->content, from, &iterator->block, &iterator->row);
     iterator->to_size = to.size;
@@ -135,7 +145,7 @@ static void memory_engine_iterator_seek(struct engine_iterator *iterator, struct
 static bool memory_engine_iterator_next(struct engine_iterator *iterator, struct bytes *key,
                                         struct bytes *value)
 {
-    if (iterator->block == iterator->content->count) return false;
+    if (iterator->disk->damaged || iterator->block == iterator->content->count) return false;
     const struct memory_block *block = iterator->content->blocks[iterator->block];
     struct bytes found = memory_key(block, iterator->row);
     struct bytes to = bytes_make(iterator->to, iterator->to_size);
@@ -152,7 +162,7 @@ static bool memory_engine_iterator_next(struct engine_iterator *iterator, struct
 static enum status memory_engine_iterator_error(struct engine_iterator *iterator,
                                                 struct error *error)
 {
-    return STATUS_OK;
+    return iterator->disk->damaged ? memory_damaged(error) : STATUS_OK;
 }
 
 static void memory_engine_iterator_close(struct engine_iterator *iterator)
@@ -229,6 +239,16 @@ struct engine_memory_disk *engine_memory_disk_copy(struct engine_memory_disk *di
     memory_content_release(copy->content);
     copy->content = memory_content_take(disk); /* content never changes: it is replaced */
     return copy;
+}
+
+void engine_memory_disk_damage(struct engine_memory_disk *disk)
+{
+    disk->damaged = true;
+}
+
+bool engine_memory_disk_is_damaged(const struct engine_memory_disk *disk)
+{
+    return disk->damaged;
 }
 
 void engine_memory_disk_fail_next(struct engine_memory_disk *disk, enum status status)

@@ -40,7 +40,10 @@ struct engine_memory_disk {
     pthread_mutex_t mutex; /* of content: readers and the flush lane may differ */
     struct memory_content *content;
     enum status fail_next; /* what the next ingest answers, once */
+    bool damaged;
 };
+
+enum status memory_damaged(struct error *error);
 
 struct engine_memory {
     struct engine engine; /* first: a struct engine * is this */

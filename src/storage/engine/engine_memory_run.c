@@ -218,6 +218,10 @@ enum status engine_memory_run_ingest(struct engine_run *run, struct error *error
         error_set(error, status, "engine: the run could not be written (injected)");
         goto out;
     }
+    if (disk->damaged) {
+        status = memory_damaged(error);
+        goto out;
+    }
     if (run->row_count == 0 && run->range_count == 0) goto out;
 
     struct builder builder = {0};

@@ -1,6 +1,7 @@
 /* engine_rocksdb.c - the engine on RocksDB: opening, reading, checkpoints. */
 #include "storage/engine/engine_rocksdb_internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,24 +23,49 @@ enum {
     INFO_LOG_WARN = 2,        /* rocksdb::InfoLogLevel::WARN_LEVEL */
 };
 
-enum status engine_rocksdb_error(char *text, const char *directory, const char *doing,
+/* What is wrong around the store, not with it. */
+static bool is_of_environment(const char *text)
+{
+    static const char *const texts[] = {"Permission denied",
+                                        "Too many open files",
+                                        "Read-only file system",
+                                        "Cannot allocate memory",
+                                        "Resource temporarily unavailable",
+                                        "No locks available",
+                                        "mkdir"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (strstr(text, texts[i])) return true;
+    return false;
+}
+
+/* What was there and cannot be opened or read any more is damage, whether the bytes are wrong,
+ * the sector is lost or the file is gone (F21, F29). A run that cannot be written is not: the
+ * store is as it was. */
+enum status engine_rocksdb_error(char *text, const char *directory, enum engine_doing doing,
                                  struct error *error)
 {
+    static const char *const doing_texts[] = {"opening", "reading", "writing a sorted run",
+                                              "making a checkpoint"};
     enum status status = STATUS_IO;
-    const char *advice = "check the disk and the rights of the directory, then start again";
-    if (strncmp(text, "Corruption", 10) == 0) {
-        status = STATUS_CORRUPT;
-        advice = "do not use this copy; remove the node's store, so that it is rebuilt from others";
-    } else if (strstr(text, "No space left")) {
+    const char *advice = "check the disk and the rights of the directory";
+    bool reads = doing == ENGINE_OPENING || doing == ENGINE_READING;
+    if (strstr(text, "No space left")) {
         status = STATUS_NO_SPACE;
-        advice = "free space on this disk, then start again";
-    } else if (strncmp(text, "Invalid argument", 16) == 0) {
-        status = STATUS_INVALID;
-        advice = "the store was made with other settings, or this is a bug of ours";
+        advice = "free space on this disk";
     } else if (strstr(text, "lock ") && strstr(text, "Resource temporarily unavailable")) {
         advice = "another process uses it: stop that one first";
+    } else if (is_of_environment(text)) {
+        advice = "check the rights of the directory and the limits of the process";
+    } else if (!reads && strncmp(text, "Invalid argument", 16) == 0) {
+        status = STATUS_INVALID;
+        advice = "this is a bug of ours";
+    } else if (reads || strncmp(text, "Corruption", 10) == 0) {
+        status = STATUS_CORRUPT;
+        advice = "this copy must not be used";
     }
-    error_set(error, status, "engine %s: %s failed: %.200s; %s", directory, doing, text, advice);
+    error_set(error, status, "engine %s: %s failed: %.240s; %s", directory, doing_texts[doing],
+              text, advice);
     rocksdb_free(text);
     return status;
 }
@@ -52,7 +78,7 @@ static enum status rocksdb_engine_get(struct engine *engine, struct bytes key, v
     char *text = NULL;
     rocksdb_pinnableslice_t *slice = rocksdb_get_pinned(rocks->database, rocks->read_options,
                                                         (const char *)key.data, key.size, &text);
-    if (text) return engine_rocksdb_error(text, rocks->directory, "reading", error);
+    if (text) return engine_rocksdb_error(text, rocks->directory, ENGINE_READING, error);
     if (slice == NULL) return STATUS_NOT_FOUND;
     size_t size = 0;
     const char *value = rocksdb_pinnableslice_value(slice, &size);
@@ -81,7 +107,7 @@ static enum status multi_get_some(struct engine_rocksdb *rocks, const struct byt
                                  sizes, values, texts, false);
     for (size_t i = 0; i < count; i++) {
         if (texts[i] && status == STATUS_OK) {
-            status = engine_rocksdb_error(texts[i], rocks->directory, "reading", error);
+            status = engine_rocksdb_error(texts[i], rocks->directory, ENGINE_READING, error);
         } else if (texts[i]) {
             rocksdb_free(texts[i]);
         }
@@ -185,7 +211,7 @@ static enum status rocksdb_engine_iterator_error(struct engine_iterator *iterato
     char *text = NULL;
     rocksdb_iter_get_error(iterator->iterator, &text);
     if (text == NULL) return STATUS_OK;
-    return engine_rocksdb_error(text, iterator->rocks->directory, "reading", error);
+    return engine_rocksdb_error(text, iterator->rocks->directory, ENGINE_READING, error);
 }
 
 static void rocksdb_engine_iterator_close(struct engine_iterator *iterator)
@@ -205,7 +231,7 @@ static enum status rocksdb_engine_checkpoint(struct engine *engine, const char *
         rocksdb_checkpoint_create(checkpoint, directory, 0, &text);
         rocksdb_checkpoint_object_destroy(checkpoint);
     }
-    if (text) return engine_rocksdb_error(text, directory, "making a checkpoint", error);
+    if (text) return engine_rocksdb_error(text, directory, ENGINE_CHECKPOINT, error);
     return STATUS_OK;
 }
 
@@ -320,6 +346,26 @@ static char *open_database(struct engine_rocksdb *rocks)
     return text;
 }
 
+/* CURRENT names the manifest, and the manifest the files. Without it RocksDB would make a new
+ * database and remove the files of the old one: evidence, and never silently (F29). */
+static enum status check_current(const char *directory, struct error *error)
+{
+    DIR *entries = opendir(directory);
+    bool current = false, files = false;
+
+    if (entries == NULL) return STATUS_OK; /* it is made now */
+    for (struct dirent *entry = readdir(entries); entry; entry = readdir(entries)) {
+        size_t size = strlen(entry->d_name);
+        current |= strcmp(entry->d_name, "CURRENT") == 0;
+        files |= strncmp(entry->d_name, "MANIFEST-", 9) == 0;
+        files |= size > 4 && strcmp(entry->d_name + size - 4, ".sst") == 0;
+    }
+    closedir(entries);
+    if (current || !files) return STATUS_OK;
+    return error_set(error, STATUS_CORRUPT,
+                     "engine %s: CURRENT is missing, though its files are there", directory);
+}
+
 /* RocksDB may have made the directory: its name must last as long as what is in it. */
 static enum status sync_parent(const char *directory, struct error *error)
 {
@@ -369,7 +415,7 @@ enum status engine_rocksdb_open_read_only(const char *directory, uint64_t block_
         return STATUS_OK;
     }
     rocks->database = NULL;
-    enum status status = engine_rocksdb_error(text, directory, "opening to read", error);
+    enum status status = engine_rocksdb_error(text, directory, ENGINE_OPENING, error);
     rocksdb_engine_close(&rocks->engine);
     return status;
 }
@@ -378,11 +424,12 @@ enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_byte
                                 struct engine **ret_engine, struct error *error)
 {
     struct engine_rocksdb *rocks = rocks_make(directory, block_cache_bytes);
-    enum status status;
+    enum status status = check_current(directory, error);
+    if (status) goto fail;
     char *text = open_database(rocks);
     if (text) {
         rocks->database = NULL;
-        status = engine_rocksdb_error(text, directory, "opening", error);
+        status = engine_rocksdb_error(text, directory, ENGINE_OPENING, error);
         goto fail;
     }
     /* Only now is the directory surely ours: RocksDB holds its lock. */

@@ -27,9 +27,11 @@ static inline struct engine_rocksdb *engine_rocksdb_of(struct engine *engine)
     return (struct engine_rocksdb *)engine;
 }
 
+enum engine_doing { ENGINE_OPENING, ENGINE_READING, ENGINE_WRITING, ENGINE_CHECKPOINT };
+
 /* Turns RocksDB's text into ours and frees it. Returns STATUS_CORRUPT, NO_SPACE,
  * INVALID (keys that do not rise) or IO. */
-enum status engine_rocksdb_error(char *text, const char *directory, const char *doing,
+enum status engine_rocksdb_error(char *text, const char *directory, enum engine_doing doing,
                                  struct error *error);
 
 enum status engine_rocksdb_run_open(struct engine *engine, struct engine_run **ret_run,

@@ -36,7 +36,7 @@ enum status engine_rocksdb_run_open(struct engine *engine, struct engine_run **r
 
 static enum status run_error(struct engine_run *run, char *text, struct error *error)
 {
-    return engine_rocksdb_error(text, run->rocks->directory, "writing a sorted run", error);
+    return engine_rocksdb_error(text, run->rocks->directory, ENGINE_WRITING, error);
 }
 
 /* RocksDB makes no empty file: it is begun with the first row. */

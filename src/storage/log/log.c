@@ -40,6 +40,7 @@ static struct log *log_make(struct world *world, const struct log_options *optio
     log->batch_bytes_max =
         clamp(options->segment_size / 4, LOG_BATCH_BYTES_MIN, LOG_BATCH_BYTES_MAX);
     log->chunk_bytes_max = clamp(log->batch_bytes_max, 0, LOG_CHUNK_BYTES_MAX);
+    log->damage = options->damage;
     log->writer_loops = options->writer_loops ? options->writer_loops : LOG_WRITER_LOOPS_DEFAULT;
     list_init(&log->queues);
     pthread_mutex_init(&log->mutex, NULL);
@@ -67,11 +68,13 @@ static void log_free(struct log *log)
 
 static enum status log_create(struct log *log, bool must_exist, struct error *error)
 {
-    if (must_exist)
+    if (must_exist) {
+        log_note_damage(log, log->directory, 0);
         return error_set(error, STATUS_CORRUPT,
                          "%s: the log is gone, though this node had one; it must not vote without "
-                         "it: put the directory back, or rebuild this node as a new one",
+                         "it",
                          log->directory);
+    }
     enum status status = world_make_durable_dir(log->world, log->directory, error);
     if (status) return status;
     status = log_mark_create(log, error); /* first: segments without it are refused */
@@ -132,14 +135,23 @@ static enum status log_recover(struct log *log, struct log_scan *scan, struct er
     enum status status = log_mark_open(log, error);
 
     if (status == STATUS_NOT_FOUND)
-        return error_set(error, STATUS_CORRUPT,
-                         "%s/durable is missing, so a damaged end of the log cannot be told from a "
-                         "torn one; put it back, or use `holon salvage`",
-                         log->directory);
+        status = error_set(error, STATUS_CORRUPT,
+                           "%s/durable is missing, so a damaged end of the log cannot be told from "
+                           "a torn one",
+                           log->directory);
+    if (status == STATUS_REFUSED && log_scan_is_ours(log, scan))
+        status = error_set(error, STATUS_CORRUPT,
+                           "%s/durable is of another log, the segments beside it are this node's",
+                           log->directory);
     if (status == STATUS_CORRUPT && scan->segment_count == 0) {
         file_close(log->mark_file); /* founding was cut short before its first sync */
         log->mark_file = NULL;
         return log_create(log, false, error);
+    }
+    if (status == STATUS_CORRUPT) {
+        char path[LOG_PATH_SIZE + 16];
+        snprintf(path, sizeof(path), "%s/durable", log->directory);
+        log_note_damage(log, path, 0);
     }
     if (status) return status;
 

@@ -24,6 +24,13 @@ enum {
     LOG_WRITER_LOOPS_DEFAULT = 16,
 };
 
+/* Where damage was found: for those who repair and report it. */
+enum { LOG_DAMAGE_FILE_SIZE = 256 };
+struct log_damage {
+    char file[LOG_DAMAGE_FILE_SIZE];
+    uint64_t offset;
+};
+
 struct log_options {
     const char *directory; /* DIR/log; made if absent */
     struct cluster_id cluster;
@@ -37,6 +44,7 @@ struct log_options {
     /* A log was here before (DIR/identity says so): an empty directory is STATUS_CORRUPT and
      * not a new log (F29). */
     bool must_exist;
+    struct log_damage *damage; /* filled in with STATUS_CORRUPT; may be NULL */
 };
 
 struct log_entry {
@@ -64,9 +72,10 @@ struct log_recovered {
 
 /* Opens or makes the log; cuts a torn tail, rewrites and syncs what is left of it so that it
  * counts again (FAULTS rule 6). STATUS_CORRUPT: damage that is not a torn tail (nothing was
- * changed; error says file, offset and what to do). Also STATUS_IO, STATUS_NO_SPACE,
- * STATUS_REFUSED (another cluster's or node's log, or a file that is not ours),
- * STATUS_VERSION, STATUS_INVALID (options). */
+ * changed; error and options->damage say file and offset): sectors that cannot be read, and
+ * files of another log among our own, count as that. Also STATUS_IO, STATUS_NO_SPACE,
+ * STATUS_REFUSED (as a whole the log of another cluster or node), STATUS_VERSION,
+ * STATUS_INVALID (options). Files whose names say nothing to a log are left alone. */
 enum status log_open(struct world *world, const struct log_options *options, struct log **ret_log,
                      struct error *error);
 void log_recovery(struct log *log, const struct log_recovered **ret_groups, size_t *ret_count);

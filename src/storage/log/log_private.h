@@ -74,7 +74,8 @@ struct log {
     uint64_t batch_bytes_max; /* weight of the chunks of one batch */
     uint64_t chunk_bytes_max;
     uint32_t writer_loops;
-    bool opened; /* errors are fatal from now on */
+    struct log_damage *damage; /* while opening; NULL: nobody wants to know */
+    bool opened;               /* errors are fatal from now on */
     /* world_fatal() was called and returned: a simulated node is dead. Set by the jobs of either
      * lane, read by all threads; it only ever becomes true, and guards nothing else. */
     atomic_bool failed;
@@ -142,7 +143,7 @@ void log_spare_prepare(struct log *log, struct log_queue *queue);
 
 enum status log_mark_create(struct log *log, struct error *error);
 /* STATUS_NOT_FOUND: there is no mark file; STATUS_CORRUPT: neither slot can be read;
- * STATUS_REFUSED: of another log. Opens it otherwise. */
+ * STATUS_REFUSED: of another log; STATUS_VERSION: of another format. Opens it otherwise. */
 enum status log_mark_open(struct log *log, struct error *error);
 /* Says that log->batch_number is durable, and syncs. */
 enum status log_mark_write(struct log *log, struct error *error);
@@ -193,9 +194,13 @@ struct log_scan {
     size_t vote_count, vote_capacity;
 };
 
+/* The oldest segment begins with a batch of this very log. */
+bool log_scan_is_ours(struct log *log, struct log_scan *scan);
 /* Names of the directory: fills scan->segments and log->spare_ready. *ret_empty: no log. */
 enum status log_scan_directory(struct log *log, struct log_scan *scan, bool *ret_empty,
                                struct error *error);
+/* Notes where damage is, for options->damage. */
+void log_note_damage(const struct log *log, const char *path, uint64_t offset);
 /* Reads all segments into log->table. Changes no file. */
 enum status log_scan_segments(struct log *log, struct log_scan *scan, struct error *error);
 enum status log_segment_read(struct log *log, struct log_scan *scan, uint64_t segment,

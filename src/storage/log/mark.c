@@ -38,6 +38,14 @@ static uint32_t slot_crc(const uint8_t *slot)
     return crc32c(0, bytes_make(slot + SLOT_CLUSTER_HIGH, SLOT_SIZE - SLOT_CLUSTER_HIGH));
 }
 
+/* Undamaged, but of a format that this program does not know. */
+static bool slot_is_newer(const uint8_t *slot)
+{
+    return load_u64(slot + SLOT_MAGIC) == LOG_MARK_MAGIC &&
+           load_u32(slot + SLOT_VERSION) != LOG_FORMAT_VERSION &&
+           load_u32(slot + SLOT_CRC) == slot_crc(slot);
+}
+
 struct log_mark log_mark_read_slot(const uint8_t *slot)
 {
     struct log_mark none = {.sequence = 0};
@@ -106,17 +114,20 @@ enum status log_mark_open(struct log *log, struct error *error)
     status = file_open(log->world, path, FILE_WRITE, &log->mark_file, error);
     if (status) return status;
     status = file_read(log->mark_file, 0, blocks, sizeof(blocks), &size, error);
-    if (status) return status;
+    if (status) return error_set(error, STATUS_CORRUPT, "%s: cannot be read", path);
 
+    bool newer = slot_is_newer(blocks) || slot_is_newer(blocks + LOG_BLOCK_SIZE);
     for (int i = 0; i < 2; i++) {
         struct log_mark mark = log_mark_read_slot(blocks + i * LOG_BLOCK_SIZE);
         if (mark.sequence > best.sequence) best = mark;
     }
+    if (best.sequence == 0 && newer)
+        return error_set(error, STATUS_VERSION,
+                         "%s: written by another version of Holon; start it with that one", path);
     if (best.sequence == 0)
         return error_set(error, STATUS_CORRUPT,
                          "%s: neither of its two slots can be read, so a damaged end of the log "
-                         "cannot be told from a torn one; keep the directory and use `holon "
-                         "salvage`, or rebuild this node from its peers",
+                         "cannot be told from a torn one",
                          path);
     if (!log_identity_equal(&best.identity, &log->identity))
         return error_set(error, STATUS_REFUSED,

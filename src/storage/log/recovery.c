@@ -30,7 +30,6 @@ struct listing {
     struct log *log;
     struct log_scan *scan;
     bool any;
-    char foreign[128]; /* a name that is not ours */
 };
 
 static void listing_add(void *context, const char *name)
@@ -51,7 +50,8 @@ static void listing_add(void *context, const char *name)
     } else if (strcmp(name, "durable") == 0) {
         listing->any = true;
     } else if (strcmp(name, "lost+found") != 0) { /* the log may be a file system of its own */
-        snprintf(listing->foreign, sizeof(listing->foreign), "%s", name);
+        LOG_WARN(world_logger(listing->log->world), "log",
+                 "%s/%s is no file of a log and is left alone", listing->log->directory, name);
     }
 }
 
@@ -68,10 +68,6 @@ enum status log_scan_directory(struct log *log, struct log_scan *scan, bool *ret
     enum status status = world_list_dir(log->world, log->directory, &listing, listing_add, error);
 
     if (status) return status;
-    if (listing.foreign[0] != '\0')
-        return error_set(error, STATUS_REFUSED,
-                         "%s/%s is no file of a log; move it elsewhere if it is yours",
-                         log->directory, listing.foreign);
     if (scan->segment_count > 0)
         qsort(scan->segments, scan->segment_count, sizeof(*scan->segments), id_compare);
     *ret_empty = !listing.any;
@@ -85,6 +81,29 @@ void log_scan_free(struct log_scan *scan)
     memory_free(scan->segments);
     memory_free(scan->content);
     memory_free(scan->votes);
+}
+
+void log_note_damage(const struct log *log, const char *path, uint64_t offset)
+{
+    if (log->damage == NULL) return;
+    snprintf(log->damage->file, sizeof(log->damage->file), "%s", path);
+    log->damage->offset = offset;
+}
+
+/* A device that cannot read what it was given: damage, and where (F21). */
+static enum status unreadable(const struct log *log, struct file *file, const char *path,
+                              uint64_t size, const struct error *cause, struct error *error)
+{
+    uint8_t block[LOG_BLOCK_SIZE];
+    uint64_t offset = 0;
+    size_t read;
+
+    while (offset < size &&
+           file_read(file, offset, block, sizeof(block), &read, NULL) == STATUS_OK && read > 0)
+        offset += LOG_BLOCK_SIZE;
+    log_note_damage(log, path, offset);
+    return error_set(error, STATUS_CORRUPT, "%s offset %" PRIu64 ": cannot be read: %.200s", path,
+                     offset, cause->text);
 }
 
 /* The whole file into scan->content, which the next read overwrites. */
@@ -102,6 +121,7 @@ enum status log_segment_read(struct log *log, struct log_scan *scan, uint64_t se
     status = file_size(file, &size, error);
     if (status) goto out;
     if (size > LOG_SEGMENT_SIZE_MAX) {
+        log_note_damage(log, path, 0);
         status = error_set(error, STATUS_CORRUPT, "%s: %" PRIu64 " bytes, more than a segment has",
                            path, size);
         goto out;
@@ -111,7 +131,12 @@ enum status log_segment_read(struct log *log, struct log_scan *scan, uint64_t se
         scan->content = memory_allocate((size_t)size);
         scan->content_capacity = (size_t)size;
     }
-    status = size ? file_read(file, 0, scan->content, (size_t)size, &read, error) : STATUS_OK;
+    struct error cause;
+    status = size ? file_read(file, 0, scan->content, (size_t)size, &read, &cause) : STATUS_OK;
+    if (status) {
+        status = unreadable(log, file, path, size, &cause, error);
+        goto out;
+    }
     *ret_bytes = bytes_make(scan->content, read);
 
 out:
@@ -127,10 +152,10 @@ static enum status damage(const struct log *log, struct error *error, uint64_t s
     char path[LOG_PATH_SIZE];
 
     log_segment_path(log, segment, path);
+    log_note_damage(log, path, offset);
     return error_set(error, STATUS_CORRUPT,
-                     "%s offset %" PRIu64 ": %s; nothing was changed. This node must not vote "
-                     "with this log: rebuild it from its peers, or use `holon salvage`",
-                     path, offset, what);
+                     "%s offset %" PRIu64 ": %s; this node must not vote with this log", path,
+                     offset, what);
 }
 
 /* A dump: loaded from the oldest segment, only compared in the others. */
@@ -173,15 +198,18 @@ static enum status batch_apply(struct log *log, struct bytes content, const stru
     return STATUS_OK;
 }
 
-static enum status refuse_foreign(const struct log *log, const struct log_batch *batch,
-                                  struct error *error)
+/* The mark is ours, a batch is not: files of two logs were mixed, or a write went astray. */
+static enum status foreign(const struct log *log, const struct log_batch *batch,
+                           struct error *error)
 {
-    return error_set(error, STATUS_REFUSED,
-                     "%s: segment %016" PRIx64 " belongs to cluster %016" PRIx64 "%016" PRIx64
-                     ", node %" PRIu32 ", store %016" PRIx64
-                     ", not to this node; start with the data directory that is its own",
-                     log->directory, batch->segment, batch->identity.cluster.high,
-                     batch->identity.cluster.low, batch->identity.node, batch->identity.store);
+    char what[192];
+
+    snprintf(what, sizeof(what),
+             "a batch that belongs to cluster %016" PRIx64 "%016" PRIx64 ", node %" PRIu32
+             ", store %016" PRIx64 ", not to this node",
+             batch->identity.cluster.high, batch->identity.cluster.low, batch->identity.node,
+             batch->identity.store);
+    return damage(log, error, batch->segment, batch->offset, what);
 }
 
 /* Follows the chain through one segment. *ret_end: where it ends in there; 0: not a single batch
@@ -195,13 +223,9 @@ static enum status segment_follow(struct log *log, struct log_scan *scan, uint64
 
     for (;;) {
         enum log_batch_state state = log_batch_check(content, offset, segment, &batch);
-        if (state == LOG_BATCH_VERSION && oldest && offset == 0)
-            return error_set(error, STATUS_VERSION,
-                             "%s: written by another version of Holon; start it with that one",
-                             log->directory);
         if (state != LOG_BATCH_VALID) break;
         if (!log_identity_equal(&batch.identity, &log->identity))
-            return refuse_foreign(log, &batch, error);
+            return foreign(log, &batch, error);
         if (scan->last_number != 0 && batch.number != scan->last_number + 1) break;
 
         enum status status = batch_apply(log, content, &batch, oldest, error);
@@ -242,7 +266,7 @@ static enum status segment_search(struct log *log, struct log_scan *scan, uint64
     for (; offset + LOG_BATCH_HEADER_SIZE <= content.size; offset += LOG_BLOCK_SIZE) {
         enum log_batch_state state = log_batch_check(content, offset, segment, &batch);
         bool ours = state == LOG_BATCH_VALID && log_identity_equal(&batch.identity, &log->identity);
-        if (ours && batch.number >= missing) {
+        if (ours && batch.number >= missing && !PLANTED(log->world, "damage_cut_like_torn")) {
             char what[128];
             snprintf(what, sizeof(what),
                      "batch %" PRIu64 " is damaged or missing, though batch %" PRIu64
@@ -268,14 +292,26 @@ static enum status check_gaps(struct log *log, struct error *error)
         uint64_t needed = group->last_index - group->base_index;
         bool joined = needed == 0 || group->first_index == group->base_index + 1;
         if (group->entry_count == needed && joined) continue;
+        log_note_damage(log, log->directory, 0);
         return error_set(error, STATUS_CORRUPT,
                          "%s: of group %" PRIu32 " entries %" PRIu64 " to %" PRIu64
-                         " are needed, but only %zu are there: the oldest segments are missing; "
-                         "put them back, or rebuild this node from its peers",
+                         " are needed, but only %zu are there: the oldest segments are missing",
                          log->directory, group->group.value, group->base_index + 1,
                          group->last_index, group->entry_count);
     }
     return STATUS_OK;
+}
+
+bool log_scan_is_ours(struct log *log, struct log_scan *scan)
+{
+    struct bytes content;
+    struct log_batch batch;
+
+    if (scan->segment_count == 0 ||
+        log_segment_read(log, scan, scan->segments[0], &content, NULL) != STATUS_OK)
+        return false;
+    return log_batch_check(content, 0, scan->segments[0], &batch) == LOG_BATCH_VALID &&
+           log_identity_equal(&batch.identity, &log->identity);
 }
 
 enum status log_scan_segments(struct log *log, struct log_scan *scan, struct error *error)
@@ -307,11 +343,11 @@ enum status log_scan_segments(struct log *log, struct log_scan *scan, struct err
     bool founding_torn = scan->last_number == 0 && log->mark_number == 0 &&
                          scan->segment_count <= 1 &&
                          (scan->segment_count == 0 || scan->segments[0] == LOG_SEGMENT_FIRST);
-    if (scan->last_number == 0 && !founding_torn)
-        return error_set(error, STATUS_CORRUPT,
-                         "%s: the oldest segment is missing or damaged at its start; nothing was "
-                         "changed. Put it back, or rebuild this node from its peers",
-                         log->directory);
+    if (scan->last_number == 0 && !founding_torn) {
+        uint64_t oldest = scan->segment_count ? scan->segments[0] : LOG_SEGMENT_FIRST;
+        return damage(log, error, oldest, 0, "the oldest segment is missing or damaged");
+    }
+    if (PLANTED(log->world, "damage_cut_like_torn")) log->mark_number = scan->last_number;
     if (log->mark_number > scan->last_number) {
         char what[128];
         snprintf(what, sizeof(what),

@@ -1,0 +1,277 @@
+/* FAULTS F21-F25, F29: what was durable is damaged, on one node at a time. Goal of all: no answer
+ * is ever wrong, nothing that was acknowledged is lost, and the node is whole again by itself
+ * within V-6 (60 s). */
+#include "sim/scenarios/stage.h"
+#include "sim/sim_damage.h"
+
+#include <stdio.h>
+
+enum { ROUNDS = 3, WHOLE_US = 60 * 1000 * 1000 };
+
+static void damage_plan(struct sim_plan *plan)
+{
+    stage_plan(plan);
+    plan->cluster.partitions = 4;
+    plan->cluster.stores = 2;
+    plan->cluster.flush_bytes = 4 << 10; /* so that stores and released entries exist */
+    plan->cluster.entries_bytes_max = 4 << 10;
+    plan->workload.registers = 8;
+    plan->workload.counters = 2;
+    plan->workload.orders = 4;
+    plan->workload.pad_max = 300;
+    plan->workload.write_percent = 70;
+}
+
+static bool all_whole(struct sim_cluster *cluster, void *unused)
+{
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
+        if (!sim_node_is_ready(&cluster->nodes[i]) || !node_is_whole(cluster->nodes[i].now->node))
+            return false;
+    return sim_inspect_settled(cluster);
+}
+
+static bool wait_whole(struct sim_bed *bed)
+{
+    char missing[400];
+
+    if (bed->sim.failed) return false;
+    if (sim_cluster_wait(bed->cluster, WHOLE_US, all_whole, NULL)) return !bed->sim.failed;
+    sim_inspect_missing(bed->cluster, missing, sizeof(missing));
+    if (!bed->sim.failed)
+        sim_violation(&bed->sim, "V-6: a damaged node is not whole again after 60 s:%s", missing);
+    return false;
+}
+
+/* Down, with all that it ever told anyone long since marked as durable: the last milliseconds
+ * before a crash are the residue that WHY 5.4 names. */
+static struct sim_node *take_down(struct sim_bed *bed)
+{
+    struct sim_node *node = stage_node(bed, stage_other(bed, 0, 0));
+
+    if (stage_draw(bed, 0, 1)) {
+        sim_node_stop(node);
+        while (!bed->sim.failed && sim_node_is_up(node))
+            sim_run_for(&bed->sim, 100 * STAGE_MS);
+        return node;
+    }
+    stage_cut_from(bed, node->id);
+    stage_cut_to(bed, node->id);
+    sim_run_for(&bed->sim, 100 * STAGE_MS);
+    sim_node_kill(node);
+    sim_network_heal_all(bed->cluster->network);
+    sim_run_for(&bed->sim, stage_draw(bed, 1, 500) * STAGE_MS);
+    return node;
+}
+
+/* Each round: a node goes down, `damage` does its work, the node starts and becomes whole. */
+static void damage_at_rest(struct sim_bed *bed,
+                           void (*damage)(struct sim_bed *bed, struct sim_node *node))
+{
+    struct sim_plan plan;
+
+    damage_plan(&plan);
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        sim_run_for(&bed->sim, stage_draw(bed, 200, 1500) * STAGE_MS);
+        struct sim_node *node = take_down(bed);
+        if (bed->sim.failed) return;
+        damage(bed, node);
+        sim_node_start(node);
+        if (!wait_whole(bed)) return;
+    }
+    stage_judge(bed);
+}
+
+static void path_of(const struct sim_node *node, const char *name, char ret_path[128])
+{
+    snprintf(ret_path, 128, "%.60s/%s", node->options.data, name);
+}
+
+static void remove_named(struct sim_node *node, const char *name)
+{
+    char path[128];
+
+    path_of(node, name, path);
+    sim_damage_remove(node, path);
+}
+
+static uint64_t place_in(struct sim_bed *bed, struct sim_node *node, const char *part)
+{
+    uint64_t end = sim_disk_content_end(node->machine.disk, part);
+    return end ? stage_draw(bed, 0, end - 1) : 0;
+}
+
+static void damage_log_files(struct sim_bed *bed, struct sim_node *node)
+{
+    char path[128];
+
+    switch (stage_draw(bed, 0, 8)) {
+    case 0:
+    case 1:
+        sim_damage_flip(node, ".seg", place_in(bed, node, ".seg"), (unsigned)stage_draw(bed, 0, 7));
+        return;
+    case 2:
+        sim_damage_sector(node, ".seg", place_in(bed, node, ".seg"));
+        return;
+    case 3:
+        sim_damage_truncate(node, ".seg", place_in(bed, node, ".seg"));
+        return;
+    case 4:
+        remove_named(node, "log");
+        return;
+    case 5:
+        remove_named(node, "log/durable");
+        return;
+    case 6:
+        sim_damage_flip(node, "log/durable", stage_draw(bed, 0, 63), 3);
+        sim_damage_flip(node, "log/durable", 4096 + stage_draw(bed, 0, 63), 3);
+        return;
+    case 7:
+        sim_damage_sector(node, "log/durable", stage_draw(bed, 0, 8191));
+        return;
+    default:
+        path_of(node, "log/00000000000000ff.seg", path);
+        sim_damage_add(node, path, 16384);
+        return;
+    }
+}
+
+void scenario_damaged_log(struct sim_bed *bed)
+{
+    damage_at_rest(bed, damage_log_files);
+}
+
+static void damage_sealed_files(struct sim_bed *bed, struct sim_node *node)
+{
+    static const char *const names[] = {"identity", "table", "birth"};
+    const char *name = names[stage_draw(bed, 0, 2)];
+    char path[128];
+
+    path_of(node, name, path);
+    uint64_t size = sim_disk_file_size(node->machine.disk, path);
+    if (size == 0) return; /* a birth that a repair has taken away */
+    switch (stage_draw(bed, 0, 4)) {
+    case 0:
+    case 1:
+        sim_damage_flip(node, path, stage_draw(bed, 0, size - 1), (unsigned)stage_draw(bed, 0, 7));
+        return;
+    case 2:
+        sim_damage_sector(node, path, stage_draw(bed, 0, size - 1));
+        return;
+    case 3:
+        sim_damage_truncate(node, path, stage_draw(bed, 0, size - 1));
+        return;
+    default:
+        sim_damage_remove(node, path);
+        return;
+    }
+}
+
+void scenario_damaged_identity(struct sim_bed *bed)
+{
+    damage_at_rest(bed, damage_sealed_files);
+}
+
+static void damage_store_at_rest(struct sim_bed *bed, struct sim_node *node)
+{
+    uint32_t store = (uint32_t)stage_draw(bed, 0, 1);
+    char name[32], path[128];
+
+    snprintf(name, sizeof(name), "store-%u", store);
+    switch (stage_draw(bed, 0, 4)) {
+    case 0:
+        sim_damage_store(node, store);
+        return;
+    case 4:
+        sim_damage_empty_store(node, store);
+        return;
+    case 1:
+        remove_named(node, name);
+        return;
+    case 2:
+        snprintf(name, sizeof(name), "store-%u/owner", store);
+        path_of(node, name, path);
+        sim_damage_flip(node, path, stage_draw(bed, 0, 40), 2);
+        return;
+    default:
+        snprintf(name, sizeof(name), "store-%u/owner", store);
+        remove_named(node, name);
+        return;
+    }
+}
+
+void scenario_damaged_store(struct sim_bed *bed)
+{
+    damage_at_rest(bed, damage_store_at_rest);
+}
+
+/* The engine fails under a running node: its replicas stop, the others go on. */
+void scenario_store_fails(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    damage_plan(&plan);
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        sim_run_for(&bed->sim, stage_draw(bed, 200, 1500) * STAGE_MS);
+        struct sim_node *node = stage_node(bed, stage_other(bed, 0, 0));
+        sim_damage_store(node, (uint32_t)stage_draw(bed, 0, 1));
+        sim_run_for(&bed->sim, stage_draw(bed, 1, 4000) * STAGE_MS);
+        if (stage_draw(bed, 0, 2) == 0) { /* in the middle of the repair */
+            sim_node_kill(node);
+            sim_run_for(&bed->sim, stage_draw(bed, 1, 500) * STAGE_MS);
+            sim_node_start(node);
+        }
+        if (!wait_whole(bed)) return;
+    }
+    stage_judge(bed);
+}
+
+/* Writes that go nowhere or astray and are reported done (F24, F25), found at the next start. */
+void scenario_lying_disk(struct sim_bed *bed)
+{
+    static const char *const parts[] = {".seg", ".seg", ".seg", "identity", "table"};
+    struct sim_plan plan;
+
+    damage_plan(&plan);
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        struct sim_node *node = stage_node(bed, stage_other(bed, 0, 0));
+        const char *part = parts[stage_draw(bed, 0, 4)];
+        if (stage_draw(bed, 0, 1))
+            sim_damage_lose_write(node, part);
+        else
+            sim_damage_misdirect_write(node, part);
+        sim_run_for(&bed->sim, stage_draw(bed, 300, 1500) * STAGE_MS);
+        sim_node_stop(node);
+        while (!bed->sim.failed && sim_node_is_up(node))
+            sim_run_for(&bed->sim, 100 * STAGE_MS);
+        sim_node_start(node);
+        if (!wait_whole(bed)) return;
+    }
+    stage_judge(bed);
+}
+
+/* G4, FAULTS rule 9. Goal: a cluster that has lost everything does not come back empty.
+ * Method: all logs are damaged while all nodes are down; nobody may serve. */
+void scenario_all_damaged(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    damage_plan(&plan);
+    if (!stage_open(bed, &plan)) return;
+    sim_run_for(&bed->sim, 500 * STAGE_MS);
+    for (node_id_t id = 1; id <= plan.cluster.nodes; id++)
+        sim_node_kill(stage_node(bed, id));
+    sim_run_for(&bed->sim, 100 * STAGE_MS);
+    for (node_id_t id = 1; id <= plan.cluster.nodes; id++) {
+        remove_named(stage_node(bed, id), "log/durable");
+        sim_node_start(stage_node(bed, id));
+    }
+    for (int i = 0; i < 100 && !bed->sim.failed; i++) {
+        sim_run_for(&bed->sim, 100 * STAGE_MS);
+        for (node_id_t id = 1; id <= plan.cluster.nodes; id++)
+            if (sim_node_is_ready(stage_node(bed, id)))
+                sim_violation(&bed->sim, "S-5: node %u serves though all logs are gone", id);
+    }
+}

@@ -1,0 +1,170 @@
+#include "sim/sim_damage.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "sim/sim_disk.h"
+
+#include <stdio.h>
+
+static struct sim_inode *find(struct sim_node *node, const char *part)
+{
+    const struct sim_disk *disk = node->machine.disk;
+
+    for (uint32_t i = 0; i < disk->now.count; i++)
+        if (strstr(disk->now.names[i].path, part) &&
+            !strstr(disk->now.names[i].path, "quarantine") && !disk->now.names[i].inode->directory)
+            return disk->now.names[i].inode;
+    return NULL;
+}
+
+static void hit(struct sim_node *node, const char *what, const char *part)
+{
+    sim_fault_hit(node->cluster->sim, SIM_FAULT_BIT_ROT);
+    sim_trace_text(node->cluster->sim, "node %u: %s of %s", node->id, what, part);
+}
+
+bool sim_damage_flip(struct sim_node *node, const char *part, uint64_t offset, unsigned bit)
+{
+    struct sim_inode *inode = find(node, part);
+
+    if (inode == NULL || offset >= inode->size) return false;
+    struct sim_page *page = &inode->pages[offset / SIM_PAGE_SIZE];
+    if (page->now == NULL) page->now = memory_allocate_zero(SIM_PAGE_SIZE);
+    page->now[offset % SIM_PAGE_SIZE] ^= (uint8_t)(1u << bit);
+    if (page->before) page->before[offset % SIM_PAGE_SIZE] ^= (uint8_t)(1u << bit);
+    hit(node, "a bit flips", part);
+    return true;
+}
+
+bool sim_damage_sector(struct sim_node *node, const char *part, uint64_t offset)
+{
+    struct sim_inode *inode = find(node, part);
+
+    if (inode == NULL || offset >= inode->size) return false;
+    inode->bad_sector = offset / SIM_SECTOR_SIZE + 1;
+    hit(node, "a sector is lost", part);
+    return true;
+}
+
+bool sim_damage_truncate(struct sim_node *node, const char *part, uint64_t size)
+{
+    struct sim_inode *inode = find(node, part);
+
+    if (inode == NULL || size >= inode->size) return false;
+    sim_inode_resize(node->machine.disk, inode, size);
+    sim_inode_sync(inode);
+    hit(node, "the end", part);
+    return true;
+}
+
+static bool is_at_or_below(const char *path, const char *top)
+{
+    size_t size = strlen(top);
+    return strncmp(path, top, size) == 0 && (path[size] == 0 || path[size] == '/');
+}
+
+static void remove_below(struct sim_disk *disk, struct sim_names *names, const char *path)
+{
+    for (uint32_t i = names->count; i-- > 0;)
+        if (is_at_or_below(names->names[i].path, path)) {
+            sim_names_remove(disk, names, names->names[i].path);
+            i = names->count; /* their order may have changed */
+        }
+}
+
+bool sim_damage_remove(struct sim_node *node, const char *path)
+{
+    struct sim_disk *disk = node->machine.disk;
+
+    ASSERT(!sim_node_is_up(node));
+    if (sim_names_get(&disk->now, path) == NULL) return false;
+    remove_below(disk, &disk->now, path);
+    remove_below(disk, &disk->durable, path);
+    hit(node, "all is gone", path);
+    return true;
+}
+
+void sim_damage_add(struct sim_node *node, const char *path, uint32_t size)
+{
+    struct sim_disk *disk = node->machine.disk;
+    struct sim_inode *inode = sim_inode_make(false);
+
+    for (uint32_t at = 0; at < size; at += 8) {
+        uint64_t word = sim_random(disk->sim, SIM_RANDOM_FAULT);
+        sim_inode_write(disk, inode, at, bytes_make(&word, sizeof(word)));
+    }
+    sim_inode_sync(inode);
+    sim_names_put(disk, &disk->now, path, inode);
+    sim_names_put(disk, &disk->durable, path, inode);
+    hit(node, "a file appears", path);
+}
+
+static void arm(struct sim_node *node, const char *part, enum sim_write_fate fate)
+{
+    struct sim_disk *disk = node->machine.disk;
+
+    disk->fate = fate;
+    snprintf(disk->fate_part, sizeof(disk->fate_part), "%s", part);
+}
+
+void sim_damage_lose_write(struct sim_node *node, const char *part)
+{
+    arm(node, part, SIM_WRITE_LOST);
+}
+
+void sim_damage_misdirect_write(struct sim_node *node, const char *part)
+{
+    arm(node, part, SIM_WRITE_MISDIRECTED);
+}
+
+bool sim_damage_pending(const struct sim_node *node)
+{
+    return node->machine.disk->fate != SIM_WRITE_HONEST;
+}
+
+static struct sim_inode *store_inode(struct sim_node *node, uint32_t store)
+{
+    char path[SIM_PATH_SIZE_MAX];
+
+    snprintf(path, sizeof(path), "%.100s/store-%u", node->options.data, store);
+    struct sim_inode *inode = sim_names_get(&node->machine.disk->now, path);
+    return inode && inode->engine ? inode : NULL;
+}
+
+bool sim_damage_empty_store(struct sim_node *node, uint32_t store)
+{
+    struct sim_inode *inode = store_inode(node, store);
+
+    ASSERT(!sim_node_is_up(node));
+    if (inode == NULL) return false;
+    engine_memory_disk_free(inode->engine);
+    inode->engine = NULL;
+    hit(node, "all content", "an engine");
+    return true;
+}
+
+bool sim_damage_store(struct sim_node *node, uint32_t store)
+{
+    struct sim_inode *inode = store_inode(node, store);
+
+    if (inode == NULL) return false;
+    engine_memory_disk_damage(inode->engine);
+    hit(node, "reads and writes", "an engine");
+    return true;
+}
+
+bool sim_disk_write_goes_wrong(struct sim_disk *disk, struct sim_inode *inode, const char *path,
+                               uint64_t offset, struct bytes bytes)
+{
+    enum sim_write_fate fate = disk->fate;
+
+    if (fate == SIM_WRITE_HONEST || strstr(path, disk->fate_part) == NULL) return false;
+    if (fate == SIM_WRITE_MISDIRECTED && offset < SIM_PAGE_SIZE) return false;
+    disk->fate = SIM_WRITE_HONEST;
+    sim_fault_hit(disk->sim, SIM_FAULT_BIT_ROT);
+    sim_trace_text(disk->sim, "a write of %zu bytes at %llu of %s %s", bytes.size,
+                   (unsigned long long)offset, path,
+                   fate == SIM_WRITE_LOST ? "is lost" : "goes astray");
+    if (fate == SIM_WRITE_MISDIRECTED) sim_inode_write(disk, inode, offset - SIM_PAGE_SIZE, bytes);
+    return true;
+}

@@ -1,0 +1,485 @@
+/* Stores whose engine is damaged, and replicas that were lost with one (FAULTS F21-F25, F29): how
+ * they come back without an operator while the rest of the node goes on.
+ *
+ *   HALTED    the engine has said so, or could not be opened: its replicas neither vote nor
+ *             answer. DIR/store-N/damaged says it to later starts
+ *   DETACHED  they are out of the host; meta is asked for new replica ids (REPLACE), for those
+ *             whose group has a leader without them: such a group has a majority, and this copy
+ *             is surely not the last
+ *   MOVING    all have new ids: the store goes to quarantine, a fresh engine takes its place
+ *   FILLING   the new replicas are learners; the groups' leaders swap them in
+ *
+ * A group that has no leader without its lost replica keeps what there is, untouched, until its
+ * majority is back or somebody runs `holon salvage`.
+ *
+ * New ids are taken from the table once that is on disk: a replica whose birth a crash prevented
+ * is then told from one that lost its log (it counts as lost, and gets another id). */
+#include <stdio.h>
+
+#include "node/node_internal.h"
+#include "world/probe.h"
+
+enum {
+    STORES_POLL_US = 500 * 1000,
+    STORES_DETACH_US = 10 * 1000,
+    LOST_SETTLE_US = 2 * 1000 * 1000, /* a leader after that long leads without the lost replica */
+    MOVE_RETRY_US = 10 * 1000 * 1000,
+};
+
+static const char damaged_magic[] = "HOLONDM1";
+
+static void store_path(const struct node *node, uint32_t store, char ret_path[PATH_SIZE_MAX])
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "store-%u", store);
+    path_join(ret_path, node->options.data, name);
+}
+
+/* --- the worker's side ---------------------------------------------------------------- */
+
+struct lost_note {
+    struct group_id group;
+    struct replica_id replica;
+};
+
+static void node_note_lost(struct node_worker *zero, void *argument)
+{
+    struct lost_note *note = argument;
+    struct node *node = zero->node;
+
+    if (node->lost_count == node->lost_capacity) {
+        node->lost_capacity = node->lost_capacity ? node->lost_capacity * 2 : 32;
+        node->lost = memory_resize(node->lost, node->lost_capacity * sizeof(*node->lost));
+    }
+    node->lost[node->lost_count++] = (struct lost_replica){
+        .group = note->group, .replica = note->replica, .since = world_now(node->world)};
+    memory_free(note);
+    node_stores_watch(node);
+}
+
+void worker_lost_replica(struct node_worker *worker, uint32_t group, struct replica_id replica)
+{
+    if (worker->lost == NULL)
+        worker->lost = memory_allocate_zero(worker->view.group_count * sizeof(*worker->lost));
+    if (replica_id_equal(worker->lost[group], replica)) return; /* known */
+    worker->lost[group] = replica;
+    struct lost_note *note = memory_allocate(sizeof(*note));
+    *note = (struct lost_note){.group = {group}, .replica = replica};
+    node_call(worker, &worker->node->workers[0], node_note_lost, note);
+}
+
+struct store_note {
+    uint32_t store;
+    struct error error;
+};
+
+static void node_store_halted(struct node_worker *zero, void *argument);
+static void node_store_detached(struct node_worker *zero, void *argument);
+
+static void worker_detach(struct world_timer *timer)
+{
+    struct node_worker *worker = timer->context;
+
+    if (worker->host == NULL || worker->closing) return;
+    for (uint32_t store = 0; store < worker->node->identity.stores; store++) {
+        if (!(worker->stores_detaching >> store & 1)) continue;
+        if (!host_detach_store(worker->host, store)) continue;
+        worker->stores_detaching &= ~(UINT64_C(1) << store);
+        node_call(worker, &worker->node->workers[0], node_store_detached, (void *)(uintptr_t)store);
+    }
+    if (worker->stores_detaching != 0) world_timer_start(worker->world, timer, STORES_DETACH_US);
+}
+
+void worker_on_damaged(void *context, uint32_t store, const struct error *error)
+{
+    struct node_worker *worker = context;
+    struct node *node = worker->node;
+    struct store_note *note = memory_allocate(sizeof(*note));
+
+    worker->stores_out |= UINT64_C(1) << store;
+    worker->stores_detaching |= UINT64_C(1) << store;
+    for (uint32_t g = 0; g < worker->view.group_count; g++) {
+        struct replica_id id = worker_own_replica(worker, g);
+        bool known = worker->lost != NULL && id.value <= worker->lost[g].value;
+        if (id.value == 0 || known ||
+            group_store((struct group_id){g}, node->identity.stores) != store)
+            continue;
+        worker_lost_replica(worker, g, id);
+    }
+    *note = (struct store_note){.store = store, .error = *error};
+    node_call(worker, &node->workers[0], node_store_halted, note);
+    world_timer_stop(worker->world, &worker->detach_timer); /* of another store */
+    worker->detach_timer = (struct world_timer){.fire = worker_detach, .context = worker};
+    world_timer_start(worker->world, &worker->detach_timer, 0);
+}
+
+/* Replicas that the table has given this node since: new ids, in place of lost ones. */
+void worker_sync_replicas(struct node_worker *worker, void *unused)
+{
+    const struct node *node = worker->node;
+    const struct cluster_view *view = &worker->view;
+    bool added = false;
+
+    if (worker->host == NULL || worker->closing) return;
+    for (uint32_t g = 0; g < view->group_count; g++) {
+        struct group_id group = {g};
+        struct replica_id id = worker_own_replica(worker, g);
+        uint32_t store = group_store(group, node->identity.stores);
+        struct replica_id here = host_replica_id(worker->host, group);
+        bool lost = worker->lost != NULL && id.value <= worker->lost[g].value;
+        if (id.value == 0 || lost || (worker->stores_out >> store & 1)) continue;
+        if (id.value <= here.value) continue; /* ids rise: this one is here, or older */
+        if (here.value != 0) host_drop_replica(worker->host, group);
+        struct error error;
+        enum status status = worker_add_replica(worker, g, id, NULL, &error);
+        if (status == STATUS_OK) {
+            SOMETIMES(worker->world, "a replica was born in place of a lost one");
+            added = true;
+            continue;
+        }
+        LOG_ERROR(node_logger(node), "node", "%s", error.text);
+        host_store_damaged(worker->host, store, &error);
+    }
+    if (added) worker_set_wishes(worker);
+}
+
+static void worker_attach(struct node_worker *worker, void *argument)
+{
+    uint32_t store = (uint32_t)(uintptr_t)argument;
+
+    if (worker->host == NULL || worker->closing) return;
+    worker->stores_out &= ~(UINT64_C(1) << store);
+    host_attach_store(worker->host, store);
+    worker_sync_replicas(worker, NULL);
+}
+
+/* --- the node's side ------------------------------------------------------------------ */
+
+static void mark_run(struct world_job *job)
+{
+    struct node_store *store = job->context;
+    char path[PATH_SIZE_MAX];
+
+    path_join(path, store->path, "damaged");
+    sealed_file_write(store->node->world, path, damaged_magic, bytes_of(store->cause.text), NULL);
+}
+
+static void mark_done(struct world_job *job)
+{
+    struct node_store *store = job->context;
+    store->busy = false;
+}
+
+static void store_halted(struct node *node, uint32_t number, enum store_state state,
+                         const struct error *error)
+{
+    struct node_store *store = &node->stores[number];
+
+    store->node = node;
+    store->number = number;
+    store->state = state;
+    store->since = world_now(node->world);
+    store->cause = *error;
+    store->quarantine[0] = '\0';
+    store_path(node, number, store->path);
+    node_stores_watch(node);
+}
+
+static void node_store_halted(struct node_worker *zero, void *argument)
+{
+    struct store_note *note = argument;
+    struct node *node = zero->node;
+    struct node_store *store = &node->stores[note->store];
+
+    store_halted(node, note->store, STORE_HALTED, &note->error);
+    if (!store->busy && node->state < NODE_STOPPING) { /* best effort: the engine says it again */
+        store->busy = true;
+        store->job = (struct world_job){.run = mark_run, .done = mark_done, .context = store};
+        world_job_start(node->world, LANE_READ, &store->job);
+    }
+    memory_free(note);
+    if (node->ready) node_watch_again(node);
+}
+
+static void node_store_detached(struct node_worker *zero, void *argument)
+{
+    struct node_store *store = &zero->node->stores[(uint32_t)(uintptr_t)argument];
+    if (store->state == STORE_HALTED) store->state = STORE_DETACHED;
+}
+
+enum status node_store_check(struct node *node, uint32_t number, struct error *error)
+{
+    char path[PATH_SIZE_MAX], mark[PATH_SIZE_MAX];
+    struct buffer text;
+    struct error cause;
+
+    store_path(node, number, path);
+    path_join(mark, path, "damaged");
+    buffer_init(&text, SEALED_SIZE_MAX);
+    enum status status = sealed_file_read(node->world, mark, damaged_magic, &text, &cause);
+    struct bytes said = buffer_bytes(&text);
+    bool marked = status != STATUS_NOT_FOUND;
+    if (marked)
+        error_set(error, STATUS_CORRUPT, "%.300s, found at an earlier time: %.*s", path,
+                  status == STATUS_OK ? (int)said.size : 10,
+                  status == STATUS_OK ? (const char *)said.data : "no details");
+    buffer_free(&text);
+    if (marked) return STATUS_CORRUPT;
+
+    status = store_owner_check(node->world, path, &node->identity, number, &cause);
+    if (status == STATUS_OK) return STATUS_OK;
+    if (status == STATUS_NOT_FOUND && !node->identity.made) {
+        status = world_make_durable_dir(node->world, path, error);
+        if (status) return status;
+        return store_owner_save(node->world, path, &node->identity, number, error);
+    }
+    if (status == STATUS_NOT_FOUND)
+        return error_set(error, STATUS_CORRUPT, "%.300s/owner is missing: the store was lost",
+                         path);
+    return error_set(error, status, "%s", cause.text);
+}
+
+enum status node_store_found_damaged(struct node *node, uint32_t number, struct error *error)
+{
+    const char *obstacle = node_repair_obstacle(node);
+
+    if (obstacle != NULL) {
+        struct error cause = *error;
+        return error_set(error, STATUS_CORRUPT,
+                         "%.300s. Store %u cannot be rebuilt by peers (%s) and this node does not "
+                         "start; nothing was changed. `holon salvage --data %.60s --dry-run` says "
+                         "what can be kept",
+                         cause.text, number, obstacle, node->options.data);
+    }
+    LOG_ERROR(node_logger(node), "repair", "store %u is damaged: %s", number, error->text);
+    SOMETIMES(node->world, "a store was damaged at the start");
+    store_halted(node, number, STORE_DETACHED, error);
+    return STATUS_OK;
+}
+
+/* --- new ids from meta ---------------------------------------------------------------- */
+
+void node_lost_leader_heard(struct node *node, struct group_id group)
+{
+    for (uint32_t i = 0; i < node->lost_count; i++)
+        if (node->lost[i].group.value == group.value)
+            node->lost[i].leader_heard = world_now(node->world);
+}
+
+static struct replica_id own_id(const struct node *node, uint32_t group)
+{
+    const struct view_group *at = &node->workers[0].view.groups[group];
+
+    for (uint32_t k = 0; k < at->replica_count; k++)
+        if (at->replicas[k].node == node->identity.node) return at->replicas[k].replica;
+    return (struct replica_id){0};
+}
+
+/* Those that have another id by now, or none: done with. */
+static void lost_sweep(struct node *node)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < node->lost_count; i++)
+        if (replica_id_equal(own_id(node, node->lost[i].group.value), node->lost[i].replica))
+            node->lost[kept++] = node->lost[i];
+    node->lost_count = kept;
+}
+
+static bool may_be_replaced(const struct lost_replica *lost)
+{
+    return lost->leader_heard >= lost->since + LOST_SETTLE_US;
+}
+
+static void replace_answered(struct node *node, struct meta_question *question)
+{
+    if (question->reply.result == META_REFUSED)
+        LOG_WARN(node_logger(node), "repair", "meta gives no new replica ids: %s",
+                 question->reply.text);
+}
+
+static void replace_ask(struct node *node)
+{
+    struct meta_question *question = &node->replace;
+    struct meta_request *request;
+
+    if (question->busy || !node->booted) return;
+    request = memory_allocate_zero(sizeof(*request));
+    *request = (struct meta_request){.kind = META_REPLACE,
+                                     .node = node->identity.node,
+                                     .store = node->identity.store,
+                                     .epoch = node->epoch,
+                                     .token = node->token};
+    for (uint32_t i = 0; i < node->lost_count && request->lost_count < META_REPLACE_MAX; i++) {
+        if (!may_be_replaced(&node->lost[i])) continue;
+        request->lost[request->lost_count++] =
+            (struct meta_lost){.group = node->lost[i].group, .replica = node->lost[i].replica};
+    }
+    if (request->lost_count > 0) {
+        buffer_free(&question->body);
+        buffer_init(&question->body, META_REQUEST_SIZE_MAX);
+        meta_request_encode(request, &question->body);
+        question->on_answer = replace_answered;
+        meta_question_ask(node, question);
+    }
+    memory_free(request);
+}
+
+/* --- a fresh engine ------------------------------------------------------------------- */
+
+/* Another thread: only files and the engine that nobody else uses. */
+static void move_run(struct world_job *job)
+{
+    struct node_store *store = job->context;
+    struct node *node = store->node;
+    const char *data = node->options.data;
+    char name[16], reason[16];
+    const char *const items[] = {name};
+
+    snprintf(name, sizeof(name), "store-%u", store->number);
+    snprintf(reason, sizeof(reason), "store-%u", store->number);
+    if (store->old_engine != NULL) engine_close(store->old_engine);
+    store->old_engine = NULL;
+    store->status = STATUS_OK;
+    if (store->quarantine[0] == '\0')
+        store->status =
+            quarantine_name(node->world, data, reason, store->quarantine, &store->error);
+    if (store->status == STATUS_OK)
+        store->status =
+            quarantine_move(node->world, data, store->quarantine, items, 1, &store->error);
+    if (store->status == STATUS_OK) {
+        quarantine_explain(node->world, data, store->quarantine, store->cause.text);
+        store->status = world_make_durable_dir(node->world, store->path, &store->error);
+    }
+    if (store->status == STATUS_OK)
+        store->status = store_owner_save(node->world, store->path, &node->identity, store->number,
+                                         &store->error);
+    if (store->status == STATUS_OK)
+        store->status = node->platform.engine_open(node->platform.context, store->number,
+                                                   store->path, &store->new_engine, &store->error);
+    quarantine_measure(node->world, data, &store->measured);
+}
+
+static void move_done(struct world_job *job)
+{
+    struct node_store *store = job->context;
+    struct node *node = store->node;
+
+    store->busy = false;
+    node->repair.quarantine = store->measured;
+    if (store->status) {
+        LOG_ERROR(node_logger(node), "repair", "store %u cannot be made anew: %s", store->number,
+                  store->error.text);
+        store->state = STORE_DETACHED;
+        store->retry_at = world_now(node->world) + MOVE_RETRY_US;
+        return;
+    }
+    if (node->state != NODE_RUNNING) return; /* closed with the node */
+    node->engines[store->number] = store->new_engine;
+    store->new_engine = NULL;
+    store->state = STORE_FILLING;
+    store->counted = false;
+    LOG_WARN(node_logger(node), "repair",
+             "store %u is in %s/quarantine/%s; a fresh one is filled by the peers", store->number,
+             node->options.data, store->quarantine);
+    uint32_t owner = store->number % node->platform.worker_count;
+    node_call(&node->workers[0], &node->workers[owner], worker_attach,
+              (void *)(uintptr_t)store->number);
+}
+
+static bool store_has_lost(const struct node *node, uint32_t store)
+{
+    for (uint32_t i = 0; i < node->lost_count; i++)
+        if (group_store(node->lost[i].group, node->identity.stores) == store) return true;
+    return false;
+}
+
+static void move_when_due(struct node *node, struct node_store *store)
+{
+    bool saved = node->save.epoch_saved == node->workers[0].view.table_epoch;
+    bool due = store->state == STORE_DETACHED && !store->busy && saved &&
+               !store_has_lost(node, store->number) && node_repair_obstacle(node) == NULL &&
+               world_now(node->world) >= store->retry_at;
+
+    if (!due) return;
+    store->state = STORE_MOVING;
+    store->busy = true;
+    store->old_engine = node->engines[store->number];
+    node->engines[store->number] = NULL;
+    store->job = (struct world_job){.run = move_run, .done = move_done, .context = store};
+    world_job_start(node->world, LANE_READ, &store->job);
+}
+
+/* --- watching ------------------------------------------------------------------------- */
+
+void node_store_counted(struct node *node, uint32_t number, uint32_t replicas, uint32_t voters)
+{
+    struct node_store *store = &node->stores[number];
+
+    store->replicas = replicas;
+    store->voters = voters;
+    if (store->state != STORE_FILLING) return;
+    /* The first count after the exchange may have been taken before it. */
+    bool whole = store->counted && voters == replicas;
+    store->counted = true;
+    if (!whole) return;
+    store->state = STORE_SOUND;
+    SOMETIMES(node->world, "a damaged store was whole again");
+    LOG_INFO(node_logger(node), "repair",
+             "store %u is whole again: its %u replicas were rebuilt by their peers", number,
+             replicas);
+}
+
+bool node_stores_sound(const struct node *node)
+{
+    for (uint32_t i = 0; i < STORES_MAX; i++)
+        if (node->stores[i].state != STORE_SOUND) return false;
+    return node->lost_count == 0;
+}
+
+bool node_stores_busy(const struct node *node)
+{
+    for (uint32_t i = 0; i < STORES_MAX; i++)
+        if (node->stores[i].busy) return true;
+    return false;
+}
+
+static void stores_poll(struct world_timer *timer)
+{
+    struct node *node = timer->context;
+
+    if (node->state >= NODE_STOPPING || node_stores_sound(node)) return;
+    world_timer_start(node->world, timer, STORES_POLL_US);
+    if (node->state != NODE_RUNNING) return;
+    lost_sweep(node);
+    if (node->lost_count > 0) {
+        node_ask_leaders(node);
+        replace_ask(node);
+    }
+    node_save_table(node);
+    for (uint32_t i = 0; i < STORES_MAX; i++)
+        if (node->stores[i].state == STORE_DETACHED) move_when_due(node, &node->stores[i]);
+    node_repair_count(node);
+}
+
+void node_stores_watch(struct node *node)
+{
+    if (node->stores_timer.heap_index != 0) return;
+    node->stores_timer = (struct world_timer){.fire = stores_poll, .context = node};
+    world_timer_start(node->world, &node->stores_timer, STORES_POLL_US);
+}
+
+void node_stores_free(struct node *node)
+{
+    for (uint32_t i = 0; i < STORES_MAX; i++) {
+        struct node_store *store = &node->stores[i];
+        if (store->old_engine != NULL) engine_close(store->old_engine);
+        if (store->new_engine != NULL) engine_close(store->new_engine);
+        store->old_engine = store->new_engine = NULL;
+    }
+    memory_free(node->lost);
+    node->lost = NULL;
+    node->lost_count = node->lost_capacity = 0;
+    buffer_free(&node->replace.body);
+}
