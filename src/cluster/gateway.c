@@ -8,7 +8,7 @@
  * A reply of an older route is never taken: what it answers was asked again. */
 #include "cluster/gateway_internal.h"
 
-struct gateway_stream *gateway_stream_of(struct gateway *gateway, struct group_id group)
+struct gateway_stream *gateway_stream_make(struct gateway *gateway, struct group_id group)
 {
     ASSERT(group.value < PARTITIONS_MAX + GROUP_DATA_FIRST);
     if (group.value >= gateway->stream_capacity) {
@@ -18,9 +18,8 @@ struct gateway_stream *gateway_stream_of(struct gateway *gateway, struct group_i
                (capacity - gateway->stream_capacity) * sizeof(void *));
         gateway->stream_capacity = capacity;
     }
-    struct gateway_stream *stream = gateway->streams[group.value];
-    if (stream != NULL) return stream;
-    stream = memory_allocate_zero(sizeof(*stream));
+    ASSERT(gateway->streams[group.value] == NULL);
+    struct gateway_stream *stream = memory_allocate_zero(sizeof(*stream));
     stream->gateway = gateway;
     stream->group = group;
     stream->next_seq = 1;

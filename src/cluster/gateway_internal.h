@@ -99,7 +99,13 @@ static inline struct gateway_request **ring_at(struct gateway_stream *stream, ui
 }
 
 /* gateway.c */
-struct gateway_stream *gateway_stream_of(struct gateway *gateway, struct group_id group);
+struct gateway_stream *gateway_stream_make(struct gateway *gateway, struct group_id group);
+static inline struct gateway_stream *gateway_stream_of(struct gateway *gateway,
+                                                       struct group_id group)
+{
+    bool known = group.value < gateway->stream_capacity && gateway->streams[group.value] != NULL;
+    return known ? gateway->streams[group.value] : gateway_stream_make(gateway, group);
+}
 /* Takes the request out of all books, then tells. */
 void gateway_request_finish(struct gateway_request *request, enum gateway_outcome outcome,
                             struct bytes reply);

@@ -419,7 +419,7 @@ void execute_parked_busy(struct replica *replica, struct gateway_id gateway, boo
 }
 
 /* A5. The age is that of a sample, the first entry proposed after the last sample committed. */
-static bool too_much_uncommitted(const struct replica *replica, uint32_t more, uint64_t now)
+static inline bool too_much_uncommitted(const struct replica *replica, uint32_t more, uint64_t now)
 {
     uint64_t commit = raft_commit_index(replica->raft);
     uint64_t open = raft_last_index(replica->raft) - commit;

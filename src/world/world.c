@@ -33,11 +33,6 @@ const struct logger *world_logger(struct world *world)
     return world->logger;
 }
 
-uint64_t world_turn(const struct world *world)
-{
-    return world->turn;
-}
-
 uint32_t world_worker(struct world *world)
 {
     return world->worker;
@@ -109,11 +104,6 @@ void stream_set_events(struct stream *stream, const struct stream_events *events
 {
     stream->events = events;
     stream->context = context;
-}
-
-struct buffer *stream_output(struct stream *stream)
-{
-    return &stream->output;
 }
 
 void stream_set_output_max(struct stream *stream, size_t size_max)

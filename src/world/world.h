@@ -27,8 +27,6 @@ void world_random_secret(struct world *world, uint8_t *bytes, size_t size);
 const struct logger *world_logger(struct world *world);
 /* Which worker of the node this world belongs to, 0-based. */
 uint32_t world_worker(struct world *world);
-/* The number of the present turn of its loop: input, then timers and deferred work. */
-uint64_t world_turn(const struct world *world);
 
 /* The one way to end after damage that must not be survived (fsync failure, a broken
  * safety assertion about durable data): logs the text and ends the process at once without
@@ -123,7 +121,7 @@ struct stream *world_connect(struct world *world, const char *address,
 void stream_set_events(struct stream *stream, const struct stream_events *events, void *context);
 /* Append to the output here (no copy by the world), then stream_flush(). Its size_max bounds
  * what may be pending; set with buffer size_max in stream_set_output_max(). */
-struct buffer *stream_output(struct stream *stream);
+static inline struct buffer *stream_output(struct stream *stream);
 void stream_set_output_max(struct stream *stream, size_t size_max);
 /* Output leaves at the end of the turn, in one write for all that was appended. */
 void stream_flush(struct stream *stream);
@@ -251,6 +249,12 @@ struct world {
     uint64_t turn; /* counts */
 };
 
+/* The number of the present turn of its loop: input, then timers and deferred work. */
+static inline uint64_t world_turn(const struct world *world)
+{
+    return world->turn;
+}
+
 /* Common head of every implementation's stream, listener and file. */
 struct stream {
     struct world *world;
@@ -263,6 +267,11 @@ struct stream {
 struct listener {
     struct world *world;
 };
+
+static inline struct buffer *stream_output(struct stream *stream)
+{
+    return &stream->output;
+}
 struct file {
     struct world *world;
 };

@@ -302,10 +302,9 @@ static void on_data(void *context, struct stream *stream, struct bytes data)
         process_waiting(connection);
         return;
     }
-    waits = waits || !may_go_on(connection);
     note_request_time(connection, used > 0, waits);
     connection_account(connection);
-    pause_or_resume(connection, waits);
+    pause_or_resume(connection, waits); /* if it may not go on, the next bytes will find out */
     end_if_answered(connection);
 }
 
@@ -313,7 +312,8 @@ static void on_drained(void *context, struct stream *stream)
 {
     struct connection *connection = context;
 
-    connection_account(connection);
+    /* What is little is counted by the sweep: it comes and goes with every command. */
+    if (connection->bytes > LIGHT_BYTES) connection_account(connection);
     if (connection->held) connection_wake(connection);
 }
 

@@ -4,7 +4,6 @@
 #include "services/redis/frontend.h"
 
 enum {
-    REPLY_SIZE_DECAY = 8,
     SWEEP_US = 1000 * 1000,
     US_PER_S = 1000 * 1000,
     CROWDED_NUMERATOR = 3, /* of max_connections taken: whoever says nothing makes room sooner */
@@ -14,8 +13,8 @@ enum {
 
 /* --- bytes --------------------------------------------------------------------------------- */
 
-size_t connection_reply_supposed(const struct connection *connection,
-                                 const struct redis_command *command, uint32_t argument_count)
+size_t connection_write_reply_supposed(const struct connection *connection,
+                                       const struct redis_command *command, uint32_t argument_count)
 {
     bool value_returned = false;
 
@@ -31,15 +30,7 @@ size_t connection_reply_supposed(const struct connection *connection,
     default:
         break;
     }
-    bool small = (command->flags & REDIS_WRITES) && !value_returned;
-    return small ? OWED_SMALL_BYTES : connection->reply_size;
-}
-
-void connection_reply_seen(struct connection *connection, size_t size)
-{
-    size_t decayed = connection->reply_size - connection->reply_size / REPLY_SIZE_DECAY;
-
-    connection->reply_size = size > decayed ? size : decayed;
+    return value_returned ? connection->reply_size : OWED_SMALL_BYTES;
 }
 
 static size_t replies_held(const struct connection *connection)
@@ -76,7 +67,7 @@ static inline __attribute__((always_inline)) bool reaches(const struct connectio
            has_its_share(connection, divisor);
 }
 
-bool connection_has_room(struct connection *connection)
+bool connection_check_room(struct connection *connection)
 {
     if (connection->held) {
         connection->held = reaches(connection, 2);
@@ -120,6 +111,8 @@ void connection_account(struct connection *connection)
     size_t replies = replies_held(connection);
 
     if (connection->killed) return; /* counted as gone: its memory is about to be */
+    if (replies + buffer_size(&connection->input) == connection->bytes && !connection->fanout)
+        return;
     account(connection, replies + buffer_size(&connection->input) + fanout_bytes(connection));
     if (replies > OUTPUT_BYTES_MAX) {
         service->statistics.clients_stuck++;

@@ -39,7 +39,8 @@ enum {
     HELD_BYTES_MAX = 1 << 20,         /* request bodies and replies that wait for their turn */
     OWED_BYTES_MAX = 16 << 20,        /* replies that have not come, at their supposed size */
     OWED_FIRST_BYTES = 256 << 10,     /* of a reply, before the connection had any */
-    OWED_SMALL_BYTES = 256,           /* of a write that returns no value */
+    REPLY_SIZE_DECAY = 8,
+    OWED_SMALL_BYTES = 256, /* of a write that returns no value */
     OUTPUT_WAIT_BYTES = 1 << 20,
     OUTPUT_BYTES_MAX = 64 << 20, /* of one: a client that is this far behind is closed */
     /* Of all connections that have something open: more does not make the worker faster, it only
@@ -165,15 +166,35 @@ void connection_destroy(struct connection *connection);
 void connections_run_ready(struct redis_service *service);
 
 /* connection_limits.c */
+bool connection_check_room(struct connection *connection);
 /* May the next command be looked at, as far as bounds go? */
-bool connection_has_room(struct connection *connection);
+static inline bool connection_has_room(struct connection *connection)
+{
+    /* As usual: nothing is open, and hardly anything waits to be sent. */
+    bool light = !connection->held && connection->slot_count == 0 &&
+                 buffer_size(stream_output(connection->stream)) <= LIGHT_BYTES;
+    return light || connection_check_room(connection);
+}
 /* After its buffers changed: counts them, and closes whoever holds too much. */
 void connection_account(struct connection *connection);
 void connection_account_gone(struct connection *connection);
-/* The size that a reply to this command is supposed to have. */
-size_t connection_reply_supposed(const struct connection *connection,
-                                 const struct redis_command *command, uint32_t argument_count);
-void connection_reply_seen(struct connection *connection, size_t size);
+/* The size that a reply is supposed to have before it has come: that of a write, of a read. */
+size_t connection_write_reply_supposed(const struct connection *connection,
+                                       const struct redis_command *command,
+                                       uint32_t argument_count);
+static inline size_t connection_reply_supposed(const struct connection *connection,
+                                               const struct redis_command *command,
+                                               uint32_t argument_count)
+{
+    if (!(command->flags & REDIS_WRITES)) return connection->reply_size;
+    return connection_write_reply_supposed(connection, command, argument_count);
+}
+static inline void connection_reply_seen(struct connection *connection, size_t size)
+{
+    size_t decayed = connection->reply_size - connection->reply_size / REPLY_SIZE_DECAY;
+
+    connection->reply_size = size > decayed ? size : decayed;
+}
 void limits_sweep_start(struct redis_service *service);
 
 /* reply_queue.c */

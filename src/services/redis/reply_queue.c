@@ -153,7 +153,7 @@ static void slot_answer(struct reply_slot *slot, struct bytes reply)
             connection->held_bytes += reply.size;
         }
     }
-    connection_account(connection);
+    if (!connection->processing) connection_account(connection);
     /* Whoever runs process_input() goes on by itself. */
     bool waits = connection->read_paused || connection->closing;
     if (waits && !connection->processing) connection_wake(connection);
