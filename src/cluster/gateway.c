@@ -293,6 +293,7 @@ struct gateway *gateway_open(const struct gateway_options *options)
     struct gateway *gateway = memory_allocate_zero(sizeof(*gateway));
     gateway->options = *options;
     gateway->world = options->world;
+    gateway->patience_ms = (uint32_t)((options->patience + 999) / 1000);
     if (gateway->options.inflight_max == 0) gateway->options.inflight_max = INFLIGHT_MAX_DEFAULT;
     if (gateway->options.stream_bytes_max == 0)
         gateway->options.stream_bytes_max = STREAM_BYTES_MAX_DEFAULT;

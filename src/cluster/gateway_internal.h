@@ -82,6 +82,7 @@ struct gateway {
     struct list by_age; /* open requests, oldest first */
     uint64_t open_bytes;
     uint32_t open;
+    uint32_t patience_ms;   /* of the options */
     uint64_t resends_saved; /* the retry budget, times RESEND_SHARE */
     uint64_t resends_filled_at;
     uint64_t node_heard[NODES_MAX + 1]; /* when replies or NACKs of that node came last */

@@ -45,6 +45,7 @@ static uint32_t remote_worker(struct gateway *gateway, node_id_t node, struct gr
 static uint32_t patience_left_ms(const struct gateway *gateway,
                                  const struct gateway_request *request, uint64_t now)
 {
+    if (request->arrived == now) return gateway->patience_ms; /* as usual */
     uint64_t end = request->arrived + gateway->options.patience;
     return end > now ? (uint32_t)((end - now + 999) / 1000) : 1;
 }

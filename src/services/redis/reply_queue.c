@@ -136,10 +136,6 @@ static void slot_answer(struct reply_slot *slot, struct bytes reply)
     struct connection *connection = slot->connection;
 
     if (slot->owed != OWED_SMALL_BYTES) connection_reply_seen(connection, reply.size);
-    connection->owed_bytes -= slot->owed; /* it came: from here on its true size counts */
-    slot->owed = 0;
-    connection->service->open_bytes -= slot->request_bytes;
-    slot->request_bytes = 0;
     if (resp_is_error(reply)) connection->service->statistics.errors++;
     if (is_head(connection, slot)) {
         if (!slot->silent) output_append(connection, reply);
@@ -147,16 +143,19 @@ static void slot_answer(struct reply_slot *slot, struct bytes reply)
         output_ready(connection);
     } else {
         slot->done = true;
+        connection->owed_bytes -= slot->owed; /* it came: from here on its true size counts */
+        slot->owed = 0;
+        connection->service->open_bytes -= slot->request_bytes;
+        slot->request_bytes = 0;
         if (!slot->silent) {
             if (buffer_append(&slot->held, reply)) output_failed(connection);
             slot->bytes += reply.size;
             connection->held_bytes += reply.size;
         }
     }
-    if (!connection->processing) connection_account(connection);
-    /* Whoever runs process_input() goes on by itself. */
-    bool waits = connection->read_paused || connection->closing;
-    if (waits && !connection->processing) connection_wake(connection);
+    if (connection->processing) return; /* whoever runs process_input() goes on by itself */
+    connection_account(connection);
+    if (connection->read_paused || connection->closing) connection_wake(connection);
 }
 
 /* --- the gateway's answers ------------------------------------------------------------------ */
