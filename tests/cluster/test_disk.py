@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from cluster import HOLON
 from resp import ErrorReply
 from waiting import until
 
@@ -74,3 +75,82 @@ def test_a_full_disk_refuses_what_adds_data_and_nothing_else(make_cluster, small
     node.start().wait_ready()
     assert node.call("GET", "new") == "v"
     assert node.call("GET", "k8") is None
+
+
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <stdio.h>
+
+/* fdatasync of a segment of the log fails once the file named by HOLON_TEST_FAIL is there. */
+int fdatasync(int fd)
+{
+    static int (*real)(int);
+    char link[64], path[4096];
+    const char *flag = getenv("HOLON_TEST_FAIL");
+
+    if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(link, path, sizeof(path) - 1);
+    if (size > 0 && flag && access(flag, F_OK) == 0) {
+        path[size] = 0;
+        if (strstr(path, ".seg")) {
+            errno = EIO;
+            return -1;
+        }
+    }
+    return real(fd);
+}
+"""
+
+
+def test_a_sync_that_fails_ends_the_process_and_loses_nothing_acknowledged(make_cluster, directory):
+    """F26, FAULTS rule 6: no retry, no acknowledgement."""
+    source, shim = directory / "shim.c", directory / "shim.so"
+    source.write_text(SHIM)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"], check=True)
+    flag = directory / "fail-now"
+    os.environ["LD_PRELOAD"], os.environ["HOLON_TEST_FAIL"] = str(shim), str(flag)
+    try:
+        cluster = make_cluster(1)
+    finally:
+        del os.environ["LD_PRELOAD"], os.environ["HOLON_TEST_FAIL"]
+    node = cluster[0]
+    for i in range(50):
+        assert node.call("SET", f"k{i}", i) == "OK"
+    flag.touch()
+    with node.client(timeout=5) as client:
+        with pytest.raises((OSError, EOFError)):
+            client.call("SET", "never", "acknowledged")
+    assert node.wait_exit() != 0
+    assert "what was not acknowledged is lost" in node.log()
+    assert "Input/output error" in node.log()
+    flag.unlink()
+    node.start().wait_ready()
+    assert [node.call("GET", f"k{i}") for i in range(50)] == [str(i) for i in range(50)]
+
+
+def _content(path: pathlib.Path) -> dict:
+    return {str(file.relative_to(path)): (file.stat().st_mtime_ns, file.read_bytes())
+            for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def test_inspecting_changes_no_file(make_cluster):
+    cluster = make_cluster(1)
+    node = cluster[0]
+    for i in range(50):
+        assert node.call("SET", f"k{i}", i) == "OK"
+    node.stop()
+    before = _content(node.data)
+    for what in ("log", "identity", "engine"):
+        result = subprocess.run([HOLON, "inspect", what, str(node.data)], capture_output=True,
+                                text=True, check=False, timeout=30)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout
+        after = _content(node.data)
+        assert after.keys() == before.keys(), what
+        assert after == before, what
