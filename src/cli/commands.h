@@ -8,6 +8,7 @@
 int command_start(const struct cli_options *options);
 int command_dev(const struct cli_options *options);
 int command_status(const struct cli_options *options);
+int command_salvage(const struct cli_options *options);
 int command_inspect(const struct cli_options *options);
 /* Becomes holon-sim, with the words as they are; returns only if that fails. */
 int command_sim(int count, char **words);

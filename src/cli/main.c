@@ -35,6 +35,12 @@ static const struct command commands[] = {
      "simulate a whole cluster with faults, from a seed",
      "Runs holon-sim, which is installed beside holon, with the same words: `holon sim --seed 7`,\n"
      "`holon sim --seeds 100`, `holon sim --list`; `holon sim` alone prints them all."},
+    {"salvage", COMMAND_SALVAGE, command_salvage,
+     "holon salvage --data DIR [--dry-run] [--accept-loss]",
+     "keep what can be kept of a node that no peer can rebuild",
+     "Offline. Says what is kept of each group and what may be missing; changes nothing without\n"
+     "--accept-loss. Old files stay in DIR/quarantine. Exit codes: 0 done, or --dry-run; 1 refused, "
+     "failed,\nor --accept-loss is needed; 2 wrong options."},
     {"version", 0, NULL, "holon version", "print the version", ""},
     {"help", 0, NULL, "holon help [COMMAND]", "print this, or all about one command", ""},
 };

@@ -11,6 +11,7 @@ enum cli_command { /* bits: which commands take an option */
                    COMMAND_DEV = 2,
                    COMMAND_STATUS = 4,
                    COMMAND_INSPECT = 8,
+                   COMMAND_SALVAGE = 16,
 };
 
 enum { DEV_NODES_MAX = 16, BASE_PORT_DEFAULT = 7000 };
@@ -29,6 +30,8 @@ struct cli_options {
     /* status: */
     char status_admin[ADDRESS_SIZE_MAX];
     bool json;
+    /* salvage: */
+    bool salvage_dry_run, salvage_accept_loss;
     /* Words that are no options, such as `log DIR`. */
     const char *words[4];
     uint32_t word_count;

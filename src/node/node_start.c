@@ -243,6 +243,22 @@ static void node_start_without_identity(struct node *node)
     node_start_founding(node, true);
 }
 
+/* Half of the files are of before it, half of after. */
+static bool node_salvage_pending(struct node *node, struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct file *file = NULL;
+
+    path_join(path, node->options.data, "salvaging");
+    bool pending = file_open(node->world, path, FILE_READ, &file, NULL) == STATUS_OK;
+    file_close(file);
+    if (pending)
+        error_set(error, STATUS_REFUSED,
+                  "a `holon salvage` of %.300s was interrupted: run it again, it finishes",
+                  node->options.data);
+    return pending;
+}
+
 void node_start(struct node *node)
 {
     struct error error;
@@ -251,6 +267,10 @@ void node_start(struct node *node)
     node->started = world_now(node->world);
     node->token = world_random(node->world) | 1;
     if (node_lock_directory(node, &error)) {
+        node_fail(node, &error);
+        return;
+    }
+    if (node_salvage_pending(node, &error)) {
         node_fail(node, &error);
         return;
     }

@@ -3,9 +3,11 @@ write, the node is whole again by itself; a node that nobody can rebuild refuses
 import pathlib
 import random
 import shutil
+import subprocess
 
 import pytest
 
+from cluster import HOLON
 from waiting import until
 
 WHOLE_SECONDS = 60  # V-6
@@ -457,3 +459,117 @@ def test_a_single_node_with_a_damaged_store_refuses(make_cluster):
     assert cluster[0].wait_exit() == 1
     assert "store-2" in cluster[0].log() and "holon salvage" in cluster[0].log()
     assert sorted(path.name for path in store.iterdir()) == before
+
+
+# --- holon salvage: nobody else has it -----------------------------------------------------------
+
+def salvage(node, *options) -> subprocess.CompletedProcess:
+    return subprocess.run([HOLON, "salvage", "--data", str(node.data), *options], timeout=60,
+                          capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("damage", [log_middle, mark_missing, identity_flipped],
+                         ids=lambda damage: damage.__name__)
+def test_a_single_node_is_salvaged(make_cluster, damage):
+    cluster = make_cluster(count=1, options=("--partitions", "4"))
+    node = cluster[0]
+    with node.client() as client:
+        for number in range(100):
+            client.call("SET", f"key{number}", f"value{number}" * 4)
+    node.stop()
+    damage(node)
+    node.start()
+    assert node.wait_exit() == 1
+    before = sorted(path.relative_to(node.data) for path in node.data.rglob("*"))
+    dry = salvage(node, "--dry-run")
+    assert dry.returncode == 0 and "what may be missing" in dry.stdout, dry
+    asks = salvage(node)
+    assert asks.returncode == 1 and "--accept-loss" in asks.stdout
+    after = sorted(path.relative_to(node.data) for path in node.data.rglob("*"))
+    assert [path for path in after if "store" not in str(path)] == \
+        [path for path in before if "store" not in str(path)]
+    done = salvage(node, "--accept-loss")
+    assert done.returncode == 0, done
+    node.start().wait_ready()
+    kept = [number for number in range(100)
+            if node.call("GET", f"key{number}") == f"value{number}" * 4]
+    assert all(node.call("GET", f"key{number}") in (None, f"value{number}" * 4)
+               for number in range(100))
+    assert len(kept) >= (30 if damage is log_middle else 100)
+    assert node.call("SET", "after", "salvage") == "OK"
+    node.stop()
+    node.start().wait_ready()
+    assert node.call("GET", "after") == "salvage"
+    assert len(list((node.data / "quarantine").iterdir())) == 1
+
+
+def test_one_of_three_goes_on_alone_and_others_join_it(make_cluster):
+    cluster = make_cluster(options=("--partitions", "4"))
+    cluster.wait_healthy()
+    fill(cluster[0].client(), 0)
+    for node in cluster:
+        node.stop()
+    survivor = cluster[1]
+    done = salvage(survivor, "--accept-loss")
+    assert done.returncode == 0 and "never be started again" in done.stdout, done
+    survivor.start().wait_ready()
+    check(survivor.client(), KEYS)
+    # One that was declared lost comes back with its data: it is not listened to.
+    cluster[0].start()
+    until("it does not join", lambda: any("waiting" in line for line in cluster[0].lines))
+    assert not cluster[0].ready
+    cluster[0].kill()
+    for node in (cluster[0], cluster[2]):
+        node.wipe()
+        node.start()
+    for node in (cluster[0], cluster[2]):
+        node.wait_ready(30)
+    for node in cluster:
+        wait_whole(cluster, node)
+    survivor.kill()
+    check(cluster[0].client(), KEYS)
+
+
+# --- a failed sync of the log ends the process (FAULTS rule 6, F26) -------------------------------
+
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int fdatasync(int descriptor)
+{
+    static int (*real)(int);
+    char path[512];
+    snprintf(path, sizeof(path), "%s.%d", getenv("HOLON_TEST_FAIL_SYNC"), (int)getpid());
+    if (access(path, F_OK) == 0) {
+        errno = EIO;
+        return -1;
+    }
+    if (real == NULL) real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    return real(descriptor);
+}
+"""
+
+
+def test_a_failed_sync_ends_the_process(make_cluster, directory, monkeypatch):
+    source, library = directory / "shim.c", directory / "shim.so"
+    source.write_text(SHIM)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("HOLON_TEST_FAIL_SYNC", str(directory / "fail"))
+    cluster = make_cluster(options=("--partitions", "4"))
+    cluster.wait_healthy()
+    victim = cluster[1]
+    with cluster[0].client(30) as client:
+        fill(client, 0)
+        (directory / f"fail.{victim.pid}").write_text("")
+        fill(client, KEYS)
+    assert victim.wait_exit() == 70
+    assert "cannot sync" in victim.log()
+    victim.start().wait_ready(30)
+    cluster.wait_healthy()
+    check(victim.client(), 2 * KEYS)
+    assert not (victim.data / "quarantine").exists()

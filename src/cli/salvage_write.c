@@ -1,0 +1,316 @@
+/* A log that begins anew, and its way into the directory. Order: everything new lies complete in
+ * DIR/salvage; the plan is written; records of stores are renamed, old files go to quarantine;
+ * step 2; new files are moved in, the identity last. A crash before the plan leaves the directory
+ * as it was; one after it is finished by the next `holon salvage`. */
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "cli/salvage_internal.h"
+#include "cluster/meta_rows.h"
+#include "partition/effects.h"
+#include "world/world_real.h"
+
+enum {
+    SALVAGE_SEGMENT_SIZE = 64 << 20,
+    SALVAGE_QUEUE_MAX = 64 << 20,
+    SALVAGE_POLL_US = 1000,
+    SALVAGE_ROWS_MAX = 128 << 10, /* of meta in one entry */
+    SALVAGE_CACHE_BYTES = 1 << 20,
+};
+
+/* --- the new log ---------------------------------------------------------------------- */
+
+struct writing {
+    struct salvage *salvage;
+    struct log *log;
+    struct log_queue *queue;
+};
+
+static void on_durable(void *context, uint64_t position)
+{
+}
+
+static void stop_loop(struct world_timer *timer)
+{
+    world_real_stop(timer->context);
+}
+
+/* Until all that was appended is on disk. */
+static void drain(struct writing *writing)
+{
+    struct world *world = writing->salvage->world;
+    struct world_timer timer = {.fire = stop_loop, .context = world};
+
+    log_queue_submit(writing->queue);
+    do {
+        world_timer_start(world, &timer, SALVAGE_POLL_US);
+        world_real_run(world);
+    } while (!log_queue_idle(writing->queue));
+}
+
+static void append(struct writing *writing, const struct salvage_group *group, uint32_t id,
+                   uint64_t index, uint64_t term, uint8_t type, struct bytes body)
+{
+    struct log_entry entry = {.index = index, .term = term, .type = type, .body = body};
+    log_append_entry(writing->queue, (struct group_id){id}, group->to, &entry);
+}
+
+/* Rows of meta as they will be: nodes, places and settings, whatever the old ones said. */
+struct meta_rows_writer {
+    struct writing *writing;
+    const struct salvage_group *group;
+    struct buffer entry, row;
+    uint64_t index, term;
+};
+
+static void meta_entry_begin(struct meta_rows_writer *writer)
+{
+    struct entry_header header = {.attempt = 0};
+
+    buffer_clear(&writer->entry);
+    bool fits = entry_header_encode(&header, &writer->entry);
+    ASSERT(fits);
+}
+
+static void meta_entry_end(struct meta_rows_writer *writer)
+{
+    append(writer->writing, writer->group, GROUP_META, ++writer->index, writer->term,
+           RAFT_ENTRY_NORMAL, buffer_bytes(&writer->entry));
+    meta_entry_begin(writer);
+}
+
+static void meta_row(struct meta_rows_writer *writer, enum meta_row_kind kind, uint32_t id)
+{
+    struct meta_key key = meta_key_make(kind, id);
+    struct row_header header = {.type = META_ROW_TYPE};
+
+    bool fits = effect_put_encode(&writer->entry, meta_key_bytes(&key), &header,
+                                  buffer_bytes(&writer->row));
+    ASSERT(fits);
+    buffer_clear(&writer->row);
+    if (buffer_size(&writer->entry) > SALVAGE_ROWS_MAX) meta_entry_end(writer);
+}
+
+static uint64_t meta_entries(struct writing *writing, const struct salvage_group *group,
+                             uint64_t index, uint64_t term)
+{
+    const struct salvage *salvage = writing->salvage;
+    const struct cluster_view *view = &salvage->view;
+    struct meta_rows_writer writer = {
+        .writing = writing, .group = group, .index = index, .term = term};
+
+    buffer_init(&writer.entry, ENTRY_BODY_MAX);
+    buffer_init(&writer.row, META_ROW_SIZE_MAX);
+    meta_entry_begin(&writer);
+    struct writer row = writer_make(&writer.row);
+    view_settings_encode(view, &row);
+    meta_row(&writer, META_ROW_SETTINGS, 0);
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        bool self = view->nodes[i].id == salvage->identity.node;
+        struct meta_node node = {.node = view->nodes[i], .epoch_last = view->nodes[i].epoch};
+        if (self) node.epoch_last = salvage->identity.epoch_last;
+        meta_node_encode(&node, &writer.row);
+        meta_row(&writer, META_ROW_NODE, view->nodes[i].id);
+    }
+    for (uint32_t g = 0; g < view->group_count; g++) {
+        view_group_encode(&view->groups[g], &row);
+        meta_row(&writer, META_ROW_GROUP, g);
+    }
+    meta_entry_end(&writer);
+    buffer_free(&writer.entry);
+    buffer_free(&writer.row);
+    return writer.index;
+}
+
+static void write_group(struct writing *writing, uint32_t id)
+{
+    const struct salvage *salvage = writing->salvage;
+    const struct salvage_group *group = &salvage->groups[id];
+    struct group_id group_id = {id};
+    uint64_t term = group->record.term;
+    struct buffer config;
+
+    if (group->log != NULL && group->log->term_max > term) term = group->log->term_max;
+    term++;                          /* above every vote and entry that was seen */
+    uint64_t last = group->last + 1; /* the configuration */
+    struct log_state state = {.term = term};
+    log_append_state(writing->queue, group_id, group->to, &state);
+    if (group->stored)
+        log_append_snapshot(writing->queue, group_id, group->to, group->record.applied,
+                            group->record.term);
+    for (uint64_t index = group->keep_from; index <= group->keep_to; index++) {
+        const struct log_entry *entry = &group->log->entries[index - group->log->base_index - 1];
+        append(writing, group, id, index, entry->term, entry->type, entry->body);
+        if (log_queue_full(writing->queue)) drain(writing);
+    }
+    struct raft_config alone = {.incoming_count = 1};
+    alone.incoming[0] = (struct raft_member){.replica = group->to, .node = salvage->identity.node};
+    buffer_init(&config, SIZE_MAX / 2);
+    raft_config_encode(&alone, &config);
+    append(writing, group, id, last, term, RAFT_ENTRY_CONFIG, buffer_bytes(&config));
+    buffer_free(&config);
+    if (id == GROUP_META) last = meta_entries(writing, group, last, term);
+    state.commit = last;
+    log_append_state(writing->queue, group_id, group->to, &state);
+}
+
+static enum status write_log(struct salvage *salvage, const char *directory, struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct writing writing = {.salvage = salvage};
+
+    path_join(path, directory, "log");
+    struct log_options options = {.directory = path,
+                                  .cluster = salvage->identity.cluster,
+                                  .node = salvage->identity.node,
+                                  .store = salvage->identity.store,
+                                  .segment_size = SALVAGE_SEGMENT_SIZE,
+                                  .queue_bytes_max = SALVAGE_QUEUE_MAX};
+    enum status status = log_open(salvage->world, &options, &writing.log, error);
+    if (status) return status;
+    writing.queue = log_queue_open(writing.log, salvage->world, NULL, on_durable);
+    for (uint32_t g = 0; g < salvage->view.group_count; g++)
+        if (salvage->groups[g].to.value != 0) write_group(&writing, g);
+    drain(&writing);
+    world_real_drain(salvage->world); /* a spare that is being prepared */
+    log_queue_close(writing.queue);
+    log_close(writing.log);
+    return STATUS_OK;
+}
+
+/* --- finishing ------------------------------------------------------------------------ */
+
+static enum status rename_records(const char *data, const struct salvage_plan *plan, node_id_t node,
+                                  uint32_t store, struct error *error)
+{
+    char name[24], path[PATH_SIZE_MAX];
+    struct engine *engine = NULL;
+    struct salvage_rename *renames =
+        memory_allocate_zero((plan->rename_count + 1) * sizeof(*renames));
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < plan->rename_count; i++) {
+        const struct salvage_rename_id *from = &plan->renames[i];
+        if (group_store((struct group_id){from->group}, plan->stores) != store) continue;
+        renames[count++] = (struct salvage_rename){
+            .group = {from->group}, .from = from->from, .to = from->to, .node = node};
+    }
+    snprintf(name, sizeof(name), "store-%u", store);
+    path_join(path, data, name);
+    enum status status = engine_rocksdb_open(path, SALVAGE_CACHE_BYTES, &engine, error);
+    if (status == STATUS_OK) status = salvage_records_rename(engine, renames, count, error);
+    if (engine != NULL) engine_close(engine);
+    memory_free(renames);
+    return status;
+}
+
+static enum status move_old(struct world *world, const char *data, struct salvage_plan *plan,
+                            node_id_t node, struct error *error)
+{
+    const char *items[STORES_MAX + 6] = {"log", "table", "birth", "founding", "repair", "identity"};
+    char names[STORES_MAX][24];
+    size_t count = 6;
+    enum status status = STATUS_OK;
+
+    for (uint32_t i = 0; i < plan->stores && status == STATUS_OK; i++) {
+        snprintf(names[i], sizeof(names[i]), "store-%u", i);
+        if (plan->stores_lost >> i & 1)
+            items[count++] = names[i];
+        else
+            status = rename_records(data, plan, node, i, error);
+    }
+    if (status == STATUS_OK)
+        status = quarantine_move(world, data, plan->quarantine, items, count, error);
+    if (status) return status;
+    quarantine_explain(world, data, plan->quarantine, "what holon salvage has replaced\n");
+    plan->step = SALVAGE_PLACING;
+    return salvage_plan_save(world, data, plan, error);
+}
+
+static enum status place_new(struct world *world, const char *data, const struct salvage_plan *plan,
+                             const struct identity *identity, struct error *error)
+{
+    static const char *const items[] = {"log", "table", "identity"};
+    char from[PATH_SIZE_MAX], to[PATH_SIZE_MAX], directory[PATH_SIZE_MAX], name[24];
+    enum status status = STATUS_OK;
+
+    path_join(directory, data, "salvage");
+    for (uint32_t i = 0; i < plan->stores && status == STATUS_OK; i++) {
+        snprintf(name, sizeof(name), "store-%u", i);
+        path_join(to, data, name);
+        char damaged[PATH_SIZE_MAX];
+        path_join(damaged, to, "damaged");
+        world_remove(world, damaged, NULL);
+        status = world_make_durable_dir(world, to, error);
+        if (status == STATUS_OK) status = store_owner_save(world, to, identity, i, error);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(items) && status == STATUS_OK; i++) {
+        path_join(from, directory, items[i]);
+        path_join(to, data, items[i]);
+        status = world_rename(world, from, to, error);
+        if (status == STATUS_NOT_FOUND) status = STATUS_OK;
+        if (status == STATUS_OK) status = world_sync_dir(world, data, error);
+    }
+    return status;
+}
+
+enum status salvage_finish(struct world *world, const char *data, struct salvage_plan *plan,
+                           struct error *error)
+{
+    char directory[PATH_SIZE_MAX];
+    struct identity identity;
+
+    path_join(directory, data, "salvage");
+    enum status status = identity_load(world, directory, &identity, error);
+    if (status == STATUS_NOT_FOUND) status = identity_load(world, data, &identity, error);
+    if (status == STATUS_OK && plan->step == SALVAGE_MOVING)
+        status = move_old(world, data, plan, identity.node, error);
+    if (status == STATUS_OK) status = place_new(world, data, plan, &identity, error);
+    if (status) return status;
+    status = salvage_plan_remove(world, data, error);
+    world_remove(world, directory, NULL); /* empty by now */
+    return status;
+}
+
+/* What an attempt that never got to its plan has left. */
+static enum status clear_leftovers(struct salvage *salvage, const char *quarantine,
+                                   struct error *error)
+{
+    static const char *const items[] = {"salvage"};
+
+    return quarantine_move(salvage->world, salvage->data, quarantine, items, 1, error);
+}
+
+enum status salvage_write(struct salvage *salvage, struct error *error)
+{
+    struct world *world = salvage->world;
+    struct salvage_plan plan = {.step = SALVAGE_MOVING,
+                                .stores = salvage->identity.stores,
+                                .stores_lost = salvage->stores_lost};
+    char directory[PATH_SIZE_MAX];
+
+    path_join(directory, salvage->data, "salvage");
+    enum status status = quarantine_name(world, salvage->data, "salvage", plan.quarantine, error);
+    if (status == STATUS_OK) status = clear_leftovers(salvage, plan.quarantine, error);
+    if (status == STATUS_OK) status = world_make_durable_dir(world, directory, error);
+    if (status == STATUS_OK) status = write_log(salvage, directory, error);
+    if (status == STATUS_OK)
+        status = view_file_save(world, directory, "table", &salvage->view, error);
+    if (status == STATUS_OK) status = identity_save(world, directory, &salvage->identity, error);
+    if (status) return status;
+
+    plan.renames = memory_allocate_zero((salvage->view.group_count + 1) * sizeof(*plan.renames));
+    for (uint32_t g = 0; g < salvage->view.group_count; g++) {
+        const struct salvage_group *group = &salvage->groups[g];
+        if (group->to.value == 0) continue;
+        plan.renames[plan.rename_count++] = (struct salvage_rename_id){
+            .group = g,
+            .from = group->stored ? group->record.replica : (struct replica_id){0},
+            .to = group->to};
+    }
+    status = salvage_plan_save(world, salvage->data, &plan, error);
+    if (status == STATUS_OK) status = salvage_finish(world, salvage->data, &plan, error);
+    salvage_plan_free(&plan);
+    return status;
+}

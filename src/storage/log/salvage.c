@@ -1,0 +1,319 @@
+#include "storage/log/salvage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "storage/log/log_private.h"
+
+struct salvage_read {
+    struct world *world;
+    const char *directory;
+    struct log_salvage *result;
+    uint64_t *segments;
+    size_t segment_count;
+    struct log_identity identity;
+    bool identity_known;
+};
+
+/* --- groups ------------------------------------------------------------------------------- */
+
+static struct salvaged_group *group_at(struct log_salvage *salvage, struct group_id id)
+{
+    size_t low = 0, high = salvage->group_count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (salvage->groups[middle].group.value < id.value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < salvage->group_count && salvage->groups[low].group.value == id.value)
+        return &salvage->groups[low];
+    if (salvage->group_count == salvage->group_capacity) {
+        salvage->group_capacity = salvage->group_capacity ? salvage->group_capacity * 2 : 64;
+        salvage->groups =
+            memory_resize(salvage->groups, salvage->group_capacity * sizeof(*salvage->groups));
+    }
+    memmove(&salvage->groups[low + 1], &salvage->groups[low],
+            (salvage->group_count - low) * sizeof(*salvage->groups));
+    salvage->group_count++;
+    salvage->groups[low] = (struct salvaged_group){.group = id, .gaps_seen = salvage->gaps};
+    return &salvage->groups[low];
+}
+
+static uint64_t last_index(const struct salvaged_group *group)
+{
+    return group->base_index + group->entry_count;
+}
+
+static uint64_t last_term(const struct salvaged_group *group)
+{
+    return group->entry_count ? group->entries[group->entry_count - 1].term : group->base_term;
+}
+
+static void restart(struct salvaged_group *group, uint64_t index, uint64_t term)
+{
+    group->base_index = index;
+    group->base_term = term;
+    group->entry_count = 0;
+    group->cut = false;
+    group->seen_index = index;
+}
+
+/* Records of an older replica are of no use; a newer one begins with nothing. */
+static bool take_replica(struct salvaged_group *group, struct replica_id replica)
+{
+    if (replica.value < group->replica.value) return false;
+    if (replica.value == group->replica.value) return true;
+    group->replica = replica;
+    group->term_max = 0;
+    group->removed = false;
+    restart(group, 0, 0);
+    return true;
+}
+
+static void take_entry(struct log_salvage *salvage, struct salvaged_group *group,
+                       const struct log_entry *entry)
+{
+    bool follows = entry->index == last_index(group) + 1;
+    bool behind_gap = group->gaps_seen != salvage->gaps;
+    bool overwrites = entry->index > group->base_index && entry->index <= last_index(group);
+
+    if (entry->index > group->seen_index) group->seen_index = entry->index;
+    if (overwrites && !behind_gap && !group->cut) {
+        group->entry_count = entry->index - group->base_index - 1;
+        group->seen_index = entry->index;
+        follows = true;
+    }
+    bool sure = follows && !group->cut && (!behind_gap || entry->term == last_term(group));
+    if (!sure) {
+        group->cut = true;
+        return;
+    }
+    if (group->entry_count == group->entry_capacity) {
+        group->entry_capacity = group->entry_capacity ? group->entry_capacity * 2 : 64;
+        group->entries =
+            memory_resize(group->entries, group->entry_capacity * sizeof(*group->entries));
+    }
+    struct log_entry *copy = &group->entries[group->entry_count++];
+    *copy = *entry;
+    copy->body = arena_copy(&salvage->bodies, entry->body);
+    group->gaps_seen = salvage->gaps;
+}
+
+static void take_dump(struct log_salvage *salvage, struct salvaged_group *group,
+                      const struct log_record *record)
+{
+    bool first =
+        group->entry_count == 0 && group->base_index == 0 && !group->cut && group->seen_index == 0;
+
+    if (first) restart(group, record->index, record->term);
+    if (record->last_index > group->seen_index) group->seen_index = record->last_index;
+}
+
+static void take_record(struct log_salvage *salvage, const struct log_record *record)
+{
+    struct salvaged_group *group = group_at(salvage, record->group);
+
+    if (!take_replica(group, record->replica)) return;
+    if (record->state.term > group->term_max) group->term_max = record->state.term;
+    if (record->entry.term > group->term_max) group->term_max = record->entry.term;
+    switch (record->type) {
+    case LOG_RECORD_ENTRY:
+        take_entry(salvage, group, &record->entry);
+        break;
+    case LOG_RECORD_TRUNCATE:
+        if (record->index > group->base_index && record->index <= last_index(group))
+            group->entry_count = record->index - group->base_index - 1;
+        if (!group->cut) group->seen_index = last_index(group);
+        break;
+    case LOG_RECORD_SNAPSHOT:
+        restart(group, record->index, record->term);
+        group->gaps_seen = salvage->gaps;
+        break;
+    case LOG_RECORD_RELEASE:
+        if (record->index > last_index(group)) {
+            restart(group, record->index, record->term);
+            group->gaps_seen = salvage->gaps;
+        }
+        break;
+    case LOG_RECORD_REMOVED:
+        group->removed = true;
+        break;
+    case LOG_RECORD_DUMP:
+        take_dump(salvage, group, record);
+        break;
+    case LOG_RECORD_STATE:
+        break;
+    }
+}
+
+/* --- segments ----------------------------------------------------------------------------- */
+
+static void note_gap(struct salvage_read *read, uint64_t segment, uint64_t offset)
+{
+    struct log_salvage *result = read->result;
+
+    if (result->gaps++ > 0) return;
+    snprintf(result->first_gap, sizeof(result->first_gap), "%.200s/%016llx.seg", read->directory,
+             (unsigned long long)segment);
+    result->first_gap_offset = offset;
+}
+
+static void take_batch(struct salvage_read *read, struct bytes content,
+                       const struct log_batch *batch)
+{
+    struct log_salvage *result = read->result;
+    struct reader reader = reader_make(log_batch_records(content, batch));
+    struct log_record record;
+
+    if (batch->number <= result->last_number) return; /* of an earlier life of the segment */
+    bool first = result->last_number == 0;
+    if (!first && batch->number != result->last_number + 1) {
+        result->batches_missing += batch->number - result->last_number - 1;
+        note_gap(read, batch->segment, batch->offset);
+    }
+    result->last_number = batch->number;
+    result->batches++;
+    for (uint32_t i = 0; i < batch->record_count && log_record_read(&reader, &record); i++)
+        take_record(result, &record);
+}
+
+static bool all_zero(const uint8_t *block)
+{
+    return block[0] == 0 && memcmp(block, block + 1, LOG_BLOCK_SIZE - 1) == 0;
+}
+
+static bool is_ours(struct salvage_read *read, const struct log_batch *batch)
+{
+    if (!read->identity_known) {
+        read->identity_known = true;
+        read->identity = batch->identity;
+    }
+    return log_identity_equal(&read->identity, &batch->identity);
+}
+
+static void scan_segment(struct salvage_read *read, uint64_t segment, struct bytes content)
+{
+    struct log_batch batch;
+
+    for (uint64_t offset = 0; offset + LOG_BLOCK_SIZE <= content.size;) {
+        enum log_batch_state state = log_batch_check(content, offset, segment, &batch);
+        if (state == LOG_BATCH_VALID && is_ours(read, &batch)) {
+            take_batch(read, content, &batch);
+            offset += log_batch_size(&batch);
+            continue;
+        }
+        if (!all_zero(content.data + offset)) read->result->bytes_unreadable += LOG_BLOCK_SIZE;
+        offset += LOG_BLOCK_SIZE;
+    }
+}
+
+/* Block by block, so that one lost sector costs one block. */
+static enum status read_segment(struct salvage_read *read, uint64_t segment, uint8_t **ret_bytes,
+                                size_t *ret_size, struct error *error)
+{
+    char path[LOG_PATH_SIZE];
+    struct file *file = NULL;
+    uint64_t size = 0;
+
+    snprintf(path, sizeof(path), "%.900s/%016llx.seg", read->directory,
+             (unsigned long long)segment);
+    enum status status = file_open(read->world, path, FILE_READ, &file, error);
+    if (status) return status;
+    status = file_size(file, &size, error);
+    if (size > LOG_SEGMENT_SIZE_MAX) size = LOG_SEGMENT_SIZE_MAX;
+    uint8_t *bytes = memory_allocate_zero((size_t)size + LOG_BLOCK_SIZE);
+    for (uint64_t at = 0; status == STATUS_OK && at < size; at += LOG_BLOCK_SIZE) {
+        size_t got = 0;
+        if (file_read(file, at, bytes + at, LOG_BLOCK_SIZE, &got, NULL) != STATUS_OK)
+            memset(bytes + at, 0xff, LOG_BLOCK_SIZE); /* counts as unreadable */
+    }
+    file_close(file);
+    *ret_bytes = bytes;
+    *ret_size = (size_t)size;
+    if (status) memory_free(bytes);
+    return status;
+}
+
+static void list_name(void *context, const char *name)
+{
+    struct salvage_read *read = context;
+    uint64_t segment = log_segment_parse(name);
+
+    if (segment == 0) return;
+    read->segments =
+        memory_resize(read->segments, (read->segment_count + 1) * sizeof(*read->segments));
+    read->segments[read->segment_count++] = segment; /* names come in order, and so the ids */
+}
+
+static void read_mark(struct salvage_read *read)
+{
+    char path[LOG_PATH_SIZE];
+    uint8_t blocks[LOG_MARK_SIZE] = {0};
+    struct file *file = NULL;
+    size_t size = 0;
+    uint64_t sequence = 0;
+
+    snprintf(path, sizeof(path), "%.900s/durable", read->directory);
+    if (file_open(read->world, path, FILE_READ, &file, NULL) == STATUS_OK)
+        file_read(file, 0, blocks, sizeof(blocks), &size, NULL);
+    file_close(file);
+    for (int i = 0; i < 2; i++) {
+        struct log_mark mark = log_mark_read_slot(blocks + i * LOG_BLOCK_SIZE);
+        if (mark.sequence <= sequence) continue;
+        sequence = mark.sequence;
+        read->result->mark_number = mark.number;
+        read->identity = mark.identity;
+        read->identity_known = true;
+    }
+    read->result->mark_lost = sequence == 0;
+}
+
+enum status log_salvage_read(struct world *world, const char *directory, struct log_salvage *ret,
+                             struct error *error)
+{
+    struct salvage_read read = {.world = world, .directory = directory, .result = ret};
+
+    memset(ret, 0, sizeof(*ret));
+    arena_init(&ret->bodies, 0);
+    enum status status = world_list_dir(world, directory, &read, list_name, error);
+    if (status == STATUS_OK) read_mark(&read);
+    for (size_t i = 0; i < read.segment_count && status == STATUS_OK; i++) {
+        uint8_t *bytes = NULL;
+        size_t size = 0;
+        status = read_segment(&read, read.segments[i], &bytes, &size, error);
+        if (status) break;
+        scan_segment(&read, read.segments[i], bytes_make(bytes, size));
+        memory_free(bytes);
+    }
+    if (ret->mark_number > ret->last_number) {
+        ret->batches_missing += ret->mark_number - ret->last_number;
+        note_gap(&read, read.segment_count ? read.segments[read.segment_count - 1] : 1, 0);
+    }
+    ret->cluster = read.identity.cluster;
+    ret->node = read.identity.node;
+    ret->store = read.identity.store;
+    memory_free(read.segments);
+    return status;
+}
+
+void log_salvage_free(struct log_salvage *salvage)
+{
+    for (size_t i = 0; i < salvage->group_count; i++)
+        memory_free(salvage->groups[i].entries);
+    memory_free(salvage->groups);
+    arena_free(&salvage->bodies);
+    memset(salvage, 0, sizeof(*salvage));
+}
+
+const struct salvaged_group *log_salvage_group(const struct log_salvage *salvage, uint32_t group)
+{
+    for (size_t i = 0; i < salvage->group_count; i++)
+        if (salvage->groups[i].group.value == group && !salvage->groups[i].removed)
+            return &salvage->groups[i];
+    return NULL;
+}
