@@ -80,10 +80,16 @@ static bool dev_ports_are_free(const struct dev *dev)
         for (int kind = 0; kind < PORT_KINDS; kind++) {
             uint32_t port = dev_port(dev, i, (enum port_kind)kind);
             if (port_is_free(port)) continue;
-            fprintf(stderr,
-                    "holon: error: port %u (%s of n%u) is in use, perhaps by another `holon "
-                    "dev`: stop that, or choose other ports with --base-port\n",
-                    port, port_names[kind], i);
+            if (dev->options->dev_node != 0)
+                fprintf(stderr,
+                        "holon: error: n%u runs already: port %u (%s) is in use. `--node` brings "
+                        "back a node that died\n",
+                        i, port, port_names[kind]);
+            else
+                fprintf(stderr,
+                        "holon: error: port %u (%s of n%u) is in use, perhaps by another `holon "
+                        "dev`: stop that, or choose other ports with --base-port\n",
+                        port, port_names[kind], i);
             return false;
         }
     }
