@@ -318,8 +318,9 @@ void replica_record_names(struct bytes names, struct row_table *table,
                                        uint64_t number));
 /* The fresh table stands for what the record tells: of its rows none is loaded yet. */
 void replica_table_begin(struct replica *replica, const struct replica_record *record);
-/* All rows of the engine, or as many as memory allows. Blocks. */
-enum status replica_load_rows(struct replica *replica, struct error *error);
+/* All rows of the engine, or as many as memory allows and until all tables of the worker have
+ * bytes_max. Blocks. */
+enum status replica_load_rows(struct replica *replica, uint64_t bytes_max, struct error *error);
 void replica_row_range(const struct replica *replica, uint8_t from[2], uint8_t to[2]);
 void row_value_encode(struct buffer *buffer, const struct row_header *header, struct bytes value);
 enum status row_value_decode(struct bytes bytes, struct row_header *ret_header,

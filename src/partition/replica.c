@@ -9,6 +9,9 @@
 #include "base/hash.h"
 #include "partition/host_internal.h"
 
+/* Rows loaded before the first request, over all replicas of the worker: a fraction of a second.
+ * The others come when they are asked for, or in the background (warm.c). */
+enum { LOAD_AT_START_BYTES = 32 << 20 };
 enum { RECORD_FORMAT_UNCOUNTED = 1, RECORD_FORMAT = 2, BIRTH_TERM = 1, BIRTH_INDEX = 1 };
 
 void replica_record_key(struct group_id group, uint8_t key[REPLICA_RECORD_KEY_SIZE])
@@ -178,15 +181,16 @@ static enum status load_record(struct replica *replica, struct buffer *buffer,
 }
 
 /* What of the budget is left, and more only if the record has no counts. */
-static bool may_load_more(const struct replica *replica)
+static bool may_load_more(const struct replica *replica, uint64_t bytes_max)
 {
     struct partition_host *host = replica->host;
     if (replica->group.value == GROUP_META || row_table_complete(replica->table)) return true;
     if (MAYBE(host->world, "rows are left in the engine at the start")) return false;
-    return memory_allows_loading(host, replica);
+    uint64_t bytes = host->memory.tables + row_table_bytes(replica->table);
+    return bytes < bytes_max && memory_allows_loading(host, replica);
 }
 
-enum status replica_load_rows(struct replica *replica, struct error *error)
+enum status replica_load_rows(struct replica *replica, uint64_t bytes_max, struct error *error)
 {
     struct engine *engine = replica->host->options.engines[replica->store];
     uint8_t from[2], to[2];
@@ -199,7 +203,7 @@ enum status replica_load_rows(struct replica *replica, struct error *error)
     bool all = true;
     memory_measure(replica->host); /* of the others */
     while (status == STATUS_OK && engine_iterator_next(engine, iterator, &key, &stored)) {
-        all = may_load_more(replica);
+        all = may_load_more(replica, bytes_max);
         if (!all) break;
         status = row_value_decode(stored, &header, &value);
         if (status == STATUS_OK) row_table_load(replica->table, key, &header, value);
@@ -423,7 +427,7 @@ enum status host_add_replica(struct partition_host *host, const struct replica_o
         if (status)
             error_set(error, status, "group %u: damaged dedup windows", options->group.value);
         replica_table_begin(replica, &record);
-        if (status == STATUS_OK) status = replica_load_rows(replica, error);
+        if (status == STATUS_OK) status = replica_load_rows(replica, LOAD_AT_START_BYTES, error);
     }
     if (status == STATUS_OK) {
         status = open_raft(replica, options, known ? &record : NULL, error);

@@ -253,7 +253,7 @@ static void load_table(struct replica *replica, const struct snapshot_receive *r
     replica_table_begin(replica, &receive->record);
     bool now = replica->group.value == GROUP_META || !receive->record.counted ||
                receive->total <= SNAPSHOT_LOAD_NOW;
-    if (!now || replica_load_rows(replica, &error) == STATUS_OK) return;
+    if (!now || replica_load_rows(replica, UINT64_MAX, &error) == STATUS_OK) return;
     LOG_ERROR(host_logger(replica->host), "partition", "group %u: %s", replica->group.value,
               error.text);
     store_damaged(replica->host, replica->store, &error);

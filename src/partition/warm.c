@@ -2,7 +2,8 @@
  * not loaded because a snapshot was large, becomes complete again, so that absences are known and
  * nothing waits for the disk. One replica of a worker at a time, one piece of WARM_ROWS rows after
  * the other, read on LANE_READ; only while memory is far from its limit and nothing was evicted
- * for WARM_AFTER_US. What was read before a flush is read again, as in cold.c. */
+ * for WARM_AFTER_US; at once after a start. What was read before a flush is read again, as in
+ * cold.c. */
 #include "partition/host_internal.h"
 
 enum {
@@ -141,7 +142,8 @@ void warm_tick(struct partition_host *host, uint64_t now)
             replica->evictions_seen = evictions;
             replica->evicted_at = now;
         }
-        if (now - replica->evicted_at < WARM_AFTER_US || !may_warm(host, replica)) continue;
+        bool calm = evictions == 0 || now - replica->evicted_at >= WARM_AFTER_US;
+        if (!calm || !may_warm(host, replica)) continue;
         struct warm_job *warm = memory_allocate_zero(sizeof(*warm));
         warm->job = (struct world_job){.run = warm_run, .done = warm_done, .context = warm};
         warm->host = host;
