@@ -167,11 +167,20 @@ static bool spend(struct row_context *rows, size_t bytes)
     return true;
 }
 
+static bool is_first_wanted(const struct row_context *rows, struct bytes from, struct bytes to)
+{
+    if (rows->wanted_count == 0) return false;
+    struct reader reader = reader_make(buffer_bytes(rows->wanted));
+    return bytes_equal(read_bytes(&reader, read_u32(&reader)), from) &&
+           bytes_equal(read_bytes(&reader, read_u32(&reader)), to);
+}
+
 /* Notes what has to be fetched: a key, or a range if `to` is not empty. */
 static void want(struct row_context *rows, struct bytes from, struct bytes to)
 {
     rows->need_rows = true;
     if (rows->wanted == NULL || rows->wanted_count == WANTED_COUNT_MAX) return;
+    if (is_first_wanted(rows, from, to)) return; /* named ahead, and now met */
     struct writer writer = writer_make(rows->wanted);
     write_u32(&writer, (uint32_t)from.size);
     write_bytes(&writer, from);

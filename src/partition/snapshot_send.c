@@ -298,6 +298,19 @@ void snapshot_flushed(struct replica *replica, struct bytes record)
     }
 }
 
+static void flush_or_begin(struct replica *replica, struct snapshot_send *send)
+{
+    struct buffer record;
+    if (replica->flushed != replica->applied) {
+        flush_store(replica->host, replica->store);
+        return;
+    }
+    buffer_init(&record, SIZE_MAX / 2);
+    replica_record_encode(replica, &record);
+    stream_begin(replica, send, buffer_bytes(&record));
+    buffer_free(&record);
+}
+
 /* The core found that a member needs entries which are gone from memory. */
 void snapshot_offer(struct replica *replica, const struct raft_message *message)
 {
@@ -319,15 +332,7 @@ void snapshot_offer(struct replica *replica, const struct raft_message *message)
     buffer_init(&send->piece, SIZE_MAX / 2);
     send->next = replica->sends;
     replica->sends = send;
-    if (replica->flushed == replica->applied) {
-        struct buffer record;
-        buffer_init(&record, SIZE_MAX / 2);
-        replica_record_encode(replica, &record);
-        stream_begin(replica, send, buffer_bytes(&record));
-        buffer_free(&record);
-    } else {
-        flush_store(host, replica->store);
-    }
+    flush_or_begin(replica, send);
 }
 
 /* --- what the receiver says, and time --- */
@@ -386,7 +391,7 @@ void snapshot_sends_tick(struct replica *replica, uint64_t now)
         }
         at = &send->next;
         if (send->stage == SEND_WAITS_FOR_FLUSH) {
-            flush_store(replica->host, replica->store); /* one that failed is tried again */
+            flush_or_begin(replica, send); /* a flush that failed is tried again */
             continue;
         }
         if (now - send->last_sent <= SNAPSHOT_RESEND_US || send->restart) continue;

@@ -1,0 +1,397 @@
+/* Requests for rows that are not in memory (rule A6, decision 0006): a host with one replica and a
+ * budget of 1 MiB over an engine in memory, in the simulator's world. */
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "partition/host.h"
+#include "sim/sim_files.h"
+#include "sim/sim_process.h"
+#include "unit.h"
+#include "wire/peer_frame.h"
+#include "wire/request_frame.h"
+
+enum {
+    GROUP = GROUP_DATA_FIRST,
+    SELF = 1,
+    OTHER = 2,
+    ROWS = 400,
+    VALUE_BYTES = 8 << 10,
+    MEMORY_BYTES = 1 << 20,
+    ANSWERS_MAX = 2048,
+    SECOND = 1000 * 1000,
+};
+
+struct answer {
+    uint64_t seq;
+    uint8_t outcome;
+    char text[32];
+};
+
+struct bench {
+    struct sim sim;
+    struct sim_machine machine;
+    struct sim_process *process;
+    struct world *world;
+    struct transport transport;
+    struct log *log;
+    struct engine_memory_disk *disk;
+    struct engine *engine;
+    struct partition_host *host;
+    struct answer answers[ANSWERS_MAX];
+    uint32_t answer_count;
+    uint64_t seq, route;
+    uint32_t position;
+    uint32_t runs; /* of evaluate() */
+};
+
+static struct bench *bench; /* an evaluation has no context of its own */
+
+static void take_replies(struct bytes payload)
+{
+    struct reader reader = reader_make(payload);
+    struct reply_section section;
+    while (reply_section_decode(&reader, &section) == STATUS_OK) {
+        assert_int_equal(section.code, REPLY_CODE_REPLIES);
+        for (uint32_t i = 0; i < section.count; i++) {
+            struct reply_item item;
+            assert_int_equal(reply_item_decode(&reader, &item), STATUS_OK);
+            assert_true(bench->answer_count < ANSWERS_MAX);
+            struct answer *answer = &bench->answers[bench->answer_count++];
+            *answer = (struct answer){.seq = item.seq, .outcome = item.outcome};
+            size_t size = item.bytes.size < 31 ? item.bytes.size : 31;
+            if (size > 0) memcpy(answer->text, item.bytes.data, size);
+        }
+    }
+}
+
+static void fake_send(struct transport *transport, node_id_t node, uint32_t worker, uint8_t kind,
+                      struct bytes payload)
+{
+    if (kind == PEER_FRAME_REPLIES) take_replies(payload);
+}
+
+static uint32_t fake_worker_count(struct transport *transport, node_id_t node)
+{
+    return 1;
+}
+
+static bool fake_is_up(struct transport *transport, node_id_t node)
+{
+    return true;
+}
+
+static const struct transport_table fake_table = {
+    .send = fake_send, .worker_count = fake_worker_count, .is_up = fake_is_up};
+
+struct key {
+    uint8_t bytes[ROW_PREFIX_SIZE + 2];
+};
+
+static struct bytes key_of(struct key *key, uint16_t number)
+{
+    row_prefix_store(key->bytes, 7, SERVICE_REDIS, 0);
+    store_u16_be(key->bytes + ROW_PREFIX_SIZE, number);
+    return bytes_make(key->bytes, sizeof(key->bytes));
+}
+
+static bool count_row(void *context, struct bytes key, const struct row_view *row)
+{
+    ++*(uint32_t *)context;
+    return true;
+}
+
+/* "s" u16: puts the row, 8 KiB of its number. "d" u16: deletes it. "m" u16 first, u16 number:
+ * reads so many rows and sums up those that are right. "c": the count of rows. "r": counts
+ * them by a walk. */
+static enum evaluate_result evaluate(struct row_context *rows, const struct request *request,
+                                     struct reply *reply)
+{
+    static uint8_t value[VALUE_BYTES];
+    const uint8_t *body = request->body.data;
+    uint16_t first = request->body.size >= 3 ? load_u16(body + 1) : 0;
+    uint16_t number = request->body.size >= 5 ? load_u16(body + 3) : 1;
+    struct key key, end;
+    struct row_view row;
+    uint64_t sum = 0;
+    uint32_t shown = 0;
+    bench->runs++;
+    switch (body[0]) {
+    case 's':
+        memset(value, first & 0xff, sizeof(value));
+        row_put(rows, key_of(&key, first), 1, 0, 0, bytes_make(value, sizeof(value)));
+        break;
+    case 'd':
+        row_delete(rows, key_of(&key, first));
+        break;
+    case 'm':
+        for (uint16_t i = 0; i < number; i++)
+            row_want(rows, key_of(&key, (uint16_t)(first + i)));
+        for (uint16_t i = 0; i < number; i++) {
+            enum row_result result = row_get(rows, key_of(&key, (uint16_t)(first + i)), &row);
+            if (result == ROW_STOP) return row_context_stop(rows);
+            bool right = result == ROW_FOUND && row.value.size == VALUE_BYTES &&
+                         row.value.data[77] == ((first + i) & 0xff);
+            sum += right;
+        }
+        break;
+    case 'c':
+        sum = row_count(rows, SERVICE_REDIS, 0);
+        break;
+    default:
+        if (row_scan(rows, key_of(&key, 0), key_of(&end, UINT16_MAX), &shown, count_row) ==
+            ROW_STOP)
+            return row_context_stop(rows);
+        sum = shown;
+        break;
+    }
+    buffer_append_format(reply->buffer, "%c%llu", body[0], (unsigned long long)sum);
+    return EVALUATE_DONE;
+}
+
+static void open_all(void *context)
+{
+    struct error error = {0};
+    struct log_options log = {.directory = "log",
+                              .cluster = {1, 2},
+                              .node = SELF,
+                              .store = 1,
+                              .segment_size = LOG_SEGMENT_SIZE_MIN,
+                              .queue_bytes_max = 8 << 20,
+                              .writer_loops = 1};
+    assert_int_equal(log_open(bench->world, &log, &bench->log, &error), STATUS_OK);
+    bench->engine = engine_memory_open(bench->disk);
+    struct host_options host = {.world = bench->world,
+                                .transport = &bench->transport,
+                                .log = bench->log,
+                                .engines = &bench->engine,
+                                .store_count = 1,
+                                .worker_count = 1,
+                                .node = SELF,
+                                .epoch = 7,
+                                .timing = {50000, 300000, 600000, 240000},
+                                .evaluate = {[SERVICE_REDIS] = evaluate},
+                                .flush_bytes = 64 << 10,
+                                .entries_bytes_max = 64 << 10,
+                                .memory_bytes = MEMORY_BYTES};
+    bench->host = host_open(&host);
+    struct raft_config config = {.incoming_count = 1, .incoming = {{{11}, SELF}}};
+    struct replica_options replica = {.group = {GROUP},
+                                      .replica = {11},
+                                      .slot_last = 16383,
+                                      .birth_config = &config,
+                                      .vote_at_once = true};
+    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+}
+
+struct ask {
+    char kind;
+    uint16_t first, number;
+    uint16_t client;
+    bool ordered;
+};
+
+static uint64_t send_one(const struct ask *ask)
+{
+    struct buffer buffer;
+    buffer_init(&buffer, 1 << 16);
+    struct writer writer = writer_make(&buffer);
+    uint8_t body[5] = {(uint8_t)ask->kind};
+    store_u16(body + 1, ask->first);
+    store_u16(body + 3, ask->number);
+    struct request_section section = {.group = {GROUP},
+                                      .term = host_leads(bench->host, (struct group_id){GROUP}),
+                                      .route = bench->route,
+                                      .position = bench->position++,
+                                      .count = 1};
+    struct request_item item = {.seq = ++bench->seq,
+                                .service = SERVICE_REDIS,
+                                .write = ask->kind == 's' || ask->kind == 'd',
+                                .ordered = ask->ordered,
+                                .client = ask->client,
+                                .body = bytes_make(body, sizeof(body))};
+    request_section_encode(&writer, &section);
+    request_item_encode(&writer, &item);
+    struct transport_peer peer = {.node = OTHER, .epoch = 3};
+    host_on_frame(bench->host, &peer, PEER_FRAME_REQUESTS, buffer_bytes(&buffer));
+    buffer_free(&buffer);
+    return item.seq;
+}
+
+static void send_call(void *context)
+{
+    send_one(context);
+}
+
+/* Sends it and waits for the answer. */
+static const struct answer *ask(struct ask ask)
+{
+    uint32_t before = bench->answer_count;
+    sim_world_call(sim_world_of(bench->world), 0, send_call, &ask);
+    for (int i = 0; i < 400 && bench->answer_count == before; i++)
+        sim_run_for(&bench->sim, SECOND / 100);
+    assert_int_equal(bench->answer_count, before + 1);
+    return &bench->answers[before];
+}
+
+static void fill(void)
+{
+    for (uint16_t i = 0; i < ROWS;) {
+        const struct answer *answer = ask((struct ask){.kind = 's', .first = i});
+        if (answer->outcome == OUTCOME_REPLY) i++; /* BUSY: memory is full, again */
+    }
+    sim_run_for(&bench->sim, 3 * SECOND);
+    bench->answer_count = 0;
+}
+
+static struct host_statistics statistics(void)
+{
+    struct host_statistics now;
+    host_statistics(bench->host, &now);
+    return now;
+}
+
+static int setup(void **state)
+{
+    bench = calloc(1, sizeof(*bench));
+    *state = bench;
+    bench->route = 1;
+    sim_init(&bench->sim, 1);
+    sim_machine_init(&bench->machine, &bench->sim, SELF);
+    bench->machine.disk = sim_disk_make(&bench->sim);
+    bench->process = sim_process_make(&bench->machine, 1, NULL, NULL);
+    bench->machine.process = bench->process;
+    bench->world = sim_process_world(bench->process, 0);
+    bench->transport.table = &fake_table;
+    bench->disk = engine_memory_disk_make();
+    sim_world_call(sim_world_of(bench->world), 0, open_all, NULL);
+    sim_run_for(&bench->sim, 2 * SECOND);
+    fill();
+    return 0;
+}
+
+static void close_all(void *context)
+{
+    host_close(bench->host);
+    log_close(bench->log);
+    engine_close(bench->engine);
+}
+
+static int teardown(void **state)
+{
+    sim_run_for(&bench->sim, SECOND);
+    sim_world_call(sim_world_of(bench->world), 0, close_all, NULL);
+    sim_run_for(&bench->sim, SECOND);
+    sim_free(&bench->sim);
+    sim_disk_free(bench->machine.disk);
+    engine_memory_disk_free(bench->disk);
+    free(bench);
+    return 0;
+}
+
+/* 400 rows of 8 KiB in 1 MiB. */
+static void test_memory_stays_in_its_budget(void **state)
+{
+    struct host_statistics now = statistics();
+    assert_int_equal(now.incomplete_tables, 1);
+    assert_true(now.evicted_bytes > (uint64_t)ROWS * VALUE_BYTES / 2);
+    assert_true(now.table_bytes + now.entry_bytes + now.copy_bytes < MEMORY_BYTES);
+}
+
+static void test_many_cold_keys_are_one_fetch(void **state)
+{
+    uint64_t parked = statistics().cold_parked, reads = statistics().cold_reads;
+    bench->runs = 0;
+    const struct answer *answer = ask((struct ask){.kind = 'm', .first = 0, .number = 60});
+    assert_string_equal(answer->text, "m60");
+    assert_int_equal(bench->runs, 2);
+    assert_int_equal(statistics().cold_parked, parked + 1);
+    assert_true(statistics().cold_reads <= reads + 60);
+    /* What is known to be absent is not asked again. */
+    assert_string_equal(ask((struct ask){.kind = 'm', .first = 5000, .number = 2})->text, "m0");
+    bench->runs = 0;
+    assert_string_equal(ask((struct ask){.kind = 'm', .first = 5000, .number = 2})->text, "m0");
+    assert_int_equal(bench->runs, 1);
+}
+
+static void test_counts_and_walks_see_what_is_on_disk(void **state)
+{
+    assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c400");
+    assert_string_equal(ask((struct ask){.kind = 's', .first = 3})->text, "s0"); /* there, cold */
+    assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c400");
+    assert_string_equal(ask((struct ask){.kind = 'd', .first = 9})->text, "d0");
+    assert_string_equal(ask((struct ask){.kind = 'd', .first = 9})->text, "d0"); /* no more */
+    assert_string_equal(ask((struct ask){.kind = 'd', .first = 9000})->text, "d0");
+    assert_string_equal(ask((struct ask){.kind = 's', .first = 9001})->text, "s0");
+    assert_string_equal(ask((struct ask){.kind = 's', .first = 9002})->text, "s0");
+    assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c401");
+    uint64_t hash = 0;
+    assert_true(host_state_hash(bench->host, (struct group_id){GROUP}, &hash));
+    assert_string_equal(ask((struct ask){.kind = 'm', .first = 9, .number = 1})->text, "m0");
+    sim_run_for(&bench->sim, 3 * SECOND); /* flushed, evicted: the same */
+    assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c401");
+    assert_string_equal(ask((struct ask){.kind = 'm', .first = 9, .number = 2})->text, "m1");
+}
+
+static void send_pipeline(void *context)
+{
+    static const struct ask asks[] = {
+        {.kind = 'm', .first = 0, .number = 30, .client = 1},                   /* cold */
+        {.kind = 'c', .client = 1, .ordered = true},                            /* waits for it */
+        {.kind = 'c', .client = 2},                                             /* does not */
+        {.kind = 'm', .first = 40, .number = 30, .client = 2, .ordered = true}, /* nor this */
+        {.kind = 's', .first = 0, .client = 1, .ordered = true},
+        {.kind = 'c', .client = 1, .ordered = true},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(asks); i++)
+        send_one(&asks[i]);
+}
+
+static void test_only_the_same_client_waits_behind_a_cold_read(void **state)
+{
+    uint64_t first = bench->seq + 1;
+    sim_world_call(sim_world_of(bench->world), 0, send_pipeline, NULL);
+    sim_run_for(&bench->sim, SECOND);
+    assert_int_equal(bench->answer_count, 6);
+    assert_int_equal(bench->answers[0].seq, first + 2);
+    uint64_t before = 0; /* those of client 1, in their order */
+    for (uint32_t i = 0; i < bench->answer_count; i++) {
+        uint64_t at = bench->answers[i].seq - first;
+        if (at == 2 || at == 3) continue;
+        assert_true(bench->answers[i].seq > before);
+        before = bench->answers[i].seq;
+    }
+}
+
+static void send_and_change_route(void *context)
+{
+    send_one(&(struct ask){.kind = 'm', .first = 0, .number = 30, .client = 1});
+    send_one(&(struct ask){.kind = 'c', .client = 1, .ordered = true});
+    bench->route++;
+    bench->position = 0;
+    bench->seq = *(uint64_t *)context;
+    send_one(&(struct ask){.kind = 'm', .first = 0, .number = 30, .client = 1});
+}
+
+static void test_a_parked_request_ends_with_its_route(void **state)
+{
+    uint64_t seq = bench->seq;
+    sim_world_call(sim_world_of(bench->world), 0, send_and_change_route, &seq);
+    sim_run_for(&bench->sim, SECOND);
+    assert_int_equal(bench->answer_count, 1); /* the second was not sent on the new route */
+    assert_string_equal(bench->answers[0].text, "m30");
+    assert_int_equal(statistics().parked, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_memory_stays_in_its_budget),
+        TEST(test_many_cold_keys_are_one_fetch),
+        TEST(test_counts_and_walks_see_what_is_on_disk),
+        TEST(test_only_the_same_client_waits_behind_a_cold_read),
+        TEST(test_a_parked_request_ends_with_its_route),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
