@@ -379,7 +379,7 @@ static void execute_item(struct replica *replica, struct session *session, uint6
             reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
         return;
     }
-    const char *refused = item->write ? memory_refuses_writes(replica->host) : NULL;
+    const char *refused = item->grows ? memory_refuses_writes(replica->host) : NULL;
     if (refused != NULL && parked == NULL && replica->group.value != GROUP_META) {
         replica->host->statistics.writes_refused++;
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_of(refused));

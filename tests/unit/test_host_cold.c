@@ -206,6 +206,7 @@ static uint64_t send_one(const struct ask *ask)
     struct request_item item = {.seq = ++bench->seq,
                                 .service = SERVICE_REDIS,
                                 .write = ask->kind == 's' || ask->kind == 'd',
+                                .grows = ask->kind == 's',
                                 .ordered = ask->ordered,
                                 .client = ask->client,
                                 .body = bytes_make(body, sizeof(body))};
