@@ -103,7 +103,6 @@ static struct parked *parked_make(struct replica *replica, const struct session 
                 host->cold.parked_bytes + size > PARKED_BYTES_MAX;
     if (full) {
         host->statistics.cold_refused++;
-        SOMETIMES(host->world, "too many requests waited for cold rows");
         return NULL;
     }
     struct parked *parked = memory_allocate_zero(size);

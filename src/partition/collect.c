@@ -136,7 +136,6 @@ static void collect_done(struct world_job *job)
     if (collect->slot <= collect->slot_last) return; /* goes on with the next tick */
     row_table_drop_forget(replica->table, collect->service, collect->namespace, collect->index);
     replica->cold_generation++;
-    SOMETIMES(host->world, "dropped rows were collected");
     collect_free(host);
 }
 
@@ -148,7 +147,7 @@ static void take_drop(void *context, uint8_t service, uint32_t namespace, uint64
     collect->index = index;
 }
 
-/* A replica with a drop that nothing proposed may still take back. */
+/* A replica whose engine has rows that a drop hides. */
 static bool collect_begin(struct partition_host *host)
 {
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
@@ -156,7 +155,11 @@ static bool collect_begin(struct partition_host *host)
         if (replica == NULL || replica->halted || replica->receive != NULL) continue;
         struct collect_job found = {.index = 0};
         row_table_drops_each(replica->table, &found, take_drop);
-        if (found.index == 0 || found.index > replica->flushed) continue;
+        if (found.index == 0) continue;
+        if (found.index > replica->flushed) { /* first the drop has to be on record */
+            if (host->stores[replica->store].flush == NULL) flush_store(host, replica->store);
+            continue;
+        }
         struct collect_job *collect = memory_allocate_zero(sizeof(*collect));
         *collect = found;
         collect->job =

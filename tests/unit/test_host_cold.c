@@ -101,8 +101,8 @@ static bool count_row(void *context, struct bytes key, const struct row_view *ro
 }
 
 /* "s" u16: puts the row, 8 KiB of its number. "d" u16: deletes it. "m" u16 first, u16 number:
- * reads so many rows and sums up those that are right. "c": the count of rows. "r": counts
- * them by a walk. */
+ * reads so many rows and sums up those that are right. "c": the count of rows. "f": drops all. "r":
+ * counts them by a walk. */
 static enum evaluate_result evaluate(struct row_context *rows, const struct request *request,
                                      struct reply *reply)
 {
@@ -133,6 +133,9 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
                          row.value.data[77] == ((first + i) & 0xff);
             sum += right;
         }
+        break;
+    case 'f':
+        row_drop_namespace(rows, SERVICE_REDIS, 0);
         break;
     case 'c':
         sum = row_count(rows, SERVICE_REDIS, 0);
@@ -205,7 +208,7 @@ static uint64_t send_one(const struct ask *ask)
                                       .count = 1};
     struct request_item item = {.seq = ++bench->seq,
                                 .service = SERVICE_REDIS,
-                                .write = ask->kind == 's' || ask->kind == 'd',
+                                .write = ask->kind == 's' || ask->kind == 'd' || ask->kind == 'f',
                                 .grows = ask->kind == 's',
                                 .ordered = ask->ordered,
                                 .client = ask->client,
@@ -333,6 +336,32 @@ static void test_counts_and_walks_see_what_is_on_disk(void **state)
     assert_string_equal(ask((struct ask){.kind = 'm', .first = 9, .number = 2})->text, "m1");
 }
 
+/* Rows that only the engine has are hidden at once, and deleted from it in the background. */
+static void test_a_drop_reaches_what_is_on_disk(void **state)
+{
+    assert_string_equal(ask((struct ask){.kind = 'f'})->text, "f0");
+    assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c0");
+    assert_string_equal(ask((struct ask){.kind = 'm', .first = 0, .number = 50})->text, "m0");
+    assert_string_equal(ask((struct ask){.kind = 'r'})->text, "r0");
+    assert_string_equal(ask((struct ask){.kind = 's', .first = 5})->text, "s0");
+    assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c1");
+    sim_run_for(&bench->sim, 20 * SECOND);
+    assert_true(statistics().collected_rows > ROWS / 2);
+    uint32_t left = 0;
+    struct bytes key, value, none = bytes_make(NULL, 0);
+    uint8_t records[2];
+    store_u16_be(records, ROW_SLOT_RECORDS);
+    struct engine_iterator *iterator =
+        engine_iterate(bench->engine, none, bytes_make(records, sizeof(records)));
+    while (engine_iterator_next(bench->engine, iterator, &key, &value))
+        left++;
+    assert_int_equal(engine_iterator_close(bench->engine, iterator, NULL), STATUS_OK);
+    assert_true(left <= 1);
+    assert_string_equal(ask((struct ask){.kind = 'm', .first = 0, .number = 50})->text, "m1");
+    assert_string_equal(ask((struct ask){.kind = 'r'})->text, "r1");
+    assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c1");
+}
+
 static void send_pipeline(void *context)
 {
     static const struct ask asks[] = {
@@ -391,6 +420,7 @@ int main(void)
         TEST(test_memory_stays_in_its_budget),
         TEST(test_many_cold_keys_are_one_fetch),
         TEST(test_counts_and_walks_see_what_is_on_disk),
+        TEST(test_a_drop_reaches_what_is_on_disk),
         TEST(test_only_the_same_client_waits_behind_a_cold_read),
         TEST(test_a_parked_request_ends_with_its_route),
     };
