@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "raft/raft.h"
+#include "services/redis/limits.h"
 
 #include <string.h>
 
@@ -61,7 +62,32 @@ static const struct sim_planted planted[] = {
     {"repairing_founds", "repairing_founds", 0, "all_damaged", 5,
      "FAULTS rule 9: nodes in repair count as empty ones, and found a cluster"},
     {"learner_counts", NULL, RAFT_BUG_LEARNER_COUNTS, NULL, 300, "learners count as voters"},
+    {"overwrite_forgets_id", NULL, 0, NULL, 60,
+     "10.2: a big value is overwritten without a garbage record for its parts"},
+    {"stages_not_checked", NULL, 0, NULL, 40,
+     "10.4: a value that was sent ahead is taken though parts of it never came"},
+    {"staged_not_collected", NULL, 0, NULL, 100,
+     "10.4: what was sent ahead and never taken stays for ever"},
+    {"part_id_used_twice", NULL, 0, NULL, 100,
+     "10.2: two values get the same id, for it is not that of the own entry"},
+    {"partial_reply_kept", "partial_reply_kept", 0, NULL, 150,
+     "B5: what came of a reply in parts is kept when the request is sent again"},
 };
+
+uint32_t sim_planted_redis_bit(const struct sim_planted *bug)
+{
+    static const struct {
+        const char *name;
+        uint32_t bit;
+    } bits[] = {{"overwrite_forgets_id", REDIS_BUG_OVERWRITE_FORGETS_ID},
+                {"stages_not_checked", REDIS_BUG_STAGES_NOT_CHECKED},
+                {"staged_not_collected", REDIS_BUG_STAGED_NOT_COLLECTED},
+                {"part_id_used_twice", REDIS_BUG_ID_USED_TWICE}};
+
+    for (size_t i = 0; i < ARRAY_COUNT(bits); i++)
+        if (strcmp(bits[i].name, bug->name) == 0) return bits[i].bit;
+    return 0;
+}
 
 const struct sim_planted *sim_planted_find(const char *name)
 {

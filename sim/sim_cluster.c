@@ -24,7 +24,8 @@ void sim_cluster_options_default(struct sim_cluster_options *options)
                                             .timing = defaults.timing,
                                             .log_segment_size = 1 << 20,
                                             .flush_bytes = 64 << 10,
-                                            .entries_bytes_max = 64 << 10};
+                                            .entries_bytes_max = 64 << 10,
+                                            .redis_limits = redis_limits_default()};
 }
 
 /* --- the platform of a node --- */
@@ -389,6 +390,8 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->memory = options->memory;
     of->disk_reserve = SIM_DISK_RESERVE;
     of->raft_planted_bugs = options->raft_planted_bugs;
+    of->redis_limits = options->redis_limits;
+    of->reply_part_bytes = options->reply_part_bytes;
 }
 
 struct sim_cluster *sim_cluster_make(struct sim *sim, const struct sim_cluster_options *options)

@@ -19,6 +19,8 @@ struct sim_cluster_options {
     uint64_t log_segment_size, flush_bytes, entries_bytes_max, memory;
     uint32_t raft_planted_bugs;
     bool mesh; /* nodes talk by the real net/peer_mesh over simulated streams */
+    struct redis_limits redis_limits;
+    uint32_t reply_part_bytes; /* 0: the default */
 };
 void sim_cluster_options_default(struct sim_cluster_options *options);
 

@@ -1,6 +1,7 @@
 #include "sim/sim_plan.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 
 #include <inttypes.h>
 
@@ -85,6 +86,24 @@ static void draw_workload(struct sim *sim, struct sim_plan *plan)
     workload->order_tokens_max = 100;
 }
 
+/* In some seeds a few hundred bytes are a big value: sent ahead, chunked, collected, and brought
+ * back in parts. Drawn from the seed alone, so that other seeds stay what they were. */
+static void draw_big_values(struct sim *sim, struct sim_plan *plan)
+{
+    uint64_t drawn = hash_u64(sim->seed ^ UINT64_C(0x76616c756573));
+    struct redis_limits *limits = &plan->cluster.redis_limits;
+
+    if (drawn % 100 >= 40) return;
+    limits->string_row_max = 16 + (uint32_t)(drawn >> 8 & 63);
+    limits->chunk_size = 8 + (uint32_t)(drawn >> 16 & 31);
+    limits->stage_from = 64 + (uint32_t)(drawn >> 24 & 127);
+    limits->stage_bytes = limits->chunk_size * (2 + (uint32_t)(drawn >> 32 & 7));
+    limits->chore_rows = 4 + (uint32_t)(drawn >> 40 & 31);
+    limits->stage_timeout_ms = (uint32_t)(2 * plan->cluster.patience / 1000);
+    plan->cluster.reply_part_bytes = 64 + (uint32_t)(drawn >> 48 & 127);
+    plan->workload.pad_max = 600 + (uint32_t)(drawn >> 56) * 2;
+}
+
 /* Rough means; a fault that would hurt all at once comes more rarely. */
 static uint64_t pace_min(enum sim_chaos_kind kind)
 {
@@ -125,6 +144,7 @@ void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
     *plan = (struct sim_plan){0};
     draw_cluster(sim, &plan->cluster);
     draw_workload(sim, plan);
+    draw_big_values(sim, plan);
     bool calm = draw_chance(sim, 4);
     for (unsigned kind = 0; kind < SIM_CHAOS_COUNT; kind++) {
         uint64_t least = pace_min(kind);

@@ -10,8 +10,16 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { REPLY_TEXT_MAX = 120 };
+
+/* A value tells its number, its size, and what each byte of it must be: one that was put
+ * together from two, or has a hole, shows. */
+static uint8_t value_byte(int64_t value, size_t at)
+{
+    return (uint8_t)('a' + (hash_u64((uint64_t)value + at / 7) + at) % 26);
+}
 
 static void encode_value(struct sim_client *client, struct buffer *output, int64_t value)
 {
@@ -19,15 +27,36 @@ static void encode_value(struct sim_client *client, struct buffer *output, int64
     const struct sim_workload *workload = &client->clients->workload;
     uint32_t pad_max = workload->pad_max;
     uint32_t pad = pad_max ? (uint32_t)sim_below(sim, SIM_RANDOM_WORKLOAD, pad_max) : 0;
-    char number[32];
+    char number[48];
 
     pad += workload->pad_min;
-    int size = snprintf(number, sizeof(number), "%" PRId64 ":", value);
+    int size = snprintf(number, sizeof(number), "%" PRId64 ":%u:", value, pad);
     char *text = memory_allocate((size_t)size + pad);
     memcpy(text, number, (size_t)size);
-    memset(text + size, 'x', pad);
+    for (uint32_t i = 0; i < pad; i++)
+        text[(uint32_t)size + i] = (char)value_byte(value, i);
     sim_resp_bulk(output, bytes_make(text, (size_t)size + pad));
     memory_free(text);
+}
+
+static void check_value(struct sim_client *client, const struct sim_op *op, struct bytes text)
+{
+    struct sim *sim = client->clients->sim;
+    char head[48];
+    int64_t value = 0;
+    uint32_t pad = 0;
+    int size = 0;
+
+    snprintf(head, sizeof(head), "%.*s", (int)text.size, (const char *)text.data);
+    bool number_only = strchr(head, ':') == NULL; /* a counter */
+    if (number_only) return;
+    bool sound = sscanf(head, "%" SCNd64 ":%u:%n", &value, &pad, &size) == 2 && size > 0 &&
+                 text.size == (size_t)size + pad;
+    for (uint32_t i = 0; sound && i < pad; i++)
+        sound = text.data[(uint32_t)size + i] == value_byte(value, i);
+    if (!sound)
+        sim_violation(sim, "O-1: key %u: a value of %zu bytes is not whole: it begins with %s",
+                      op->key, text.size, head);
 }
 
 static void encode(struct sim_client *client, struct buffer *output, const struct sim_op *op)
@@ -184,6 +213,7 @@ static bool take_value(struct sim_client *client, struct sim_op *op, const struc
         if (client->judge) sim_history_set_final(history, op->key, text);
     } else if (op->found) {
         op->result = leading_number(reply->text);
+        check_value(client, op, reply->text);
     }
     return true;
 }

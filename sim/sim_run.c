@@ -18,10 +18,11 @@
 enum { MS = 1000, S = 1000 * 1000 };
 enum {
     FOUND_US = 30 * S,
-    LEADER_TIMEOUTS = 10, /* V-1 */
-    ANSWER_US = 10 * S,   /* V-2 */
-    EQUAL_US = 60 * S,    /* V-4 */
-    RESTART_US = 13 * S,  /* V-3: 10 s, and the time without votes */
+    LEADER_TIMEOUTS = 10,  /* V-1 */
+    ANSWER_US = 10 * S,    /* V-2 */
+    EQUAL_US = 60 * S,     /* V-4 */
+    COLLECTED_US = 60 * S, /* garbage of values, expired keys */
+    RESTART_US = 13 * S,   /* V-3: 10 s, and the time without votes */
     EVENTS_MAX = 30 * 1000 * 1000,
     OPS_MIN = 30,
     VARIETY_OPS_MIN = 1000, /* a run with so many shows each kind of answer */
@@ -53,6 +54,7 @@ void sim_bed_plant(struct sim_bed *bed, struct sim_cluster_options *cluster_opti
 
     if (planted == NULL) return;
     if (cluster_options) cluster_options->raft_planted_bugs |= planted->raft_bit;
+    if (cluster_options) cluster_options->redis_limits.planted |= sim_planted_redis_bit(planted);
     bed->sim.planted = planted->product_name;
     bed->sim.stale_clock = strcmp(planted->name, "stale_clock_lease") == 0;
 }
@@ -213,6 +215,7 @@ static bool all_clients_progress(struct sim_cluster *cluster, void *context)
 
 struct equal {
     uint32_t nodes;
+    bool expiry; /* no clock jumped: what expired must be gone */
     char text[200];
 };
 
@@ -221,6 +224,14 @@ static bool replicas_equal(struct sim_cluster *cluster, void *context)
     struct equal *equal = context;
 
     return sim_inspect_replicas_equal(cluster, equal->nodes, equal->text, sizeof(equal->text));
+}
+
+static bool nothing_left_behind(struct sim_cluster *cluster, void *context)
+{
+    struct equal *equal = context;
+
+    return sim_inspect_rows_clean(cluster, equal->nodes, equal->expiry, equal->text,
+                                  sizeof(equal->text));
 }
 
 static void check_liveness(struct sim_bed *bed, const struct sim_plan *plan, uint32_t nodes)
@@ -250,13 +261,16 @@ static void check_liveness(struct sim_bed *bed, const struct sim_plan *plan, uin
 
 static void check_rest(struct sim_bed *bed, uint32_t nodes)
 {
-    struct equal equal = {.nodes = nodes};
+    struct equal equal = {.nodes = nodes, .expiry = bed->judge_expiry_times};
 
     if (bed->sim.failed) return;
     sim_clients_stop(bed->clients);
     sim_run_for(&bed->sim, 1 * S);
     if (!sim_cluster_wait(bed->cluster, EQUAL_US, replicas_equal, &equal))
         sim_violation(&bed->sim, "V-4: replicas still differ after %u s: %s", EQUAL_US / S,
+                      equal.text);
+    if (!sim_cluster_wait(bed->cluster, COLLECTED_US, nothing_left_behind, &equal))
+        sim_violation(&bed->sim, "V-5: not all is collected after %u s: %s", COLLECTED_US / S,
                       equal.text);
 }
 
@@ -307,8 +321,8 @@ static void run_plan(struct sim_bed *bed, const struct sim_plan *plan)
         sim_chaos_heal(chaos, nodes);
         sim_run_until(sim, sim_chaos_stalled_until(chaos));
         if (!sim->failed) check_liveness(bed, plan, nodes);
-        check_rest(bed, nodes);
         bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
+        check_rest(bed, nodes);
         if (plan->power_loss_at_end && nodes == all_nodes(plan))
             lose_power_and_start_again(bed, plan);
         sim_bed_judge(bed, nodes);

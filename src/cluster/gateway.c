@@ -53,6 +53,15 @@ static void watermark_advance(struct gateway_stream *stream)
     }
 }
 
+void gateway_partial_drop(struct gateway *gateway, struct gateway_request *request)
+{
+    if (request->partial == NULL) return;
+    gateway->partial_bytes -= buffer_size(request->partial);
+    buffer_free(request->partial);
+    memory_free(request->partial);
+    request->partial = NULL;
+}
+
 /* Takes the request out of all books; its seq is resolved from now on. */
 static void request_remove(struct gateway_request *request)
 {
@@ -65,6 +74,7 @@ static void request_remove(struct gateway_request *request)
     gateway->open_bytes -= request->size;
     stream->open_bytes -= request->size;
     list_remove(&request->by_age);
+    gateway_partial_drop(gateway, request);
     watermark_advance(stream);
     memory_free(request->copy);
     request->copy = NULL;
@@ -74,8 +84,19 @@ static void request_remove(struct gateway_request *request)
 void gateway_request_finish(struct gateway_request *request, enum gateway_outcome outcome,
                             struct bytes reply)
 {
+    struct gateway *gateway = request->stream->gateway;
+    struct buffer *whole = outcome == GATEWAY_REPLY ? request->partial : NULL;
+
+    if (whole != NULL) {
+        request->partial = NULL; /* it is needed until the callback is done */
+        gateway->partial_bytes -= buffer_size(whole);
+        reply = buffer_bytes(whole);
+    }
     request_remove(request);
     request->on_reply(request, outcome, reply);
+    if (whole == NULL) return;
+    buffer_free(whole);
+    memory_free(whole);
 }
 
 /* --- patience and silence --- */
@@ -176,6 +197,7 @@ static void enlist(struct gateway_stream *stream, struct gateway_request *reques
     request->size = (uint32_t)request->body.size;
     request->sent_ever = false;
     request->resent = false;
+    request->partial = NULL;
     *ring_at(stream, request->seq) = request;
     stream->open++;
     gateway->open++;
@@ -300,6 +322,9 @@ struct gateway *gateway_open(const struct gateway_options *options)
     gateway->resends_saved = (uint64_t)RESENDS_SAVED_MAX * RESEND_SHARE;
     gateway->resends_filled_at = world_now(gateway->world);
     ASSERT(gateway->options.inflight_max < UINT16_MAX && options->store_count > 0);
+    if (gateway->options.partial_bytes_max == 0)
+        gateway->options.partial_bytes_max = PARTIAL_BYTES_MAX_DEFAULT;
+    buffer_init(&gateway->ack, PART_ACK_SIZE_MAX);
     map_init(&gateway->outs);
     list_init(&gateway->by_age);
     gateway->turn_end = (struct world_deferred){.run = gateway_on_turn_end, .context = gateway};
@@ -329,6 +354,7 @@ void gateway_close(struct gateway *gateway)
         memory_free(out);
     }
     map_free(&gateway->outs);
+    buffer_free(&gateway->ack);
     for (uint32_t i = 0; i < gateway->stream_capacity; i++) {
         if (gateway->streams[i] == NULL) continue;
         memory_free(gateway->streams[i]->ring);

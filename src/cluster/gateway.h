@@ -48,6 +48,7 @@ struct gateway_request {
     uint32_t size;
     bool sent_ever; /* may have reached a leader */
     bool resent;    /* and was sent once more: from here on it takes from the retry budget */
+    struct buffer *partial; /* of a reply that comes in parts; NULL: none yet */
 };
 
 struct gateway_options {
@@ -62,6 +63,7 @@ struct gateway_options {
     uint32_t inflight_max;       /* spread of open seqs per partition; 0: 8192 */
     uint64_t inflight_bytes_max; /* over all partitions */
     uint64_t stream_bytes_max;   /* of one partition; 0: 32 MiB */
+    uint64_t partial_bytes_max;  /* of replies that come in parts; 0: 128 MiB */
     /* This epoch is dead for ever (B4): the node must take a new one. May be NULL. */
     void (*on_fenced)(void *context);
     void *context;

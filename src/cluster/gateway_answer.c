@@ -35,6 +35,59 @@ static void take_reply(struct gateway_stream *stream, uint64_t seq, uint8_t outc
     }
 }
 
+/* False: a limit was reached. */
+static bool partial_append(struct gateway *gateway, struct gateway_request *request,
+                           struct bytes part)
+{
+    if (gateway->partial_bytes + part.size > gateway->options.partial_bytes_max) return false;
+    if (request->partial == NULL) {
+        request->partial = memory_allocate(sizeof(*request->partial));
+        buffer_init(request->partial, PARTIAL_SIZE_MAX);
+    }
+    if (buffer_append(request->partial, part)) return false;
+    gateway->partial_bytes += part.size;
+    return true;
+}
+
+/* Says how far a reply in parts came. */
+static void acknowledge_part(struct gateway_stream *stream, const struct transport_peer *from,
+                             const struct gateway_request *request)
+{
+    struct gateway *gateway = stream->gateway;
+    struct part_ack ack = {.group = stream->group,
+                           .route = stream->route,
+                           .seq = request->seq,
+                           .bytes = buffer_size(request->partial)};
+    buffer_clear(&gateway->ack);
+    struct writer writer = writer_make(&gateway->ack);
+    part_ack_encode(&writer, &ack);
+    transport_send(gateway->options.transport, from->node, from->worker, PEER_FRAME_REPLY_ACKS,
+                   buffer_bytes(&gateway->ack));
+}
+
+/* A reply, or a part of one. */
+static void take_item(struct gateway_stream *stream, const struct transport_peer *from,
+                      const struct reply_item *item)
+{
+    struct gateway *gateway = stream->gateway;
+    struct gateway_request *request = find_request(stream, item->seq);
+    if (request == NULL) return;
+    bool last = item->outcome == OUTCOME_REPLY && request->partial != NULL;
+    if (item->outcome != OUTCOME_PART && !last) {
+        take_reply(stream, item->seq, item->outcome, item->bytes);
+        return;
+    }
+    if (!partial_append(gateway, request, item->bytes)) {
+        SOMETIMES(gateway->world, "a reply in parts was too much");
+        gateway->statistics.busy++;
+        gateway_request_finish(request, request->write ? GATEWAY_TOO_BIG : GATEWAY_BUSY,
+                               bytes_make(NULL, 0));
+        return;
+    }
+    acknowledge_part(stream, from, request);
+    if (last) take_reply(stream, item->seq, item->outcome, bytes_make(NULL, 0));
+}
+
 static void take_nack(struct gateway_stream *stream, uint8_t code, node_id_t leader,
                       uint64_t leader_term, uint64_t now)
 {
@@ -133,7 +186,7 @@ static bool take_section(struct gateway *gateway, const struct transport_peer *f
         if (!current || gap || section->number + i < stream->replies) continue;
         stream->replies++;
         note_latency(stream, item.seq, now);
-        take_reply(stream, item.seq, item.outcome, item.bytes);
+        take_item(stream, from, &item);
     }
     if (gap) {
         SOMETIMES(gateway->world, "a gap in the replies of a route");

@@ -32,6 +32,9 @@ enum {
     RESEND_SHARE = 5,
     RESENDS_PER_SECOND = 4096,
     RESENDS_SAVED_MAX = 8192,
+    PARTIAL_SIZE_MAX = 64 << 20, /* of one reply in parts */
+    PARTIAL_BYTES_MAX_DEFAULT = 128 << 20,
+    PART_ACK_SIZE_MAX = 64,
 };
 
 struct gateway_stream {
@@ -81,6 +84,8 @@ struct gateway {
     struct gateway_out *out_list;
     struct list by_age; /* open requests, oldest first */
     uint64_t open_bytes;
+    uint64_t partial_bytes; /* of replies that come in parts */
+    struct buffer ack;      /* scratch */
     uint32_t open;
     uint32_t patience_ms;   /* of the options */
     uint64_t resends_saved; /* the retry budget, times RESEND_SHARE */
@@ -107,7 +112,10 @@ static inline struct gateway_stream *gateway_stream_of(struct gateway *gateway,
     bool known = group.value < gateway->stream_capacity && gateway->streams[group.value] != NULL;
     return known ? gateway->streams[group.value] : gateway_stream_make(gateway, group);
 }
-/* Takes the request out of all books, then tells. */
+/* What came of a reply in parts is void once the request is sent again. */
+void gateway_partial_drop(struct gateway *gateway, struct gateway_request *request);
+/* Takes the request out of all books, then tells. A reply in parts that was gathered stands for
+ * `reply`. */
 void gateway_request_finish(struct gateway_request *request, enum gateway_outcome outcome,
                             struct bytes reply);
 

@@ -128,6 +128,8 @@ static void send_local(struct gateway_stream *stream, struct gateway_request *re
 
 void route_send(struct gateway_stream *stream, struct gateway_request *request, uint64_t now)
 {
+    if (!PLANTED(stream->gateway->world, "partial_reply_kept"))
+        gateway_partial_drop(stream->gateway, request);
     if (stream->target_local)
         send_local(stream, request, now);
     else

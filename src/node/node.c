@@ -21,6 +21,7 @@ void node_options_default(struct node_options *options)
         .flush_bytes = 32 << 20,
         .entries_bytes_max = 4 << 20,
         .disk_reserve = 128 << 20,
+        .redis_limits = redis_limits_default(),
     };
     snprintf(options->name, sizeof(options->name), "n1");
 }

@@ -10,6 +10,7 @@
 #include "cluster/view.h"
 #include "net/transport.h"
 #include "raft/raft.h"
+#include "services/redis/limits.h"
 #include "storage/engine/engine.h"
 #include "world/world.h"
 
@@ -43,6 +44,8 @@ struct node_options {
     uint64_t log_segment_size, flush_bytes, entries_bytes_max;
     uint64_t memory;       /* what rows and buffers of the node may take; 0: no limit */
     uint64_t disk_reserve; /* bytes of free space below which requests that add data are refused */
+    struct redis_limits redis_limits;
+    uint32_t reply_part_bytes;  /* host_options */
     uint32_t raft_planted_bugs; /* simulator only */
     uint32_t process_id;        /* goes to DIR/holon.pid; 0: none (simulator) */
 };

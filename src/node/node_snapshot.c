@@ -1,6 +1,7 @@
 #include "node/node_snapshot.h"
 
 #include "base/codec.h"
+#include "services/redis/rows_check.h"
 
 enum { REPORT_SIZE_MAX = 2048 };
 
@@ -58,6 +59,7 @@ static void snapshot_replicas(struct node_worker *worker, struct worker_snapshot
         if (status.role != RAFT_LEADER) continue;
         part->leads++;
         part->leads_ready += status.ready;
+        part->redis_garbage += redis_garbage_waiting(host_rows(worker->host, status.group));
         snapshot_members(worker, &status, part);
     }
 }
@@ -119,6 +121,7 @@ static void snapshot_add(struct worker_snapshot *sum, const struct worker_snapsh
     sum->row_bytes += part->row_bytes;
     sum->apply_lag += part->apply_lag;
     sum->flush_lag += part->flush_lag;
+    sum->redis_garbage += part->redis_garbage;
     for (uint32_t i = 0; i <= NODES_MAX; i++)
         sum->behind[i] += part->behind[i];
 }

@@ -37,6 +37,7 @@ struct worker_snapshot {
     uint64_t connections, pending;
     uint64_t replicas, leads, leads_ready;
     uint64_t rows, row_bytes, apply_lag, flush_lag;
+    uint64_t redis_garbage;         /* records, in partitions led here */
     uint32_t behind[NODES_MAX + 1]; /* replicas of a node, of groups led here */
 };
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "node/node_internal.h"
+#include "services/redis/chore.h"
 #include "services/redis/evaluate.h"
 #include "world/probe.h"
 
@@ -32,6 +33,7 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
         if (!worker_may_hear(worker, from->node)) break;
         __attribute__((fallthrough));
     case PEER_FRAME_REQUESTS:
+    case PEER_FRAME_REPLY_ACKS:
         if (worker->host != NULL) host_on_frame(worker->host, from, kind, payload);
         break;
     case PEER_FRAME_REPLIES:
@@ -273,6 +275,7 @@ static enum status worker_open_services(struct node_worker *worker, struct error
         .idle_timeout = node_options->idle_timeout,
         .request_timeout = node_options->request_timeout,
         .output_timeout = node_options->output_timeout,
+        .limits = node_options->redis_limits,
         .context = worker,
         .facts = worker_redis_facts,
     };
@@ -324,9 +327,12 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .raft_planted_bugs = node->options.raft_planted_bugs,
         .hash_secret = {view->hash_secret[0], view->hash_secret[1]},
         .evaluate = {[SERVICE_REDIS] = redis_evaluate, [SERVICE_META] = meta_evaluate},
+        .chore = {[SERVICE_REDIS] = redis_chore},
+        .service_options = {[SERVICE_REDIS] = &node->options.redis_limits},
         .flush_bytes = node->options.flush_bytes,
         .entries_bytes_max = node->options.entries_bytes_max,
         .memory_bytes = node->options.memory / node->platform.worker_count,
+        .reply_part_bytes = node->options.reply_part_bytes,
         .events = {.on_leader = worker_on_leader,
                    .on_meta_applied = worker_on_meta_applied,
                    .on_born = worker_on_born,

@@ -99,6 +99,7 @@ static void step_down(struct replica *replica)
         row_table_revert(replica->table);
         dedup_revert(replica->dedup);
     }
+    chore_stops(replica);
     leader_state_drop(replica, true);
     snapshot_sends_drop(replica);
 }
@@ -117,6 +118,7 @@ static void step_up(struct replica *replica, uint64_t now)
     if (PLANTED(host->world, "forget_window")) dedup_forget_all(replica->dedup);
     heartbeat_replica(replica, now);
     host_poll_ready(host);
+    chore_leads(replica, now);
     LOG_DEBUG(host_logger(host), "partition", "leads group=%u term=%llu", replica->group.value,
               (unsigned long long)replica->led_term);
 }

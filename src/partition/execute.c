@@ -51,7 +51,7 @@ void replica_time_correct(struct replica *replica, uint64_t now)
     replica->time_offset += off;
 }
 
-static int64_t replica_time(struct replica *replica, uint64_t now)
+int64_t replica_time(struct replica *replica, uint64_t now)
 {
     int64_t time = (int64_t)now + replica->time_offset;
     return time > replica->entry_time ? time : replica->entry_time;
@@ -196,6 +196,30 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
     return status == STATUS_NOT_FOUND;
 }
 
+uint64_t execute_propose(struct replica *replica, const struct entry_header *header,
+                         struct bytes effects)
+{
+    struct partition_host *host = replica->host;
+    buffer_clear(&host->header);
+    entry_header_encode(header, &host->header);
+    size_t header_size = buffer_size(&host->header);
+    struct raft_entry *entry = raft_entry_make(host->row_memory, RAFT_ENTRY_NORMAL,
+                                               (uint32_t)(header_size + effects.size));
+    memcpy(entry->body, buffer_bytes(&host->header).data, header_size);
+    if (effects.size > 0) memcpy(entry->body + header_size, effects.data, effects.size);
+    uint32_t size = entry->size;
+    uint64_t index = raft_propose(replica->raft, entry);
+    if (index == 0) return 0;
+    replica->entry_time = header->entry_time;
+    replica->entries_bytes += size;
+    replica->uncommitted_bytes += size;
+    host->statistics.entries_proposed++;
+    bool sound = apply_proposed(replica, effects, index);
+    ASSERT(sound); /* own encoding */
+    host_mark_dirty(replica);
+    return index;
+}
+
 static void propose_write(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, int64_t time, uint64_t now,
                           struct evaluate_scratch *scratch)
@@ -214,39 +238,24 @@ static void propose_write(struct replica *replica, struct session *session, uint
         .entry_time = time,
         .outcome = big_reply ? bytes_make(NULL, 0) : reply,
     };
-    buffer_clear(&host->header);
-    entry_header_encode(&header, &host->header);
-    size_t header_size = buffer_size(&host->header);
-    if (header_size + effects.size > ENTRY_BODY_MAX) {
+    if (ENTRY_HEADER_SIZE + header.outcome.size + effects.size > ENTRY_BODY_MAX) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
         return;
     }
-    struct raft_entry *entry = raft_entry_make(replica->host->row_memory, RAFT_ENTRY_NORMAL,
-                                               (uint32_t)(header_size + effects.size));
-    memcpy(entry->body, buffer_bytes(&host->header).data, header_size);
-    if (effects.size > 0) memcpy(entry->body + header_size, effects.data, effects.size);
-    uint32_t size = entry->size;
-    uint64_t index = raft_propose(replica->raft, entry);
+    uint64_t index = execute_propose(replica, &header, effects);
     if (index == 0) { /* leadership is being handed over */
         session->refused = true;
         nack_deliver(replica, session->gateway, session->local, raft_term(replica->raft), route,
                      NACK_BUSY);
         return;
     }
-    replica->entry_time = time;
-    replica->entries_bytes += size;
-    replica->uncommitted_bytes += size;
     if (replica->sample_index <= raft_commit_index(replica->raft)) {
         replica->sample_index = index;
         replica->sample_at = now;
     }
     host->statistics.writes++;
-    host->statistics.entries_proposed++;
-    bool sound = apply_proposed(replica, effects, index);
-    ASSERT(sound); /* own encoding */
     dedup_propose(replica->dedup, &header, index);
     note_release(session, index, 0);
-    host_mark_dirty(replica);
     if (PLANTED(host->world, "release_before_commit")) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_REPLY, reply);
         return;
@@ -255,16 +264,13 @@ static void propose_write(struct replica *replica, struct session *session, uint
                         big_reply ? reply : bytes_make(NULL, 0));
 }
 
-static enum evaluate_result evaluate_once(struct replica *replica, struct session *session,
-                                          const struct request_item *item, int64_t time,
-                                          struct evaluate_scratch *scratch,
-                                          struct row_context *rows, struct parked *parked)
+enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *evaluate,
+                                      const struct request *request, uint64_t seed, int64_t time,
+                                      struct evaluate_scratch *scratch, struct row_context *rows,
+                                      struct parked *parked)
 {
     struct partition_host *host = replica->host;
-    struct request request = {.service = item->service, .slot = item->slot, .body = item->body};
     struct reply reply = {.buffer = &scratch->reply};
-    uint64_t seed =
-        hash_u64(session_key(session->gateway) ^ hash_u64(item->seq)) ^ session->gateway.epoch;
     arena_reset(&scratch->arena);
     buffer_clear(&scratch->reply);
     buffer_clear(&scratch->effects);
@@ -277,11 +283,25 @@ static enum evaluate_result evaluate_once(struct replica *replica, struct sessio
     rows->hash_secret[1] = host->options.hash_secret[1];
     rows->wanted = &scratch->wanted;
     if (parked != NULL) cold_ranges(parked, rows);
-    enum evaluate_result result = host->options.evaluate[item->service](rows, &request, &reply);
+    rows->next_index = raft_last_index(replica->raft) + 1;
+    rows->options = host->options.service_options[request->service];
+    enum evaluate_result result = evaluate(rows, request, &reply);
     if (rows->need_rows) result = EVALUATE_NEED_ROWS;
     row_context_end(rows);
     host->statistics.evaluations++;
     return result;
+}
+
+static enum evaluate_result evaluate_once(struct replica *replica, struct session *session,
+                                          const struct request_item *item, int64_t time,
+                                          struct evaluate_scratch *scratch,
+                                          struct row_context *rows, struct parked *parked)
+{
+    struct request request = {.service = item->service, .slot = item->slot, .body = item->body};
+    uint64_t seed =
+        hash_u64(session_key(session->gateway) ^ hash_u64(item->seq)) ^ session->gateway.epoch;
+    return execute_evaluate(replica, replica->host->options.evaluate[item->service], &request, seed,
+                            time, scratch, rows, parked);
 }
 
 /* A write that changed nothing is logged as well: asked again after a failover, behind writes
@@ -294,6 +314,15 @@ static bool must_be_logged(const struct request_item *item, const struct buffer 
 static bool slot_is_here(const struct replica *replica, uint16_t slot)
 {
     return slot >= replica->slot_first && slot <= replica->slot_last;
+}
+
+/* Nothing was consumed yet: the client may ask again. */
+static bool refuses_big(struct partition_host *host, size_t size)
+{
+    if (big_reply_fits(host, size)) return false;
+    SOMETIMES(host->world, "a big reply was refused");
+    host->statistics.big_replies_refused++;
+    return true;
 }
 
 /* `parked`: it waited for rows and runs again; NULL: for the first time. */
@@ -337,7 +366,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
             reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
     } else if (result == EVALUATE_DONE && rows.over_budget) { /* no entry can hold an effect */
         reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
-    } else if (result != EVALUATE_DONE) {
+    } else if (result != EVALUATE_DONE || refuses_big(host, buffer_size(&scratch->reply))) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
     } else if (!item->write && PLANTED(host->world, "expiry_not_logged")) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
@@ -345,7 +374,9 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else {
         propose_write(replica, session, route, item, time, now, scratch);
+        if (rows.chore_at != INT64_MAX) chore_note(replica, item->service, rows.chore_at, now);
     }
+    if (scratch->reply.capacity > SCRATCH_KEPT_BYTES) buffer_release(&scratch->reply);
     host->depth--;
 }
 
@@ -401,6 +432,10 @@ static struct session *session_of_parked(struct replica *replica, struct gateway
 void execute_parked(struct replica *replica, struct gateway_id gateway, bool local, uint64_t route,
                     const struct request_item *item, struct parked *parked, uint64_t now)
 {
+    if (gateway.node == 0) {
+        chore_again(replica, item->service, parked, now);
+        return;
+    }
     struct session *session = session_of_parked(replica, gateway, local, route);
     if (session == NULL) return;
     if (PLANTED(replica->host->world, "parked_survives_route")) {
@@ -413,6 +448,10 @@ void execute_parked(struct replica *replica, struct gateway_id gateway, bool loc
 void execute_parked_busy(struct replica *replica, struct gateway_id gateway, bool local,
                          uint64_t route, const struct request_item *item, const char *why)
 {
+    if (gateway.node == 0) {
+        chore_failed(replica, item->service);
+        return;
+    }
     struct session *session = session_of_parked(replica, gateway, local, route);
     if (session == NULL) return;
     reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_of(why));

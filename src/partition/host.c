@@ -157,6 +157,7 @@ static void slow_work(struct partition_host *host, uint64_t now)
     drop_tick(host);
     collect_tick(host);
     warm_tick(host, now);
+    big_reply_tick(host, now);
     flush_tick(host);
 }
 
@@ -251,6 +252,8 @@ struct partition_host *host_open(const struct host_options *options)
     host->tick_timer = (struct world_timer){.fire = tick, .context = host};
     host->drive_timer = (struct world_timer){.fire = drive_rest, .context = host};
     host->ready_timer = (struct world_timer){.fire = poll_ready, .context = host};
+    host->chore_timer = (struct world_timer){.fire = chore_timer_fire, .context = host};
+    list_init(&host->big_replies);
     map_init(&host->peers);
     cold_open(host);
     memory_open(host);
@@ -292,6 +295,7 @@ void host_close(struct partition_host *host)
     world_timer_stop(host->world, &host->ready_timer);
     world_timer_stop(host->world, &host->drive_timer);
     world_timer_stop(host->world, &host->memory_timer);
+    world_timer_stop(host->world, &host->chore_timer);
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         if (host->replicas[i] == NULL) continue;
         flush_replica_gone(host->replicas[i]);
@@ -373,6 +377,9 @@ void host_on_frame(struct partition_host *host, const struct transport_peer *fro
     case PEER_FRAME_REQUESTS:
         on_requests(host, from, payload);
         break;
+    case PEER_FRAME_REPLY_ACKS:
+        big_reply_on_acks(host, from, payload);
+        break;
     default:
         break;
     }
@@ -388,6 +395,7 @@ void host_peer_down(struct partition_host *host, node_id_t node)
         raft_peer_down(replica->raft, node, now);
         if (raft_has_output(replica->raft)) host_mark_dirty(replica);
     }
+    big_replies_drop(host, NULL, node);
     /* Elections may have to be tried again soon: no idle ticks now. */
     host->idle = false;
     world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
@@ -584,6 +592,7 @@ void host_statistics(struct partition_host *host, struct host_statistics *ret)
     ret->parked = host->cold.parked_count;
     ret->memory_limit = host->options.memory_bytes;
     ret->refusing = host->memory.writes_refused;
+    ret->big_reply_bytes = host->big_bytes;
 }
 
 const struct histogram *host_cold_latency(const struct partition_host *host)

@@ -60,9 +60,17 @@ struct host_options {
     uint32_t raft_planted_bugs; /* simulator only */
     uint64_t hash_secret[2];
     evaluate_fn *evaluate[SERVICE_COUNT];
-    uint64_t flush_bytes;       /* dirty bytes of a store that start a flush: 32 MiB */
-    uint64_t entries_bytes_max; /* of entries kept in memory for one group: 4 MiB */
-    uint64_t memory_bytes;      /* this worker's share of --memory; 0: no limit */
+    /* Work of a service in the background: run by the leader of a partition when an evaluation
+     * asked for it (row_want_chore()) and once after each election, evaluated and logged like a
+     * request, without a session and without a reply; rate-limited (chore.c). It does a bounded
+     * part and asks again while something is left. NULL: the service has none. */
+    evaluate_fn *chore[SERVICE_COUNT];
+    const void *service_options[SERVICE_COUNT]; /* row_context.options; constant */
+    uint64_t memory_bytes;                      /* this worker's share of --memory; 0: no limit */
+    uint64_t flush_bytes;           /* dirty bytes of a store that start a flush: 32 MiB */
+    uint64_t entries_bytes_max;     /* of entries kept in memory for one group: 4 MiB */
+    uint32_t reply_part_bytes;      /* larger replies leave for other nodes in parts; 0: 256 KiB */
+    uint64_t big_replies_bytes_max; /* such replies that wait, in sum; 0: 64 MiB; then -BUSY */
     struct host_events events;
     void *context;
 };
@@ -112,7 +120,8 @@ bool host_detach_store(struct partition_host *host, uint32_t store);
 /* The engine was exchanged: replicas may be added. */
 void host_attach_store(struct partition_host *host, uint32_t store);
 
-/* Any frame of kinds RAFT, HEARTBEATS, HEARTBEAT_ACKS, SNAPSHOT, SNAPSHOT_ACK, GONE, REQUESTS. */
+/* Any frame of kinds RAFT, HEARTBEATS, HEARTBEAT_ACKS, SNAPSHOT, SNAPSHOT_ACK, GONE, REQUESTS,
+ * REPLY_ACKS. */
 void host_on_frame(struct partition_host *host, const struct transport_peer *from, uint8_t kind,
                    struct bytes payload);
 void host_peer_down(struct partition_host *host, node_id_t node);
@@ -193,6 +202,8 @@ struct host_statistics {
     uint64_t no_space;   /* refused, because disks are full */
     uint64_t slow_disks; /* times the log's disk was found slow */
     uint64_t slow_disk_handovers;
+    uint64_t chores, chore_entries, chore_effects;
+    uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
     uint64_t cold_parked;  /* evaluations that waited for rows of the engine */
     uint64_t cold_reads;   /* keys and ranges asked of the engine, */
     uint64_t cold_rows;    /* and rows that came */

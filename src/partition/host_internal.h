@@ -18,7 +18,9 @@
  *   wall.c       the wall clock as the cluster sees it
  *   space.c      requests that are refused because disks are full
  *   slow_disk.c  leaderships leave a node whose disk is slow
- *   reconcile.c  configuration towards what meta wishes */
+ *   reconcile.c  configuration towards what meta wishes
+ *   big_reply.c  replies of many frames
+ *   chore.c      background work of services on the leader */
 #ifndef HOLON_PARTITION_HOST_INTERNAL_H
 #define HOLON_PARTITION_HOST_INTERNAL_H
 
@@ -55,7 +57,12 @@ enum {
     IDLE_FACTOR = 4,       /* an idle node's ticks are so many heartbeats apart */
     BUSY_US = 1000 * 1000, /* after its last entry a group counts as busy for so long */
     PEER_OUT_FLUSH_BYTES = 384 << 10,
-    UNANSWERED_FRAMES_MAX = 2, /* one on the peer's disk, one behind it */
+    REPLY_PART_BYTES = 256 << 10,
+    BIG_REPLIES_BYTES_MAX = 64 << 20,
+    BIG_UNACKED_PARTS_MAX = 4,           /* under way, of all replies of a worker */
+    BIG_REPLY_AGE_MAX_US = 10 * 1000000, /* without a move */
+    SCRATCH_KEPT_BYTES = 1 << 20,        /* memory that an evaluation leaves for the next */
+    UNANSWERED_FRAMES_MAX = 2,           /* one on the peer's disk, one behind it */
     RAFT_HELD_BYTES_MAX = 64 << 10,
 };
 
@@ -161,9 +168,12 @@ struct replica {
     size_t read_wait_count, read_wait_capacity, read_wait_bytes;
     struct held *held_first, **held_last;
     size_t held_bytes;
-    struct list parked;  /* cold.c */
-    int64_t time_offset; /* wall clock - boot clock, us (D3) */
-    int64_t entry_time;  /* of the last entry evaluated or applied */
+    struct list parked;              /* cold.c */
+    int64_t time_offset;             /* wall clock - boot clock, us (D3) */
+    int64_t entry_time;              /* of the last entry evaluated or applied */
+    int64_t chore_at[SERVICE_COUNT]; /* entry time; INT64_MAX: nothing is to be done */
+    uint64_t chore_index;            /* entry of the last step: one is under way at a time */
+    bool chore_parked;               /* ... or one that waits for rows of the engine */
     /* Background work: */
     bool flush_holds_apply;
     struct snapshot_send *sends;
@@ -249,6 +259,9 @@ struct partition_host {
     struct world_deferred turn_end;
     struct world_timer tick_timer, ready_timer;
     struct world_timer drive_timer; /* outputs were left for another turn */
+    struct world_timer chore_timer;
+    uint64_t chore_timer_at; /* boot clock; 0: it does not run */
+    uint32_t chore_next;     /* group whose turn it is */
     bool ready_timer_runs;
     uint64_t last_tick, ticks;
     uint64_t turn_time; /* boot clock at the end of this turn */
@@ -272,7 +285,10 @@ struct partition_host {
     struct warm_job *warm;
     struct memory_use memory;
     struct world_timer memory_timer;
-    size_t held_bytes; /* of all replicas */
+    size_t held_bytes;       /* of all replicas */
+    struct list big_replies; /* in the order in which they were given */
+    uint64_t big_bytes;      /* of big replies kept anywhere */
+    uint64_t big_unacked;
     uint32_t depth;
     bool closing;
     bool muted;
@@ -344,9 +360,47 @@ bool replica_may_evaluate(const struct replica *replica, uint64_t now);
 void replica_time_correct(struct replica *replica, uint64_t now);
 void replica_time_start(struct replica *replica, uint64_t now);
 
+int64_t replica_time(struct replica *replica, uint64_t now);
+/* One evaluation; `seed` for row_random(). Sets everything of *rows. */
+enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *evaluate,
+                                      const struct request *request, uint64_t seed, int64_t time,
+                                      struct evaluate_scratch *scratch, struct row_context *rows,
+                                      struct parked *parked);
+/* Proposes header and effects as one entry and puts the effects into the table. Returns its
+ * index; 0: leadership is being handed over. The entry fits (execute_entry_fits()). */
+uint64_t execute_propose(struct replica *replica, const struct entry_header *header,
+                         struct bytes effects);
+
+/* big_reply.c */
+bool big_reply_is(const struct partition_host *host, size_t size);
+/* May a reply of that size be kept? Asked before its request is consumed. */
+bool big_reply_fits(const struct partition_host *host, size_t size);
+/* A copy of it waits for a commit or a read round; no more. */
+void big_reply_hold(struct partition_host *host, struct bytes reply);
+void big_reply_let_go(struct partition_host *host, struct bytes reply);
+void big_reply_send(struct replica *replica, struct session *session, uint64_t seq,
+                    struct bytes bytes);
+void big_reply_on_acks(struct partition_host *host, const struct transport_peer *from,
+                       struct bytes payload);
+void big_reply_tick(struct partition_host *host, uint64_t now);
+/* Those of a replica, and those for a node (0: none). */
+void big_replies_drop(struct partition_host *host, const struct replica *replica, node_id_t node);
+
+/* chore.c */
+void chore_note(struct replica *replica, uint8_t service, int64_t at, uint64_t now);
+void chore_leads(struct replica *replica, uint64_t now);
+void chore_stops(struct replica *replica);
+void chore_timer_fire(struct world_timer *timer);
+/* The rows that a step waited for are there; or they will not come. */
+void chore_again(struct replica *replica, uint8_t service, struct parked *parked, uint64_t now);
+void chore_failed(struct replica *replica, uint8_t service);
+
 /* release.c */
 void reply_deliver(struct replica *replica, struct session *session, uint64_t route, uint64_t seq,
                    uint8_t outcome, struct bytes bytes);
+/* Into the frame for the session's node; at most a frame. */
+void remote_reply(struct replica *replica, struct session *session, uint64_t seq, uint8_t outcome,
+                  struct bytes bytes);
 void nack_deliver(struct replica *replica, struct gateway_id to, bool local, uint64_t term,
                   uint64_t route, uint8_t code);
 void nack_send(struct partition_host *host, struct group_id group, struct gateway_id to,

@@ -16,8 +16,8 @@ static void close_section(struct peer_out *out)
     out->section_open = false;
 }
 
-static void remote_reply(struct replica *replica, struct session *session, uint64_t seq,
-                         uint8_t outcome, struct bytes bytes)
+void remote_reply(struct replica *replica, struct session *session, uint64_t seq, uint8_t outcome,
+                  struct bytes bytes)
 {
     struct partition_host *host = replica->host;
     struct peer_out *out = host_peer_out(host, session->gateway.node, session->gateway.worker);
@@ -56,13 +56,13 @@ void reply_deliver(struct replica *replica, struct session *session, uint64_t ro
 {
     struct partition_host *host = replica->host;
     if (route != session->route) return; /* that route is over; its successor asks again */
-    if (outcome == OUTCOME_REPLY && bytes.size > TRANSPORT_FRAME_SIZE_MAX / 2 && !session->local) {
-        outcome = OUTCOME_TOO_BIG;
-        bytes = bytes_make(NULL, 0);
-    }
     if (session->local) {
         if (host->gateway.on_reply == NULL) return;
         host->gateway.on_reply(host->gateway.context, replica->group, route, seq, outcome, bytes);
+        return;
+    }
+    if (outcome == OUTCOME_REPLY && big_reply_is(host, bytes.size)) {
+        big_reply_send(replica, session, seq, bytes);
         return;
     }
     remote_reply(replica, session, seq, outcome, bytes);
@@ -138,6 +138,7 @@ void release_write_later(struct replica *replica, struct session *session, uint6
     ASSERT(pending->session == NULL);
     *pending = (struct pending_write){
         .session = session, .route = route, .seq = seq, .big = copy_bytes(big)};
+    big_reply_hold(replica->host, big);
 }
 
 bool release_read_later(struct replica *replica, struct session *session, uint64_t route,
@@ -159,6 +160,7 @@ bool release_read_later(struct replica *replica, struct session *session, uint64
                            .round = round,
                            .outcome = outcome,
                            .reply = copy_bytes(reply)};
+    big_reply_hold(replica->host, reply);
     return true;
 }
 
@@ -175,6 +177,7 @@ static void release_write(struct replica *replica, uint64_t index)
     ASSERT(status == STATUS_OK && header.seq == pending.seq);
     struct bytes reply = pending.big.data != NULL ? pending.big : header.outcome;
     reply_deliver(replica, pending.session, pending.route, pending.seq, OUTCOME_REPLY, reply);
+    big_reply_let_go(replica->host, pending.big);
     memory_free((void *)pending.big.data);
 }
 
@@ -214,6 +217,7 @@ static void release_reads(struct replica *replica)
     for (size_t i = 0; i < ready; i++) {
         reply_deliver(replica, out[i].session, out[i].route, out[i].seq, out[i].outcome,
                       out[i].reply);
+        big_reply_let_go(replica->host, out[i].reply);
         memory_free((void *)out[i].reply.data);
     }
     memory_free(out);
@@ -261,13 +265,16 @@ static void held_drop(struct replica *replica, bool tell)
 
 void leader_state_drop(struct replica *replica, bool tell)
 {
+    big_replies_drop(replica->host, replica, 0);
     for (size_t i = 0; i < replica->pending_capacity; i++) {
+        big_reply_let_go(replica->host, replica->pending[i].big);
         memory_free((void *)replica->pending[i].big.data);
     }
     memory_free(replica->pending);
     replica->pending = NULL;
     replica->pending_capacity = 0;
     for (size_t i = 0; i < replica->read_wait_count; i++) {
+        big_reply_let_go(replica->host, replica->read_waits[i].reply);
         memory_free((void *)replica->read_waits[i].reply.data);
     }
     replica->read_wait_count = 0;

@@ -70,13 +70,18 @@ struct row_context {
     struct buffer *wanted;          /* u32 size, key | u32 size, end of the range (0: one key) */
     const struct row_range *ranges; /* what was fetched for this evaluation and still stands */
     uint32_t range_count;
+    uint64_t next_index; /* of the entry, if one is made: with a number of the service's own it
+                          * names things for ever (DESIGN.md 6, collections) */
+    const void *options; /* host_options.service_options of the service; may be NULL */
+    int64_t chore_at;    /* us, as `time`: the service wants its chore to run then (see
+                          * row_want_chore()); INT64_MAX: it does not */
     struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
 };
 
-/* Sets everything but slot_first, slot_last and hash_secret, which the caller does, as well as
- * wanted and ranges if it can fetch rows. */
+/* Sets everything but slot_first, slot_last, hash_secret, next_index and options, which the
+ * caller does, as well as wanted and ranges if it can fetch rows. */
 void row_context_begin(struct row_context *rows, struct row_table *table, struct arena *arena,
                        struct buffer *effects, uint64_t commit_index, int64_t time,
                        uint64_t random_seed);
@@ -112,6 +117,13 @@ static inline int64_t row_time_ms(const struct row_context *rows)
     return rows->time / 1000;
 }
 uint64_t row_random(struct row_context *rows);
+/* The leader runs the service's chore (host_options.chore) at that time, by the clock of `time`;
+ * now, if it has passed. Asked for with every evaluation that leaves work behind, the chore's
+ * own included; only a chore that wants no other is over. */
+static inline void row_want_chore(struct row_context *rows, int64_t time)
+{
+    if (time < rows->chore_at) rows->chore_at = time;
+}
 /* After ROW_STOP: EVALUATE_NEED_ROWS or EVALUATE_OVER_BUDGET. */
 enum evaluate_result row_context_stop(const struct row_context *rows);
 

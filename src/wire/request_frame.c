@@ -112,7 +112,27 @@ enum status reply_item_decode(struct reader *reader, struct reply_item *ret)
 {
     struct reply_item item = {.seq = read_varint(reader), .outcome = read_u8(reader)};
     item.bytes = read_sized(reader);
-    if (reader->failed || item.seq == 0 || item.outcome > OUTCOME_NO_SPACE) return STATUS_CORRUPT;
+    if (reader->failed || item.seq == 0 || item.outcome > OUTCOME_PART) return STATUS_CORRUPT;
     *ret = item;
+    return STATUS_OK;
+}
+
+void part_ack_encode(struct writer *writer, const struct part_ack *ack)
+{
+    write_u32(writer, ack->group.value);
+    write_u64(writer, ack->route);
+    write_varint(writer, ack->seq);
+    write_varint(writer, ack->bytes);
+}
+
+enum status part_ack_decode(struct reader *reader, struct part_ack *ret)
+{
+    if (reader_left(reader) == 0) return STATUS_NOT_FOUND;
+    struct part_ack ack = {.group = {read_u32(reader)},
+                           .route = read_u64(reader),
+                           .seq = read_varint(reader),
+                           .bytes = read_varint(reader)};
+    if (reader->failed || ack.seq == 0) return STATUS_CORRUPT;
+    *ret = ack;
     return STATUS_OK;
 }

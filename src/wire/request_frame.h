@@ -8,10 +8,15 @@
  *            u16 slot | varint size | body
  *
  * PEER_FRAME_REPLIES: sections until the end of the frame.
+ *   A reply of more than a frame comes in parts: outcome 5 for all but the last, which has the
+ *   outcome of the whole. Each part has a number of its own.
  *   section: u32 group | u64 leader term | u64 route | u8 code | then
  *     code 0 (replies): u32 number of the first on this route | u16 count |
  *                       replies: varint seq | u8 outcome | varint size | bytes
  *     else (NACK of the whole route): u32 leader node | u64 leader term, 0: unknown
+ *
+ * PEER_FRAME_REPLY_ACKS: how far a reply in parts has come, from the gateway to the leader.
+ *   ack: u32 group | u64 route | varint seq | varint bytes received
  *
  * The term names the leadership the gateway means: a frame that waited in a socket over an
  * election is refused whatever it holds. Route and position keep pipelined order over
@@ -42,6 +47,7 @@ enum reply_outcome {
     OUTCOME_STALE = 2,    /* seq <= watermark: the gateway gave it up before */
     OUTCOME_TOO_BIG = 3,  /* executed, but its reply was too big to keep; or the write is too
                              big for an entry, then nothing was executed */
+    OUTCOME_PART = 5,     /* bytes of a reply whose rest follows */
 };
 
 struct request_section {
@@ -82,6 +88,15 @@ struct reply_item {
     struct bytes bytes;
 };
 
+struct part_ack {
+    struct group_id group;
+    uint64_t route;
+    uint64_t seq;
+    uint64_t bytes;
+};
+
+void part_ack_encode(struct writer *writer, const struct part_ack *ack);
+enum status part_ack_decode(struct reader *reader, struct part_ack *ret);
 void request_section_encode(struct writer *writer, const struct request_section *section);
 void request_item_encode(struct writer *writer, const struct request_item *item);
 void reply_section_encode(struct writer *writer, const struct reply_section *section);

@@ -124,9 +124,10 @@ static enum resp_result parse_bulk(struct resp_parser *parser, struct bytes inpu
         if (result == RESP_MORE) return RESP_MORE;
         if (too_long) return invalid(parser, "too big bulk count string");
         if (result == RESP_INVALID || size < 0) return invalid(parser, "invalid bulk length");
-        if (size > RESP_COMMAND_SIZE_MAX - 2 ||
-            parser->offset + (size_t)size + 2 > RESP_COMMAND_SIZE_MAX)
-            return invalid(parser, "invalid bulk length, a command may have 1 MiB in all");
+        if (size > RESP_BULK_SIZE_MAX)
+            return invalid(parser, "invalid bulk length, an argument may have 16 MiB");
+        if (parser->offset + (size_t)size + 2 > RESP_COMMAND_SIZE_MAX)
+            return invalid(parser, "invalid bulk length, a command may have 17 MiB in all");
         parser->bulk_size = (size_t)size;
         parser->in_bulk = true;
     }
@@ -208,7 +209,7 @@ enum resp_result resp_parse(struct resp_parser *parser, struct bytes input, size
         result = parse_bulk(parser, input);
         if (result != RESP_COMMAND) return result;
         if (parser->offset > RESP_COMMAND_SIZE_MAX)
-            return invalid(parser, "command of more than 1 MiB");
+            return invalid(parser, "command of more than 17 MiB");
     }
     for (uint32_t i = 0; i < parser->argument_count; i++) {
         struct bytes *argument = &parser->arguments[i];

@@ -12,10 +12,11 @@
 #include "base/bytes.h"
 
 enum {
-    RESP_COMMAND_SIZE_MAX = 1 << 20, /* bytes of one request, framing included */
-    RESP_ARGUMENTS_MAX = 1 << 20,    /* a greater count is refused when it is read */
-    RESP_LINE_SIZE_MAX = 64 << 10,   /* an inline command, or the text of a length */
-    RESP_ARGUMENTS_KEPT_MAX = 64,    /* room for arguments kept between commands */
+    RESP_BULK_SIZE_MAX = 16 << 20,    /* one argument ("proto-max-bulk-len") */
+    RESP_COMMAND_SIZE_MAX = 17 << 20, /* bytes of one request, framing included */
+    RESP_ARGUMENTS_MAX = 1 << 20,     /* a greater count is refused when it is read */
+    RESP_LINE_SIZE_MAX = 64 << 10,    /* an inline command, or the text of a length */
+    RESP_ARGUMENTS_KEPT_MAX = 64,     /* room for arguments kept between commands */
 };
 
 enum resp_result {
@@ -76,6 +77,8 @@ void resp_write_error_format(struct resp_writer *writer, const char *format, ...
     __attribute__((format(printf, 2, 3)));
 void resp_write_integer(struct resp_writer *writer, int64_t value);
 void resp_write_bulk(struct resp_writer *writer, struct bytes bytes);
+/* `$n` alone: the bytes and a CRLF follow, by resp_write_raw() or into the buffer. */
+void resp_write_bulk_head(struct resp_writer *writer, uint64_t size);
 void resp_write_bulk_text(struct resp_writer *writer, const char *text);
 void resp_write_bulk_u64(struct resp_writer *writer, uint64_t value); /* as decimal text */
 void resp_write_null(struct resp_writer *writer);                     /* $-1, or _ in RESP3 */

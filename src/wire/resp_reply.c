@@ -115,6 +115,11 @@ void resp_write_bulk(struct resp_writer *writer, struct bytes bytes)
     buffer_commit(writer->buffer, size);
 }
 
+void resp_write_bulk_head(struct resp_writer *writer, uint64_t size)
+{
+    write_head(writer, '$', size);
+}
+
 void resp_write_bulk_text(struct resp_writer *writer, const char *text)
 {
     resp_write_bulk(writer, bytes_of(text));

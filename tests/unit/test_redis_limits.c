@@ -190,7 +190,7 @@ static void test_bytes_that_are_open_are_shared(void **state)
 
     buffer_init(&text, 2 << 20);
     for (int k = 0; k < 3; k++)
-        buffer_append_format(&text, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$%d\r\n%s\r\n", 400 << 10,
+        buffer_append_format(&text, "*3\r\n$6\r\nAPPEND\r\n$1\r\na\r\n$%d\r\n%s\r\n", 400 << 10,
                              value);
     for (int i = 0; i < 3; i++) {
         s[i] = connect_client(f);

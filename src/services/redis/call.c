@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/parse.h"
+#include "services/redis/parts.h"
 
 enum { HASH_BITS = 48 };
 
@@ -30,21 +31,32 @@ static struct bytes row_key_make(struct redis_call *call, struct bytes key)
     return bytes_make(at, REDIS_ROW_PREFIX_SIZE + key.size);
 }
 
-void redis_key_place(struct redis_call *call, struct bytes key, struct redis_key *ret_key)
+void redis_key_locate(struct redis_call *call, struct bytes key, struct redis_key *ret_key)
 {
     ret_key->row_key = row_key_make(call, key);
     ret_key->exists = false;
 }
 
+enum row_result redis_key_overwrite(struct redis_call *call, struct bytes key, uint64_t expiry_ms,
+                                    struct redis_key *ret_key)
+{
+    /* Asked of the table and not of row_count(), see redis_namespace_find(). */
+    bool looks = redis_parts_exist(call) || (expiry_ms && redis_reminders_exist(call));
+
+    if (looks) return redis_key_find(call, key, ret_key);
+    redis_key_locate(call, key, ret_key);
+    return ROW_ABSENT;
+}
+
 enum row_result redis_key_find(struct redis_call *call, struct bytes key, struct redis_key *ret_key)
 {
-    redis_key_place(call, key, ret_key);
+    redis_key_locate(call, key, ret_key);
     if (key.size > REDIS_KEY_SIZE_MAX) return ROW_ABSENT; /* never stored: see redis_key_fits */
 
     enum row_result result = row_get(call->rows, ret_key->row_key, &ret_key->row);
     if (result != ROW_FOUND) return result;
     if (redis_row_is_expired(call, &ret_key->row.header)) {
-        row_delete(call->rows, ret_key->row_key);
+        redis_row_remove(call, ret_key->row_key, &ret_key->row);
         return ROW_ABSENT;
     }
     ret_key->exists = true;
@@ -74,32 +86,45 @@ bool redis_effects_fit(struct redis_call *call, size_t size)
     return false;
 }
 
-bool redis_key_fits(struct redis_call *call, size_t key_size, size_t value_size)
+bool redis_key_fits(struct redis_call *call, size_t key_size, uint64_t value_size, size_t effects)
 {
     if (key_size > REDIS_KEY_SIZE_MAX) {
         redis_reply_error(call, "ERR key exceeds maximum allowed size (65536 bytes in this "
                                 "version of Holon)");
         return false;
     }
-    if (value_size > REDIS_VALUE_SIZE_MAX) {
-        redis_reply_error(call, "ERR string exceeds maximum allowed size (262144 bytes in this "
+    if (value_size > REDIS_STRING_SIZE_MAX) {
+        redis_reply_error(call, "ERR string exceeds maximum allowed size (16777216 bytes in this "
                                 "version of Holon)");
         return false;
     }
-    return redis_effects_fit(call, key_size + value_size + REDIS_EFFECT_OVERHEAD);
+    return redis_effects_fit(call, key_size + effects + REDIS_EFFECT_OVERHEAD);
 }
 
 bool redis_key_put(struct redis_call *call, const struct redis_key *key, uint8_t type,
                    uint64_t expiry_ms, struct bytes value)
 {
-    if (!redis_key_fits(call, key->row_key.size - REDIS_ROW_PREFIX_SIZE, value.size)) return false;
+    if (!redis_key_fits(call, key->row_key.size - REDIS_ROW_PREFIX_SIZE, value.size, value.size))
+        return false;
+    if (redis_key_has_parts(key)) redis_parts_drop_of(call, key->row_key, &key->row);
+    redis_remind(call, key, expiry_ms);
     row_put(call->rows, key->row_key, type, 0, expiry_ms, value);
+    return true;
+}
+
+bool redis_key_put_expiry(struct redis_call *call, const struct redis_key *key, uint64_t expiry_ms)
+{
+    const struct row_header *header = &key->row.header;
+
+    if (!redis_effects_fit(call, key->row_key.size + key->row.value.size)) return false;
+    redis_remind(call, key, expiry_ms);
+    row_put(call->rows, key->row_key, header->type, header->flags, expiry_ms, key->row.value);
     return true;
 }
 
 void redis_key_delete(struct redis_call *call, const struct redis_key *key)
 {
-    row_delete(call->rows, key->row_key);
+    redis_row_remove(call, key->row_key, &key->row);
 }
 
 enum evaluate_result redis_reply_ok(struct redis_call *call)
@@ -124,6 +149,12 @@ enum evaluate_result redis_reply_wrong_type(struct redis_call *call)
 {
     return redis_reply_error(call,
                              "WRONGTYPE Operation against a key holding the wrong kind of value");
+}
+
+enum evaluate_result redis_reply_damaged(struct redis_call *call)
+{
+    return redis_reply_error(call, "ERR the value stored at this key is damaged: its row cannot "
+                                   "be understood; nothing was changed");
 }
 
 enum evaluate_result redis_reply_syntax_error(struct redis_call *call)

@@ -4,21 +4,28 @@
  * The hash in front gives SCAN a cursor without state (WHY.md 10.1). The namespace of a
  * database is its number, until FLUSHDB gives it another one (namespace.c).
  *
- * An expired row is answered as absent and deleted by whoever meets it (rule D3). */
+ * The top bits of a namespace number tell its kind: keys, parts of big values, reminders of
+ * expiry (parts.h). Whoever writes or deletes the row of a key does it by redis_key_...(): they
+ * drop the parts of what was there, and see to it that an expiring key has a reminder.
+ *
+ * An expired row is answered as absent and deleted by whoever meets it (rule D3), at last by the
+ * background (chore.h). */
 #ifndef HOLON_SERVICES_REDIS_CALL_H
 #define HOLON_SERVICES_REDIS_CALL_H
 
 #include "partition/row_context.h"
 #include "services/redis/command.h"
+#include "services/redis/limits.h"
 #include "wire/resp.h"
 
-enum redis_row_type { REDIS_ROW_STRING = 1, REDIS_ROW_HASH = 2 };
+enum redis_row_type { REDIS_ROW_STRING = 1, REDIS_ROW_HASH = 2, REDIS_ROW_MARK = 3 };
+enum redis_row_flags { REDIS_ROW_PARTS = 1 }; /* the value is that of redis_parts_encode() */
 
 enum {
     REDIS_HASH_SIZE = 6,
     REDIS_ROW_PREFIX_SIZE = ROW_PREFIX_SIZE + REDIS_HASH_SIZE,
     REDIS_KEY_SIZE_MAX = 64 << 10,
-    REDIS_VALUE_SIZE_MAX = 256 << 10, /* a string, or an encoded hash */
+    REDIS_VALUE_SIZE_MAX = 256 << 10, /* in one row: a field of a hash */
     /* Effects of one command: what an entry can carry beside its header and outcome. */
     REDIS_EFFECTS_SIZE_MAX = ENTRY_BODY_MAX - OUTCOME_SIZE_MAX - 1024,
     REDIS_EFFECT_OVERHEAD = 48, /* of one put beside user key and value, at most */
@@ -32,7 +39,11 @@ struct redis_call {
     uint8_t database;
     uint32_t namespace;
     int64_t now_ms;
-    bool misrouted; /* a key is not of this partition: a bug of the sender */
+    const struct redis_limits *limits;
+    const struct redis_body *body; /* for values that were sent ahead (stage.h) */
+    uint16_t ids_made;             /* parts.h */
+    uint32_t adopted;              /* values sent ahead that became values of keys, by bit */
+    bool misrouted;                /* a key is not of this partition: a bug of the sender */
     struct resp_writer out;
 };
 
@@ -43,8 +54,13 @@ struct redis_key {
     struct row_view row;  /* if exists; borrowed until the next write */
 };
 
-/* Where the row of a key is, without a look at it: for writes that overwrite whatever is there. */
-void redis_key_place(struct redis_call *call, struct bytes key, struct redis_key *ret_key);
+/* Where the row of a key is, without a look at it. */
+void redis_key_locate(struct redis_call *call, struct bytes key, struct redis_key *ret_key);
+/* For writes that overwrite whatever is there, with that expiry: looks only if the old row
+ * could matter, which it does while there are big values or reminders. Otherwise `exists` is
+ * false and means nothing. ROW_STOP as below. */
+enum row_result redis_key_overwrite(struct redis_call *call, struct bytes key, uint64_t expiry_ms,
+                                    struct redis_key *ret_key);
 /* Looks a key up; an expired row gets deleted. ROW_STOP: return redis_stop(). */
 enum row_result redis_key_find(struct redis_call *call, struct bytes key,
                                struct redis_key *ret_key);
@@ -61,9 +77,18 @@ bool redis_typed_find(struct redis_call *call, struct bytes key, uint8_t type,
 /* Writes a row, after checking the limits. False: refused, and the error is the reply. */
 bool redis_key_put(struct redis_call *call, const struct redis_key *key, uint8_t type,
                    uint64_t expiry_ms, struct bytes value);
+/* Another expiry, the same value; for a key that exists. False as above. */
+bool redis_key_put_expiry(struct redis_call *call, const struct redis_key *key, uint64_t expiry_ms);
 void redis_key_delete(struct redis_call *call, const struct redis_key *key);
-/* The limits of redis_key_put() alone, for commands that must know before they write. */
-bool redis_key_fits(struct redis_call *call, size_t key_size, size_t value_size);
+static inline bool redis_key_has_parts(const struct redis_key *key)
+{
+    return key->exists && (key->row.header.flags & REDIS_ROW_PARTS);
+}
+/* The reply for a row that cannot be understood. */
+enum evaluate_result redis_reply_damaged(struct redis_call *call);
+/* The limits of redis_key_put() alone, for commands that must know before they write; `effects`
+ * of them in the log, beside the key's own row. */
+bool redis_key_fits(struct redis_call *call, size_t key_size, uint64_t value_size, size_t effects);
 /* May effects of `size` bytes be added? False: the error is the reply. */
 bool redis_effects_fit(struct redis_call *call, size_t size);
 

@@ -12,6 +12,7 @@ enum {
     FANOUT = REDIS_FANOUT,
     CONTAINER = REDIS_CONTAINER,
     ADMIN = REDIS_ADMIN,
+    STAGES = REDIS_STAGES,
 };
 
 static const struct redis_command commands[REDIS_COMMAND_ID_END] = {

@@ -25,6 +25,7 @@ enum redis_command_flags {
     REDIS_FANOUT = 1 << 5,    /* about the whole database: asks partitions by itself */
     REDIS_CONTAINER = 1 << 6, /* has subcommands */
     REDIS_ADMIN = 1 << 7,
+    REDIS_STAGES = 1 << 8, /* its big values may be sent ahead (stage.h) */
 };
 
 struct redis_command {
@@ -53,6 +54,12 @@ static inline uint32_t redis_key_count(const struct redis_command *command, uint
     uint32_t last =
         command->last_key < 0 ? count - (uint32_t)-command->last_key : (uint32_t)command->last_key;
     return (last - (uint32_t)command->first_key) / (uint32_t)command->key_step + 1;
+}
+
+/* Which argument is the key that argument `index`, a value, belongs to? */
+static inline uint32_t redis_key_index_of_value(const struct redis_command *command, uint32_t index)
+{
+    return command->key_step == 2 ? index - 1 : (uint32_t)command->first_key;
 }
 
 enum { REDIS_INDEX_SIZE = 1024, REDIS_NAME_SIZE_MAX = 32 };

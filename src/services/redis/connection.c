@@ -43,6 +43,7 @@ void connection_destroy(struct connection *connection)
     struct redis_service *service = connection->service;
 
     fanout_cancel(connection);
+    staging_cancel(connection);
     connection_forget_all(connection);
     connection_account_gone(connection);
     admission_leave(service->options.admission, stream_peer_address(connection->stream));
@@ -88,7 +89,8 @@ void connection_kill(struct connection *connection, const char *why)
 
 static void end_if_answered(struct connection *connection)
 {
-    bool open = !list_empty(&connection->slots) || connection->fanout != NULL;
+    bool open = !list_empty(&connection->slots) || connection->fanout != NULL ||
+                connection->staging != NULL;
 
     if (!connection->closing || connection->ended || open) return;
     connection->ended = true;
@@ -120,7 +122,8 @@ static bool wait_is_over(const struct connection *connection)
 /* May the next command be looked at? */
 static bool may_go_on(struct connection *connection)
 {
-    if (connection->closing || connection->ended || connection->fanout) return false;
+    if (connection->closing || connection->ended || connection->fanout || connection->staging)
+        return false;
     return connection_has_room(connection) && wait_is_over(connection);
 }
 
@@ -342,6 +345,7 @@ void connections_run_ready(struct redis_service *service)
         through = link == last;
         list_remove(link);
         if (connection->fanout) fanout_continue(connection);
+        if (connection->staging) staging_continue(connection);
         process_waiting(connection);
     }
     service->backlogged = !through;

@@ -77,14 +77,19 @@ static void refuse_arity(struct connection *connection, const struct redis_comma
     local_reply_end(&reply);
 }
 
+/* What runs alone begins when all earlier commands are answered. */
+static bool may_begin_alone(struct connection *connection)
+{
+    if (list_empty(&connection->slots)) return true;
+    connection->waits_for = WAIT_ALL;
+    return false;
+}
+
 /* It runs alone: later commands wait until it is answered (rule C9). */
 static bool fan_out(struct connection *connection, const struct redis_command *command,
                     const struct bytes *arguments, uint32_t count)
 {
-    if (!list_empty(&connection->slots)) {
-        connection->waits_for = WAIT_ALL;
-        return false;
-    }
+    if (!may_begin_alone(connection)) return false;
     fanout_start(connection, command, arguments, count);
     return true;
 }
@@ -117,6 +122,11 @@ static bool dispatch_keyed(struct connection *connection, const struct redis_com
         return true;
     }
     if (key_count == 1 || one_partition(service, command, arguments, key_count, slot)) {
+        if (staging_wanted(service, command, arguments, count)) {
+            if (!may_begin_alone(connection)) return false;
+            staging_start(connection, command, slot, arguments, count);
+            return true;
+        }
         return connection_submit(connection, command, slot, arguments, count);
     }
     bool halves_a_pair = command->key_step == 2 && count % 2 == 0;

@@ -103,7 +103,7 @@ static enum evaluate_result expire(struct redis_call *call, struct redis_time_op
         return redis_reply_integer(call, 0);
     if (when <= call->now_ms)
         redis_key_delete(call, &key);
-    else if (!redis_key_put(call, &key, key.row.header.type, (uint64_t)when, key.row.value))
+    else if (!redis_key_put_expiry(call, &key, (uint64_t)when))
         return EVALUATE_DONE;
     return redis_reply_integer(call, 1);
 }
@@ -134,8 +134,7 @@ enum evaluate_result evaluate_persist(struct redis_call *call)
 
     if (redis_key_find(call, call->arguments[1], &key) == ROW_STOP) return redis_stop(call);
     if (redis_key_expiry(&key) == 0) return redis_reply_integer(call, 0);
-    if (redis_key_put(call, &key, key.row.header.type, 0, key.row.value))
-        redis_reply_integer(call, 1);
+    if (redis_key_put_expiry(call, &key, 0)) redis_reply_integer(call, 1);
     return EVALUATE_DONE;
 }
 

@@ -46,10 +46,13 @@ enum {
     /* Of all connections that have something open: more does not make the worker faster, it only
      * makes everybody wait longer for their turn at the log. */
     SERVICE_OPEN_MAX = 2048,
-    SERVICE_OPEN_BYTES = 2 << 20, /* of requests */
-    LIGHT_BYTES = 64 << 10,       /* a connection that holds no more goes on in any case */
-    INPUT_BYTES_MAX = 4 << 20,    /* unparsed: a command, and what came while waiting */
-    INPUT_KEPT_BYTES = 16 << 10,  /* memory kept by an idle connection */
+    SERVICE_OPEN_BYTES = 2 << 20,    /* of requests */
+    LIGHT_BYTES = 64 << 10,          /* a connection that holds no more goes on in any case */
+    INPUT_BYTES_MAX = 20 << 20,      /* unparsed: a command, and what came while waiting */
+    INPUT_KEPT_BYTES = 16 << 10,     /* memory kept by an idle connection */
+    STAGING_BYTES_MAX = 128 << 20,   /* of commands being staged by a worker; then -BUSY */
+    BIG_REPLY_BYTES = 64 << 10,      /* a read that is answered with more than this while so */
+    BIG_OUTPUT_BYTES_MAX = 40 << 20, /* much waits for the client becomes -BUSY */
     CLIENT_NAME_SIZE_MAX = 128,
     KEYS_PER_COMMAND_MAX = 16384,
     BODY_SIZE_MAX = TRANSPORT_FRAME_SIZE_MAX - 4096,
@@ -98,6 +101,7 @@ struct connection {
     uint16_t open_requests[OPEN_CLASSES], open_reads[OPEN_CLASSES];
     size_t reply_size;       /* supposed of the next reply: greatest of late, decaying */
     struct fanout *fanout;   /* running: nothing else is */
+    struct staging *staging; /* the same */
     uint64_t opened, active; /* boot time */
     uint64_t request_since;  /* when the first part of an unfinished command came; 0: none */
     uint64_t output_moved;   /* when the other side took something last, or nothing waited */
@@ -139,6 +143,7 @@ struct redis_service {
     uint32_t free_slot_count;
     struct buffer body;    /* of the request being sent: the gateway copies it */
     struct buffer silence; /* replies nobody wants */
+    size_t staging_bytes;
     struct list ready;
     uint64_t turn;
     uint32_t turn_commands;         /* in it, of all connections */
@@ -216,6 +221,9 @@ void connection_reply_error(struct connection *connection, const char *text);
  * it (decision 0003); waits_for is set. */
 bool connection_submit(struct connection *connection, const struct redis_command *command,
                        uint16_t slot, const struct bytes *arguments, uint32_t count);
+/* The same for a body that is in service->body, behind nothing. */
+void connection_submit_body(struct connection *connection, const struct redis_command *command,
+                            uint16_t slot, uint32_t count, bool silent);
 /* Encodes into service->body. False: too big, and the error was replied. */
 bool body_make(struct redis_service *service, const struct redis_command *command, bool resp3,
                uint8_t database, const struct bytes *arguments, uint32_t count);
@@ -236,6 +244,15 @@ void fanout_start(struct connection *connection, const struct redis_command *com
 void fanout_continue(struct connection *connection); /* from connections_run_ready() */
 void fanout_cancel(struct connection *connection);
 size_t fanout_bytes(const struct connection *connection); /* it keeps */
+
+/* staging.c: only while the queue is empty; sets connection->staging until it is submitted. */
+bool staging_wanted(const struct redis_service *service, const struct redis_command *command,
+                    const struct bytes *arguments, uint32_t count);
+void staging_start(struct connection *connection, const struct redis_command *command,
+                   uint16_t slot, const struct bytes *arguments, uint32_t count);
+void staging_continue(struct connection *connection); /* from connections_run_ready() */
+void staging_cancel(struct connection *connection);
+size_t staging_bytes(const struct connection *connection);
 
 /* local_*.c: commands that the connection's own node answers. */
 struct local_call {

@@ -3,7 +3,7 @@
  *   varint number of fields | per field: varint size, name, varint size, value
  *
  * in the order in which the fields came, as redis-server's compact form keeps them. Every
- * change rewrites the row; at most REDIS_VALUE_SIZE_MAX bytes. */
+ * change rewrites the row; what is larger than limits.h allows is not one row (hash_value.h). */
 #ifndef HOLON_SERVICES_REDIS_HASH_ROW_H
 #define HOLON_SERVICES_REDIS_HASH_ROW_H
 

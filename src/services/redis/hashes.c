@@ -1,47 +1,12 @@
-/* hashes.c - commands on small hashes: one row each (hash_row.h). */
+/* hashes.c - commands on hashes of any size (hash_value.h). */
 #include "services/redis/evaluate_functions.h"
-#include "services/redis/hash_row.h"
+#include "services/redis/hash_value.h"
 #include "services/redis/number.h"
-
-static enum evaluate_result reply_damaged(struct redis_call *call)
-{
-    return redis_reply_error(call, "ERR the hash stored at this key is damaged");
-}
-
-static bool find_hash(struct redis_call *call, struct redis_key *ret_key,
-                      enum evaluate_result *ret_result)
-{
-    return redis_typed_find(call, call->arguments[1], REDIS_ROW_HASH, ret_key, ret_result);
-}
-
-/* Finds the hash and takes it apart. */
-static bool load(struct redis_call *call, uint32_t more, struct redis_key *ret_key,
-                 struct hash_row *ret_row, enum evaluate_result *ret_result)
-{
-    if (!find_hash(call, ret_key, ret_result)) return false;
-    if (hash_row_load(ret_row, call->rows->arena, ret_key->row.value, more)) return true;
-    *ret_result = reply_damaged(call);
-    return false;
-}
-
-/* False: refused, and the error is the reply. */
-static bool store(struct redis_call *call, const struct redis_key *key, const struct hash_row *row)
-{
-    struct bytes value = hash_row_encode(row);
-
-    if (value.size > REDIS_VALUE_SIZE_MAX) {
-        redis_reply_error(call, "ERR hash exceeds maximum allowed size (262144 bytes with all its "
-                                "fields in this version of Holon)");
-        return false;
-    }
-    return redis_key_put(call, key, REDIS_ROW_HASH, redis_key_expiry(key), value);
-}
 
 /* HSET counts the new fields; HMSET says OK. */
 enum evaluate_result evaluate_hset(struct redis_call *call)
 {
-    struct redis_key key;
-    struct hash_row row;
+    struct redis_hash hash;
     enum evaluate_result result;
     int64_t added = 0;
 
@@ -50,48 +15,53 @@ enum evaluate_result evaluate_hset(struct redis_call *call)
                                 call->command->name);
         return EVALUATE_DONE;
     }
-    if (!load(call, (call->count - 2) / 2, &key, &row, &result)) return result;
-    for (uint32_t i = 2; i < call->count; i += 2)
-        added += hash_row_put(&row, call->arguments[i], call->arguments[i + 1]);
-    if (!store(call, &key, &row)) return EVALUATE_DONE;
+    if (!redis_hash_load(call, (call->count - 2) / 2, &hash, &result)) return result;
+    if (!redis_hash_fits(call, &hash, 2, call->count)) return EVALUATE_DONE;
+    for (uint32_t i = 2; i < call->count; i += 2) {
+        enum row_result put =
+            redis_hash_put(call, &hash, call->arguments[i], call->arguments[i + 1]);
+        if (put == ROW_STOP) return redis_stop(call);
+        added += put == ROW_ABSENT;
+    }
+    redis_hash_store(call, &hash);
     if (call->command->id == REDIS_HMSET) return redis_reply_ok(call);
     return redis_reply_integer(call, added);
 }
 
-enum evaluate_result evaluate_hsetnx(struct redis_call *call)
+/* One field by a command of one field; the reply is up to the caller. False: stopped. */
+static bool put_one(struct redis_call *call, struct redis_hash *hash, struct bytes value)
 {
-    struct redis_key key;
-    struct hash_row row;
-    enum evaluate_result result;
-
-    if (!load(call, 1, &key, &row, &result)) return result;
-    if (hash_row_find(&row, call->arguments[2])) return redis_reply_integer(call, 0);
-    hash_row_put(&row, call->arguments[2], call->arguments[3]);
-    if (store(call, &key, &row)) redis_reply_integer(call, 1);
-    return EVALUATE_DONE;
+    if (redis_hash_put(call, hash, call->arguments[2], value) == ROW_STOP) return false;
+    redis_hash_store(call, hash);
+    return true;
 }
 
-/* One field, read in place. */
+enum evaluate_result evaluate_hsetnx(struct redis_call *call)
+{
+    struct redis_hash hash;
+    struct bytes old;
+    enum evaluate_result result;
+
+    if (!redis_hash_load(call, 1, &hash, &result)) return result;
+    enum row_result found = redis_hash_get(call, &hash, call->arguments[2], &old);
+    if (found == ROW_STOP) return redis_stop(call);
+    if (found == ROW_FOUND) return redis_reply_integer(call, 0);
+    if (!redis_hash_fits(call, &hash, 2, call->count)) return EVALUATE_DONE;
+    if (!put_one(call, &hash, call->arguments[3])) return redis_stop(call);
+    return redis_reply_integer(call, 1);
+}
+
+/* One field, read in place. False: *ret_result is what to return. */
 static bool read_one(struct redis_call *call, bool *ret_found, struct bytes *ret_value,
                      enum evaluate_result *ret_result)
 {
-    struct redis_key key;
-    struct hash_field field;
+    struct redis_hash hash;
 
-    *ret_found = false;
-    if (!find_hash(call, &key, ret_result)) return false;
-    struct reader reader = reader_make(key.row.value);
-    for (uint64_t left = hash_row_read_count(&reader); left; left--) {
-        if (!hash_row_read_field(&reader, &field)) {
-            *ret_result = reply_damaged(call);
-            return false;
-        }
-        if (!bytes_equal(field.name, call->arguments[2])) continue;
-        *ret_found = true;
-        *ret_value = field.value;
-        break;
-    }
-    return true;
+    if (!redis_hash_find(call, &hash, ret_result)) return false;
+    enum row_result found = redis_hash_get(call, &hash, call->arguments[2], ret_value);
+    *ret_found = found == ROW_FOUND;
+    *ret_result = redis_stop(call);
+    return found != ROW_STOP;
 }
 
 enum evaluate_result evaluate_hget(struct redis_call *call)
@@ -130,26 +100,26 @@ enum evaluate_result evaluate_hstrlen(struct redis_call *call)
 
 enum evaluate_result evaluate_hlen(struct redis_call *call)
 {
-    struct redis_key key;
+    struct redis_hash hash;
     enum evaluate_result result;
 
-    if (!find_hash(call, &key, &result)) return result;
-    struct reader reader = reader_make(key.row.value);
-    return redis_reply_integer(call, (int64_t)hash_row_read_count(&reader));
+    if (!redis_hash_find(call, &hash, &result)) return result;
+    return redis_reply_integer(call, (int64_t)redis_hash_count(&hash));
 }
 
 enum evaluate_result evaluate_hmget(struct redis_call *call)
 {
-    struct redis_key key;
-    struct hash_row row;
+    struct redis_hash hash;
     enum evaluate_result result;
 
-    if (!load(call, call->count - 2, &key, &row, &result)) return result;
+    if (!redis_hash_load(call, call->count - 2, &hash, &result)) return result;
     resp_write_array(&call->out, call->count - 2);
     for (uint32_t i = 2; i < call->count; i++) {
-        struct hash_field *field = hash_row_find(&row, call->arguments[i]);
-        if (field)
-            resp_write_bulk(&call->out, field->value);
+        struct bytes value;
+        enum row_result found = redis_hash_get(call, &hash, call->arguments[i], &value);
+        if (found == ROW_STOP) return redis_stop(call);
+        if (found == ROW_FOUND)
+            resp_write_bulk(&call->out, value);
         else
             resp_write_null(&call->out);
     }
@@ -158,43 +128,56 @@ enum evaluate_result evaluate_hmget(struct redis_call *call)
 
 enum evaluate_result evaluate_hdel(struct redis_call *call)
 {
-    struct redis_key key;
-    struct hash_row row;
+    struct redis_hash hash;
     enum evaluate_result result;
+    size_t size = 0;
 
-    if (!load(call, call->count - 2, &key, &row, &result)) return result;
+    for (uint32_t i = 2; i < call->count; i++)
+        size += call->arguments[i].size + REDIS_EFFECT_OVERHEAD;
+    if (!redis_effects_fit(call, size)) return EVALUATE_DONE;
+    if (!redis_hash_load(call, call->count - 2, &hash, &result)) return result;
     for (uint32_t i = 2; i < call->count; i++) {
-        struct hash_field *field = hash_row_find(&row, call->arguments[i]);
-        if (field) hash_row_remove(&row, field);
+        if (redis_hash_remove(call, &hash, call->arguments[i]) == ROW_STOP) return redis_stop(call);
     }
-    if (row.removed && hash_row_live(&row) == 0)
-        redis_key_delete(call, &key);
-    else if (row.removed && !store(call, &key, &row))
-        return EVALUATE_DONE;
-    return redis_reply_integer(call, row.removed);
+    redis_hash_store(call, &hash);
+    return redis_reply_integer(call, hash.changed);
 }
 
 enum parts { NAMES = 1, VALUES = 2 };
 
+struct fields_reply {
+    struct redis_call *call;
+    unsigned parts;
+    uint64_t left; /* of those that the head of the reply announced */
+};
+
+static bool reply_field(void *context, uint64_t field_hash, struct bytes field, struct bytes value)
+{
+    struct fields_reply *reply = context;
+
+    if (reply->left == 0 || reply->call->out.failed) return false;
+    reply->left--;
+    if (reply->parts & NAMES) resp_write_bulk(&reply->call->out, field);
+    if (reply->parts & VALUES) resp_write_bulk(&reply->call->out, value);
+    return true;
+}
+
 static enum evaluate_result reply_fields(struct redis_call *call, unsigned parts)
 {
-    struct redis_key key;
+    struct redis_hash hash;
     enum evaluate_result result;
+    size_t start = buffer_size(call->out.buffer);
 
-    if (!find_hash(call, &key, &result)) return result;
-    struct reader reader = reader_make(key.row.value);
-    uint64_t count = hash_row_read_count(&reader);
+    if (!redis_hash_find(call, &hash, &result)) return result;
+    struct fields_reply reply = {.call = call, .parts = parts, .left = redis_hash_count(&hash)};
     if (parts == (NAMES | VALUES))
-        resp_write_map(&call->out, count);
+        resp_write_map(&call->out, reply.left);
     else
-        resp_write_array(&call->out, count);
-    for (; count; count--) {
-        struct hash_field field;
-        hash_row_read_field(&reader, &field); /* damaged: empty, so that the count is kept */
-        if (parts & NAMES) resp_write_bulk(&call->out, field.name);
-        if (parts & VALUES) resp_write_bulk(&call->out, field.value);
-    }
-    return EVALUATE_DONE;
+        resp_write_array(&call->out, reply.left);
+    if (redis_hash_each(call, &hash, 0, &reply, reply_field) == ROW_STOP) return redis_stop(call);
+    if (reply.left == 0 || call->out.failed) return EVALUATE_DONE;
+    call->out.buffer->end = call->out.buffer->start + start;
+    return redis_reply_damaged(call);
 }
 
 enum evaluate_result evaluate_hgetall(struct redis_call *call)
@@ -214,29 +197,30 @@ enum evaluate_result evaluate_hvals(struct redis_call *call)
 
 enum evaluate_result evaluate_hincrby(struct redis_call *call)
 {
-    struct redis_key key;
-    struct hash_row row;
+    struct redis_hash hash;
+    struct bytes old;
     enum evaluate_result result;
     int64_t value = 0, delta;
     char text[REDIS_I64_SIZE_MAX];
 
     if (!redis_argument_i64(call, 3, &delta)) return EVALUATE_DONE;
-    if (!load(call, 1, &key, &row, &result)) return result;
-    struct hash_field *field = hash_row_find(&row, call->arguments[2]);
-    if (field && !redis_parse_i64(field->value, &value))
+    if (!redis_hash_load(call, 1, &hash, &result)) return result;
+    enum row_result found = redis_hash_get(call, &hash, call->arguments[2], &old);
+    if (found == ROW_STOP) return redis_stop(call);
+    if (found == ROW_FOUND && !redis_parse_i64(old, &value))
         return redis_reply_error(call, "ERR hash value is not an integer");
     if (__builtin_add_overflow(value, delta, &value))
         return redis_reply_error(call, "ERR increment or decrement would overflow");
 
-    hash_row_put(&row, call->arguments[2], redis_format_i64(text, value));
-    if (store(call, &key, &row)) redis_reply_integer(call, value);
-    return EVALUATE_DONE;
+    if (!redis_hash_fits(call, &hash, 2, call->count)) return EVALUATE_DONE;
+    if (!put_one(call, &hash, redis_format_i64(text, value))) return redis_stop(call);
+    return redis_reply_integer(call, value);
 }
 
 enum evaluate_result evaluate_hincrbyfloat(struct redis_call *call)
 {
-    struct redis_key key;
-    struct hash_row row;
+    struct redis_hash hash;
+    struct bytes old;
     enum evaluate_result result;
     long double value = 0, delta;
     char text[REDIS_FLOAT_SIZE_MAX];
@@ -245,16 +229,18 @@ enum evaluate_result evaluate_hincrbyfloat(struct redis_call *call)
         return redis_reply_error(call, "ERR value is not a valid float");
     if (!redis_float_is_finite(delta))
         return redis_reply_error(call, "ERR value is NaN or Infinity");
-    if (!load(call, 1, &key, &row, &result)) return result;
-    struct hash_field *field = hash_row_find(&row, call->arguments[2]);
-    if (field && !redis_parse_float(field->value, &value))
+    if (!redis_hash_load(call, 1, &hash, &result)) return result;
+    enum row_result found = redis_hash_get(call, &hash, call->arguments[2], &old);
+    if (found == ROW_STOP) return redis_stop(call);
+    if (found == ROW_FOUND && !redis_parse_float(old, &value))
         return redis_reply_error(call, "ERR hash value is not a float");
     value += delta;
     if (!redis_float_is_finite(value))
         return redis_reply_error(call, "ERR increment would produce NaN or Infinity");
 
     struct bytes formatted = redis_format_float(text, value);
-    hash_row_put(&row, call->arguments[2], formatted);
-    if (store(call, &key, &row)) resp_write_bulk(&call->out, formatted);
+    if (!redis_hash_fits(call, &hash, 2, call->count)) return EVALUATE_DONE;
+    if (!put_one(call, &hash, formatted)) return redis_stop(call);
+    resp_write_bulk(&call->out, formatted);
     return EVALUATE_DONE;
 }

@@ -1,5 +1,6 @@
 /* keys.c - commands about keys of any type. Expiry has its own file. */
 #include "services/redis/evaluate_functions.h"
+#include "services/redis/parts.h"
 
 enum evaluate_result evaluate_del(struct redis_call *call)
 {
@@ -7,7 +8,7 @@ enum evaluate_result evaluate_del(struct redis_call *call)
     size_t size = 0;
 
     for (uint32_t i = 1; i < call->count; i++)
-        size += call->arguments[i].size + REDIS_EFFECT_OVERHEAD;
+        size += call->arguments[i].size + REDIS_EFFECT_OVERHEAD + redis_drop_effects(call);
     if (!redis_effects_fit(call, size)) return EVALUATE_DONE;
 
     for (uint32_t i = 1; i < call->count; i++) {

@@ -28,7 +28,7 @@ static const struct parameter parameters[] = {
     {"maxmemory", "0"},
     {"maxmemory-policy", "noeviction"},
     {"port", NULL},
-    {"proto-max-bulk-len", "262144"},
+    {"proto-max-bulk-len", "16777216"},
     {"save", ""},
     {"tcp-keepalive", "300"},
     {"timeout", NULL},

@@ -2,10 +2,12 @@
  *
  *   key [first slot][SERVICE_SYSTEM][0][u8 service][u8 database], value u32 namespace
  *
- * Without the row the namespace is the number of the database. FLUSHDB drops the namespace
- * and takes the next one: + 16, so that databases never meet in one. */
+ * Without the row the namespace is the number of the database. FLUSHDB takes the next one,
+ * + 16, so that databases never meet in one, and leaves a garbage record for the old (parts.h):
+ * O(1), the background removes its rows. */
 #include "services/redis/call.h"
 #include "services/redis/evaluate_functions.h"
+#include "services/redis/parts.h"
 #include "services/redis/request_body.h"
 
 enum { MAP_KEY_SIZE = ROW_PREFIX_SIZE + 2, MAP_ROW_TYPE = 1, MAP_NAMESPACE = 0 };
@@ -42,12 +44,14 @@ static void flush_namespace(struct redis_call *call, uint8_t database, uint32_t 
 {
     uint8_t key[MAP_KEY_SIZE], value[sizeof(uint32_t)];
 
-    if (row_count(call->rows, SERVICE_REDIS, namespace) == 0) return; /* then it is a read */
+    /* Without a key it is a read; what was sent ahead of a command (stage.h) waits for it. */
+    if (row_count(call->rows, SERVICE_REDIS, namespace) == 0) return;
     map_key_store(key, call->rows, database);
     store_u32(value, namespace + REDIS_DATABASES);
     row_put(call->rows, bytes_make(key, sizeof(key)), MAP_ROW_TYPE, 0, 0,
             bytes_make(value, sizeof(value)));
-    row_drop_namespace(call->rows, SERVICE_REDIS, namespace);
+    struct redis_garbage garbage = {.namespace = namespace};
+    redis_garbage_add(call, REDIS_GARBAGE_NAMESPACE, &garbage);
 }
 
 static bool flush_options_are_right(const struct redis_call *call)

@@ -38,6 +38,7 @@ struct redis_service *redis_service_open(const struct redis_service_options *opt
         service->own_admission = admission_create(&alone);
         service->options.admission = service->own_admission;
     }
+    if (options->limits.stage_from == 0) service->options.limits = redis_limits_default();
     redis_command_index_build(&service->index);
     list_init(&service->connections);
     list_init(&service->free_slots);

@@ -10,6 +10,7 @@
 #include "base/histogram.h"
 #include "cluster/gateway.h"
 #include "cluster/view.h"
+#include "services/redis/limits.h"
 #include "world/world.h"
 
 struct redis_service;
@@ -48,6 +49,7 @@ struct redis_service_options {
     /* What all connections may hold: beyond it the one that holds most is closed, and from half
      * of it on, those that hold much already wait. 0: REDIS_BYTES_DEFAULT. */
     uint64_t bytes_max;
+    struct redis_limits limits; /* stage_from 0: the defaults */
     void *context;
     void (*facts)(void *context, struct redis_facts *ret_facts); /* NULL: nothing is known */
 };
@@ -72,7 +74,7 @@ void redis_service_close(struct redis_service *service);
 struct redis_statistics {
     uint64_t connections_received, connections_rejected;
     uint64_t address_rejected; /* of which by the limit of one address */
-    uint64_t commands, reads, writes, local, fanouts;
+    uint64_t commands, reads, writes, local, fanouts, stages;
     uint64_t errors;                              /* error replies of any kind */
     uint64_t protocol_errors;                     /* connections closed for them */
     uint64_t unknown, unavailable, busy, too_big; /* outcomes of the gateway */

@@ -228,6 +228,11 @@ static void open_remove(struct reply_slot *slot)
     connection->open_reads[slot->open_class] -= !slot->request.write;
 }
 
+static size_t waiting_bytes(const struct connection *connection)
+{
+    return connection->held_bytes + buffer_size(stream_output(connection->stream));
+}
+
 static void on_reply(struct gateway_request *request, enum gateway_outcome outcome,
                      struct bytes reply)
 {
@@ -237,6 +242,11 @@ static void on_reply(struct gateway_request *request, enum gateway_outcome outco
 
     histogram_record(latency, world_now(service->options.world) - slot->started);
     open_remove(slot);
+    /* The client asked for many big values and reads none: what it did not get, it can ask for
+     * again. The answer to a write must come. */
+    bool too_much = outcome == GATEWAY_REPLY && !request->write && reply.size > BIG_REPLY_BYTES &&
+                    waiting_bytes(slot->connection) > BIG_OUTPUT_BYTES_MAX;
+    if (too_much) outcome = GATEWAY_BUSY;
     if (outcome == GATEWAY_REPLY) {
         slot_answer(slot, reply);
         return;
@@ -267,6 +277,38 @@ bool body_make(struct redis_service *service, const struct redis_command *comman
            buffer_size(&service->body) <= BODY_SIZE_MAX;
 }
 
+static void submit_body(struct connection *connection, const struct redis_command *command,
+                        uint16_t routing_slot, uint32_t count, bool silent)
+{
+    struct redis_service *service = connection->service;
+    struct reply_slot *slot = slot_push(connection);
+
+    slot->open_class = service_partition(service, routing_slot) % OPEN_CLASSES;
+    slot->command = command;
+    slot->submitted = true;
+    slot->silent = silent;
+    slot->bytes = buffer_size(&service->body);
+    connection->held_bytes += slot->bytes;
+    slot->request_bytes = slot->bytes;
+    service->open_bytes += slot->bytes;
+    slot->owed = connection_reply_supposed(connection, command, count);
+    connection->owed_bytes += slot->owed;
+    slot->request.service = SERVICE_REDIS;
+    slot->request.slot = routing_slot;
+    slot->request.write = command->flags & REDIS_WRITES;
+    slot->request.client = (uint16_t)connection->id;
+    slot->request.grows = command->flags & REDIS_GROWS;
+    slot->request.body = buffer_bytes(&service->body);
+    slot->request.on_reply = on_reply;
+    slot->request.context = slot;
+    if (slot->request.write)
+        service->statistics.writes++;
+    else
+        service->statistics.reads++;
+    open_add(slot);
+    gateway_submit(service->options.gateway, &slot->request); /* the slot may be gone now */
+}
+
 bool connection_submit(struct connection *connection, const struct redis_command *command,
                        uint16_t routing_slot, const struct bytes *arguments, uint32_t count)
 {
@@ -284,31 +326,16 @@ bool connection_submit(struct connection *connection, const struct redis_command
         connection_reply_error(connection, "ERR command too big; nothing was executed");
         return true;
     }
-    struct reply_slot *slot = slot_push(connection);
-    slot->open_class = open_class;
-    slot->command = command;
-    slot->submitted = true;
-    slot->bytes = buffer_size(&service->body);
-    connection->held_bytes += slot->bytes;
-    slot->request_bytes = slot->bytes;
-    service->open_bytes += slot->bytes;
-    slot->owed = connection_reply_supposed(connection, command, count);
-    connection->owed_bytes += slot->owed;
-    slot->request.service = SERVICE_REDIS;
-    slot->request.slot = routing_slot;
-    slot->request.write = write;
-    slot->request.client = (uint16_t)connection->id;
-    slot->request.grows = command->flags & REDIS_GROWS;
-    slot->request.body = buffer_bytes(&service->body);
-    slot->request.on_reply = on_reply;
-    slot->request.context = slot;
-    if (slot->request.write)
-        service->statistics.writes++;
-    else
-        service->statistics.reads++;
-    open_add(slot);
-    gateway_submit(service->options.gateway, &slot->request); /* the slot may be gone now */
+    bool silent = connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
+    submit_body(connection, command, routing_slot, count, silent);
     return true;
+}
+
+void connection_submit_body(struct connection *connection, const struct redis_command *command,
+                            uint16_t slot, uint32_t count, bool silent)
+{
+    ASSERT(list_empty(&connection->slots));
+    submit_body(connection, command, slot, count, silent);
 }
 
 /* --- replies made here ---------------------------------------------------------------------- */

@@ -1,8 +1,13 @@
 /* request_body.h - how a Redis command travels from the gateway to the partition's leader
  * (docs/reference/redis-request.md). Little-endian:
  *
- *   u8 format (1) | u8 flags (1: RESP3 reply) | u8 database | u16 command id |
- *   varint argument count | arguments without the name: varint size, bytes
+ *   u8 format (1) | u8 flags (1: RESP3 reply, 2: references, 4: stage) | u8 database |
+ *   u16 command id | varint argument count | arguments without the name: varint size, bytes |
+ *   with flag 2: u8 count (1..32) | references: varint argument (from 1, rising), u64 index,
+ *   u16 number, u64 size
+ *
+ * A reference stands for the bytes of its argument, which is empty here: they were sent ahead
+ * (stage.h). With flag 4 the request is such a part of a value; the command id is 0.
  *
  * Thread: any. */
 #ifndef HOLON_SERVICES_REDIS_REQUEST_BODY_H
@@ -11,7 +16,22 @@
 #include "base/arena.h"
 #include "base/codec.h"
 
-enum { REDIS_BODY_FORMAT = 1, REDIS_BODY_RESP3 = 1, REDIS_DATABASES = 16 };
+enum {
+    REDIS_BODY_FORMAT = 1,
+    REDIS_BODY_RESP3 = 1,
+    REDIS_BODY_REFERENCES = 2,
+    REDIS_BODY_STAGE = 4,
+    REDIS_BODY_FLAGS = 7,
+    REDIS_DATABASES = 16,
+    REDIS_REFERENCES_MAX = 32,
+};
+
+struct redis_reference {
+    uint32_t argument; /* the name is 0 */
+    uint64_t index;    /* the id of the value: {log index, number} */
+    uint16_t number;
+    uint64_t size;
+};
 
 struct redis_body {
     uint8_t flags;
@@ -19,6 +39,8 @@ struct redis_body {
     uint16_t command;
     uint32_t count; /* arguments, without the name */
     const struct bytes *arguments;
+    uint32_t reference_count; /* of REDIS_BODY_REFERENCES */
+    const struct redis_reference *references;
 };
 
 /* Appends to `buffer`; STATUS_FULL if its size_max is reached (then it is cut anywhere). */

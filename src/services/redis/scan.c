@@ -3,14 +3,16 @@
  * Keys lie in the order (slot, 48-bit hash), so a cursor is a place and not a state: slot in
  * the upper bits, hash in the lower 48. It stays good over failover and on every node, a key
  * that is there all the time is returned, and keys of one (slot, hash) come together.
- * The front-end sends a cursor to the partition of its slot; 0 is the start and the end. */
+ * The front-end sends a cursor to the partition of its slot; 0 is the start and the end. The
+ * cursor of HSCAN is the 48-bit hash of a field, good in the same way. */
 #include <stdio.h>
 
 #include "base/hash.h"
 #include "base/parse.h"
 #include "services/redis/evaluate_functions.h"
 #include "services/redis/glob.h"
-#include "services/redis/hash_row.h"
+#include "services/redis/hash_value.h"
+#include "services/redis/parts.h"
 #include "services/redis/scan.h"
 
 enum {
@@ -150,7 +152,7 @@ static bool on_row(void *context, struct bytes key, const struct row_view *row)
     walk->visited++;
     walk->last = place;
     if (redis_row_is_expired(call, &row->header)) {
-        if (buffer_size(call->rows->effects) < EXPIRED_SIZE_MAX) row_delete(call->rows, key);
+        if (buffer_size(call->rows->effects) < EXPIRED_SIZE_MAX) redis_row_remove(call, key, row);
         return true;
     }
     struct bytes user_key = bytes_from(key, REDIS_ROW_PREFIX_SIZE);
@@ -247,38 +249,59 @@ enum evaluate_result evaluate_randomkey(struct redis_call *call)
     return result == ROW_STOP ? redis_stop(call) : EVALUATE_DONE;
 }
 
-/* A small hash is answered whole, as redis-server does with its compact form. */
+struct field_walk {
+    struct redis_call *call;
+    struct scan_options options;
+    struct buffer *fields; /* replies, names and values in turn */
+    struct resp_writer out;
+    uint64_t visited, found;
+    uint64_t last; /* hash of the last field shown */
+    uint64_t next; /* place to go on at; 0: all were seen */
+};
+
+static bool on_field(void *context, uint64_t field_hash, struct bytes field, struct bytes value)
+{
+    struct field_walk *walk = context;
+    bool same_place = walk->visited && field_hash == walk->last;
+    bool enough =
+        walk->visited >= walk->options.count || buffer_size(walk->fields) >= REPLY_SIZE_MAX;
+
+    if (enough && !same_place) {
+        walk->next = field_hash;
+        return false;
+    }
+    walk->visited++;
+    walk->last = field_hash;
+    if (walk->options.has_match && !glob_matches(walk->options.match, field)) return true;
+    resp_write_bulk(&walk->out, field);
+    resp_write_bulk(&walk->out, value);
+    walk->found++;
+    return true;
+}
+
+/* A hash in one row is answered whole, as redis-server does with its compact form: all of its
+ * fields are in one place. */
 enum evaluate_result evaluate_hscan(struct redis_call *call)
 {
     struct redis_cursor cursor;
-    struct scan_options options = {0};
-    struct redis_key key;
+    struct redis_hash hash;
+    struct buffer fields;
+    struct field_walk walk = {.call = call, .fields = &fields};
     enum evaluate_result result;
-    struct hash_field field;
-    uint64_t found = 0;
 
     if (!redis_cursor_parse(call->arguments[2], &cursor))
         return redis_reply_error(call, "ERR invalid cursor");
-    if (!redis_typed_find(call, call->arguments[1], REDIS_ROW_HASH, &key, &result)) return result;
+    if (!redis_hash_find(call, &hash, &result)) return result;
     /* redis-server looks at the options only if there is a hash to scan. */
-    if (key.exists && !parse_options(call, 3, false, &options)) return EVALUATE_DONE;
+    if (hash.key.exists && !parse_options(call, 3, false, &walk.options)) return EVALUATE_DONE;
 
-    for (int pass = 0; pass < 2; pass++) {
-        struct reader reader = reader_make(key.row.value);
-        for (uint64_t left = hash_row_read_count(&reader); left; left--) {
-            if (!hash_row_read_field(&reader, &field)) break;
-            if (options.has_match && !glob_matches(options.match, field.name)) continue;
-            if (pass == 0) {
-                found++;
-                continue;
-            }
-            resp_write_bulk(&call->out, field.name);
-            resp_write_bulk(&call->out, field.value);
-        }
-        if (pass == 0) {
-            reply_cursor(call, 0);
-            resp_write_array(&call->out, found * 2);
-        }
-    }
-    return EVALUATE_DONE;
+    buffer_init(&fields, 4 * REPLY_SIZE_MAX);
+    walk.out = resp_writer_make(&fields, call->out.resp3);
+    bool stopped = redis_hash_each(call, &hash, cursor.hash, &walk, on_field) == ROW_STOP;
+    reply_cursor(call, walk.next);
+    resp_write_array(&call->out, walk.found * 2);
+    resp_write_raw(&call->out, buffer_bytes(&fields));
+    call->out.failed |= walk.out.failed;
+    buffer_free(&fields);
+    return stopped ? redis_stop(call) : EVALUATE_DONE;
 }

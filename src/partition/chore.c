@@ -1,0 +1,175 @@
+/* Background work of services: removing what was dropped, expiring what nobody reads.
+ *
+ * A leader runs a service's chore in steps, each an evaluation whose effects are one entry like
+ * a request's. Only one step is under way per partition, and the steps of all partitions of a
+ * worker are CHORE_STEP_US apart: that bounds what clients feel. A step is small by the service's
+ * own limits. The times are in memory only, for one term: after an election every chore runs
+ * once and finds by itself what is left. When nobody wants anything, no timer runs. */
+#include "partition/host_internal.h"
+
+#include "base/hash.h"
+
+enum {
+    CHORE_STEP_US = 4000,
+    CHORE_AGAIN_US = 1000 * 1000, /* after a step that could not be done */
+    CHORE_UNCOMMITTED_BYTES_MAX = 2 << 20,
+};
+
+static bool has_chores(const struct replica *replica)
+{
+    for (unsigned service = 0; service < SERVICE_COUNT; service++)
+        if (replica->host->options.chore[service] != NULL) return true;
+    return false;
+}
+
+static void arm(struct partition_host *host, uint64_t at, uint64_t now)
+{
+    if (host->closing || (host->chore_timer_at != 0 && host->chore_timer_at <= at)) return;
+    host->chore_timer_at = at;
+    world_timer_start(host->world, &host->chore_timer, at > now ? at - now : 0);
+}
+
+/* Entry time to boot clock; not before the next step may run. */
+static uint64_t boot_time(struct replica *replica, int64_t at, uint64_t now)
+{
+    int64_t wait = at - replica_time(replica, now);
+    return now + (wait > CHORE_STEP_US ? (uint64_t)wait : CHORE_STEP_US);
+}
+
+void chore_note(struct replica *replica, uint8_t service, int64_t at, uint64_t now)
+{
+    if (replica->host->options.chore[service] == NULL || at >= replica->chore_at[service]) return;
+    replica->chore_at[service] = at;
+    arm(replica->host, boot_time(replica, at, now), now);
+}
+
+void chore_leads(struct replica *replica, uint64_t now)
+{
+    chore_stops(replica);
+    if (replica->group.value == GROUP_META) return;
+    for (uint8_t service = 0; service < SERVICE_COUNT; service++)
+        chore_note(replica, service, 0, now);
+}
+
+void chore_stops(struct replica *replica)
+{
+    replica->chore_index = 0;
+    replica->chore_parked = false;
+    for (unsigned service = 0; service < SERVICE_COUNT; service++)
+        replica->chore_at[service] = INT64_MAX;
+}
+
+/* Clients go first: not while their requests wait, or while the last step is not committed. */
+static bool may_run(const struct replica *replica, uint64_t now)
+{
+    return replica_may_evaluate(replica, now) && replica->held_first == NULL &&
+           replica->uncommitted_bytes < CHORE_UNCOMMITTED_BYTES_MAX &&
+           replica->chore_index <= raft_commit_index(replica->raft) && !replica->chore_parked;
+}
+
+/* A step whose rows are not in memory waits for them like a request (cold.h), of a gateway that
+ * does not exist. */
+static bool park(struct replica *replica, uint8_t service, int64_t time, struct parked *parked,
+                 const struct evaluate_scratch *scratch)
+{
+    struct session session = {.gateway = {.node = 0, .worker = service}, .local = true};
+    struct request_item item = {.seq = 1, .service = service, .slot = replica->slot_first};
+
+    replica->chore_parked = cold_park(replica, &session, 0, &item, time, parked, &scratch->wanted);
+    return replica->chore_parked;
+}
+
+static void propose(struct replica *replica, uint8_t service, int64_t time,
+                    const struct row_context *rows, struct bytes effects)
+{
+    struct partition_host *host = replica->host;
+    struct entry_header header = {.attempt = 1, .entry_time = time}; /* of the system: node 0 */
+
+    SOMETIMES(host->world, "a chore had effects");
+    replica->chore_index = execute_propose(replica, &header, effects);
+    host->statistics.chore_entries++;
+    host->statistics.chore_effects += rows->effect_count;
+    /* Leadership is being handed over: the next leader begins anew. */
+    if (replica->chore_index == 0) replica->chore_at[service] = time + CHORE_AGAIN_US;
+}
+
+static void run_step(struct replica *replica, uint8_t service, struct parked *parked, uint64_t now)
+{
+    struct partition_host *host = replica->host;
+    struct evaluate_scratch *scratch = &host->scratch[host->depth++];
+    struct request request = {.service = service, .slot = replica->slot_first};
+    struct row_context rows;
+    int64_t time = replica_time(replica, now);
+    uint64_t seed = hash_u64(replica->group.value ^ hash_u64(raft_last_index(replica->raft)));
+    enum evaluate_result result = execute_evaluate(replica, host->options.chore[service], &request,
+                                                   seed, time, scratch, &rows, parked);
+    bool done = result == EVALUATE_DONE && !rows.over_budget;
+
+    host->statistics.chores++;
+    replica->chore_parked = false;
+    replica->chore_at[service] = done ? rows.chore_at : time + CHORE_AGAIN_US;
+    if (result == EVALUATE_NEED_ROWS)
+        park(replica, service, time, parked, scratch);
+    else if (done && rows.effect_count > 0)
+        propose(replica, service, time, &rows, buffer_bytes(&scratch->effects));
+    host->depth--;
+}
+
+static void arm_for(struct replica *replica, uint64_t now);
+
+void chore_again(struct replica *replica, uint8_t service, struct parked *parked, uint64_t now)
+{
+    struct partition_host *host = replica->host;
+
+    replica->chore_parked = false;
+    if (!may_run(replica, now) || host->depth >= EVALUATE_DEPTH_MAX) return; /* by the timer */
+    run_step(replica, service, parked, now);
+    arm_for(replica, now);
+}
+
+void chore_failed(struct replica *replica, uint8_t service)
+{
+    (void)service;
+    replica->chore_parked = false; /* and again by the timer */
+}
+
+/* Runs what is due on this replica, one step. True: a step was run. */
+static bool run_due(struct replica *replica, uint64_t now)
+{
+    for (uint8_t service = 0; service < SERVICE_COUNT; service++) {
+        if (replica->chore_at[service] > replica_time(replica, now)) continue;
+        if (!may_run(replica, now)) return false;
+        run_step(replica, service, NULL, now);
+        return true;
+    }
+    return false;
+}
+
+static void arm_for(struct replica *replica, uint64_t now)
+{
+    int64_t first = INT64_MAX;
+    for (unsigned service = 0; service < SERVICE_COUNT; service++)
+        if (replica->chore_at[service] < first) first = replica->chore_at[service];
+    if (first != INT64_MAX) arm(replica->host, boot_time(replica, first, now), now);
+}
+
+void chore_timer_fire(struct world_timer *timer)
+{
+    struct partition_host *host = timer->context;
+    uint64_t now = world_now(host->world);
+    bool ran = false;
+
+    host->chore_timer_at = 0;
+    for (uint32_t i = 0; i < host->replicas_capacity && !ran; i++) {
+        uint32_t group = (host->chore_next + i) % host->replicas_capacity;
+        struct replica *replica = host->replicas[group];
+        if (replica == NULL || replica->halted || !replica->was_leader) continue;
+        if (!has_chores(replica)) continue;
+        ran = run_due(replica, now);
+        if (ran) host->chore_next = group + 1;
+    }
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        struct replica *replica = host->replicas[i];
+        if (replica != NULL && !replica->halted && replica->was_leader) arm_for(replica, now);
+    }
+}
