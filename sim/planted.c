@@ -20,7 +20,7 @@ static const struct sim_planted planted[] = {
      "WHY 1.5: a read does not wait for what it saw"},
     {"no_route_numbers", "no_route_numbers", 0, "route_change", 100,
      "WHY 1.6: frames of an older route are taken"},
-    {"forget_window", "forget_window", 0, "forgotten_gateway", 60,
+    {"forget_window", "forget_window", 0, "away_for_minutes", 60,
      "WHY 2.1: the window of a living gateway is dropped"},
     {"log_old_replica_replayed", "log_old_replica_replayed", 0, "replica_born_again", 60,
      "WHY 5.3: records of a former replica are replayed into its successor"},

@@ -14,6 +14,7 @@
 
 struct sim;
 struct sim_world;
+struct sim_process;
 struct sim_event;
 
 /* Separate streams, so that one more draw in one place does not move all others. */
@@ -177,6 +178,8 @@ struct sim {
     bool stop;                              /* leave sim_run_until() */
     /* Called after each event (invariants E of FAULTS.md 3); world may be NULL. */
     void (*after_event)(struct sim *sim, void *context, struct sim_world *world);
+    /* Called before a process of a node ends by whatever but the end of the run. */
+    void (*before_end)(struct sim *sim, void *context, struct sim_process *process);
     void *after_event_context;
     struct sim_process *processes; /* all ever made, freed at the end */
     struct sim_listener *listeners;

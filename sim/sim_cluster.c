@@ -193,6 +193,10 @@ static void on_end(void *context, struct sim_process *process, enum sim_end how)
     struct sim_incarnation *incarnation = context;
     struct sim_node *node = incarnation->of;
 
+    struct sim *sim = node->cluster->sim;
+
+    if (how != SIM_END_QUIET && sim->before_end)
+        sim->before_end(sim, sim->after_event_context, process);
     sim_network_process_end(node->cluster->network, process, how);
     node_destroy(incarnation->node);
     for (uint32_t i = 0; i < SIM_WORKERS_MAX; i++)

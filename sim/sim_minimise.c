@@ -38,7 +38,8 @@ static bool still_fails(struct minimiser *minimiser)
                                       .real_seconds_max = minimiser->options->real_seconds_max};
     char kind[KIND_SIZE_MAX];
 
-    if (minimiser->runs++ >= minimiser->runs_max) return false;
+    if (minimiser->runs >= minimiser->runs_max) return false;
+    minimiser->runs++;
     sim_isolated_run(&options, minimiser->result);
     if (!minimiser->result->failed) return false;
     kind_of(minimiser->result->text, kind);

@@ -154,6 +154,7 @@ void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
     plan->outage_max = draw_log(sim, 300 * MS, draw_chance(sim, 10) ? 30 * S : 5 * S);
     plan->minority_only = draw_chance(sim, 50);
     drop_impossible(plan);
+    plan->keep_old = plan->pace[SIM_CHAOS_OLD_FRAMES] > 0;
     plan->corrupt_ppm = (uint32_t)draw_log(sim, 100, 20000);
     plan->drop_ppm = (uint32_t)draw_log(sim, 100, 100000);
     plan->duplicate_ppm = (uint32_t)draw_log(sim, 100, 100000);

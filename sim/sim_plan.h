@@ -53,6 +53,7 @@ struct sim_plan {
     uint32_t corrupt_ppm; /* of pieces between nodes, with the real mesh */
     uint64_t delay_max;
     uint32_t stall_ppm;
+    bool keep_old; /* a sample of all requests, for OLD_FRAMES */
     uint64_t chaos_time;
     uint32_t maybe_permille;
     bool heal_majority_only;

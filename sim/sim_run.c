@@ -29,6 +29,7 @@ enum {
     HEAL_STREAM = 78,
     UNHIT_STEP_US = 500 * MS,
     UNHIT_STEPS_MAX = 80,
+    UNHIT_OPS_MAX = 50 * 1000, /* the checkers have to look at them all */
     EXPIRY_SLACK_US = 700 * MS,
 };
 
@@ -293,13 +294,19 @@ static void lose_power_and_start_again(struct sim_bed *bed, const struct sim_pla
     }
 }
 
+static void record_end(struct sim_decisions *record, uint64_t chaos_time)
+{
+    record->plan.chaos_time = chaos_time;
+    if (record->path) sim_decisions_write(record, record->path);
+}
+
 static void run_plan(struct sim_bed *bed, const struct sim_plan *plan)
 {
     struct sim *sim = &bed->sim;
 
     sim_bed_open(bed, &plan->cluster, &plan->workload);
     bed->sim.maybe_permille = plan->maybe_permille;
-    sim_network_options(bed->cluster->network)->keep_old = plan->pace[SIM_CHAOS_OLD_FRAMES] > 0;
+    sim_network_options(bed->cluster->network)->keep_old = plan->keep_old;
     if (!sim_cluster_start_all(bed->cluster, FOUND_US))
         sim_violation(sim, "the cluster was not founded within %u s", FOUND_US / S);
     if (sim->failed) return;
@@ -310,8 +317,10 @@ static void run_plan(struct sim_bed *bed, const struct sim_plan *plan)
     sim_run_for(sim, plan->chaos_time);
     /* Some kinds had no victim while others held the cluster down: a little longer. */
     for (int i = 0; !bed->options->replay && i < UNHIT_STEPS_MAX && sim_chaos_unhit(chaos); i++)
-        if (!sim_run_for(sim, UNHIT_STEP_US)) break;
-    if (bed->options->record) bed->options->record->plan.chaos_time = sim->now - began;
+        if (sim_clients_history(bed->clients)->count > UNHIT_OPS_MAX ||
+            !sim_run_for(sim, UNHIT_STEP_US))
+            break;
+    if (bed->options->record) record_end(bed->options->record, sim->now - began);
     if (!sim->failed) {
         bed->unhit = bed->options->replay ? NULL : sim_chaos_unhit(chaos);
         /* Not from what the last strike left of the stream: a replay may leave that one out. */

@@ -26,6 +26,8 @@ struct judge {
     uint32_t place_count;
     char *text;
     size_t text_size;
+    uint32_t *writes; /* numbers in the history */
+    uint32_t write_count;
 };
 
 static bool wrong(struct judge *judge, const char *what, const struct sim_op *op, uint64_t number)
@@ -98,10 +100,8 @@ static bool check_read(struct judge *judge, const struct sim_op *op)
         return wrong(judge, "a read saw more than there is at the end", op, judge->final.size);
     if (op->content_hash != hash64(0, bytes_make(judge->final.data, size)))
         return wrong(judge, "a read saw what is no prefix of the end", op, size);
-    for (uint32_t i = 0; i < judge->history->count; i++) {
-        const struct sim_op *write = &judge->history->ops[i];
-        if (write->key != judge->key || write->kind != SIM_OP_APPEND || write->outcome != SIM_DONE)
-            continue;
+    for (uint32_t i = 0; i < judge->write_count; i++) {
+        const struct sim_op *write = &judge->history->ops[judge->writes[i]];
         if (write->returned < op->invoked && (size_t)write->result > size)
             return wrong(judge, "a read missed an acknowledged token that ends at", op,
                          (uint64_t)write->result);
@@ -112,9 +112,24 @@ static bool check_read(struct judge *judge, const struct sim_op *op)
     return true;
 }
 
+/* Of this key and acknowledged: few, and each read is held against each. */
+static void find_writes(struct judge *judge)
+{
+    const struct sim_history *history = judge->history;
+
+    judge->write_count = 0;
+    for (uint32_t i = 0; i < history->count; i++) {
+        const struct sim_op *op = &history->ops[i];
+        if (op->key == judge->key && op->kind == SIM_OP_APPEND && op->outcome == SIM_DONE)
+            judge->writes[judge->write_count++] = i;
+    }
+}
+
 static bool check_key(struct judge *judge)
 {
     bool good = split(judge);
+
+    find_writes(judge);
 
     for (uint32_t i = 0; good && i < judge->history->count; i++) {
         const struct sim_op *op = &judge->history->ops[i];
@@ -142,7 +157,9 @@ bool check_order(const struct sim_history *history, char *text, size_t text_size
         memcpy(copy, judge.final.data, judge.final.size);
         judge.final.data = copy;
         judge.places = memory_allocate((judge.final.size / 5 + 2) * sizeof(*judge.places));
+        judge.writes = memory_allocate((history->count + 1) * sizeof(*judge.writes));
         good = check_key(&judge);
+        memory_free(judge.writes);
         memory_free(judge.places);
         memory_free(copy);
     }

@@ -242,3 +242,63 @@ void scenario_expired_and_back(struct sim_bed *bed)
     }
     stage_judge(bed);
 }
+
+static void increment(struct sim_bed *bed, struct sim_client *client)
+{
+    if (!sim_client_connected(client)) return;
+    sim_client_send(client, SIM_OP_INCR, 0, 0);
+    sim_client_flush(client);
+}
+
+/* Goal: WHY 2.1 to the letter: a gateway that was away for six minutes retries a request that had
+ * been committed when it left, and it does not run twice (rule B4).
+ * Method: the request reaches its leader, no answer comes back, and then nothing passes for six
+ * minutes in which others write on, leaders change and windows could be forgotten. */
+void scenario_away_for_minutes(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.clients = 0;
+    plan.workload.registers = 0;
+    plan.workload.counters = 1;
+    plan.cluster.patience = plan.workload.patience = 600 * STAGE_S;
+    plan.workload.give_up = 610 * STAGE_S;
+    if (!stage_open(bed, &plan)) return;
+    node_id_t leader = stage_leader(bed);
+    if (leader == 0) return;
+    node_id_t away = stage_other(bed, leader, 0);
+    node_id_t third = stage_other(bed, leader, away);
+    struct sim_client *waiting = sim_client_manual(bed->clients, away);
+    struct sim_client *writing = sim_client_manual(bed->clients, third);
+    sim_client_connect(waiting, away);
+    sim_client_connect(writing, third);
+    sim_run_for(&bed->sim, 10 * STAGE_MS);
+    for (int i = 0; i < 8; i++) { /* the eight that were answered */
+        increment(bed, waiting);
+        sim_run_for(&bed->sim, 20 * STAGE_MS);
+    }
+    stage_cut_to(bed, away);
+    increment(bed, waiting); /* the ninth */
+    sim_run_for(&bed->sim, stage_draw(bed, 10 * STAGE_MS, 60 * STAGE_MS));
+    stage_cut_from(bed, away);
+    for (int minute = 0; minute < 6 && !bed->sim.failed; minute++) {
+        increment(bed, writing);
+        sim_run_for(&bed->sim, 30 * STAGE_S);
+        node_id_t now = sim_inspect_leader(bed->cluster, GROUP_DATA_FIRST);
+        if (now && now != away) {
+            sim_node_kill(stage_node(bed, now));
+            sim_run_for(&bed->sim, 500 * STAGE_MS);
+            sim_node_start(stage_node(bed, now));
+        }
+        sim_run_for(&bed->sim, 30 * STAGE_S);
+        if (!sim_client_connected(writing)) sim_client_connect(writing, third);
+        sim_run_for(&bed->sim, 10 * STAGE_MS);
+    }
+    bool waits = sim_clients_outstanding(bed->clients) > 0;
+    if (!stage_repair(bed)) return;
+    sim_run_for(&bed->sim, 5 * STAGE_S);
+    if (waits && sim_clients_outstanding(bed->clients) == 0)
+        sim_reached(&bed->sim, "scenario: a request of six minutes ago was answered");
+    stage_judge(bed);
+}
