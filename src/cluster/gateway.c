@@ -181,7 +181,10 @@ static void refuse(struct gateway_request *request, enum gateway_outcome outcome
 static bool over_limit(const struct gateway *gateway, const struct gateway_stream *stream,
                        const struct gateway_request *request)
 {
-    return stream->next_seq - stream->watermark > gateway->options.inflight_max ||
+    /* One that waits for its rows holds the watermark while others go on: the spread may be larger
+     * than what is open, within what an entry's watermark distance can say. */
+    return stream->open >= gateway->options.inflight_max ||
+           stream->next_seq - stream->watermark > SEQ_SPREAD_MAX ||
            stream->open_bytes + request->body.size > gateway->options.stream_bytes_max ||
            gateway->open_bytes + request->body.size > gateway->options.inflight_bytes_max;
 }

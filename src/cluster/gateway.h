@@ -60,7 +60,7 @@ struct gateway_options {
     boot_epoch_t epoch;
     uint64_t patience;           /* us; B7 */
     uint32_t store_count;        /* of every node; tells the worker of a group */
-    uint32_t inflight_max;       /* spread of open seqs per partition; 0: 8192 */
+    uint32_t inflight_max;       /* open requests per partition; 0: 8192 */
     uint64_t inflight_bytes_max; /* over all partitions */
     uint64_t stream_bytes_max;   /* of one partition; 0: 32 MiB */
     uint64_t partial_bytes_max;  /* of replies that come in parts; 0: 128 MiB */

@@ -16,6 +16,7 @@
 
 enum {
     INFLIGHT_MAX_DEFAULT = 8192,
+    SEQ_SPREAD_MAX = 60000, /* an entry says its distance to the watermark in 16 bits */
     STREAM_BYTES_MAX_DEFAULT = 32 << 20,
     RETRY_FIRST_US = 5 * 1000,
     RETRY_LAST_US = 100 * 1000,

@@ -325,6 +325,14 @@ static bool refuses_big(struct partition_host *host, size_t size)
     return true;
 }
 
+/* An answer that is not logged: asked again on another route it may be taken. */
+static void refuse_item(struct replica *replica, struct session *session, uint64_t route,
+                        const struct request_item *item, uint8_t outcome, struct bytes text)
+{
+    if (item->write && item->seq > session->refused_seq) session->refused_seq = item->seq;
+    reply_deliver(replica, session, route, item->seq, outcome, text);
+}
+
 /* `parked`: it waited for rows and runs again; NULL: for the first time. */
 static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, struct parked *parked, uint64_t now)
@@ -341,7 +349,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         space_text(replica, text, sizeof(text));
         host->statistics.no_space++;
         SOMETIMES(host->world, "a write was refused because disks are full");
-        reply_deliver(replica, session, route, item->seq, OUTCOME_NO_SPACE, bytes_of(text));
+        refuse_item(replica, session, route, item, OUTCOME_NO_SPACE, bytes_of(text));
         return;
     }
     if (parked == NULL && memory_may_evict(replica) &&
@@ -362,8 +370,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     }
     if (result == EVALUATE_NEED_ROWS) {
         bool parks = cold_park(replica, session, route, item, time, parked, &scratch->wanted);
-        if (!parks)
-            reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
+        if (!parks) refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
     } else if (result == EVALUATE_DONE && rows.over_budget) { /* no entry can hold an effect */
         reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
     } else if (result != EVALUATE_DONE || refuses_big(host, buffer_size(&scratch->reply))) {
@@ -405,15 +412,23 @@ static void execute_item(struct replica *replica, struct session *session, uint6
         reply_deliver(replica, session, route, item->seq, OUTCOME_STALE, bytes_make(NULL, 0));
         return;
     }
+    if (item->write && item->ordered && session->refused_seq > session->watermark &&
+        session->refused_seq < item->seq) {
+        SOMETIMES(replica->host->world, "a write was refused because an earlier one had been");
+        refuse_item(replica, session, route, item, OUTCOME_BUSY,
+                    bytes_of("BUSY an earlier command of this connection was refused; this one was "
+                             "not executed, try again"));
+        return;
+    }
     if (parked == NULL && cold_must_wait(replica, session, item)) {
         if (!cold_wait(replica, session, route, item))
-            reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
+            refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
         return;
     }
     const char *refused = item->grows ? memory_refuses_writes(replica->host) : NULL;
     if (refused != NULL && parked == NULL && replica->group.value != GROUP_META) {
         replica->host->statistics.writes_refused++;
-        reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_of(refused));
+        refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(refused));
         return;
     }
     evaluate_item(replica, session, route, item, parked, now);
@@ -454,7 +469,7 @@ void execute_parked_busy(struct replica *replica, struct gateway_id gateway, boo
     }
     struct session *session = session_of_parked(replica, gateway, local, route);
     if (session == NULL) return;
-    reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_of(why));
+    refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(why));
 }
 
 /* A5. The age is that of a sample, the first entry proposed after the last sample committed. */

@@ -211,7 +211,7 @@ static void flush_done(struct world_job *job)
     uint32_t number = flush->store;
     enum status status = flush->status;
     struct error error = flush->error;
-    memory_flushed(host, number);
+    memory_flushed(host);
     flush_free(flush);
     store_job_ended(host, number, status, &error);
     if (status == STATUS_OK && store->flush_wanted) flush_store(host, number);
@@ -361,6 +361,8 @@ bool host_is_idle(const struct partition_host *host)
             return false;
         }
     }
+    /* No deferred call can be taken back. */
+    if (host->turn_end.queued || host->cold.turn_end.queued) return false;
     return cold_is_idle(host) && collect_is_idle(host) && warm_is_idle(host) &&
            host->snapshot_jobs == 0 && host->orphans == 0 && log_queue_idle(host->queue);
 }

@@ -92,6 +92,9 @@ struct session {
     uint32_t replies;  /* sent on this route */
     /* What must be true before everything evaluated so far is released. */
     uint64_t release_index, release_round;
+    /* A write of this seq was refused and is not remembered: until it is answered for good, no
+     * write that comes after it at its client may be taken (0003). */
+    uint64_t refused_seq;
     bool refused; /* something of this route was: nothing behind it is taken (B5) */
     uint64_t watermark;
 };
@@ -454,7 +457,7 @@ int64_t wall_trusted(struct partition_host *host, uint64_t now);
 void memory_open(struct partition_host *host);
 void memory_measure(struct partition_host *host);
 bool memory_may_evict(const struct replica *replica);
-void memory_flushed(struct partition_host *host, uint32_t store);
+void memory_flushed(struct partition_host *host);
 bool memory_allows_loading(const struct partition_host *host, const struct replica *replica);
 void memory_tick(struct partition_host *host);
 /* Why a write cannot be taken now, or NULL. */

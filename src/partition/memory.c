@@ -102,9 +102,22 @@ static void refuse_or_not(struct partition_host *host)
     use->writes_refused = full || (use->writes_refused && !room);
 }
 
+/* Of the store that has most. Compaction lowers it without a flush of ours. */
+static void level0_measure(struct partition_host *host)
+{
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < host->options.store_count; i++) {
+        if (list_empty(&host->stores[i].replicas)) continue;
+        uint64_t files = engine_level0_files(host->options.engines[i]);
+        if (files > most) most = files;
+    }
+    host->memory.level0_files = most;
+}
+
 void memory_tick(struct partition_host *host)
 {
     memory_measure(host);
+    if (host->memory.level0_files > LEVEL0_FILES_SLOW) level0_measure(host);
     uint64_t share = share_of(host);
     if (share == 0) return;
     uint64_t limit = share - share / 8;
@@ -126,9 +139,9 @@ void memory_open(struct partition_host *host)
     host->memory_timer = (struct world_timer){.fire = on_timer, .context = host};
 }
 
-void memory_flushed(struct partition_host *host, uint32_t store)
+void memory_flushed(struct partition_host *host)
 {
-    host->memory.level0_files = engine_level0_files(host->options.engines[store]);
+    level0_measure(host);
 }
 
 bool memory_allows_loading(const struct partition_host *host, const struct replica *replica)

@@ -256,6 +256,8 @@ static void piece_done(struct world_job *job)
 static void hide(void *context, uint8_t service, uint32_t namespace, uint64_t index)
 {
     struct snapshot_send *send = context;
+    /* What was dropped after the state that is sent is there: the receiver drops it in its turn. */
+    if (index > send->index) return;
     send->hidden = memory_resize(send->hidden, (send->hidden_count + 1) * sizeof(*send->hidden));
     send->hidden[send->hidden_count++] =
         (struct hidden){.service = service, .namespace = namespace, .index = index};

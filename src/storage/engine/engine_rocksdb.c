@@ -163,6 +163,8 @@ static struct engine_iterator *rocksdb_engine_iterate(struct engine *engine, str
     iterator->options = rocksdb_readoptions_create();
     /* Long walks (loading, snapshots) must not push single rows out of the cache. */
     rocksdb_readoptions_set_fill_cache(iterator->options, 0);
+    /* A long one may be closed on a loop: files that it was the last to need go elsewhere. */
+    rocksdb_readoptions_set_background_purge_on_iterator_cleanup(iterator->options, 1);
     iterator->to_size = to.size;
     iterator->from_size = from.size;
     if (from.size) memcpy(iterator->bounds + to.size, from.data, from.size);
