@@ -290,6 +290,47 @@ static void test_no_space_waits_and_goes_on_when_there_is_some(void **state)
     assert_int_equal(fixture_recovered(fixture, GROUP)->entry_count, 14);
 }
 
+/* Requests that add data are refused while the log is short, so that nothing more is appended: it
+ * has to find out by itself that there is space again. */
+static void test_a_spare_is_tried_again_though_nothing_is_appended(void **state)
+{
+    struct log_fixture *fixture = *state;
+
+    fixture_state(fixture, 1, 0);
+    fixture->disk->space_left = 0;
+    fixture_big_entries(fixture, 1, 9, 1);
+    assert_true(log_is_short(fixture->log));
+    fake_disk_pass(fixture->disk, 1000 * 1000);
+    assert_true(log_is_short(fixture->log));
+    fixture->disk->space_left = 8 * 1024 * 1024;
+    for (int i = 0; i < 5; i++)
+        fake_disk_pass(fixture->disk, 1000 * 1000);
+    assert_false(log_is_short(fixture->log));
+    assert_false(fixture_statistics(fixture).no_space);
+}
+
+static void test_a_release_is_written_at_once_while_space_is_short(void **state)
+{
+    struct log_fixture *fixture = *state;
+
+    fixture_state(fixture, 1, 0);
+    fixture_big_entries(fixture, 1, 21, 1);
+    fixture->disk->space_left = 0;
+    uint64_t last = 21;
+    while (!log_is_short(fixture->log) && last < 60) {
+        last++;
+        fixture_big_entries(fixture, last, last, 1);
+    }
+    assert_true(log_is_short(fixture->log));
+    assert_true(log_queue_idle(fixture->queue));
+    assert_true(fixture_statistics(fixture).segments > 1);
+    log_release(fixture->queue, GROUP, REPLICA, last, 1);
+    fixture_flush(fixture); /* with no record that anybody waits for */
+    assert_int_equal(fixture_statistics(fixture).segments, 1);
+    assert_false(log_is_short(fixture->log));
+    assert_true(log_queue_idle(fixture->queue));
+}
+
 /* --- inspecting --------------------------------------------------------------------------- */
 
 static void collect_line(void *context, const char *line)
@@ -354,6 +395,8 @@ int main(void)
         CASE(test_another_segment_size_is_taken_over),
         CASE(test_a_failing_sync_is_fatal_and_nothing_is_reported),
         CASE(test_no_space_waits_and_goes_on_when_there_is_some),
+        CASE(test_a_spare_is_tried_again_though_nothing_is_appended),
+        CASE(test_a_release_is_written_at_once_while_space_is_short),
         CASE(test_inspect_prints_batches_and_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

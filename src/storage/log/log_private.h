@@ -52,6 +52,7 @@ struct log_queue {
     uint64_t submitted;       /* position at the last submit */
     bool closed;              /* while not idle: on_durable must not be called any more */
     struct world_timer timer; /* writes the mark when idle; retries when there is no space */
+    struct world_timer spare_timer; /* tries again to prepare a spare while space is short */
 
     /* Under log->mutex. */
     struct list link;    /* log->queues */
@@ -138,6 +139,8 @@ enum status log_segment_switch(struct log *log, struct error *error);
 enum status log_segment_discard(struct log *log, uint64_t segment, struct error *error);
 /* Starts the job that prepares a spare, if one is due. Thread: the queue's. */
 void log_spare_prepare(struct log *log, struct log_queue *queue);
+/* Tries again to prepare one if the log is short of space. Thread: the queue's. */
+void log_spare_retry(struct log *log, struct log_queue *queue);
 
 /* --- mark.c: the file that says which batch is known durable ------------------------------- */
 

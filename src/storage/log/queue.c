@@ -146,12 +146,22 @@ void log_release(struct log_queue *queue, struct group_id group, struct replica_
                                           .term = term});
 }
 
+/* Releases wait for a record that others wait for. Not while space is short: they may make some,
+ * and such a record may never come, as requests that add data are refused. */
+static bool releases_due(const struct log_queue *queue)
+{
+    if (queue->gather == NULL) return false;
+    if (buffer_size(&queue->gather->records) > LOG_RELEASE_BYTES_MAX) return true;
+    if (!queue->log->is_short) return false;
+    pthread_mutex_lock(&queue->log->mutex);
+    bool due = queue->in_flight == 0;
+    pthread_mutex_unlock(&queue->log->mutex);
+    return due;
+}
+
 void log_queue_submit(struct log_queue *queue)
 {
-    bool many_releases =
-        queue->gather != NULL && buffer_size(&queue->gather->records) > LOG_RELEASE_BYTES_MAX;
-
-    if (queue->position == queue->submitted && !many_releases) return;
+    if (queue->position == queue->submitted && !releases_due(queue)) return;
     queue->submitted = queue->position;
     queue_push(queue);
     log_writer_wake(queue);
@@ -186,6 +196,12 @@ static void queue_timer_fired(struct world_timer *timer)
     log_writer_wake(queue);
 }
 
+static void queue_spare_timer_fired(struct world_timer *timer)
+{
+    struct log_queue *queue = timer->context;
+    log_spare_retry(queue->log, queue);
+}
+
 bool log_queue_idle(const struct log_queue *queue)
 {
     struct log *log = queue->log;
@@ -218,6 +234,8 @@ struct log_queue *log_queue_open(struct log *log, struct world *world, void *con
     queue->context = context;
     queue->on_durable = on_durable;
     queue->timer = (struct world_timer){.fire = queue_timer_fired, .context = queue};
+    queue->spare_timer =
+        (struct world_timer){.fire = queue_spare_timer_fired, .context = queue};
     queue->post = (struct world_post){.run = queue_posted, .context = queue};
     list_init(&queue->pending);
     list_init(&queue->kept);
@@ -249,6 +267,7 @@ void log_queue_close(struct log_queue *queue)
     bool idle = log_queue_idle(queue);
 
     world_timer_stop(queue->world, &queue->timer);
+    world_timer_stop(queue->world, &queue->spare_timer);
     queue->closed = true;
     if (idle) log_queue_free(queue); /* else it waits for log_abandon() */
 }

@@ -206,20 +206,22 @@ static void spare_done(struct world_job *job)
     struct log_queue *owner = log->spare_owner;
     log->preparing = false;
     log->spare_owner = NULL;
-    if (log->statistics.no_space) {
+    bool is_short = log->statistics.no_space;
+    if (is_short) {
         log->spare_retry_at = world_now(owner->world) + LOG_NO_SPACE_RETRY_US;
         SOMETIMES(owner->world, "log: no space for a spare segment");
     }
     pthread_mutex_unlock(&log->mutex);
+    /* While the log is short requests that add data are refused, so that no append may come whose
+     * end would try again. */
+    if (is_short && !owner->closed)
+        world_timer_start(owner->world, &owner->spare_timer, LOG_NO_SPACE_RETRY_US);
 }
 
-/* Called by the writer's done(), so nobody else changes the active segment now. */
-void log_spare_prepare(struct log *log, struct log_queue *queue)
+static void spare_start(struct log *log, struct log_queue *queue)
 {
-    bool half_full = log->active_offset > log->active_size / 2;
     bool start = false;
 
-    if (!half_full) return;
     pthread_mutex_lock(&log->mutex);
     bool any_ready = false;
     for (uint32_t i = 0; i < LOG_SPARES_MAX; i++)
@@ -234,4 +236,17 @@ void log_spare_prepare(struct log *log, struct log_queue *queue)
     }
     pthread_mutex_unlock(&log->mutex);
     if (start) world_job_start(queue->world, LANE_FLUSH, &log->spare_job);
+}
+
+/* Called by the writer's done(), so nobody else changes the active segment now. */
+void log_spare_prepare(struct log *log, struct log_queue *queue)
+{
+    bool half_full = log->active_offset > log->active_size / 2;
+
+    if (half_full) spare_start(log, queue);
+}
+
+void log_spare_retry(struct log *log, struct log_queue *queue)
+{
+    if (!log->failed && log->is_short) spare_start(log, queue);
 }
