@@ -157,7 +157,7 @@ static void on_sweep(struct world_timer *timer)
     drop_idle_streams(gateway);
     for (struct gateway_stream *stream = gateway->active; stream != NULL;
          stream = stream->next_active) {
-        if (!is_silent(stream, now)) continue;
+        if (stream->retry_at != 0 || !is_silent(stream, now)) continue;
         SOMETIMES(gateway->world, "a route timed out");
         stream->timeout *= 2;
         if (stream->timeout > ROUTE_TIMEOUT_LAST_US) stream->timeout = ROUTE_TIMEOUT_LAST_US;

@@ -169,6 +169,7 @@ static bool take_section(struct gateway *gateway, const struct transport_peer *f
     if (current) {
         stream->heard_at = now;
         stream->timeout = ROUTE_TIMEOUT_US;
+        stream->retry_at = 0; /* not silent, as it was taken to be */
     }
     if (section->code != REPLY_CODE_REPLIES) {
         if (current) {

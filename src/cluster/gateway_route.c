@@ -260,9 +260,22 @@ static void send_open(struct gateway_stream *stream, uint64_t now)
     }
 }
 
+/* The route there is, if there is one, stays, and its answers are taken: it may only be slow. */
+static void route_begin_later(struct gateway_stream *stream, const struct gateway_stream *before,
+                              uint64_t now)
+{
+    stream->target = before->target;
+    stream->target_term = before->target_term;
+    stream->target_local = before->target_local;
+    stream->gateway->statistics.resends_delayed++;
+    stream->retry_at = now + RETRY_LAST_US;
+    retry_timer_arm(stream->gateway, stream->retry_at, now);
+}
+
 void route_begin(struct gateway_stream *stream, uint64_t now)
 {
     struct gateway *gateway = stream->gateway;
+    const struct gateway_stream before = *stream;
     stream->retry_at = 0;
     if (stream->open == 0 || gateway->fenced) {
         route_end(stream);
@@ -274,8 +287,7 @@ void route_begin(struct gateway_stream *stream, uint64_t now)
     }
     bool guess = stream->target_term == 0; /* one request, to hear who leads */
     if (!guess && !budget_take(stream, now)) {
-        gateway->statistics.resends_delayed++;
-        route_retry(stream, RETRY_LAST_US, now);
+        route_begin_later(stream, &before, now);
         return;
     }
     stream->route++;

@@ -418,6 +418,69 @@ static void test_a_leader_that_is_busy_is_not_hammered(void **state)
     free(crowd);
 }
 
+/* What OTHER answers to the first of what is asked, on the present route. */
+static void say_ok(void *context)
+{
+    struct reply_section section = {.group = bench->requested.group,
+                                    .term = bench->requested.term,
+                                    .route = bench->requested.route,
+                                    .code = REPLY_CODE_REPLIES,
+                                    .count = 1};
+    struct transport_peer peer = {.node = OTHER, .epoch = 1};
+    struct reply_item item = {.seq = 1, .outcome = OUTCOME_REPLY, .bytes = bytes_of("OK")};
+    struct buffer buffer;
+    buffer_init(&buffer, 1000);
+    struct writer writer = writer_make(&buffer);
+    section.count = 0;
+    reply_section_encode(&writer, &section);
+    store_u16(buffer.memory + buffer.end - 2, 1);
+    reply_item_encode(&writer, &item);
+    gateway_on_frame(bench->gateway, &peer, buffer_bytes(&buffer));
+    buffer_free(&buffer);
+}
+
+static uint64_t resends_delayed(void)
+{
+    struct gateway_statistics statistics;
+    gateway_statistics(bench->gateway, &statistics);
+    return statistics.resends_delayed;
+}
+
+/* A leader that was silent and may not be asked again, for want of a budget, answers after all. */
+static void test_an_answer_is_taken_while_a_retry_waits_for_its_budget(void **state)
+{
+    crowd = calloc(CROWD, sizeof(*crowd));
+    bench->groups[GROUP_COORD] = (struct view_group){.leader = OTHER, .leader_term = 5};
+    bench->busy = true;
+    for (int i = 0; i < CROWD; i++) {
+        strcpy(crowd[i].body, "s1");
+        crowd[i].request.slot = ROW_SLOT_COORD;
+    }
+    sim_world_call(sim_world_of(bench->world), 0, submit_crowd, NULL);
+    for (int i = 0; i < 1000 && resends_delayed() == 0; i++)
+        sim_run_for(&bench->sim, 10 * 1000);
+    assert_true(resends_delayed() > 0);
+    /* The budget suffices once more, and is used up; then OTHER says nothing. */
+    uint64_t sent = bench->requests_sent, delayed;
+    bench->busy = false;
+    for (int i = 0; i < 100 && bench->requests_sent == sent; i++)
+        sim_run_for(&bench->sim, 10 * 1000);
+    assert_true(bench->requests_sent > sent);
+    delayed = resends_delayed();
+    for (int i = 0; i < 100 && resends_delayed() == delayed; i++)
+        sim_run_for(&bench->sim, 10 * 1000);
+    assert_true(resends_delayed() > delayed);
+    assert_int_equal(crowd[0].answers, 0);
+    sim_world_call(sim_world_of(bench->world), 0, say_ok, NULL);
+    sim_run_for(&bench->sim, 1000);
+    assert_int_equal(crowd[0].answers, 1);
+    assert_int_equal(crowd[0].outcome, GATEWAY_REPLY);
+    sim_run_for(&bench->sim, 11 * 1000 * 1000);
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(crowd[i].answers, 1);
+    free(crowd);
+}
+
 /* What is too much for one partition is refused before it has a number: what follows has it. */
 static void test_what_is_in_flight_to_a_partition_is_bounded_in_bytes(void **state)
 {
@@ -493,6 +556,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_reply_to_an_earlier_life_of_a_gateway_is_not_sent,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_an_answer_is_taken_while_a_retry_waits_for_its_budget, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_leader_that_is_busy_is_not_hammered, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_is_in_flight_to_a_partition_is_bounded_in_bytes,
