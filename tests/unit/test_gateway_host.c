@@ -556,8 +556,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_reply_to_an_earlier_life_of_a_gateway_is_not_sent,
                                         setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            test_an_answer_is_taken_while_a_retry_waits_for_its_budget, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_answer_is_taken_while_a_retry_waits_for_its_budget,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_leader_that_is_busy_is_not_hammered, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_is_in_flight_to_a_partition_is_bounded_in_bytes,

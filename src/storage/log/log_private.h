@@ -47,11 +47,11 @@ struct log_queue {
     void (*on_durable)(void *context, uint64_t position);
 
     /* The worker's own. */
-    struct log_chunk *gather; /* NULL: nothing gathered */
-    uint64_t position;        /* bytes of records appended so far, releases not counted */
-    uint64_t submitted;       /* position at the last submit */
-    bool closed;              /* while not idle: on_durable must not be called any more */
-    struct world_timer timer; /* writes the mark when idle; retries when there is no space */
+    struct log_chunk *gather;       /* NULL: nothing gathered */
+    uint64_t position;              /* bytes of records appended so far, releases not counted */
+    uint64_t submitted;             /* position at the last submit */
+    bool closed;                    /* while not idle: on_durable must not be called any more */
+    struct world_timer timer;       /* writes the mark when idle; retries when there is no space */
     struct world_timer spare_timer; /* tries again to prepare a spare while space is short */
 
     /* Under log->mutex. */

@@ -234,8 +234,7 @@ struct log_queue *log_queue_open(struct log *log, struct world *world, void *con
     queue->context = context;
     queue->on_durable = on_durable;
     queue->timer = (struct world_timer){.fire = queue_timer_fired, .context = queue};
-    queue->spare_timer =
-        (struct world_timer){.fire = queue_spare_timer_fired, .context = queue};
+    queue->spare_timer = (struct world_timer){.fire = queue_spare_timer_fired, .context = queue};
     queue->post = (struct world_post){.run = queue_posted, .context = queue};
     list_init(&queue->pending);
     list_init(&queue->kept);
