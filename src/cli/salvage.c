@@ -83,8 +83,24 @@ static enum status read_identity(struct salvage *salvage, struct error *error)
     return error_set(error, STATUS_CORRUPT, "%.300s has no stores", salvage->data);
 }
 
-/* A store counts only if every row of it can be read. */
-static bool store_is_sound(struct salvage *salvage, uint32_t store, struct error *error)
+static enum status read_store_records(struct salvage *salvage, struct engine *engine,
+                                      uint32_t store, struct error *error)
+{
+    enum status status = STATUS_OK;
+
+    for (uint32_t g = 0; g < salvage->view.group_count && status == STATUS_OK; g++) {
+        struct salvage_group *group = &salvage->groups[g];
+        if (group_store((struct group_id){g}, salvage->identity.stores) != store) continue;
+        status = salvage_record_read(engine, (struct group_id){g}, &group->record, error);
+        group->stored = status == STATUS_OK;
+        if (status == STATUS_NOT_FOUND) status = STATUS_OK;
+    }
+    return status;
+}
+
+/* A store counts only if it is there and every row of it can be read; STATUS_CORRUPT: it is lost.
+ * Nothing is written. What passes (any other status) is no reason to give a store up. */
+static enum status read_store(struct salvage *salvage, uint32_t store, struct error *error)
 {
     char name[24], path[PATH_SIZE_MAX];
     struct bytes all = bytes_make(NULL, 0), key, value;
@@ -92,21 +108,21 @@ static bool store_is_sound(struct salvage *salvage, uint32_t store, struct error
 
     snprintf(name, sizeof(name), "store-%u", store);
     path_join(path, salvage->data, name);
-    if (engine_rocksdb_open(path, SALVAGE_CACHE_BYTES, &engine, error)) return false;
+    enum status status = store_owner_check(salvage->world, path, &salvage->identity, store, error);
+    if (status == STATUS_NOT_FOUND)
+        return error_set(error, STATUS_CORRUPT, "%.300s/owner is missing: the store was lost",
+                         path);
+    /* One that is damaged says nothing of the rows, and is written anew. */
+    if (status == STATUS_OK || status == STATUS_CORRUPT)
+        status = engine_rocksdb_open_read_only(path, SALVAGE_CACHE_BYTES, &engine, error);
+    if (status) return status;
     struct engine_iterator *iterator = engine_iterate(engine, all, all);
     while (engine_iterator_next(engine, iterator, &key, &value))
         continue;
-    bool sound = engine_iterator_close(engine, iterator, error) == STATUS_OK;
-    for (uint32_t g = 0; g < salvage->view.group_count && sound; g++) {
-        struct salvage_group *group = &salvage->groups[g];
-        if (group_store((struct group_id){g}, salvage->identity.stores) != store) continue;
-        enum status status =
-            salvage_record_read(engine, (struct group_id){g}, &group->record, error);
-        group->stored = status == STATUS_OK;
-        sound = status == STATUS_OK || status == STATUS_NOT_FOUND;
-    }
+    status = engine_iterator_close(engine, iterator, error);
+    if (status == STATUS_OK) status = read_store_records(salvage, engine, store, error);
     engine_close(engine);
-    return sound;
+    return status;
 }
 
 /* --- judging -------------------------------------------------------------------------- */
@@ -286,7 +302,9 @@ static enum status read_all(struct salvage *salvage, struct error *error)
     if (status) return status;
     salvage->groups = memory_allocate_zero(salvage->view.group_count * sizeof(*salvage->groups));
     for (uint32_t store = 0; store < salvage->identity.stores; store++) {
-        if (store_is_sound(salvage, store, &cause)) continue;
+        status = read_store(salvage, store, &cause);
+        if (status == STATUS_OK) continue;
+        if (status != STATUS_CORRUPT) return error_set(error, status, "%.400s", cause.text);
         salvage->stores_lost |= UINT64_C(1) << store;
         for (uint32_t g = 0; g < salvage->view.group_count; g++)
             if (group_store((struct group_id){g}, salvage->identity.stores) == store)

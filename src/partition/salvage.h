@@ -11,7 +11,8 @@ struct salvage_record {
     uint64_t applied, term;
 };
 
-/* STATUS_NOT_FOUND: the engine holds nothing of the group. STATUS_CORRUPT. */
+/* STATUS_NOT_FOUND: the engine holds nothing of the group. STATUS_CORRUPT,
+ * STATUS_VERSION. */
 enum status salvage_record_read(struct engine *engine, struct group_id group,
                                 struct salvage_record *ret_record, struct error *error);
 
@@ -22,8 +23,9 @@ struct salvage_rename {
 };
 
 /* Records of `from` become records of `to`, whose only member is itself; all others of these
- * groups are deleted, so that their rows count as leftovers. One run: all or nothing. May be
- * repeated. Sorted by group. */
+ * groups are deleted, so that their rows count as leftovers; one that cannot be read ends it with
+ * its error (STATUS_CORRUPT, STATUS_VERSION). One run: all or nothing. May be repeated. Sorted by
+ * group. */
 enum status salvage_records_rename(struct engine *engine, const struct salvage_rename *renames,
                                    size_t count, struct error *error);
 

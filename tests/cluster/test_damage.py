@@ -468,6 +468,11 @@ def salvage(node, *options) -> subprocess.CompletedProcess:
                           capture_output=True, text=True, check=False)
 
 
+def contents(directory):
+    return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None
+            for path in directory.rglob("*")}
+
+
 @pytest.mark.parametrize("damage", [log_middle, mark_missing, identity_flipped],
                          ids=lambda damage: damage.__name__)
 def test_a_single_node_is_salvaged(make_cluster, damage):
@@ -480,14 +485,12 @@ def test_a_single_node_is_salvaged(make_cluster, damage):
     damage(node)
     node.start()
     assert node.wait_exit() == 1
-    before = sorted(path.relative_to(node.data) for path in node.data.rglob("*"))
+    before = contents(node.data)
     dry = salvage(node, "--dry-run")
     assert dry.returncode == 0 and "what may be missing" in dry.stdout, dry
     asks = salvage(node)
     assert asks.returncode == 1 and "--accept-loss" in asks.stdout
-    after = sorted(path.relative_to(node.data) for path in node.data.rglob("*"))
-    assert [path for path in after if "store" not in str(path)] == \
-        [path for path in before if "store" not in str(path)]
+    assert contents(node.data) == before
     done = salvage(node, "--accept-loss")
     assert done.returncode == 0, done
     node.start().wait_ready()
@@ -501,6 +504,36 @@ def test_a_single_node_is_salvaged(make_cluster, damage):
     node.start().wait_ready()
     assert node.call("GET", "after") == "salvage"
     assert len(list((node.data / "quarantine").iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [owner_missing, store_missing],
+                         ids=lambda damage: damage.__name__)
+def test_a_store_that_is_missing_is_lost_and_not_made_by_a_salvage(make_cluster, damage):
+    cluster = make_cluster(count=1, options=("--partitions", "2"))
+    node = cluster[0]
+    fill(node.client(), 0, 20)
+    node.stop()
+    damage(node.data / "store-2")
+    before = contents(node.data)
+    dry = salvage(node, "--dry-run")
+    assert dry.returncode == 0 and "store 2    damaged" in dry.stdout, dry
+    assert contents(node.data) == before
+    done = salvage(node, "--accept-loss")
+    assert done.returncode == 0, done
+    node.start().wait_ready()
+    check(node.client(), 20)  # nothing of it was flushed: the log has all
+
+
+def test_stores_with_rows_are_salvaged_twice(make_cluster):
+    cluster = with_rows_in_stores(make_cluster)
+    for node in cluster:
+        node.stop()
+    survivor = cluster[1]
+    for _ in range(2):
+        done = salvage(survivor, "--accept-loss")
+        assert done.returncode == 0 and "damaged" not in done.stdout, done
+    survivor.start().wait_ready()
+    check(survivor.client(), KEYS)
 
 
 def test_one_of_three_goes_on_alone_and_others_join_it(make_cluster):

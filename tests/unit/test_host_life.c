@@ -2,6 +2,7 @@
  * the engine, and one with a new id in its place starts with nothing of the old. */
 #include "partition/effects.h"
 #include "partition/host_internal.h"
+#include "partition/salvage.h"
 #include "raft/raft_codec.h"
 #include "sim/sim_files.h"
 #include "sim/sim_process.h"
@@ -498,6 +499,123 @@ static void test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica(void *
     assert_int_equal(rows_in_memory(), 1);
 }
 
+/* --- salvage --------------------------------------------------------------------------- */
+
+static const struct salvage_rename to_99 = {
+    .group = {GROUP}, .from = {11}, .to = {99}, .node = SELF};
+
+static void salvage_twice(void *context)
+{
+    struct error error = {0};
+    struct salvage_record record = {0};
+    for (int i = 0; i < 2; i++) { /* the second time as after a crash before its step 2 */
+        assert_int_equal(salvage_records_rename(bench->engine, &to_99, 1, &error), STATUS_OK);
+        assert_int_equal(salvage_record_read(bench->engine, to_99.group, &record, &error),
+                         STATUS_OK);
+        assert_int_equal(record.replica.value, 99);
+        assert_int_equal(record.applied, 2);
+    }
+}
+
+static void copy_record(void *context, struct bytes value)
+{
+    buffer_append(context, value);
+}
+
+static void record_decode(struct buffer *buffer, struct replica_record *ret_record)
+{
+    struct error error = {0};
+    uint8_t key[REPLICA_RECORD_KEY_SIZE];
+    replica_record_key((struct group_id){GROUP}, key);
+    assert_int_equal(
+        engine_get(bench->engine, bytes_make(key, sizeof(key)), buffer, copy_record, &error),
+        STATUS_OK);
+    assert_int_equal(replica_record_decode(buffer_bytes(buffer), ret_record), STATUS_OK);
+}
+
+static void put_record(struct bytes value)
+{
+    struct error error = {0};
+    struct engine_run *run = NULL;
+    uint8_t key[REPLICA_RECORD_KEY_SIZE];
+    replica_record_key((struct group_id){GROUP}, key);
+    assert_int_equal(engine_run_open(bench->engine, &run, &error), STATUS_OK);
+    assert_int_equal(
+        engine_run_put(bench->engine, run, bytes_make(key, sizeof(key)), value, &error), STATUS_OK);
+    assert_int_equal(engine_run_ingest(bench->engine, run, &error), STATUS_OK);
+}
+
+/* As after a FLUSHALL whose rows are not all collected yet. */
+static void add_a_drop(void *context)
+{
+    struct replica_record record;
+    struct buffer bytes, changed;
+    buffer_init(&bytes, 1 << 20);
+    buffer_init(&changed, 1 << 20);
+    record_decode(&bytes, &record);
+    assert_int_equal(record.drops.size, 0); /* the number of drops ends it */
+    buffer_append(&changed, bytes_make(buffer_bytes(&bytes).data, buffer_size(&bytes) - 4));
+    struct writer writer = writer_make(&changed);
+    write_u32(&writer, 1);
+    write_u8(&writer, SERVICE_REDIS);
+    write_u32(&writer, 3);
+    write_u64(&writer, 2);
+    put_record(buffer_bytes(&changed));
+    buffer_free(&bytes);
+    buffer_free(&changed);
+}
+
+static void test_a_salvaged_record_has_all_that_the_old_one_had(void **state)
+{
+    struct replica_record before, after;
+    struct buffer before_bytes, after_bytes;
+    buffer_init(&before_bytes, 1 << 20);
+    buffer_init(&after_bytes, 1 << 20);
+    replicate(11, 2, put_entry(2, 5));
+    run(add_a_drop, NULL);
+    record_decode(&before_bytes, &before);
+    assert_true(before.counted);
+    assert_int_equal(before.counts.size, RECORD_NAME_SIZE);
+    assert_int_equal(before.drops.size, RECORD_NAME_SIZE);
+    run(salvage_twice, NULL);
+    record_decode(&after_bytes, &after);
+    assert_true(after.counted);
+    assert_int_equal(after.entry_time, before.entry_time);
+    assert_true(bytes_equal(after.counts, before.counts));
+    assert_true(bytes_equal(after.drops, before.drops));
+    assert_true(bytes_equal(after.dedup, before.dedup));
+    assert_int_equal(after.config.incoming_count, 1);
+    assert_int_equal(after.config.incoming[0].replica.value, 99);
+    buffer_free(&before_bytes);
+    buffer_free(&after_bytes);
+}
+
+static void damage_and_salvage(void *context)
+{
+    struct error error = {0};
+    struct buffer found;
+    uint8_t key[REPLICA_RECORD_KEY_SIZE];
+    uint8_t format = *(const uint8_t *)context;
+    struct bytes value = bytes_make(&format, 1);
+    replica_record_key(to_99.group, key);
+    put_record(value);
+    assert_int_equal(salvage_records_rename(bench->engine, &to_99, 1, &error),
+                     format == 99 ? STATUS_VERSION : STATUS_CORRUPT);
+    buffer_init(&found, 4096);
+    assert_int_equal(
+        engine_get(bench->engine, bytes_make(key, sizeof(key)), &found, copy_record, &error),
+        STATUS_OK);
+    assert_true(bytes_equal(buffer_bytes(&found), value));
+    buffer_free(&found);
+}
+
+static void test_a_record_that_cannot_be_read_is_not_deleted_by_a_salvage(void **state)
+{
+    uint8_t formats[] = {2, 99};
+    for (size_t i = 0; i < ARRAY_COUNT(formats); i++)
+        run(damage_and_salvage, &formats[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,6 +638,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_salvaged_record_has_all_that_the_old_one_had, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_record_that_cannot_be_read_is_not_deleted_by_a_salvage, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
