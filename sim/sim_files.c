@@ -215,12 +215,25 @@ void sim_files_end(struct sim_process *process)
         close_file(process->files);
 }
 
+static bool has_names_below(const struct sim_disk *disk, const char *directory)
+{
+    size_t size = strlen(directory);
+
+    for (uint32_t i = 0; i < disk->now.count; i++) {
+        const char *path = disk->now.names[i].path;
+        if (strncmp(path, directory, size) == 0 && path[size] == '/') return true;
+    }
+    return false;
+}
+
 enum status sim_rename(struct world *world, const char *from, const char *to, struct error *error)
 {
     struct sim_disk *disk = disk_of(world);
     struct sim_inode *inode = sim_names_get(&disk->now, from);
 
     if (inode == NULL) return error_set(error, STATUS_NOT_FOUND, "%s: no such file", from);
+    if (inode->directory && has_names_below(disk, to))
+        return error_set(error, STATUS_IO, "%s: a directory that is not empty is there", to);
     if (sim_process_file_effect(process_of(world))) return dead(error);
     if (inode->directory) { /* every name below moves along */
         for (uint32_t i = 0; i < disk->now.count; i++)

@@ -23,6 +23,7 @@ enum {
     STORES_POLL_US = 500 * 1000,
     STORES_DETACH_US = 10 * 1000,
     LOST_SETTLE_US = 2 * 1000 * 1000, /* a leader after that long leads without the lost replica */
+    LEADER_RECENT_US = 5 * 1000 * 1000, /* a leader not heard of for longer may have gone, too */
     MOVE_RETRY_US = 10 * 1000 * 1000,
 };
 
@@ -182,6 +183,7 @@ static void store_halted(struct node *node, uint32_t number, enum store_state st
     store->since = world_now(node->world);
     store->cause = *error;
     store->quarantine[0] = '\0';
+    store->moved = false;
     store_path(node, number, store->path);
     node_stores_watch(node);
 }
@@ -287,9 +289,10 @@ static void lost_sweep(struct node *node)
     node->lost_count = kept;
 }
 
-static bool may_be_replaced(const struct lost_replica *lost)
+static bool may_be_replaced(const struct lost_replica *lost, uint64_t now)
 {
-    return lost->leader_heard >= lost->since + LOST_SETTLE_US;
+    return lost->leader_heard >= lost->since + LOST_SETTLE_US &&
+           lost->leader_heard + LEADER_RECENT_US >= now;
 }
 
 static void replace_answered(struct node *node, struct meta_question *question)
@@ -312,7 +315,7 @@ static void replace_ask(struct node *node)
                                      .epoch = node->epoch,
                                      .token = node->token};
     for (uint32_t i = 0; i < node->lost_count && request->lost_count < META_REPLACE_MAX; i++) {
-        if (!may_be_replaced(&node->lost[i])) continue;
+        if (!may_be_replaced(&node->lost[i], world_now(node->world))) continue;
         request->lost[request->lost_count++] =
             (struct meta_lost){.group = node->lost[i].group, .replica = node->lost[i].replica};
     }
@@ -345,10 +348,11 @@ static void move_run(struct world_job *job)
     if (store->quarantine[0] == '\0')
         store->status =
             quarantine_name(node->world, data, reason, store->quarantine, &store->error);
-    if (store->status == STATUS_OK)
+    if (store->status == STATUS_OK && !store->moved)
         store->status =
             quarantine_move(node->world, data, store->quarantine, items, 1, &store->error);
     if (store->status == STATUS_OK) {
+        store->moved = true; /* a later attempt must not move the fresh one onto it */
         quarantine_explain(node->world, data, store->quarantine, store->cause.text);
         store->status = world_make_durable_dir(node->world, store->path, &store->error);
     }

@@ -155,7 +155,8 @@ enum status worker_add_replica(struct node_worker *worker, uint32_t group, struc
     return host_add_replica(worker->host, &options, error);
 }
 
-/* STATUS_OK also if the replica, or its store, is left to be rebuilt. */
+/* STATUS_OK also if the replica, or its store, is left to be rebuilt: only of STATUS_NOT_FOUND and
+ * STATUS_CORRUPT. Anything else ends the start. */
 static enum status worker_recover_replica(struct node_worker *worker, uint32_t group,
                                           struct replica_id self, struct error *error)
 {
@@ -174,6 +175,8 @@ static enum status worker_recover_replica(struct node_worker *worker, uint32_t g
                                                 group, (unsigned long long)self.value)
                                     : worker_add_replica(worker, group, self, recovered, error);
     if (status == STATUS_OK) return status;
+    /* What passes - no memory, no descriptors, a record of a newer version - condemns nothing. */
+    if (status != STATUS_NOT_FOUND && status != STATUS_CORRUPT) return status;
     const char *obstacle = node_repair_obstacle(node);
     if (obstacle != NULL) {
         struct error cause = *error;

@@ -133,6 +133,7 @@ void drive_durable(struct partition_host *host, uint64_t position)
         if (gone || replica->halted) continue;
         if (wait.persist_id == 0) {
             snapshot_log_durable(replica);
+            if (replica->halted) continue; /* what it installed cannot be read */
         } else {
             raft_persisted(replica->raft, wait.persist_id, now);
         }

@@ -266,6 +266,10 @@ void snapshot_log_durable(struct replica *replica)
     struct snapshot_receive *receive = replica->receive;
     ASSERT(receive != NULL && receive->stage == LOGGING);
     load_table(replica, receive);
+    if (replica->halted) { /* its store is damaged: nothing is installed, and nobody is told so */
+        receive_free(replica);
+        return;
+    }
     enum status status = dedup_decode(replica->dedup, receive->record.dedup);
     ASSERT(status == STATUS_OK); /* checked before the ingest */
     replica->applied = replica->flushed = replica->trimmed = receive->index;

@@ -3,7 +3,10 @@
 #include "base/memory.h"
 #include "cluster/identity.h"
 #include "cluster/view_codec.h"
+#include "node/node_internal.h"
+#include "partition/host_internal.h"
 #include "sim/sim_cluster.h"
+#include "sim/sim_damage.h"
 #include "sim/sim_disk.h"
 #include "unit.h"
 
@@ -154,6 +157,123 @@ static void test_a_stop_with_a_full_disk_ends_and_says_so(void **state)
     assert_true(sim_cluster_start_all(bench->cluster, 10 * SECOND));
 }
 
+/* --- stores (FAULTS F07, F08, F21-F25) -------------------------------------------------- */
+
+static struct engine_memory_disk *engine_disk(struct sim_node *node)
+{
+    char path[SIM_PATH_SIZE_MAX];
+    snprintf(path, sizeof(path), "%.100s/store-0", node->options.data);
+    struct sim_inode *inode = sim_names_get(&node->machine.disk->now, path);
+    assert_non_null(inode);
+    if (inode->engine == NULL) inode->engine = engine_memory_disk_make();
+    return inode->engine;
+}
+
+/* As a newer version would leave it. */
+static void write_record_of_tomorrow(struct sim_node *node)
+{
+    const uint8_t format = 99;
+    uint8_t key[REPLICA_RECORD_KEY_SIZE];
+    struct error error;
+    struct engine_run *run = NULL;
+    struct engine *engine = engine_memory_open(engine_disk(node));
+
+    replica_record_key((struct group_id){GROUP_DATA_FIRST}, key);
+    assert_int_equal(engine_run_open(engine, &run, &error), STATUS_OK);
+    assert_int_equal(
+        engine_run_put(engine, run, bytes_make(key, sizeof(key)), bytes_make(&format, 1), &error),
+        STATUS_OK);
+    assert_int_equal(engine_run_ingest(engine, run, &error), STATUS_OK);
+    engine_close(engine);
+}
+
+static void test_only_damage_condemns_a_store_at_the_start(void **state)
+{
+    struct bench *bench = *state;
+    struct sim_node *node = &bench->cluster->nodes[1];
+
+    sim_node_kill(node);
+    write_record_of_tomorrow(node);
+    bench->cluster->failures_expected = true;
+    sim_node_start(node);
+    struct sim_incarnation *start = node->now;
+    sim_run_for(&bench->sim, 5 * SECOND);
+    assert_true(start->stopped);
+    assert_int_equal(start->error.status, STATUS_VERSION);
+    assert_false(has_name(node->machine.disk, "quarantine"));
+}
+
+static enum status (*open_really)(void *context, uint32_t store, const char *directory,
+                                  struct engine **ret_engine, struct error *error);
+static uint32_t opens_to_fail;
+
+static enum status open_fails_at_first(void *context, uint32_t store, const char *directory,
+                                       struct engine **ret_engine, struct error *error)
+{
+    enum status status = open_really(context, store, directory, ret_engine, error);
+    if (status || opens_to_fail == 0) return status;
+    opens_to_fail--;
+    engine_close(*ret_engine);
+    *ret_engine = NULL;
+    return error_set(error, STATUS_IO, "%s: not yet", directory);
+}
+
+static void
+test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened(void **state)
+{
+    struct bench *bench = *state;
+    struct sim_node *node = &bench->cluster->nodes[1];
+
+    sim_node_kill(node);
+    engine_disk(node);
+    assert_true(sim_damage_store(node, 0));
+    sim_node_start(node);
+    open_really = node->now->node->platform.engine_open;
+    node->now->node->platform.engine_open = open_fails_at_first;
+    opens_to_fail = 2;
+    assert_true(sim_cluster_wait(bench->cluster, 50 * SECOND, first_is_whole, NULL));
+    assert_int_equal(opens_to_fail, 0);
+}
+
+static void lose_replica(struct node *node, uint64_t heard_ago)
+{
+    uint64_t now = world_now(node->world);
+
+    worker_lost_replica(&node->workers[0], GROUP_DATA_FIRST,
+                        worker_own_replica(&node->workers[0], GROUP_DATA_FIRST));
+    assert_int_equal(node->lost_count, 1);
+    node->lost[0].since = now - 20 * SECOND;
+    node->lost[0].leader_heard = now - heard_ago;
+}
+
+static void lose_replica_heard_of_long_ago(void *context)
+{
+    lose_replica(context, 10 * SECOND);
+}
+
+static void hear_of_its_leader(void *context)
+{
+    node_lost_leader_heard(context, (struct group_id){GROUP_DATA_FIRST});
+}
+
+static void test_a_leader_of_long_ago_is_no_reason_to_give_a_replica_up(void **state)
+{
+    struct bench *bench = *state;
+    struct node *node = bench->cluster->nodes[1].now->node;
+    struct sim_world *world = sim_world_of(node->world);
+
+    sim_node_kill(&bench->cluster->nodes[2]);
+    sim_node_kill(&bench->cluster->nodes[3]);
+    sim_run_for(&bench->sim, 20 * SECOND);
+    sim_world_call(world, 0, lose_replica_heard_of_long_ago, node);
+    sim_run_for(&bench->sim, 2 * SECOND);
+    assert_int_equal(node->lost_count, 1);
+    assert_false(node->replace.busy);
+    sim_world_call(world, 0, hear_of_its_leader, node);
+    sim_run_for(&bench->sim, 2 * SECOND);
+    assert_true(node->replace.busy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +283,13 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_stop_with_a_full_disk_ends_and_says_so, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_only_damage_condemns_a_store_at_the_start, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(test_a_leader_of_long_ago_is_no_reason_to_give_a_replica_up,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
