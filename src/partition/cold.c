@@ -25,7 +25,7 @@ struct parked {
     uint32_t rounds, errors;
     struct buffer wanted; /* as row_context.h has it */
     uint32_t wanted_count;
-    struct row_range ranges[COLD_RANGES_MAX]; /* owned */
+    struct row_range *ranges; /* owned; room for the next power of two */
     uint32_t range_count;
     uint64_t evictions; /* of the table when they were loaded */
     /* Of the table when the read began: what it gives is stale if one of them moved. */
@@ -129,6 +129,8 @@ static void ranges_drop(struct parked *parked)
         memory_free((void *)parked->ranges[i].from.data);
         memory_free((void *)parked->ranges[i].to.data);
     }
+    memory_free(parked->ranges);
+    parked->ranges = NULL;
     parked->range_count = 0;
 }
 
@@ -195,6 +197,11 @@ void cold_ranges(struct parked *parked, struct row_context *rows)
     if (parked->evictions != row_table_evictions(parked->replica->table)) ranges_drop(parked);
     rows->ranges = parked->ranges;
     rows->range_count = parked->range_count;
+    /* What was fetched is forgotten when rows are evicted. An evaluation that this befalls again
+     * and again makes do with less. */
+    bool late = parked->rounds > COLD_ROUNDS_MAX / 2;
+    rows->seeks_max = COLD_SEEKS_MAX;
+    if (late && parked->range_count < COLD_SEEKS_MAX) rows->seeks_max = parked->range_count;
 }
 
 /* --- dropping --- */
@@ -323,7 +330,15 @@ static void range_note(struct parked *parked, struct bytes from, struct bytes to
         range->to = to;
         return;
     }
-    if (parked->range_count == COLD_RANGES_MAX) ranges_drop(parked);
+    if (parked->range_count == COLD_RANGES_MAX) { /* no fetch brings it to an end */
+        memory_free((void *)to.data);
+        parked->rounds = COLD_ROUNDS_MAX;
+        return;
+    }
+    uint32_t count = parked->range_count;
+    if ((count & (count - 1)) == 0)
+        parked->ranges =
+            memory_resize(parked->ranges, (count ? 2 * count : 1) * sizeof(*parked->ranges));
     parked->ranges[parked->range_count++] = (struct row_range){.from = copy_of(from, 0), .to = to};
 }
 

@@ -32,7 +32,8 @@ enum {
     COLD_JOB_BYTES_MAX = 4 << 20, /* of what it brings; the rest is read by the next */
     COLD_ROUNDS_MAX = 128,        /* fetches for one evaluation */
     COLD_ERRORS_MAX = 8,          /* failed reads for one evaluation */
-    COLD_RANGES_MAX = 16,         /* fetched for one evaluation */
+    COLD_RANGES_MAX = 64,         /* fetched for one evaluation, then OUTCOME_BUSY; */
+    COLD_SEEKS_MAX = 16,          /* one that can should end after so many: row_may_seek() */
     COLD_RANGE_ROWS_FIRST = 64,   /* of the first fetch of a range; each round doubles it, */
     COLD_RANGE_ROWS_MAX = 2048,   /* up to this many */
     COLD_RANGE_BYTES_MAX = 1 << 20,

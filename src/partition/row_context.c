@@ -55,6 +55,8 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->wanted = NULL;
     rows->ranges = NULL;
     rows->range_count = 0;
+    rows->ranges_used = 0;
+    rows->seeks_max = UINT32_MAX;
     rows->chore_at = INT64_MAX;
     rows->pending = NULL;
     rows->pending_count = 0;
@@ -299,12 +301,19 @@ row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *con
         want(rows, from, to);
         return ROW_STOP;
     }
+    rows->ranges_used |= UINT64_C(1) << (range - rows->ranges);
     bool whole = to.size > 0 && bytes_compare(to, range->to) <= 0;
     enum row_result result =
         scan_table(rows, from, whole ? to : range->to, context, on_row, &ended);
     if (result == ROW_STOP || ended || whole) return result;
     want(rows, range->to, to);
     return ROW_STOP;
+}
+
+bool row_may_seek(const struct row_context *rows)
+{
+    if (row_table_complete(rows->table)) return true;
+    return (uint32_t)__builtin_popcountll(rows->ranges_used) < rows->seeks_max;
 }
 
 uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace)

@@ -70,11 +70,13 @@ struct row_context {
     struct buffer *wanted;          /* u32 size, key | u32 size, end of the range (0: one key) */
     const struct row_range *ranges; /* what was fetched for this evaluation and still stands */
     uint32_t range_count;
-    uint64_t next_index; /* of the entry, if one is made: with a number of the service's own it
-                          * names things for ever (DESIGN.md 6, collections) */
-    const void *options; /* host_options.service_options of the service; may be NULL */
-    int64_t chore_at;    /* us, as `time`: the service wants its chore to run then (see
-                          * row_want_chore()); INT64_MAX: it does not */
+    uint64_t ranges_used; /* private: bit i: this run has scanned in ranges[i] */
+    uint32_t seeks_max;   /* see row_may_seek() */
+    uint64_t next_index;  /* of the entry, if one is made: with a number of the service's own it
+                           * names things for ever (DESIGN.md 6, collections) */
+    const void *options;  /* host_options.service_options of the service; may be NULL */
+    int64_t chore_at;     /* us, as `time`: the service wants its chore to run then (see
+                           * row_want_chore()); INT64_MAX: it does not */
     struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
@@ -110,6 +112,10 @@ void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t name
 enum row_result
 row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *context,
          bool (*on_row)(void *context, struct bytes key, const struct row_view *row));
+/* On a table that is not complete each place that a walk goes to costs a fetch, and all of them
+ * have to stay fetched until the evaluation ends. False: this run has used what it should. A walk
+ * that got somewhere and can say where to go on then ends; otherwise it may end as BUSY. */
+bool row_may_seek(const struct row_context *rows);
 /* Number of live rows of a namespace in this partition, own writes counted. */
 uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace);
 static inline int64_t row_time_ms(const struct row_context *rows)

@@ -100,9 +100,26 @@ static bool count_row(void *context, struct bytes key, const struct row_view *ro
     return true;
 }
 
+/* Every second row from `first` on, each as a range of its own, while it may go on: the number of
+ * the next one. */
+static enum evaluate_result jump(struct row_context *rows, uint16_t first, uint64_t *ret_next)
+{
+    uint32_t shown = 0;
+    for (uint16_t at = first; at < ROWS; at += 2) {
+        struct key from, to;
+        *ret_next = at;
+        if (at > first && !row_may_seek(rows)) return EVALUATE_DONE;
+        if (row_scan(rows, key_of(&from, at), key_of(&to, (uint16_t)(at + 1)), &shown, count_row) ==
+            ROW_STOP)
+            return row_context_stop(rows);
+    }
+    *ret_next = shown > 0 ? ROWS : 0;
+    return EVALUATE_DONE;
+}
+
 /* "s" u16: puts the row, 8 KiB of its number. "d" u16: deletes it. "m" u16 first, u16 number:
- * reads so many rows and sums up those that are right. "c": the count of rows. "f": drops all. "r":
- * counts them by a walk. */
+ * reads so many rows and sums up those that are right. "c": the count of rows. "j" u16: see jump().
+ * "f": drops all. "r": counts them by a walk. */
 static enum evaluate_result evaluate(struct row_context *rows, const struct request *request,
                                      struct reply *reply)
 {
@@ -137,6 +154,11 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
     case 'f':
         row_drop_namespace(rows, SERVICE_REDIS, 0);
         break;
+    case 'j': {
+        enum evaluate_result result = jump(rows, first, &sum);
+        if (result != EVALUATE_DONE) return result;
+        break;
+    }
     case 'c':
         sum = row_count(rows, SERVICE_REDIS, 0);
         break;
@@ -336,6 +358,22 @@ static void test_counts_and_walks_see_what_is_on_disk(void **state)
     assert_string_equal(ask((struct ask){.kind = 'm', .first = 9, .number = 2})->text, "m1");
 }
 
+/* A walk over many places, none of them in memory, ends in steps, each of which gets on. */
+static void test_a_walk_over_many_cold_places_gets_on(void **state)
+{
+    uint16_t at = 0, steps = 0;
+    while (at < ROWS) {
+        const struct answer *answer = ask((struct ask){.kind = 'j', .first = at});
+        assert_int_equal(answer->outcome, OUTCOME_REPLY);
+        assert_int_equal(answer->text[0], 'j');
+        uint16_t next = (uint16_t)atoi(answer->text + 1);
+        assert_true(next > at);
+        at = next;
+        steps++;
+    }
+    assert_in_range(steps, 2, 100);
+}
+
 /* Rows that only the engine has are hidden at once, and deleted from it in the background. */
 static void test_a_drop_reaches_what_is_on_disk(void **state)
 {
@@ -420,6 +458,7 @@ int main(void)
         TEST(test_memory_stays_in_its_budget),
         TEST(test_many_cold_keys_are_one_fetch),
         TEST(test_counts_and_walks_see_what_is_on_disk),
+        TEST(test_a_walk_over_many_cold_places_gets_on),
         TEST(test_a_drop_reaches_what_is_on_disk),
         TEST(test_only_the_same_client_waits_behind_a_cold_read),
         TEST(test_a_parked_request_ends_with_its_route),

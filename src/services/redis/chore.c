@@ -20,6 +20,14 @@ static bool spent(const struct step *step)
     return step->rows_left == 0 || buffer_size(step->call.rows->effects) >= EFFECTS_BYTES_MAX;
 }
 
+/* A step that has effects ends rather than go to still more places on the disk: what is left is
+ * for the next one. */
+static bool may_seek(const struct step *step)
+{
+    const struct row_context *rows = step->call.rows;
+    return rows->effect_count == 0 || row_may_seek(rows);
+}
+
 /* --- fronts ---------------------------------------------------------------------------------- */
 
 /* In some ranges rows are removed in about the order in which they were put: a front is the key
@@ -162,7 +170,7 @@ static enum row_result drop_kind(struct step *step, uint32_t namespace, struct b
         row_prefix_store(from, walk.slot, SERVICE_REDIS, namespace);
         struct bytes first = bytes_make(from, sizeof(from));
         if (bytes_compare(progress, first) > 0) first = progress;
-        if (spent(step)) {
+        if (spent(step) || (walk.skip && !row_may_seek(step->call.rows))) {
             walk.removal.more = true;
             memcpy(walk.removal.last, first.data, first.size);
             walk.removal.last_size = first.size;
@@ -267,8 +275,10 @@ static enum row_result collect_kind(struct step *step, uint8_t kind)
     /* The front moves only with an effect that is logged anyway: a look alone writes nothing. */
     if (result != ROW_STOP && search.due_count && !bytes_equal(search.first, from))
         front_put(rows, kind, 0, search.first);
-    for (uint32_t i = 0; i < search.due_count && result != ROW_STOP && !spent(step); i++)
+    for (uint32_t i = 0; i < search.due_count && result != ROW_STOP && !spent(step); i++) {
+        if (i > 0 && !may_seek(step)) break; /* collect() has said that there is more */
         result = collect(step, kind, &search.due[i]);
+    }
     return result;
 }
 
@@ -277,7 +287,7 @@ static enum row_result collect_garbage(struct step *step)
     if (row_table_count(step->call.rows->table, SERVICE_REDIS, REDIS_NAMESPACE_GARBAGE) == 0)
         return ROW_ABSENT;
     for (uint8_t kind = REDIS_GARBAGE_PARTS; kind <= REDIS_GARBAGE_STAGED; kind++) {
-        if (spent(step)) {
+        if (spent(step) || !may_seek(step)) {
             row_want_chore(step->call.rows, step->call.rows->time);
             break;
         }
@@ -369,7 +379,7 @@ static enum row_result expire_keys(struct step *step)
     if (result == ROW_STOP) return result;
     result = row_scan(rows, first, bytes_make(to, sizeof(to)), &due, on_reminder);
     for (uint32_t i = 0; i < due.count && result != ROW_STOP; i++) {
-        if (buffer_size(rows->effects) >= EFFECTS_BYTES_MAX) {
+        if (buffer_size(rows->effects) >= EFFECTS_BYTES_MAX || (i > 0 && !may_seek(step))) {
             row_want_chore(rows, rows->time);
             break;
         }
@@ -394,6 +404,10 @@ enum evaluate_result redis_chore(struct row_context *rows, const struct request 
     if (collect_garbage(&step) == ROW_STOP) return row_context_stop(rows);
     step.rows_left = step.call.limits->chore_rows; /* neither waits for the other */
     for (uint8_t database = 0; database < REDIS_DATABASES; database++) {
+        if (!may_seek(&step)) {
+            row_want_chore(rows, rows->time);
+            break;
+        }
         if (redis_namespace_find(&step.call, database, &step.call.namespace) == ROW_STOP)
             return row_context_stop(rows);
         if (!redis_reminders_exist(&step.call)) continue;

@@ -163,14 +163,19 @@ static bool on_row(void *context, struct bytes key, const struct row_view *row)
     return true;
 }
 
-/* From walk->at to the end of `slot_last`, or until it is full. */
+/* From walk->at to the end of `slot_last`, or until it is full, or has gone to many places. */
 static enum row_result walk_on(struct walk *walk, uint16_t slot_last)
 {
     uint8_t from[REDIS_ROW_PREFIX_SIZE], to[sizeof(uint16_t)];
 
     store_u16_be(to, (uint16_t)(slot_last + 1));
+    walk->skip = false;
     do {
         if (walk->at.slot > slot_last) return ROW_ABSENT;
+        if (walk->skip && !row_may_seek(walk->call->rows)) {
+            walk->full = true;
+            return ROW_FOUND;
+        }
         walk->skip = false;
         redis_row_prefix_store(from, walk->at.slot, walk->call->namespace, walk->at.hash);
         enum row_result result = row_scan(walk->call->rows, bytes_make(from, sizeof(from)),
