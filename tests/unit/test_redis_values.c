@@ -482,6 +482,49 @@ static void test_keys_end_without_being_read(void **state)
     assert_int_equal(rows.parts, 0);
 }
 
+/* The background has been through the seconds up to now: nothing may be put before them. */
+static void test_an_expiry_in_the_past_leaves_nothing(void **state)
+{
+    struct redis_harness *h = *state;
+    struct bytes value = pattern(400, 5);
+
+    RUN(h, "set a v px 1000", "+OK\r\n");
+    RUN(h, "set with v", "+OK\r\n");
+    h->time += 5 * INT64_C(1000000);
+    collect(h);
+    assert_int_equal(check(h).reminders, 0);
+    RUN(h, "set k v pxat 1", "+OK\r\n");
+    RUN(h, "set with v pxat 1 get", "$1\r\nv\r\n");
+    RUN(h, "get k", "$-1\r\n");
+    RUN(h, "get with", "$-1\r\n");
+    RUN(h, "dbsize", ":0\r\n");
+    assert_int_equal(check(h).reminders, 0);
+    final(h, "set", "k", redis_harness_stage(h, bytes_of("k"), value));
+    assert_true(check(h).parts > 0);
+    RUN(h, "set k v pxat 1", "+OK\r\n");
+    collect(h);
+    assert_int_equal(check(h).parts, 0);
+    assert_int_equal(check(h).reminders, 0);
+    free((void *)value.data);
+}
+
+/* RANDOMKEY comes by every key twice. */
+static void test_an_expired_value_that_is_met_twice_is_dropped_once(void **state)
+{
+    struct redis_harness *h = *state;
+    struct bytes value = pattern(400, 5);
+
+    for (unsigned i = 0; i < 8; i++) {
+        final(h, "set", "k", redis_harness_stage(h, bytes_of("k"), value));
+        RUN(h, "pexpire k 1", ":1\r\n");
+        h->time += 10 * 1000;
+        RUN(h, "randomkey", "$-1\r\n");
+        assert_int_equal(check(h).garbage, 1);
+        collect(h);
+    }
+    free((void *)value.data);
+}
+
 static void test_a_key_that_is_refreshed_has_one_reminder(void **state)
 {
     struct redis_harness *h = *state;
@@ -598,6 +641,8 @@ int main(void)
         TEST(test_a_large_hash_is_deleted_at_once_and_collected_in_steps),
         TEST(test_a_scan_of_a_large_hash_shows_each_field),
         TEST(test_keys_end_without_being_read),
+        TEST(test_an_expiry_in_the_past_leaves_nothing),
+        TEST(test_an_expired_value_that_is_met_twice_is_dropped_once),
         TEST(test_a_key_that_is_refreshed_has_one_reminder),
         TEST(test_an_earlier_expiry_comes_in_time),
         TEST(test_after_any_commands_nothing_is_left_behind),

@@ -107,6 +107,10 @@ bool redis_key_put(struct redis_call *call, const struct redis_key *key, uint8_t
     if (!redis_key_fits(call, key->row_key.size - REDIS_ROW_PREFIX_SIZE, value.size, value.size))
         return false;
     if (redis_key_has_parts(key)) redis_parts_drop_of(call, key->row_key, &key->row);
+    if (redis_expiry_is_past(call, expiry_ms)) {
+        row_delete(call->rows, key->row_key);
+        return true;
+    }
     redis_remind(call, key, expiry_ms);
     row_put(call->rows, key->row_key, type, 0, expiry_ms, value);
     return true;
@@ -117,6 +121,10 @@ bool redis_key_put_expiry(struct redis_call *call, const struct redis_key *key, 
     const struct row_header *header = &key->row.header;
 
     if (!redis_effects_fit(call, key->row_key.size + key->row.value.size)) return false;
+    if (redis_expiry_is_past(call, expiry_ms)) {
+        redis_key_delete(call, key);
+        return true;
+    }
     redis_remind(call, key, expiry_ms);
     row_put(call->rows, key->row_key, header->type, header->flags, expiry_ms, key->row.value);
     return true;

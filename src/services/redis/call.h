@@ -101,6 +101,12 @@ static inline bool redis_row_is_expired(const struct redis_call *call,
 {
     return header->expiry != 0 && call->now_ms > (int64_t)header->expiry;
 }
+/* Of a key that is to be written: it is deleted instead (SET with PXAT, or a value whose parts took
+ * long). Its reminder would lie before those that the background still looks at. */
+static inline bool redis_expiry_is_past(const struct redis_call *call, uint64_t expiry_ms)
+{
+    return expiry_ms != 0 && call->now_ms > (int64_t)expiry_ms;
+}
 
 /* The order of keys within a slot. */
 uint64_t redis_key_hash(const struct row_context *rows, struct bytes key); /* 48 bits */

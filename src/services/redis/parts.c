@@ -68,6 +68,12 @@ void redis_key_put_parts(struct redis_call *call, const struct redis_key *key, u
                 old.id.index == parts->id.index && old.id.number == parts->id.number;
 
     if (redis_key_has_parts(key) && !same) redis_parts_drop_of(call, key->row_key, &key->row);
+    if (redis_expiry_is_past(call, expiry_ms)) {
+        struct redis_garbage garbage = redis_garbage_of(key->row_key, parts->id);
+        redis_garbage_add(call, REDIS_GARBAGE_PARTS, &garbage);
+        row_delete(call->rows, key->row_key);
+        return;
+    }
     redis_remind(call, key, expiry_ms);
     redis_parts_encode(parts, value);
     row_put(call->rows, key->row_key, type, REDIS_ROW_PARTS, expiry_ms,
