@@ -3,6 +3,7 @@
 #include "partition/effects.h"
 #include "partition/host_internal.h"
 #include "partition/salvage.h"
+#include "partition/snapshot_internal.h"
 #include "raft/raft_codec.h"
 #include "sim/sim_files.h"
 #include "sim/sim_process.h"
@@ -31,7 +32,7 @@ struct bench {
     struct partition_host *host;
     const struct log_recovered *recovered;
     size_t recovered_count;
-    uint32_t born_count, removed_count, asked_count, answered_count;
+    uint32_t born_count, removed_count, asked_count, answered_count, installed_count;
     bool drop_inside;
 };
 
@@ -40,6 +41,8 @@ static struct bench *bench;
 static void fake_send(struct transport *transport, node_id_t node, uint32_t worker, uint8_t kind,
                       struct bytes payload)
 {
+    if (kind == PEER_FRAME_SNAPSHOT_ACK)
+        bench->installed_count += payload.data[payload.size - 1] == SNAPSHOT_ACK_INSTALLED;
     if (kind != PEER_FRAME_GONE) return;
     bench->asked_count += payload.data[0] == 0;
     bench->answered_count += payload.data[0] == 1;
@@ -499,6 +502,86 @@ static void test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica(void *
     assert_int_equal(rows_in_memory(), 1);
 }
 
+/* --- a snapshot that cannot be read back ------------------------------------------------ */
+
+enum { SNAPSHOT_INDEX = 50 };
+
+static void write_block(struct writer *writer, struct bytes bytes)
+{
+    write_u32(writer, (uint32_t)bytes.size);
+    write_bytes(writer, bytes);
+}
+
+/* Of no row. */
+static void send_snapshot(void *context)
+{
+    struct buffer config, windows, record, frame;
+    struct dedup *dedup = dedup_make();
+    buffer_init(&config, 4096);
+    buffer_init(&windows, 4096);
+    buffer_init(&record, 4096);
+    buffer_init(&frame, 4096);
+    raft_config_encode(&founding, &config);
+    dedup_encode(dedup, &windows);
+    dedup_free(dedup);
+    struct writer writer = writer_make(&record);
+    write_u8(&writer, 2);
+    write_u64(&writer, 12);
+    write_u64(&writer, SNAPSHOT_INDEX);
+    write_u64(&writer, 2);
+    write_i64(&writer, 0);
+    write_block(&writer, buffer_bytes(&config));
+    write_block(&writer, buffer_bytes(&windows));
+    write_u32(&writer, 0); /* counts */
+    write_u32(&writer, 0); /* drops */
+    writer = writer_make(&frame);
+    write_u32(&writer, GROUP);
+    write_u64(&writer, 12);
+    write_u64(&writer, 11);
+    write_u64(&writer, 2); /* the leader's term */
+    write_u64(&writer, 77);
+    write_u64(&writer, SNAPSHOT_INDEX);
+    write_u64(&writer, 2);
+    write_u64(&writer, 4 + buffer_size(&record)); /* in all */
+    write_u64(&writer, 0);
+    write_block(&writer, buffer_bytes(&record));
+    assert_false(writer.failed);
+    struct transport_peer peer = {.node = 2, .epoch = 1};
+    host_on_frame(bench->host, &peer, PEER_FRAME_SNAPSHOT, buffer_bytes(&frame));
+    buffer_free(&config);
+    buffer_free(&windows);
+    buffer_free(&record);
+    buffer_free(&frame);
+}
+
+/* Until it is in the engine, and on its way into the log. */
+static void run_until_ingested(void)
+{
+    struct replica *replica = host_replica(bench->host, (struct group_id){GROUP});
+    sim_world_call(sim_world_of(bench->world), 0, send_snapshot, NULL);
+    for (int i = 0; i < 100 * 1000 && !snapshot_holds_core(replica); i++)
+        sim_run_for(&bench->sim, 1);
+    assert_true(snapshot_holds_core(replica));
+    assert_int_equal(bench->installed_count, 0);
+}
+
+static void test_a_snapshot_is_acknowledged_once_it_is_installed(void **state)
+{
+    run_until_ingested();
+    sim_run_for(&bench->sim, 1000 * 1000);
+    assert_int_equal(bench->installed_count, 1);
+    assert_int_equal(applied(), SNAPSHOT_INDEX);
+}
+
+static void test_a_snapshot_that_cannot_be_read_back_is_not_acknowledged(void **state)
+{
+    run_until_ingested();
+    engine_memory_disk_damage(bench->disk);
+    sim_run_for(&bench->sim, 1000 * 1000);
+    assert_true(host_replica(bench->host, (struct group_id){GROUP})->halted);
+    assert_int_equal(bench->installed_count, 0);
+}
+
 /* --- salvage --------------------------------------------------------------------------- */
 
 static const struct salvage_rename to_99 = {
@@ -638,6 +721,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_snapshot_is_acknowledged_once_it_is_installed, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_snapshot_that_cannot_be_read_back_is_not_acknowledged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_salvaged_record_has_all_that_the_old_one_had, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
