@@ -232,7 +232,7 @@ static enum status place_new(struct world *world, const char *data, const struct
                              const struct identity *identity, struct error *error)
 {
     static const char *const items[] = {"log", "table", "identity"};
-    char from[PATH_SIZE_MAX], to[PATH_SIZE_MAX], directory[PATH_SIZE_MAX], name[24];
+    char from[PATH_SIZE_MAX], to[PATH_SIZE_MAX], directory[PATH_SIZE_MAX], name[32];
     enum status status = STATUS_OK;
 
     path_join(directory, data, "salvage");
@@ -241,7 +241,11 @@ static enum status place_new(struct world *world, const char *data, const struct
         path_join(to, data, name);
         char damaged[PATH_SIZE_MAX];
         path_join(damaged, to, "damaged");
-        world_remove(world, damaged, NULL);
+        world_remove(world, damaged, NULL); /* where the mark was once */
+        snprintf(name, sizeof(name), "store-%u.damaged", i);
+        path_join(damaged, data, name);
+        status = world_remove(world, damaged, error);
+        if (status != STATUS_OK && status != STATUS_NOT_FOUND) break;
         status = world_make_durable_dir(world, to, error);
         if (status == STATUS_OK) status = store_owner_save(world, to, identity, i, error);
     }

@@ -158,6 +158,8 @@ struct node_store {
     struct error cause;
     char path[PATH_SIZE_MAX];
     char quarantine[QUARANTINE_NAME_SIZE];
+    bool marked;               /* as damaged, durably */
+    uint64_t mark_at;          /* not before */
     bool moved;                /* it is in quarantine; what is at `path` is fresh */
     uint32_t replicas, voters; /* when last counted */
     bool counted;

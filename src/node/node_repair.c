@@ -73,8 +73,8 @@ const char *node_repair_obstacle(const struct node *node)
 
 static enum status repair_move(struct node *node, struct error *error)
 {
-    const char *items[STORES_MAX + 6] = {"log", "identity", "table", "birth", "founding"};
-    char names[STORES_MAX][16];
+    const char *items[2 * STORES_MAX + 6] = {"log", "identity", "table", "birth", "founding"};
+    char names[STORES_MAX][16], marks[STORES_MAX][32];
     size_t count = 5;
     struct repair_file *file = &node->repair.file;
     char why[1024];
@@ -82,6 +82,8 @@ static enum status repair_move(struct node *node, struct error *error)
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         snprintf(names[i], sizeof(names[i]), "store-%u", i);
         items[count++] = names[i];
+        snprintf(marks[i], sizeof(marks[i]), "store-%u.damaged", i);
+        items[count++] = marks[i];
     }
     enum status status =
         quarantine_move(node->world, node->options.data, file->quarantine, items, count, error);

@@ -2,7 +2,8 @@
  * they come back without an operator while the rest of the node goes on.
  *
  *   HALTED    the engine has said so, or could not be opened: its replicas neither vote nor
- *             answer. DIR/store-N/damaged says it to later starts
+ *             answer. DIR/store-N.damaged says it to later starts; until it is durable nothing
+ *             is given up (rule 8)
  *   DETACHED  they are out of the host; meta is asked for new replica ids (REPLACE), for those
  *             whose group has a leader without them: such a group has a majority, and this copy
  *             is surely not the last
@@ -24,6 +25,7 @@ enum {
     STORES_DETACH_US = 10 * 1000,
     LOST_SETTLE_US = 2 * 1000 * 1000, /* a leader after that long leads without the lost replica */
     LEADER_RECENT_US = 5 * 1000 * 1000, /* a leader not heard of for longer may have gone, too */
+    MARK_RETRY_US = 10 * 1000 * 1000,
     MOVE_RETRY_US = 10 * 1000 * 1000,
 };
 
@@ -34,6 +36,15 @@ static void store_path(const struct node *node, uint32_t store, char ret_path[PA
     char name[16];
 
     snprintf(name, sizeof(name), "store-%u", store);
+    path_join(ret_path, node->options.data, name);
+}
+
+/* Not in the store: what fails there must not take its mark along. */
+static void mark_path(const struct node *node, uint32_t store, char ret_path[PATH_SIZE_MAX])
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "store-%u.damaged", store);
     path_join(ret_path, node->options.data, name);
 }
 
@@ -162,14 +173,34 @@ static void mark_run(struct world_job *job)
     struct node_store *store = job->context;
     char path[PATH_SIZE_MAX];
 
-    path_join(path, store->path, "damaged");
-    sealed_file_write(store->node->world, path, damaged_magic, bytes_of(store->cause.text), NULL);
+    mark_path(store->node, store->number, path);
+    store->status = sealed_file_write(store->node->world, path, damaged_magic,
+                                      bytes_of(store->cause.text), &store->error);
 }
 
 static void mark_done(struct world_job *job)
 {
     struct node_store *store = job->context;
+    struct node *node = store->node;
+
     store->busy = false;
+    store->marked = store->status == STATUS_OK;
+    if (store->marked) return;
+    store->mark_at = world_now(node->world) + MARK_RETRY_US;
+    LOG_ERROR(node_logger(node), "repair",
+              "store %u cannot be marked as damaged, and so is not given up yet: %s", store->number,
+              store->error.text);
+}
+
+static void mark_when_due(struct node_store *store)
+{
+    bool out = store->state == STORE_HALTED || store->state == STORE_DETACHED;
+    if (!out || store->marked || store->busy) return;
+    if (store->node->state >= NODE_STOPPING || world_now(store->node->world) < store->mark_at)
+        return;
+    store->busy = true;
+    store->job = (struct world_job){.run = mark_run, .done = mark_done, .context = store};
+    world_job_start(store->node->world, LANE_READ, &store->job);
 }
 
 static void store_halted(struct node *node, uint32_t number, enum store_state state,
@@ -195,11 +226,7 @@ static void node_store_halted(struct node_worker *zero, void *argument)
     struct node_store *store = &node->stores[note->store];
 
     store_halted(node, note->store, STORE_HALTED, &note->error);
-    if (!store->busy && node->state < NODE_STOPPING) { /* best effort: the engine says it again */
-        store->busy = true;
-        store->job = (struct world_job){.run = mark_run, .done = mark_done, .context = store};
-        world_job_start(node->world, LANE_READ, &store->job);
-    }
+    mark_when_due(store);
     memory_free(note);
     if (node->ready) node_watch_again(node);
 }
@@ -210,16 +237,30 @@ static void node_store_detached(struct node_worker *zero, void *argument)
     if (store->state == STORE_HALTED) store->state = STORE_DETACHED;
 }
 
+/* STATUS_NOT_FOUND: no mark. Anything else: it is damaged, with `cause` if that can be read. */
+static enum status read_mark(struct node *node, uint32_t number, struct buffer *text)
+{
+    char path[PATH_SIZE_MAX], directory[PATH_SIZE_MAX];
+    struct error error;
+
+    mark_path(node, number, path);
+    enum status status = sealed_file_read(node->world, path, damaged_magic, text, &error);
+    node->stores[number].marked = status == STATUS_OK;
+    if (status != STATUS_NOT_FOUND) return status;
+    store_path(node, number, directory); /* where it was once */
+    path_join(path, directory, "damaged");
+    return sealed_file_read(node->world, path, damaged_magic, text, &error);
+}
+
 enum status node_store_check(struct node *node, uint32_t number, struct error *error)
 {
-    char path[PATH_SIZE_MAX], mark[PATH_SIZE_MAX];
+    char path[PATH_SIZE_MAX];
     struct buffer text;
     struct error cause;
 
     store_path(node, number, path);
-    path_join(mark, path, "damaged");
     buffer_init(&text, SEALED_SIZE_MAX);
-    enum status status = sealed_file_read(node->world, mark, damaged_magic, &text, &cause);
+    enum status status = read_mark(node, number, &text);
     struct bytes said = buffer_bytes(&text);
     bool marked = status != STATUS_NOT_FOUND;
     if (marked)
@@ -289,8 +330,15 @@ static void lost_sweep(struct node *node)
     node->lost_count = kept;
 }
 
-static bool may_be_replaced(const struct lost_replica *lost, uint64_t now)
+/* A replica of a damaged store is given up only once a later start will know of the damage: it
+ * would take the rows of the old id for leftovers, and delete them. */
+static bool may_be_replaced(const struct node *node, const struct lost_replica *lost)
 {
+    const struct node_store *store = &node->stores[group_store(lost->group, node->identity.stores)];
+    bool out = store->state == STORE_HALTED || store->state == STORE_DETACHED;
+    uint64_t now = world_now(node->world);
+
+    if (out && !store->marked) return false;
     return lost->leader_heard >= lost->since + LOST_SETTLE_US &&
            lost->leader_heard + LEADER_RECENT_US >= now;
 }
@@ -315,7 +363,7 @@ static void replace_ask(struct node *node)
                                      .epoch = node->epoch,
                                      .token = node->token};
     for (uint32_t i = 0; i < node->lost_count && request->lost_count < META_REPLACE_MAX; i++) {
-        if (!may_be_replaced(&node->lost[i], world_now(node->world))) continue;
+        if (!may_be_replaced(node, &node->lost[i])) continue;
         request->lost[request->lost_count++] =
             (struct meta_lost){.group = node->lost[i].group, .replica = node->lost[i].replica};
     }
@@ -330,6 +378,17 @@ static void replace_ask(struct node *node)
 }
 
 /* --- a fresh engine ------------------------------------------------------------------- */
+
+/* Once the fresh store is there: what a later start finds is not the damaged one. */
+static enum status mark_remove(struct node_store *store)
+{
+    char path[PATH_SIZE_MAX];
+
+    mark_path(store->node, store->number, path);
+    enum status status = world_remove(store->node->world, path, &store->error);
+    if (status != STATUS_OK && status != STATUS_NOT_FOUND) return status;
+    return world_sync_dir(store->node->world, store->node->options.data, &store->error);
+}
 
 /* Another thread: only files and the engine that nobody else uses. */
 static void move_run(struct world_job *job)
@@ -359,6 +418,7 @@ static void move_run(struct world_job *job)
     if (store->status == STATUS_OK)
         store->status = store_owner_save(node->world, store->path, &node->identity, store->number,
                                          &store->error);
+    if (store->status == STATUS_OK) store->status = mark_remove(store);
     if (store->status == STATUS_OK)
         store->status = node->platform.engine_open(node->platform.context, store->number,
                                                    store->path, &store->new_engine, &store->error);
@@ -383,6 +443,7 @@ static void move_done(struct world_job *job)
     node->engines[store->number] = store->new_engine;
     store->new_engine = NULL;
     store->state = STORE_FILLING;
+    store->marked = false;
     store->counted = false;
     LOG_WARN(node_logger(node), "repair",
              "store %u is in %s/quarantine/%s; a fresh one is filled by the peers", store->number,
@@ -462,8 +523,10 @@ static void stores_poll(struct world_timer *timer)
         replace_ask(node);
     }
     node_save_table(node);
-    for (uint32_t i = 0; i < STORES_MAX; i++)
+    for (uint32_t i = 0; i < STORES_MAX; i++) {
+        mark_when_due(&node->stores[i]);
         if (node->stores[i].state == STORE_DETACHED) move_when_due(node, &node->stores[i]);
+    }
     node_repair_count(node);
 }
 

@@ -235,6 +235,50 @@ test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened(void
     assert_int_equal(opens_to_fail, 0);
 }
 
+static void damage_store(void *context)
+{
+    struct node *node = context;
+    struct error error;
+
+    error_set(&error, STATUS_CORRUPT, "as the test wants it");
+    host_store_damaged(node->workers[0].host, 0, &error);
+}
+
+static bool is_marked(struct sim_cluster *cluster, void *unused)
+{
+    return cluster->nodes[1].now->node->stores[0].marked;
+}
+
+static void test_no_replica_is_given_up_before_the_damage_is_on_record(void **state)
+{
+    struct bench *bench = *state;
+    struct sim_node *victim = &bench->cluster->nodes[1];
+    struct sim_disk_options *disk = sim_disk_options(victim->machine.disk);
+    struct node *node = victim->now->node;
+    uint64_t capacity = disk->capacity;
+
+    struct replica_id before = worker_own_replica(&node->workers[0], GROUP_DATA_FIRST);
+    disk->capacity = sim_disk_used(victim->machine.disk);
+    sim_world_call(sim_world_of(node->world), 0, damage_store, node);
+    sim_run_for(&bench->sim, 8 * SECOND);
+    assert_false(node->stores[0].marked);
+    assert_true(node->lost_count > 0);
+    struct replica_id after = worker_own_replica(&node->workers[0], GROUP_DATA_FIRST);
+    assert_int_equal(after.value, before.value);
+
+    /* The mark outlives a crash, whatever becomes of the store: the engine is as good as ever. */
+    disk->capacity = capacity;
+    assert_true(sim_cluster_wait(bench->cluster, 20 * SECOND, is_marked, NULL));
+    assert_true(has_name(victim->machine.disk, "store-0.damaged"));
+    assert_false(has_name(victim->machine.disk, "quarantine"));
+    sim_node_kill(victim);
+    sim_node_start(victim);
+    assert_true(sim_cluster_wait(bench->cluster, 10 * SECOND, is_marked, NULL));
+    assert_true(sim_cluster_wait(bench->cluster, 30 * SECOND, first_is_whole, NULL));
+    assert_true(has_name(victim->machine.disk, "quarantine"));
+    assert_false(has_name(victim->machine.disk, "store-0.damaged"));
+}
+
 static void lose_replica(struct node *node, uint64_t heard_ago)
 {
     uint64_t now = world_now(node->world);
@@ -288,6 +332,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened, setup,
             teardown),
+        cmocka_unit_test_setup_teardown(test_no_replica_is_given_up_before_the_damage_is_on_record,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_leader_of_long_ago_is_no_reason_to_give_a_replica_up,
                                         setup, teardown),
     };
