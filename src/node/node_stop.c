@@ -79,6 +79,7 @@ static void worker_begin_close(struct node_worker *worker, void *unused)
     if (worker->gateway != NULL) gateway_close(worker->gateway);
     worker->gateway = NULL;
     worker->close_began = world_now(worker->world);
+    if (worker->host != NULL) host_begin_close(worker->host);
     worker->closing = true; /* no frames any more: soon the host has nothing under way */
     worker->stop_timer = (struct world_timer){.fire = worker_close_when_idle, .context = worker};
     world_timer_start(worker->world, &worker->stop_timer, 0);

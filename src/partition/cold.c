@@ -585,7 +585,7 @@ static void job_start(struct partition_host *host, uint32_t store)
 static void cold_turn_end(struct world_deferred *deferred)
 {
     struct partition_host *host = deferred->context;
-    if (host->closing) return;
+    if (host->closing || host->stopping) return;
     while (!list_empty(&host->cold.queue) && host->cold.job_count < COLD_JOBS_MAX) {
         struct parked *first = CONTAINER_OF(host->cold.queue.next, struct parked, by_queue);
         job_start(host, first->replica->store);

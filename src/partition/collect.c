@@ -181,6 +181,7 @@ static bool collect_begin(struct partition_host *host)
 
 void collect_tick(struct partition_host *host)
 {
+    if (host->stopping) return;
     if (host->collect == NULL && !collect_begin(host)) return;
     if (host->collect->running) return;
     if (collect_replica(host->collect) == NULL) {

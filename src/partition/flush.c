@@ -223,6 +223,10 @@ static void flush_step(struct world_timer *timer)
     struct flush_job *flush = timer->context;
     struct partition_host *host = flush->host;
     struct list *head = &host->stores[flush->store].replicas;
+    if (host->stopping) {
+        flush_free(flush);
+        return;
+    }
     if (flush->next == head) {
         if (flush->part_count == 0) {
             flush_free(flush);
@@ -300,6 +304,7 @@ static void flush_start(struct partition_host *host, uint32_t store)
 
 void flush_store(struct partition_host *host, uint32_t store)
 {
+    if (host->stopping) return;
     bool busy = host->stores[store].flush != NULL || host->stores[store].drops != NULL ||
                 host->stores[store].damaged;
     host->stores[store].flush_wanted = busy;

@@ -287,6 +287,11 @@ static void peers_free(struct partition_host *host)
     map_free(&host->peers);
 }
 
+void host_begin_close(struct partition_host *host)
+{
+    host->stopping = true;
+}
+
 void host_close(struct partition_host *host)
 {
     if (host == NULL) return;

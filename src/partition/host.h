@@ -95,6 +95,8 @@ void host_set_disk(struct partition_host *host, bool low, const char *text);
 /* While mute no core is ticked: it neither stands for election nor asks anybody anything. What
  * comes in is not held back here: the caller does not hand it over. */
 void host_mute(struct partition_host *host, bool mute);
+/* The host is about to be closed: it begins nothing more on the disks, so that it becomes idle. */
+void host_begin_close(struct partition_host *host);
 /* Stops everything; unreleased requests are dropped. */
 void host_close(struct partition_host *host);
 /* Loads the replica's record and rows from its engine, then joins its group. STATUS_CORRUPT,

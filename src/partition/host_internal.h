@@ -294,6 +294,7 @@ struct partition_host {
     uint64_t big_unacked;
     uint32_t depth;
     bool closing;
+    bool stopping; /* host_begin_close(): no job is begun any more */
     bool muted;
     bool disk_low; /* of this node */
     char disk_text[DISK_TEXT_SIZE];

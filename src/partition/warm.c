@@ -77,6 +77,10 @@ static struct replica *warm_replica(const struct warm_job *warm)
 
 static void warm_step(struct warm_job *warm, const struct replica *replica)
 {
+    if (warm->host->stopping) {
+        warm_free(warm->host);
+        return;
+    }
     warm->flush_generation = row_table_flush_generation(replica->table);
     warm->running = true;
     world_job_start(warm->host->world, LANE_READ, &warm->job);
@@ -133,7 +137,7 @@ static void warm_done(struct world_job *job)
 /* Every slow tick. */
 void warm_tick(struct partition_host *host, uint64_t now)
 {
-    if (host->warm != NULL || host->memory.incomplete == 0) return;
+    if (host->warm != NULL || host->memory.incomplete == 0 || host->stopping) return;
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
         if (replica == NULL) continue;

@@ -450,6 +450,29 @@ static void test_a_parked_request_ends_with_its_route(void **state)
     assert_int_equal(statistics().parked, 0);
 }
 
+static void begin_close(void *context)
+{
+    host_begin_close(bench->host);
+}
+
+/* A host that is to be closed begins nothing more, and so becomes idle whatever waits. */
+static void test_a_host_that_is_to_be_closed_becomes_idle(void **state)
+{
+    for (uint16_t i = 0; i < 40; i++)
+        ask((struct ask){.kind = 's', .first = i});
+    sim_world_call(sim_world_of(bench->world), 0, begin_close, NULL);
+    sim_run_for(&bench->sim, SECOND);
+    uint64_t reads = statistics().cold_reads, flushes = statistics().flushes;
+    struct ask cold = {.kind = 'm', .first = 100, .number = 60};
+    sim_world_call(sim_world_of(bench->world), 0, send_call, &cold);
+    for (int i = 0; i < 300; i++) {
+        sim_run_for(&bench->sim, SECOND / 100);
+        assert_true(host_is_idle(bench->host));
+    }
+    assert_int_equal(statistics().cold_reads, reads);
+    assert_int_equal(statistics().flushes, flushes);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -461,6 +484,7 @@ int main(void)
         TEST(test_a_walk_over_many_cold_places_gets_on),
         TEST(test_a_drop_reaches_what_is_on_disk),
         TEST(test_only_the_same_client_waits_behind_a_cold_read),
+        TEST(test_a_host_that_is_to_be_closed_becomes_idle),
         TEST(test_a_parked_request_ends_with_its_route),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
