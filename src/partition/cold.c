@@ -1,5 +1,7 @@
 #include "partition/cold.h"
 
+#include <stdatomic.h>
+
 #include "partition/host_internal.h"
 
 enum parked_state {
@@ -16,7 +18,8 @@ struct parked {
     struct replica *replica; /* NULL: dropped while its rows are read */
     struct gateway_id gateway;
     bool local;
-    bool alone; /* a read failed: its own job, so that the cause is found */
+    bool left_out; /* nothing of what it wants was in its job */
+    bool alone;    /* a read failed: its own job, so that the cause is found */
     uint64_t route;
     struct request_item item; /* body is in `body` */
     enum parked_state state;
@@ -56,6 +59,8 @@ struct cold_job {
     struct world_timer late; /* simulator: the answer comes long after the read */
     size_t *key_wants;       /* while keys are read: which want each is of */
     struct buffer values;
+    size_t bytes_max;    /* of values: no further range is begun */
+    atomic_size_t bytes; /* of values, to be read by the loop */
     uint64_t started;
     enum status status;
     struct error error;
@@ -249,6 +254,7 @@ static void take_value(void *context, size_t index, struct bytes value)
     want->at = buffer_size(&job->values);
     want->size = value.size;
     buffer_append(&job->values, value);
+    job->bytes = buffer_size(&job->values);
 }
 
 static enum status read_keys(struct cold_job *job)
@@ -279,7 +285,9 @@ static enum status read_range(struct cold_job *job, struct cold_want *want)
     want->whole = true;
     for (uint32_t rows = 0; engine_iterator_next(job->engine, iterator, &key, &value); rows++) {
         want->size = buffer_size(&job->values) - want->at;
-        if (rows > 0 && (rows >= want->rows_max || want->size >= COLD_RANGE_BYTES_MAX)) {
+        bool enough = rows >= want->rows_max || want->size >= COLD_RANGE_BYTES_MAX ||
+                      buffer_size(&job->values) >= job->bytes_max;
+        if (rows > 0 && enough) {
             want->whole = false;
             break;
         }
@@ -287,6 +295,7 @@ static enum status read_range(struct cold_job *job, struct cold_want *want)
         write_bytes(&writer, key);
         write_u32(&writer, (uint32_t)value.size);
         write_bytes(&writer, value);
+        job->bytes = buffer_size(&job->values);
     }
     want->size = buffer_size(&job->values) - want->at;
     return engine_iterator_close(job->engine, iterator, &job->error);
@@ -296,8 +305,15 @@ static void cold_run(struct world_job *base)
 {
     struct cold_job *job = base->context;
     job->status = read_keys(job);
+    /* However much the keys brought, one range is read: else they might keep ranges out for ever.
+     */
+    size_t with_range = buffer_size(&job->values) + COLD_RANGE_BYTES_MAX;
+    job->bytes_max = with_range > COLD_JOB_BYTES_MAX ? with_range : COLD_JOB_BYTES_MAX;
     for (size_t i = 0; i < job->want_count && job->status == STATUS_OK; i++) {
-        if (job->wants[i].to.size > 0) job->status = read_range(job, &job->wants[i]);
+        struct cold_want *want = &job->wants[i];
+        if (want->to.size == 0) continue;
+        want->left_out = buffer_size(&job->values) >= job->bytes_max;
+        if (!want->left_out) job->status = read_range(job, want);
     }
 }
 
@@ -472,6 +488,7 @@ static void load_wants(struct cold_job *job)
     for (size_t i = 0; i < job->want_count; i++) {
         struct parked *parked = job->wants[i].parked;
         if (parked->replica == NULL || job->wants[i].left_out) continue;
+        parked->left_out = false;
         if (!is_fresh(parked)) {
             SOMETIMES(job->host->world, "a cold read was overtaken by a flush");
             continue; /* the evaluation will want it again */
@@ -500,10 +517,13 @@ static void job_take(struct cold_job *job)
             parked_free(host, parked);
         } else if (job->status) {
             read_failed(parked, job, shared);
-        } else if (may_go_on(parked)) {
-            run_again(parked, now);
-        } else {
+        } else if (!may_go_on(parked)) {
             parked->state = PARKED_DELAYED; /* step_down() is about to drop it */
+        } else if (parked->left_out) {
+            SOMETIMES(host->world, "a cold read was too much and left requests out");
+            queue_up(parked);
+        } else {
+            run_again(parked, now);
         }
     }
     uint32_t store = job->store;
@@ -553,6 +573,7 @@ static void add_wants(struct cold_job *job, struct parked *parked)
         };
     }
     parked->state = PARKED_FETCHING;
+    parked->left_out = true;
     parked->flush_generation = row_table_flush_generation(parked->replica->table);
     parked->cold_generation = parked->replica->cold_generation;
     list_remove(&parked->by_queue);
@@ -610,6 +631,14 @@ bool cold_uses_store(const struct partition_host *host, uint32_t store)
     for (const struct list *at = host->cold.jobs.next; at != &host->cold.jobs; at = at->next)
         if (CONTAINER_OF(at, struct cold_job, link)->store == store) return true;
     return false;
+}
+
+uint64_t cold_job_bytes(const struct partition_host *host)
+{
+    uint64_t bytes = 0;
+    for (const struct list *at = host->cold.jobs.next; at != &host->cold.jobs; at = at->next)
+        bytes += CONTAINER_OF(at, struct cold_job, link)->bytes;
+    return bytes;
 }
 
 bool cold_is_idle(const struct partition_host *host)

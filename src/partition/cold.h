@@ -60,9 +60,11 @@ void cold_drop_all(struct replica *replica);
 void cold_open(struct partition_host *host);
 /* Frees what no job will give back, after all replicas are gone. */
 void cold_close(struct partition_host *host);
-/* No job under way. */
+/* What the jobs under way have read. */
+uint64_t cold_job_bytes(const struct partition_host *host);
 /* A read of this store is under way. */
 bool cold_uses_store(const struct partition_host *host, uint32_t store);
+/* No job under way. */
 bool cold_is_idle(const struct partition_host *host);
 
 #endif

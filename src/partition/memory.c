@@ -49,7 +49,7 @@ void memory_measure(struct partition_host *host)
         use.waiting += replica->held_bytes;
         use.incomplete += !row_table_complete(replica->table);
     }
-    use.waiting += host->cold.parked_bytes;
+    use.waiting += host->cold.parked_bytes + cold_job_bytes(host);
     use.copies = flush_copy_bytes(host);
     host->memory = use;
 }

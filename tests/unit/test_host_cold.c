@@ -119,7 +119,8 @@ static enum evaluate_result jump(struct row_context *rows, uint16_t first, uint6
 
 /* "s" u16: puts the row, 8 KiB of its number. "d" u16: deletes it. "m" u16 first, u16 number:
  * reads so many rows and sums up those that are right. "c": the count of rows. "j" u16: see jump().
- * "f": drops all. "r": counts them by a walk. */
+ * "w" u16 first, u16 number: a walk over so many rows. "f": drops all. "r": counts them by a walk.
+ */
 static enum evaluate_result evaluate(struct row_context *rows, const struct request *request,
                                      struct reply *reply)
 {
@@ -159,6 +160,12 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
         if (result != EVALUATE_DONE) return result;
         break;
     }
+    case 'w':
+        if (row_scan(rows, key_of(&key, first), key_of(&end, (uint16_t)(first + number)), &shown,
+                     count_row) == ROW_STOP)
+            return row_context_stop(rows);
+        sum = shown;
+        break;
     case 'c':
         sum = row_count(rows, SERVICE_REDIS, 0);
         break;
@@ -450,6 +457,27 @@ static void test_a_parked_request_ends_with_its_route(void **state)
     assert_int_equal(statistics().parked, 0);
 }
 
+static void send_walks(void *context)
+{
+    for (uint16_t i = 0; i < 20; i++)
+        send_one(&(struct ask){.kind = 'w', .first = 0, .number = 60, .client = i});
+}
+
+/* 20 walks of 480 KiB are more than one job brings: the others come with the next ones. */
+static void test_what_a_cold_job_brings_is_bounded(void **state)
+{
+    uint64_t reads = statistics().cold_reads;
+    sim_world_call(sim_world_of(bench->world), 0, send_walks, NULL);
+    sim_run_for(&bench->sim, 5 * SECOND);
+    assert_int_equal(bench->answer_count, 20);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(bench->answers[i].outcome, OUTCOME_REPLY);
+        assert_string_equal(bench->answers[i].text, "w60");
+    }
+    assert_true(statistics().cold_reads > reads + 20);
+    assert_int_equal(statistics().parked, 0);
+}
+
 static void begin_close(void *context)
 {
     host_begin_close(bench->host);
@@ -484,6 +512,7 @@ int main(void)
         TEST(test_a_walk_over_many_cold_places_gets_on),
         TEST(test_a_drop_reaches_what_is_on_disk),
         TEST(test_only_the_same_client_waits_behind_a_cold_read),
+        TEST(test_what_a_cold_job_brings_is_bounded),
         TEST(test_a_host_that_is_to_be_closed_becomes_idle),
         TEST(test_a_parked_request_ends_with_its_route),
     };
