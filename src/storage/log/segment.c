@@ -163,7 +163,8 @@ enum status log_segment_discard(struct log *log, uint64_t segment, struct error 
     pthread_mutex_lock(&log->mutex);
     if (index < LOG_SPARES_MAX) {
         log->spare_ready[index] = true;
-        log->statistics.no_space = log->is_short = false;
+        log->statistics.no_space = false;
+        log->is_short = false;
     }
     pthread_mutex_unlock(&log->mutex);
     return STATUS_OK;

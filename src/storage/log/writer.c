@@ -201,7 +201,10 @@ static void writer_post(struct log *log, const struct log_queue *except)
 static void writer_publish(struct log *log)
 {
     pthread_mutex_lock(&log->mutex);
-    if (log->stalled) log->statistics.no_space = log->is_short = false;
+    if (log->stalled) {
+        log->statistics.no_space = false;
+        log->is_short = false;
+    }
     log->stalled = false;
     log->statistics.batches++;
     log->statistics.syncs++;
@@ -255,7 +258,8 @@ static void writer_stall(struct log *log)
 {
     pthread_mutex_lock(&log->mutex);
     log->stalled = true;
-    log->statistics.no_space = log->is_short = true;
+    log->statistics.no_space = true;
+    log->is_short = true;
     pthread_mutex_unlock(&log->mutex);
     SOMETIMES(log->world, "log: no space, the writer waits");
 }
