@@ -16,6 +16,7 @@ enum {
     CANARY_JOBS = 2,
     SCENARIO_SEEDS = 20,
     INVALID_PERCENT_MAX = 8,
+    INVALID_FEW = 4,     /* of a short campaign */
     STRIDE_DEFAULT = 97, /* a prime: no period of the script is met again and again */
 };
 
@@ -179,7 +180,8 @@ static bool all_reached(const char *path, const struct sim_tags *reached)
 /* Too many runs that say nothing are no green campaign. */
 static bool few_invalid(const struct sim_campaign_result *result)
 {
-    if (result->invalid * 100 <= result->seeds * INVALID_PERCENT_MAX) return true;
+    bool few = result->invalid <= INVALID_FEW;
+    if (few || result->invalid * 100 <= result->seeds * INVALID_PERCENT_MAX) return true;
     printf("%" PRIu64 " of %" PRIu64 " runs are invalid, more than %d %%\n", result->invalid,
            result->seeds, INVALID_PERCENT_MAX);
     return false;

@@ -38,6 +38,7 @@ struct node_post {
     struct node_worker *to;
     void (*run)(struct node_worker *worker, void *argument);
     void *argument;
+    void (*drop)(void *argument); /* what frees it if a simulated process died before; or NULL */
 };
 
 static void node_post_run(struct world_post *post)
@@ -48,8 +49,23 @@ static void node_post_run(struct world_post *post)
     memory_free(call);
 }
 
+static void node_post_dropped(struct world_post *post)
+{
+    struct node_post *call = CONTAINER_OF(post, struct node_post, post);
+
+    if (call->drop != NULL) call->drop(call->argument);
+    memory_free(call);
+}
+
 void node_call(struct node_worker *from, struct node_worker *to,
                void (*run)(struct node_worker *worker, void *argument), void *argument)
+{
+    node_call_with(from, to, run, argument, NULL);
+}
+
+void node_call_with(struct node_worker *from, struct node_worker *to,
+                    void (*run)(struct node_worker *worker, void *argument), void *argument,
+                    void (*drop)(void *argument))
 {
     if (from == to) {
         run(to, argument);
@@ -57,6 +73,8 @@ void node_call(struct node_worker *from, struct node_worker *to,
     }
     struct node_post *call = memory_allocate_zero(sizeof(*call));
     call->post.run = node_post_run;
+    call->post.dropped = node_post_dropped;
+    call->drop = drop;
     call->to = to;
     call->run = run;
     call->argument = argument;

@@ -40,7 +40,7 @@ static void disk_tell(struct node *node)
         snprintf(news->text, sizeof(news->text),
                  "node %.32s has %llu MiB left in %.100s, --disk-reserve is %llu MiB",
                  node->identity.name, free_mib, node->options.data, reserve_mib);
-        node_call(&node->workers[0], &node->workers[i], worker_take_disk, news);
+        node_call_with(&node->workers[0], &node->workers[i], worker_take_disk, news, memory_free);
     }
     if (watch->low)
         LOG_WARN(node_logger(node), "node",

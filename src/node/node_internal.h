@@ -250,6 +250,10 @@ const struct logger *node_logger(const struct node *node);
 /* Runs on `to`'s thread: at once if that is `from`'s, else by a post. */
 void node_call(struct node_worker *from, struct node_worker *to,
                void (*run)(struct node_worker *worker, void *argument), void *argument);
+/* `drop` frees what `argument` owns if the process died before (in the simulator); or NULL. */
+void node_call_with(struct node_worker *from, struct node_worker *to,
+                    void (*run)(struct node_worker *worker, void *argument), void *argument,
+                    void (*drop)(void *argument));
 void node_worker_opened(struct node_worker *zero, void *argument);
 void node_worker_failed(struct node_worker *zero, void *argument); /* owned struct error */
 

@@ -53,7 +53,7 @@ static void worker_tell_others(struct node_worker *worker, const struct leader_n
         struct news_batch *batch = memory_allocate(sizeof(*batch) + size);
         batch->count = count;
         memcpy(batch->news, news, size);
-        node_call(worker, &node->workers[i], worker_take_batch, batch);
+        node_call_with(worker, &node->workers[i], worker_take_batch, batch, memory_free);
     }
 }
 

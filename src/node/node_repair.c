@@ -316,7 +316,7 @@ static void worker_count_voters(struct node_worker *worker, void *unused)
         count->replicas[store]++;
         count->voters[store] += here && is_voter(raft, id);
     }
-    node_call(worker, &worker->node->workers[0], repair_counted, count);
+    node_call_with(worker, &worker->node->workers[0], repair_counted, count, memory_free);
 }
 
 void node_repair_count(struct node *node)

@@ -53,7 +53,7 @@ static void worker_give_up(struct node_worker *worker)
               NODE_CLOSE_MAX_US / 1000000, node->options.data,
               statistics.no_space ? "no space is left on its disk" : "its disk does not answer",
               statistics.no_space ? ", and needs some free space" : "");
-    node_call(worker, &worker->node->workers[0], node_worker_failed, error);
+    node_call_with(worker, &worker->node->workers[0], node_worker_failed, error, memory_free);
 }
 
 static void worker_close_when_idle(struct world_timer *timer)

@@ -78,7 +78,7 @@ void worker_lost_replica(struct node_worker *worker, uint32_t group, struct repl
     worker->lost[group] = replica;
     struct lost_note *note = memory_allocate(sizeof(*note));
     *note = (struct lost_note){.group = {group}, .replica = replica};
-    node_call(worker, &worker->node->workers[0], node_note_lost, note);
+    node_call_with(worker, &worker->node->workers[0], node_note_lost, note, memory_free);
 }
 
 struct store_note {
@@ -120,7 +120,7 @@ void worker_on_damaged(void *context, uint32_t store, const struct error *error)
         worker_lost_replica(worker, g, id);
     }
     *note = (struct store_note){.store = store, .error = *error};
-    node_call(worker, &node->workers[0], node_store_halted, note);
+    node_call_with(worker, &node->workers[0], node_store_halted, note, memory_free);
     world_timer_stop(worker->world, &worker->detach_timer); /* of another store */
     worker->detach_timer = (struct world_timer){.fire = worker_detach, .context = worker};
     world_timer_start(worker->world, &worker->detach_timer, 0);

@@ -129,6 +129,12 @@ static struct cluster_view *view_copy(const struct cluster_view *view)
     return copy;
 }
 
+static void view_drop(void *argument)
+{
+    cluster_view_free(argument);
+    memory_free(argument);
+}
+
 /* --- to other nodes ------------------------------------------------------------------- */
 
 void node_send_table(struct node *node, node_id_t to)
@@ -213,7 +219,8 @@ void node_adopt_view(struct node *node, const struct cluster_view *view)
     if (zero->gateway != NULL) gateway_view_changed(zero->gateway);
     if (zero->host != NULL) worker_set_wishes(zero);
     for (uint32_t i = 1; i < node->platform.worker_count; i++)
-        node_call(zero, &node->workers[i], worker_take_view, view_copy(&zero->view));
+        node_call_with(zero, &node->workers[i], worker_take_view, view_copy(&zero->view),
+                       view_drop);
     save_start(node);
     node_spread_table(node);
     node_check_ready(node);

@@ -304,7 +304,7 @@ static void worker_on_fenced(void *context)
               "this process. If that was a copy of the data directory, remove one of the two; "
               "otherwise start again",
               worker->node->epoch);
-    node_call(worker, &worker->node->workers[0], node_worker_failed, error);
+    node_call_with(worker, &worker->node->workers[0], node_worker_failed, error, memory_free);
 }
 
 static enum status worker_open_all(struct node_worker *worker, struct error *error)
@@ -384,7 +384,7 @@ void worker_open(struct node_worker *worker, void *unused)
     }
     struct error *copy = memory_allocate(sizeof(*copy));
     *copy = error;
-    node_call(worker, zero, node_worker_failed, copy);
+    node_call_with(worker, zero, node_worker_failed, copy, memory_free);
 }
 
 /* After meta has registered an epoch beyond the reserved block. */
@@ -396,7 +396,7 @@ void worker_open_late(struct node_worker *worker, void *unused)
     if (worker_open_services(worker, &error) == STATUS_OK) return;
     struct error *copy = memory_allocate(sizeof(*copy));
     *copy = error;
-    node_call(worker, &worker->node->workers[0], node_worker_failed, copy);
+    node_call_with(worker, &worker->node->workers[0], node_worker_failed, copy, memory_free);
 }
 
 void worker_close(struct node_worker *worker)
