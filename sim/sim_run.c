@@ -18,11 +18,14 @@
 enum { MS = 1000, S = 1000 * 1000 };
 enum {
     FOUND_US = 30 * S,
-    LEADER_TIMEOUTS = 10,  /* V-1 */
-    ANSWER_US = 10 * S,    /* V-2 */
-    EQUAL_US = 60 * S,     /* V-4 */
-    COLLECTED_US = 60 * S, /* garbage of values, expired keys */
-    RESTART_US = 13 * S,   /* V-3: 10 s, and the time without votes */
+    LEADER_TIMEOUTS = 10, /* V-1 */
+    ANSWER_US = 10 * S,   /* V-2 */
+    EQUAL_US = 60 * S,    /* V-4 */
+    /* Garbage of values, expired keys: values in stages live for 60 s, and what is left of them
+     * goes in small steps, each of which may have to read its rows again (evictions are frequent
+     * here). */
+    COLLECTED_US = 180 * S,
+    RESTART_US = 13 * S, /* V-3: 10 s, and the time without votes */
     EVENTS_MAX = 30 * 1000 * 1000,
     OPS_MIN = 30,
     VARIETY_OPS_MIN = 1000, /* a run with so many shows each kind of answer */

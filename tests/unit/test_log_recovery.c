@@ -1,4 +1,6 @@
 /* What survives a restart, a crash, damage, and a hostile directory. WHY 5; FAULTS F01-F32. */
+#include "base/codec.h"
+#include "base/hash.h"
 #include "log_fixture.h"
 
 static void assert_entry(const struct log_recovered *recovered, uint64_t index, uint64_t term,
@@ -380,15 +382,30 @@ static void test_a_segment_of_another_is_damage(void **state)
     fixture_teardown(&other_state);
 }
 
-/* The mark says which version wrote the log: one flipped bit in a segment does not. */
+static void mark_set_version(uint8_t *file, uint32_t version)
+{
+    for (uint8_t *slot = file; slot <= file + 4096; slot += 4096) {
+        store_u32(slot + 8, version);
+        store_u32(slot + 12, crc32c(version, bytes_make(slot + 16, 48)));
+    }
+}
+
+/* The mark says which version wrote the log: one flipped bit in it, or in a segment, does not. */
 static void test_another_version_is_refused(void **state)
 {
     struct log_fixture *fixture = *state;
 
     fixture_close(fixture);
+    struct fake_inode *mark = fake_disk_find(fixture->disk, MARK);
+    uint32_t version = load_u32(mark->bytes + 8);
+    mark_set_version(mark->bytes, version + 1);
+    mark_set_version(mark->durable_bytes, version + 1);
+    assert_refused(fixture, STATUS_VERSION, "another version");
+    mark_set_version(mark->bytes, version);
+    mark_set_version(mark->durable_bytes, version);
     fake_disk_damage(fixture->disk, MARK, 8);
     fake_disk_damage(fixture->disk, MARK, 4096 + 8);
-    assert_refused(fixture, STATUS_VERSION, "another version");
+    assert_refused(fixture, STATUS_CORRUPT, "durable");
     fake_disk_damage(fixture->disk, MARK, 8);
     fake_disk_damage(fixture->disk, MARK, 4096 + 8);
     fake_disk_damage(fixture->disk, SEGMENT_1, 8);

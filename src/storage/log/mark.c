@@ -3,8 +3,9 @@
  * batch that was acknowledged (WHY 5.4).
  *
  * Two slots of 4 KiB, written in turn, so that a torn write leaves the older one:
- * u64 magic | u32 version | u32 crc32c of what follows | u64 cluster high, low | u64 store |
- * u64 node | u64 sequence | u64 batch number. The higher sequence counts. */
+ * u64 magic | u32 version | u32 crc32c, seeded with the version, of what follows | u64 cluster
+ * high, low | u64 store | u64 node | u64 sequence | u64 batch number. The higher sequence counts.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -33,9 +34,11 @@ static void mark_path(const struct log *log, char path[LOG_PATH_SIZE])
     ASSERT(size > 0 && size < LOG_PATH_SIZE);
 }
 
+/* Seeded with the version, so that a flipped bit of it is damage and no other version. */
 static uint32_t slot_crc(const uint8_t *slot)
 {
-    return crc32c(0, bytes_make(slot + SLOT_CLUSTER_HIGH, SLOT_SIZE - SLOT_CLUSTER_HIGH));
+    return crc32c(load_u32(slot + SLOT_VERSION),
+                  bytes_make(slot + SLOT_CLUSTER_HIGH, SLOT_SIZE - SLOT_CLUSTER_HIGH));
 }
 
 /* Undamaged, but of a format that this program does not know. */
