@@ -520,7 +520,6 @@ static void job_take(struct cold_job *job)
         } else if (!may_go_on(parked)) {
             parked->state = PARKED_DELAYED; /* step_down() is about to drop it */
         } else if (parked->left_out) {
-            SOMETIMES(host->world, "a cold read was too much and left requests out");
             queue_up(parked);
         } else {
             run_again(parked, now);
