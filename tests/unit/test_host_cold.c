@@ -39,7 +39,7 @@ struct bench {
     struct partition_host *host;
     struct answer answers[ANSWERS_MAX];
     uint32_t answer_count;
-    uint64_t seq, route;
+    uint64_t seq, route, watermark;
     uint32_t position;
     uint32_t runs; /* of evaluate() */
 };
@@ -233,6 +233,7 @@ static uint64_t send_one(const struct ask *ask)
     struct request_section section = {.group = {GROUP},
                                       .term = host_leads(bench->host, (struct group_id){GROUP}),
                                       .route = bench->route,
+                                      .watermark = bench->watermark,
                                       .position = bench->position++,
                                       .count = 1};
     struct request_item item = {.seq = ++bench->seq,
@@ -501,6 +502,34 @@ static void test_a_host_that_is_to_be_closed_becomes_idle(void **state)
     assert_int_equal(statistics().flushes, flushes);
 }
 
+static void disk_is_full(void *context)
+{
+    host_set_disk(bench->host, true, "full");
+}
+
+static void disk_has_room(void *context)
+{
+    host_set_disk(bench->host, false, "");
+}
+
+/* Decision 0003, point 5: a refused write is remembered nowhere; were a later one of its client
+ * logged, a retry of both would run the first one behind it. */
+static void test_a_refused_write_holds_back_its_client(void **state)
+{
+    struct ask delete = {.kind = 'd', .client = 1, .ordered = true};
+
+    bench->watermark = bench->seq;
+    sim_world_call(sim_world_of(bench->world), 0, disk_is_full, NULL);
+    assert_int_equal(ask((struct ask){.kind = 's', .client = 1})->outcome, OUTCOME_NO_SPACE);
+    assert_int_equal(ask(delete)->outcome, OUTCOME_BUSY);
+    sim_world_call(sim_world_of(bench->world), 0, disk_has_room, NULL);
+    assert_int_equal(ask(delete)->outcome, OUTCOME_BUSY);
+    struct ask other = {.kind = 'd', .first = 1, .client = 2};
+    assert_int_equal(ask(other)->outcome, OUTCOME_REPLY);
+    bench->watermark = bench->seq; /* the client has heard of all of them */
+    assert_int_equal(ask(delete)->outcome, OUTCOME_REPLY);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -514,6 +543,7 @@ int main(void)
         TEST(test_only_the_same_client_waits_behind_a_cold_read),
         TEST(test_what_a_cold_job_brings_is_bounded),
         TEST(test_a_host_that_is_to_be_closed_becomes_idle),
+        TEST(test_a_refused_write_holds_back_its_client),
         TEST(test_a_parked_request_ends_with_its_route),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
