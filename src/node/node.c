@@ -119,6 +119,7 @@ struct node *node_create(const struct node_options *options, const struct node_p
     node->options = *options;
     node->platform = *platform;
     node->world = platform->worlds[0];
+    path_join(node->quarantine, node->options.data, "quarantine");
     node->failure_out = (struct world_deferred){.run = node_failure_run, .context = node};
     cluster_view_init(&node->birth);
     buffer_init(&node->save.body, SEALED_SIZE_MAX);

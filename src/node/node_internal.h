@@ -232,6 +232,7 @@ struct node {
     struct view_save save;
     struct disk_watch disk;
     struct node_repair repair;
+    char quarantine[PATH_SIZE_MAX]; /* DIR/quarantine */
     struct node_store stores[STORES_MAX];
     struct lost_replica *lost; /* that the table still names */
     uint32_t lost_count, lost_capacity;
@@ -286,7 +287,8 @@ const char *node_repair_obstacle(const struct node *node);
 /* Worker's thread. The replica is lost and has to come back under a new id. */
 void worker_lost_replica(struct node_worker *worker, uint32_t group, struct replica_id replica);
 void worker_on_damaged(void *context, uint32_t store, const struct error *error);
-/* Adds the replicas that the table has given this node since. The table is on disk. */
+/* Adds the replicas that the table has given this node since, where none is. The table is on disk.
+ */
 void worker_sync_replicas(struct node_worker *worker, void *unused);
 /* Worker 0. Before its engine is opened: is the store ours, and was it sound when last used?
  * STATUS_CORRUPT: no. */
@@ -324,6 +326,8 @@ void node_save_stop(struct node *node);
 void node_worker_born(struct node_worker *zero, void *unused);
 /* Once more, if the table that is used is not on disk. */
 void node_save_table(struct node *node);
+/* Replicas that the table names and that are not here are born, if it is on disk. */
+void node_sync_replicas(struct node *node);
 
 /* node_leaders.c */
 void worker_on_leader(void *context, struct group_id group, node_id_t leader, uint64_t term);

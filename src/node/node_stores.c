@@ -74,7 +74,7 @@ void worker_lost_replica(struct node_worker *worker, uint32_t group, struct repl
 {
     if (worker->lost == NULL)
         worker->lost = memory_allocate_zero(worker->view.group_count * sizeof(*worker->lost));
-    if (replica_id_equal(worker->lost[group], replica)) return; /* known */
+    if (worker->lost[group].value >= replica.value) return; /* known: ids rise */
     worker->lost[group] = replica;
     struct lost_note *note = memory_allocate(sizeof(*note));
     *note = (struct lost_note){.group = {group}, .replica = replica};
@@ -112,7 +112,8 @@ void worker_on_damaged(void *context, uint32_t store, const struct error *error)
     worker->stores_out |= UINT64_C(1) << store;
     worker->stores_detaching |= UINT64_C(1) << store;
     for (uint32_t g = 0; g < worker->view.group_count; g++) {
-        struct replica_id id = worker_own_replica(worker, g);
+        struct replica_id here = host_replica_id(worker->host, (struct group_id){g});
+        struct replica_id id = here.value != 0 ? here : worker_own_replica(worker, g);
         bool known = worker->lost != NULL && id.value <= worker->lost[g].value;
         if (id.value == 0 || known ||
             group_store((struct group_id){g}, node->identity.stores) != store)
@@ -126,7 +127,9 @@ void worker_on_damaged(void *context, uint32_t store, const struct error *error)
     world_timer_start(worker->world, &worker->detach_timer, 0);
 }
 
-/* Replicas that the table has given this node since: new ids, in place of lost ones. */
+/* Replicas that the table has given this node since: new ids, in place of lost ones. One that runs
+ * is not taken away for its successor: it goes when a committed configuration has removed it, which
+ * the group's leader sees to (FAULTS rule 8, reconcile.c). */
 void worker_sync_replicas(struct node_worker *worker, void *unused)
 {
     const struct node *node = worker->node;
@@ -142,7 +145,12 @@ void worker_sync_replicas(struct node_worker *worker, void *unused)
         bool lost = worker->lost != NULL && id.value <= worker->lost[g].value;
         if (id.value == 0 || lost || (worker->stores_out >> store & 1)) continue;
         if (id.value <= here.value) continue; /* ids rise: this one is here, or older */
-        if (here.value != 0) host_drop_replica(worker->host, group);
+        if (here.value != 0) {
+            SOMETIMES(worker->world, "the table named another replica than the one that runs");
+            if (PLANTED(worker->world, "superseded_dropped"))
+                host_drop_replica(worker->host, group);
+            continue;
+        }
         struct error error;
         enum status status = worker_add_replica(worker, g, id, NULL, &error);
         if (status == STATUS_OK) {

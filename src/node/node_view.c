@@ -25,6 +25,16 @@ static void save_run(struct world_job *job)
             identity_save(node->world, node->options.data, &save->identity, &save->error);
 }
 
+/* Only then may replicas be born whose ids it has (node_stores.c). */
+void node_sync_replicas(struct node *node)
+{
+    bool current = node->save.epoch_saved == node->workers[0].view.table_epoch;
+
+    for (uint32_t i = 0; i < node->platform.worker_count; i++)
+        if (current && node->state == NODE_RUNNING)
+            node_call(&node->workers[0], &node->workers[i], worker_sync_replicas, NULL);
+}
+
 static void save_done(struct world_job *job)
 {
     struct node *node = job->context;
@@ -50,11 +60,7 @@ static void save_done(struct world_job *job)
         save_start(node);
         return;
     }
-    /* Only now may replicas be born whose ids it has (node_stores.c). */
-    bool current = save->epoch_saved == node->workers[0].view.table_epoch;
-    for (uint32_t i = 0; i < node->platform.worker_count; i++)
-        if (current && node->state == NODE_RUNNING)
-            node_call(&node->workers[0], &node->workers[i], worker_sync_replicas, NULL);
+    node_sync_replicas(node);
     node_check_ready(node);
 }
 

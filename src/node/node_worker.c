@@ -106,19 +106,12 @@ static void birth_config(const struct node *node, uint32_t group, struct replica
             .replica = birth->replicas[k].replica, .node = birth->replicas[k].node};
 }
 
-static const struct log_recovered *find_recovered(const struct node *node, uint32_t group,
-                                                  struct replica_id replica)
+/* The log says which replica lives here: one that the table names in its place is born when a
+ * committed configuration has removed this one (FAULTS rule 8). */
+static const struct log_recovered *find_recovered(const struct node *node, uint32_t group)
 {
-    for (size_t i = 0; i < node->recovered_count; i++) {
-        const struct log_recovered *recovered = &node->recovered[i];
-        if (recovered->group.value != group) continue;
-        if (replica_id_equal(recovered->replica, replica)) return recovered;
-        LOG_WARN(node_logger(node), "node",
-                 "the log holds replica %llu of group %u, the table names %llu: the old one stays "
-                 "off, its data stays",
-                 (unsigned long long)recovered->replica.value, group,
-                 (unsigned long long)replica.value);
-    }
+    for (size_t i = 0; i < node->recovered_count; i++)
+        if (node->recovered[i].group.value == group) return &node->recovered[i];
     return NULL;
 }
 
@@ -162,8 +155,17 @@ static enum status worker_recover_replica(struct node_worker *worker, uint32_t g
 {
     struct node *node = worker->node;
     uint32_t store = group_store((struct group_id){group}, node->identity.stores);
-    const struct log_recovered *recovered = find_recovered(node, group, self);
+    const struct log_recovered *recovered = find_recovered(node, group);
 
+    if (recovered != NULL && !replica_id_equal(recovered->replica, self)) {
+        LOG_INFO(node_logger(node), "node",
+                 "the log holds replica %llu of group %u, the table names %llu: the old one runs "
+                 "until it is removed",
+                 (unsigned long long)recovered->replica.value, group,
+                 (unsigned long long)self.value);
+        SOMETIMES(worker->world, "a superseded replica was started again");
+        self = recovered->replica;
+    }
     bool reborn = PLANTED(worker->world, "lost_replica_reborn");
     bool never_born = recovered == NULL && node->identity.born && !reborn;
     if (worker->stores_out >> store & 1) {
@@ -203,7 +205,8 @@ static enum status worker_add_replicas(struct node_worker *worker, struct error 
         if (worker->node->engines[store] == NULL) worker->stores_out |= UINT64_C(1) << store;
     for (uint32_t g = 0; g < view->group_count; g++) {
         struct replica_id self = worker_own_replica(worker, g);
-        if (self.value == 0) continue;
+        bool lives = worker_owns(worker, g) && find_recovered(worker->node, g) != NULL;
+        if (self.value == 0 && !lives) continue;
         enum status status = worker_recover_replica(worker, g, self, error);
         if (status) return status;
     }
@@ -243,12 +246,26 @@ static void worker_on_born(void *context)
     node_call(worker, &worker->node->workers[0], node_worker_born, NULL);
 }
 
+static void node_on_dropped(struct node_worker *zero, void *unused)
+{
+    node_sync_replicas(zero->node);
+}
+
 static void worker_on_removed(void *context, struct group_id group, struct replica_id replica)
 {
     struct node_worker *worker = context;
+
     LOG_INFO(node_logger(worker->node), "node",
-             "replica %llu of group %u is no member any more; its data stays",
+             "replica %llu of group %u is no member any more; what it has goes to quarantine",
              (unsigned long long)replica.value, group.value);
+    host_drop_replica(worker->host, group);
+    worker_lost_replica(worker, group.value, replica); /* its id is used up */
+}
+
+static void worker_on_dropped(void *context, struct group_id group)
+{
+    struct node_worker *worker = context;
+    node_call(worker, &worker->node->workers[0], node_on_dropped, NULL);
 }
 
 /* What INFO tells of the process; the platform knows the rest. */
@@ -321,6 +338,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .transport = worker->transport,
         .log = node->log,
         .engines = node->engines,
+        .quarantine = node->quarantine,
         .store_count = node->identity.stores,
         .worker_count = node->platform.worker_count,
         .node = node->identity.node,
@@ -340,6 +358,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
                    .on_meta_applied = worker_on_meta_applied,
                    .on_born = worker_on_born,
                    .on_removed = worker_on_removed,
+                   .on_dropped = worker_on_dropped,
                    .on_damaged = worker_on_damaged},
         .context = worker,
     };

@@ -15,8 +15,6 @@ struct flush_part {
     struct replica_id replica;
     uint64_t generation;
     uint64_t index, term;
-    bool clear; /* rows of an earlier replica go with this run */
-    uint8_t from[2], to[2];
 };
 
 struct flush_job {
@@ -80,9 +78,7 @@ static void copy_replica(struct flush_job *flush, struct replica *replica)
                                 .replica = replica->id,
                                 .generation = replica->generation,
                                 .index = replica->applied,
-                                .term = replica->applied_term,
-                                .clear = replica->clear_first};
-    replica_row_range(replica, part->from, part->to);
+                                .term = replica->applied_term};
     row_table_dirty_each(replica->table, flush, copy_row);
     copy_record(flush, replica);
 }
@@ -90,19 +86,6 @@ static void copy_replica(struct flush_job *flush, struct replica *replica)
 static bool wants_flush(const struct replica *replica)
 {
     return !replica->halted && replica->applied > replica->flushed && replica->receive == NULL;
-}
-
-static enum status write_deletions(struct flush_job *flush, struct engine *engine,
-                                   struct engine_run *run)
-{
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < flush->part_count && status == STATUS_OK; i++) {
-        const struct flush_part *part = &flush->parts[i];
-        if (!part->clear) continue;
-        status = engine_run_delete_range(engine, run, bytes_make(part->from, 2),
-                                         bytes_make(part->to, 2), &flush->error);
-    }
-    return status;
 }
 
 static enum status write_rows(struct flush_job *flush, struct engine *engine,
@@ -162,8 +145,7 @@ static void flush_run(struct world_job *job)
     struct engine_run *run = NULL;
     flush->status = engine_run_open(engine, &run, &flush->error);
     if (flush->status) return;
-    flush->status = write_deletions(flush, engine, run);
-    if (flush->status == STATUS_OK) flush->status = write_rows(flush, engine, run);
+    flush->status = write_rows(flush, engine, run);
     if (flush->status == STATUS_OK) flush->status = write_records(flush, engine, run);
     if (flush->status) {
         engine_run_abandon(engine, run);
@@ -182,7 +164,6 @@ static void finish_part(struct partition_host *host, const struct flush_part *pa
     ASSERT(part->index >= replica->flushed);
     replica->flushed = part->index;
     replica->flushed_term = part->term;
-    if (part->clear) replica->clear_first = false;
     row_table_flushed(replica->table, part->index);
     log_release(host->queue, part->group, part->replica, part->index, part->term);
     snapshot_flushed(replica, record);

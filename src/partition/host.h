@@ -40,6 +40,8 @@ struct host_events {
     /* A committed configuration no longer has this replica: it stopped. Its data
      * stays until host_drop_replica(), which may be called from inside. */
     void (*on_removed)(void *context, struct group_id group, struct replica_id replica);
+    /* host_drop_replica() has done with it: another may be added in its place. */
+    void (*on_dropped)(void *context, struct group_id group);
     /* The engine of a store of this worker is damaged: its replicas have stopped. Next:
      * host_detach_store(), but not from inside. */
     void (*on_damaged)(void *context, uint32_t store, const struct error *error);
@@ -51,6 +53,7 @@ struct host_options {
     struct transport *transport;
     struct log *log;
     struct engine **engines; /* by store */
+    const char *quarantine;  /* what removed replicas had goes there first; NULL: nowhere */
     uint32_t store_count;
     uint32_t worker_count;
     node_id_t node;
@@ -107,10 +110,9 @@ enum status host_add_replica(struct partition_host *host, const struct replica_o
                              struct error *error);
 /* No birth of a replica is under way to the log; else events.on_born will say so. */
 bool host_is_born(const struct partition_host *host);
-/* Stops the replica and frees it; logs "removed" and, once that is durable, deletes its rows and
- * its record from the engine in the background. A replica with a new id may be added in its
- * place at once. Only on a committed removal (on_removed), or for a new id in its place: nothing
- * is deleted by inference (FAULTS rule 8). */
+/* Stops the replica; in the background what it has is copied to quarantine, then it is logged as
+ * removed and freed (on_dropped), and its rows and its record leave the engine. Only on a committed
+ * removal (on_removed): FAULTS rule 8. */
 void host_drop_replica(struct partition_host *host, struct group_id group);
 
 /* --- a store whose engine is damaged (FAULTS F21-F25) --- */

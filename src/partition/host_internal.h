@@ -3,7 +3,8 @@
  *   host.c       open, close, dispatch, the tick, the end of a turn
  *   replica.c    birth, recovery, record of one replica
  *   store_damage.c  a store whose engine is damaged: its replicas stop
- *   remove.c     how a replica learns that it was removed, and how its data goes
+ *   remove.c     how a replica learns that it was removed
+ *   drop.c       how its data goes: to quarantine (keep.c), then from the engine
  *   execute.c    requests at the leader: sessions, evaluation, proposals (rules A, B)
  *   cold.c       requests that wait for rows of the engine
  *   release.c    replies that wait for commit, lease or read round
@@ -138,9 +139,6 @@ struct replica {
     struct dedup *dedup;
     bool halted;  /* damage or an unknown effect: takes part in nothing any more */
     bool removed; /* a committed configuration no longer has it */
-    /* The engine holds rows of an earlier replica of the group: the first run of this one
-     * begins with their deletion. */
-    bool clear_first;
     uint64_t gone_asked_at;
     bool queued; /* in host->dirty */
     bool heartbeat_now;
@@ -493,12 +491,15 @@ void flush_replica_gone(struct replica *replica);
 bool flush_abandon(struct partition_host *host, uint32_t store);
 void flush_replica_durable(struct replica *replica);
 
-/* remove.c */
+/* remove.c, drop.c */
 void remove_config_applied(struct replica *replica, uint64_t index);
 /* True: the replica has stopped and may be freed. */
 bool remove_tick(struct replica *replica, uint64_t now);
 void remove_on_frame(struct partition_host *host, const struct transport_peer *from,
                      struct bytes payload);
+/* The engine holds rows of an earlier replica of the group, whose removal a crash cut short, or
+ * that was lost: they go before anything of `replica` comes, once `position` is durable. */
+void drop_leftovers(const struct replica *replica, struct replica_id of, uint64_t position);
 void drop_tick(struct partition_host *host);
 bool drop_is_running(const struct host_store *store);
 void drops_free(struct host_store *store);

@@ -9,8 +9,8 @@
  *                         writes are answered BUSY before they are evaluated, until there is room
  *   many files in L0      the same: compaction must keep up with flushes
  *
- * Tables of the meta group and of replicas with leftovers of an earlier one in the engine
- * (clear_first) are never evicted. */
+ * Tables of the meta group are never evicted; nor is what no flush has taken, so that leftovers of
+ * an earlier replica in the engine (drop.c) are never read. */
 #include "partition/host_internal.h"
 
 enum {
@@ -62,7 +62,7 @@ static uint64_t used(const struct partition_host *host)
 
 bool memory_may_evict(const struct replica *replica)
 {
-    return replica->group.value != GROUP_META && !replica->clear_first && !replica->halted;
+    return replica->group.value != GROUP_META && !replica->halted;
 }
 
 /* Round and round over the replicas. */

@@ -5,6 +5,7 @@
 
 enum {
     CAUGHT_UP_ENTRIES = 64,
+    VOTERS_LEFT_MIN = 2,
     SPACE_SETTLED_US = 1000 * 1000,
     SETTLED_US = 10 * 1000 * 1000, /* a leader stays at least that long before it hands over */
 };
@@ -24,6 +25,35 @@ static bool caught_up(struct replica *replica, struct replica_id id, uint64_t no
     return active && match + CAUGHT_UP_ENTRIES >= raft_last_index(replica->raft);
 }
 
+/* Ids of replicas rise. A group that has a member with a higher id than any in the table here has
+ * been changed by who knew a newer one: an old table takes nothing back. */
+static bool table_is_older(const struct replica *replica, const struct raft_config *config)
+{
+    const struct raft_member *lists[] = {config->incoming, config->learners};
+    const uint32_t counts[] = {config->incoming_count, config->learner_count};
+    uint64_t newest = 0;
+    for (uint32_t i = 0; i < replica->wish_count; i++)
+        if (replica->wish[i].replica.value > newest) newest = replica->wish[i].replica.value;
+    for (uint32_t list = 0; list < 2; list++)
+        for (uint32_t i = 0; i < counts[list]; i++)
+            if (lists[list][i].replica.value > newest) return true;
+    return false;
+}
+
+/* Learners that nobody wishes for any more would fill the places of others. */
+static bool remove_learners(const struct replica *replica, struct raft_config *target)
+{
+    uint8_t kept = 0;
+    for (uint32_t i = 0; i < target->learner_count; i++) {
+        if (contains(replica->wish, replica->wish_count, target->learners[i].replica))
+            target->learners[kept++] = target->learners[i];
+    }
+    bool changed = kept < target->learner_count;
+    target->learner_count = kept;
+    if (changed) SOMETIMES(replica->host->world, "a learner that nobody wishes for was removed");
+    return changed;
+}
+
 /* Learners that are wished for and missing, added; true if the target differs. */
 static bool add_learners(const struct replica *replica, struct raft_config *target)
 {
@@ -37,6 +67,37 @@ static bool add_learners(const struct replica *replica, struct raft_config *targ
         changed = true;
     }
     return changed;
+}
+
+static const struct raft_member *wish_for_node(const struct replica *replica, node_id_t node)
+{
+    for (uint32_t i = 0; i < replica->wish_count; i++)
+        if (replica->wish[i].node == node) return &replica->wish[i];
+    return NULL;
+}
+
+/* A voter that runs where its successor has to: a node has one replica of a group, and the old one
+ * goes only once a committed configuration has removed it (FAULTS rule 8). Two that have caught up
+ * must be left. */
+static bool make_room(struct replica *replica, struct raft_config *target, uint64_t now)
+{
+    for (uint32_t i = 0; i < target->incoming_count; i++) {
+        const struct raft_member old = target->incoming[i];
+        const struct raft_member *successor = wish_for_node(replica, old.node);
+        bool runs = false, born = false;
+        uint32_t sound = 0;
+        if (successor == NULL || replica_id_equal(successor->replica, old.replica)) continue;
+        raft_match_of(replica->raft, old.replica, now, &runs);
+        raft_match_of(replica->raft, successor->replica, now, &born);
+        if (!runs || born) continue;
+        for (uint32_t k = 0; k < target->incoming_count; k++)
+            sound += k != i && caught_up(replica, target->incoming[k].replica, now);
+        if (sound < VOTERS_LEFT_MIN || sound + 1 < target->incoming_count) continue;
+        target->incoming[i] = target->incoming[--target->incoming_count];
+        SOMETIMES(replica->host->world, "a sound replica was removed for its successor");
+        return true;
+    }
+    return false;
 }
 
 /* All wished-for members are voters or learners that have caught up: swap to the wish. */
@@ -106,7 +167,10 @@ void reconcile_tick(struct replica *replica, uint64_t now)
                 raft_can_evaluate(replica->raft, now);
     if (!idle) return;
     struct raft_config target = *config;
-    bool changed = add_learners(replica, &target) || swap_voters(replica, &target, now);
+    if (table_is_older(replica, config)) return;
+    bool changed = remove_learners(replica, &target);
+    changed |= add_learners(replica, &target);
+    changed = changed || make_room(replica, &target, now) || swap_voters(replica, &target, now);
     if (!changed) {
         if (!hand_to_space(replica, now)) hand_to_preferred(replica, now);
         return;

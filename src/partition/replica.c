@@ -232,7 +232,7 @@ static enum status find_leftovers(const struct replica *replica, bool *ret_found
         engine_iterate(engine, bytes_make(from, 2), bytes_make(to, 2));
     bool found = engine_iterator_next(engine, iterator, &key, &value);
     enum status status = engine_iterator_close(engine, iterator, error);
-    if (status == STATUS_OK) *ret_found = found;
+    if (status == STATUS_OK) *ret_found |= found;
     return status;
 }
 
@@ -411,14 +411,14 @@ enum status host_add_replica(struct partition_host *host, const struct replica_o
     ASSERT(host_replica(host, options->group) == NULL);
     ASSERT(options->replica.value != 0);
     struct replica *replica = replica_make(host, options);
-    struct replica_record record;
+    struct replica_record record = {0};
     struct buffer buffer;
     buffer_init(&buffer, SIZE_MAX / 2);
     enum status status = load_record(replica, &buffer, &record, error);
     bool known = status == STATUS_OK;
-    if (status == STATUS_NOT_FOUND) {
-        status = find_leftovers(replica, &replica->clear_first, error);
-    }
+    bool leftovers = buffer_size(&buffer) > 0;
+    struct replica_id former = !known && leftovers ? record.replica : (struct replica_id){0};
+    if (status == STATUS_NOT_FOUND) status = find_leftovers(replica, &leftovers, error);
     if (known) {
         replica->applied = replica->flushed = record.applied;
         replica->applied_term = replica->flushed_term = record.term;
@@ -449,6 +449,8 @@ enum status host_add_replica(struct partition_host *host, const struct replica_o
     host->replicas[options->group.value] = replica;
     host->replica_count++;
     link_by_store(replica);
+    if (!known && leftovers)
+        drop_leftovers(replica, former, options->recovered != NULL ? 0 : host->birth_position);
     host_mark_dirty(replica);
     return STATUS_OK;
 }

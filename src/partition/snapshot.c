@@ -217,7 +217,6 @@ static void ingested(struct replica *replica)
     struct snapshot_receive *receive = replica->receive;
     struct partition_host *host = replica->host;
     store_job_ended(host, replica->store, STATUS_OK, NULL);
-    replica->clear_first = false;
     replica->cold_generation++; /* what was read from the engine before is of another index */
     /* What the core wants written stands before the snapshot in the log, never behind it. */
     if (raft_has_output(replica->raft)) drive_replica(replica, world_now(host->world));

@@ -61,8 +61,7 @@ static void warm_free(struct partition_host *host)
 static bool may_warm(const struct partition_host *host, const struct replica *replica)
 {
     return !replica->halted && replica->receive == NULL && replica->flushed <= replica->applied &&
-           !replica->clear_first && !row_table_complete(replica->table) &&
-           memory_allows_loading(host, replica);
+           !row_table_complete(replica->table) && memory_allows_loading(host, replica);
 }
 
 static struct replica *warm_replica(const struct warm_job *warm)

@@ -1,7 +1,9 @@
 /* Birth and end of a replica: it learns that a committed configuration removed it, its rows go from
  * the engine, and one with a new id in its place starts with nothing of the old. */
+#include "base/hash.h"
 #include "partition/effects.h"
 #include "partition/host_internal.h"
+#include "partition/keep.h"
 #include "partition/salvage.h"
 #include "partition/snapshot_internal.h"
 #include "raft/raft_codec.h"
@@ -33,6 +35,8 @@ struct bench {
     const struct log_recovered *recovered;
     size_t recovered_count;
     uint32_t born_count, removed_count, asked_count, answered_count, installed_count;
+    void (*then)(struct group_id group); /* it was dropped */
+    uint64_t removed_id;
     bool drop_inside;
 };
 
@@ -64,7 +68,7 @@ static const struct transport_table fake_table = {
 static void on_removed(void *context, struct group_id group, struct replica_id replica)
 {
     assert_int_equal(group.value, GROUP);
-    assert_int_equal(replica.value, 11);
+    assert_int_equal(replica.value, bench->removed_id);
     bench->removed_count++;
     if (bench->drop_inside) host_drop_replica(bench->host, group);
 }
@@ -73,6 +77,8 @@ static void on_born(void *context)
 {
     bench->born_count++;
 }
+
+static void on_dropped(void *context, struct group_id group);
 
 static void add_replica(uint64_t id, const struct raft_config *birth)
 {
@@ -102,18 +108,20 @@ static void open_host(void)
     assert_int_equal(log_open(bench->world, &log, &bench->log, &error), STATUS_OK);
     log_recovery(bench->log, &bench->recovered, &bench->recovered_count);
     bench->engine = engine_memory_open(bench->disk);
-    struct host_options host = {.world = bench->world,
-                                .transport = &bench->transport,
-                                .log = bench->log,
-                                .engines = &bench->engine,
-                                .store_count = 1,
-                                .worker_count = 1,
-                                .node = SELF,
-                                .epoch = 7,
-                                .timing = {50000, 300000, 600000, 200000},
-                                .flush_bytes = 1,
-                                .entries_bytes_max = 4 << 20,
-                                .events = {.on_born = on_born, .on_removed = on_removed}};
+    struct host_options host = {
+        .world = bench->world,
+        .transport = &bench->transport,
+        .log = bench->log,
+        .engines = &bench->engine,
+        .quarantine = "data/quarantine",
+        .store_count = 1,
+        .worker_count = 1,
+        .node = SELF,
+        .epoch = 7,
+        .timing = {50000, 300000, 600000, 200000},
+        .flush_bytes = 1,
+        .entries_bytes_max = 4 << 20,
+        .events = {.on_born = on_born, .on_removed = on_removed, .on_dropped = on_dropped}};
     bench->host = host_open(&host);
 }
 
@@ -137,6 +145,12 @@ static void run(void (*what)(void *context), void *context)
     sim_run_for(&bench->sim, 3 * 1000 * 1000);
 }
 
+static void make_data(void *context)
+{
+    struct error error;
+    assert_int_equal(world_make_durable_dir(bench->world, "data", &error), STATUS_OK);
+}
+
 static int setup(void **state)
 {
     bench = calloc(1, sizeof(*bench));
@@ -146,7 +160,9 @@ static int setup(void **state)
     bench->machine.process = sim_process_make(&bench->machine, 1, NULL, NULL);
     bench->world = sim_process_world(bench->machine.process, 0);
     bench->transport.table = &fake_table;
+    bench->removed_id = 11;
     bench->disk = engine_memory_disk_make();
+    run(make_data, NULL);
     run(open_founded, NULL);
     return 0;
 }
@@ -267,10 +283,25 @@ static uint64_t applied(void)
     return status.applied;
 }
 
-static void replace_by_learner(void *context)
+static void drop_only(void *context)
 {
     host_drop_replica(bench->host, (struct group_id){GROUP});
+}
+
+static void add_learner(struct group_id group)
+{
     add_replica(21, NULL);
+}
+
+static void on_dropped(void *context, struct group_id group)
+{
+    if (bench->then != NULL) bench->then(group);
+}
+
+static void replace_by_learner(void *context)
+{
+    bench->then = add_learner;
+    host_drop_replica(bench->host, (struct group_id){GROUP});
 }
 
 /* --- birth ----------------------------------------------------------------------------- */
@@ -303,13 +334,14 @@ static void add_late(void *context)
 {
     bench->born_count = 0;
     assert_true(host_is_born(bench->host));
-    replace_by_learner(NULL);
+    add_replica(21, NULL);
     assert_false(host_is_born(bench->host));
 }
 
 static void test_a_birth_is_told_once_it_is_durable(void **state)
 {
     assert_int_equal(bench->born_count, 1);
+    run(drop_only, NULL);
     run(add_late, NULL);
     assert_true(host_is_born(bench->host));
     assert_int_equal(bench->born_count, 1);
@@ -408,6 +440,38 @@ static void test_only_a_newer_committed_configuration_without_the_asker_is_an_an
     assert_int_equal(bench->answered_count, 1);
 }
 
+/* One that never saw itself in a configuration: its absence alone says nothing. */
+static void test_a_later_replica_of_its_node_tells_a_learner_that_it_is_gone(void **state)
+{
+    static const struct raft_config with_later = {.incoming_count = 2,
+                                                  .incoming = {{{11}, 1}, {{12}, 2}},
+                                                  .learner_count = 1,
+                                                  .learners = {{{33}, 3}}};
+    replicate(11, 2, config_entry(2, &with_later));
+    gone(false, 34, 0);
+    assert_int_equal(bench->answered_count, 0); /* still to be added */
+    gone(false, 33, 0);
+    assert_int_equal(bench->answered_count, 0);
+    gone(false, 32, 0);
+    assert_int_equal(bench->answered_count, 1);
+}
+
+static void wish_for_33(void *context)
+{
+    static const struct raft_member wish[] = {{{33}, SELF}, {{12}, 2}, {{13}, 3}};
+    host_set_wish(bench->host, (struct group_id){GROUP}, wish, 3);
+}
+
+static void test_a_learner_that_nothing_came_to_asks_too(void **state)
+{
+    run(replace_by_learner, NULL);
+    bench->removed_id = 21;
+    run(wish_for_33, NULL);
+    assert_true(bench->asked_count >= 2);
+    gone(true, 21, 0);
+    assert_int_equal(bench->removed_count, 1);
+}
+
 /* --- going ---------------------------------------------------------------------------- */
 
 static void test_rows_and_record_of_a_dropped_replica_leave_the_engine(void **state)
@@ -422,6 +486,94 @@ static void test_rows_and_record_of_a_dropped_replica_leave_the_engine(void **st
     assert_true(host_is_idle(bench->host));
 }
 
+static void check_item(struct reader *reader, enum keep_kind kind, uint16_t slot)
+{
+    assert_int_equal(read_u8(reader), kind);
+    struct bytes key = read_bytes(reader, read_u32(reader));
+    assert_true(key.size >= 2 && load_u16_be(key.data) == slot);
+    assert_true(read_bytes(reader, read_u32(reader)).size > 0);
+}
+
+static struct bytes kept_file(const char *path, uint64_t replica, struct reader *ret_reader)
+{
+    struct bytes file = sim_disk_take_copy(bench->machine.disk, path);
+    assert_true(file.size > 24);
+    *ret_reader = reader_make(bytes_make(file.data, file.size - 4));
+    assert_int_equal(load_u32(file.data + file.size - 4),
+                     crc32c(0, bytes_make(file.data, file.size - 4)));
+    assert_true(bytes_equal(read_bytes(ret_reader, 8), bytes_of("HOLONRM1")));
+    assert_int_equal(read_u32(ret_reader), GROUP);
+    assert_int_equal(read_u64(ret_reader), replica);
+    return file;
+}
+
+static void check_end(struct reader *reader, uint64_t items, struct bytes file)
+{
+    assert_int_equal(read_u8(reader), KEEP_END);
+    assert_int_equal(read_u64(reader), items);
+    assert_false(reader->failed);
+    assert_int_equal(reader_left(reader), 0);
+    memory_free((void *)(uintptr_t)file.data);
+}
+
+/* FAULTS rule 8: what it had, in the engine and not in it yet, goes to quarantine first. */
+static void test_what_a_removed_replica_had_is_in_quarantine(void **state)
+{
+    struct reader reader;
+    replicate(11, 2, put_entry(2, 5));
+    assert_int_equal(engine_rows(0, 0xffff), 2);
+    struct append append = {
+        .to = 11, .index = 2, .term_before = 2, .commit = 3, .entry = put_entry(3, 6)};
+    sim_world_call(sim_world_of(bench->world), 0, send_append, &append);
+    sim_run_for(&bench->sim, 20 * 1000);
+    assert_int_equal(applied(), 3);
+    assert_int_equal(engine_rows(6, 7), 0); /* not flushed yet */
+    run(drop_only, NULL);
+    assert_int_equal(engine_rows(0, 0xffff), 0);
+    struct bytes file = kept_file("data/quarantine/removed/g2-r11.rows", 11, &reader);
+    check_item(&reader, KEEP_STORED, 5);
+    check_item(&reader, KEEP_STORED, ROW_SLOT_RECORDS);
+    check_item(&reader, KEEP_LATER, 6);
+    check_item(&reader, KEEP_LATER, ROW_SLOT_RECORDS);
+    check_end(&reader, 4, file);
+}
+
+static void keep_many(void *context)
+{
+    struct error error;
+    uint8_t slots[2][2] = {{0, 0}, {0xff, 0xfe}};
+    struct keep keep = {.world = bench->world,
+                        .quarantine = "data/quarantine",
+                        .engine = bench->engine,
+                        .group = {GROUP},
+                        .from = bytes_make(slots[0], 2),
+                        .to = bytes_make(slots[1], 2),
+                        .record_key = bytes_of("none")};
+    for (keep.replica.value = 100; keep.replica.value < 120; keep.replica.value++)
+        assert_int_equal(keep_replica(&keep, &error), STATUS_OK);
+}
+
+struct names {
+    uint32_t count;
+    char first[64];
+};
+
+static void count_name(void *context, const char *name)
+{
+    struct names *names = context;
+    if (names->count++ == 0) snprintf(names->first, sizeof(names->first), "%s", name);
+}
+
+static void test_the_newest_removed_replicas_are_kept_and_no_more(void **state)
+{
+    struct names names = {0};
+    replicate(11, 2, put_entry(2, 5));
+    run(keep_many, NULL);
+    world_list_dir(bench->world, "data/quarantine/removed", &names, count_name, NULL);
+    assert_int_equal(names.count, KEPT_REPLICAS_MAX);
+    assert_string_equal(names.first, "g2-r104.rows");
+}
+
 static void fail_and_replace(void *context)
 {
     engine_memory_disk_fail_next(bench->disk, STATUS_NO_SPACE);
@@ -432,6 +584,8 @@ static void test_a_deletion_that_fails_is_tried_again(void **state)
 {
     replicate(11, 2, put_entry(2, 5));
     run(fail_and_replace, NULL);
+    assert_int_equal(engine_rows(5, 6), 1);
+    sim_run_for(&bench->sim, 6 * 1000 * 1000);
     assert_int_equal(engine_rows(0, 0xffff), 0);
 }
 
@@ -464,11 +618,6 @@ static void leave_a_row(void *context)
     buffer_free(&value);
 }
 
-static void drop_only(void *context)
-{
-    host_drop_replica(bench->host, (struct group_id){GROUP});
-}
-
 static void reopen_with(void *context)
 {
     const uint64_t *id = context;
@@ -494,6 +643,10 @@ static void test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica(void *
     run(leave_a_row, NULL);
     run(reopen_with, &id);
     assert_int_equal(rows_in_memory(), 0);
+    struct reader reader; /* whose they were is not known any more */
+    struct bytes file = kept_file("data/quarantine/removed/g2-r0.rows", 0, &reader);
+    check_item(&reader, KEEP_STORED, 5);
+    check_end(&reader, 1, file);
     replicate(21, 1, config_entry(1, &founding));
     replicate(21, 2, put_entry(2, 6));
     assert_int_equal(engine_rows(6, 7), 1);
@@ -714,7 +867,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_only_a_newer_committed_configuration_without_the_asker_is_an_answer, setup,
             teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_later_replica_of_its_node_tells_a_learner_that_it_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_learner_that_nothing_came_to_asks_too, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_rows_and_record_of_a_dropped_replica_leave_the_engine,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_removed_replica_had_is_in_quarantine, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_the_newest_removed_replicas_are_kept_and_no_more,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_deletion_that_fails_is_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_replica_in_its_place_keeps_its_own_rows, setup,

@@ -1,0 +1,198 @@
+/* A replica that runs and is sound, while the table names another one in its place (FAULTS rule 8).
+ * Goal: it goes only once a committed configuration has removed it, what it had is in quarantine,
+ * and its successor becomes a voter. Method: a node takes a replica of its own for lost, and asks
+ * meta for a new id, as after damage that was none; it may be killed on the way. */
+#include "node/node_internal.h"
+#include "sim/scenarios/stage.h"
+#include "sim/sim_damage.h"
+
+#include <stdio.h>
+
+enum { ROUNDS = 3, STEP_US = 5 * STAGE_MS, GONE_US = 60 * STAGE_S, ASKED_US = 10 * STAGE_S };
+
+struct alarm {
+    struct node *node;
+    struct group_id group;
+    struct replica_id replica;
+};
+
+static void raise_alarm(void *context)
+{
+    const struct alarm *alarm = context;
+    struct node *node = alarm->node;
+
+    node->lost = memory_resize(node->lost, (node->lost_count + 1) * sizeof(*node->lost));
+    node->lost_capacity = node->lost_count + 1;
+    node->lost[node->lost_count++] = (struct lost_replica){
+        .group = alarm->group, .replica = alarm->replica, .since = world_now(node->world)};
+    node_stores_watch(node);
+}
+
+static struct replica_id id_here(struct sim_bed *bed, const struct sim_node *node,
+                                 struct group_id group)
+{
+    if (!sim_node_is_up(node)) return (struct replica_id){0};
+    for (uint32_t worker = 0; worker < bed->cluster->options.workers; worker++) {
+        struct partition_host *host = node_host(node->now->node, worker);
+        struct replica_id id = host ? host_replica_id(host, group) : (struct replica_id){0};
+        if (id.value != 0) return id;
+    }
+    return (struct replica_id){0};
+}
+
+/* By the newest configuration that anybody knows to be committed. */
+static bool is_member(struct sim_bed *bed, struct group_id group, struct replica_id id)
+{
+    const struct raft_config *newest = NULL;
+
+    for (node_id_t n = 1; n <= bed->cluster->options.nodes; n++) {
+        struct sim_node *node = stage_node(bed, n);
+        const struct raft *raft =
+            sim_node_is_up(node) ? sim_inspect_raft(node->now, group.value) : NULL;
+        if (raft == NULL) continue;
+        const struct raft_config *config = raft_config(raft);
+        bool committed = config->index <= raft_commit_index(raft);
+        if (committed && (newest == NULL || config->index > newest->index)) newest = config;
+    }
+    for (uint32_t i = 0; newest != NULL && i < newest->incoming_count; i++)
+        if (replica_id_equal(newest->incoming[i].replica, id)) return true;
+    for (uint32_t i = 0; newest != NULL && i < newest->outgoing_count; i++)
+        if (replica_id_equal(newest->outgoing[i].replica, id)) return true;
+    return false;
+}
+
+static bool table_names_another(struct sim_bed *bed, struct group_id group, node_id_t on,
+                                struct replica_id old)
+{
+    const struct sim_node *other = stage_node(bed, on == 1 ? 2 : 1);
+    if (!sim_node_is_up(other)) return false;
+    const struct cluster_view *view = &other->now->node->workers[0].view;
+    if (group.value >= view->group_count) return false;
+    const struct view_group *at = &view->groups[group.value];
+    for (uint32_t k = 0; k < at->replica_count; k++)
+        if (at->replicas[k].node == on) return at->replicas[k].replica.value > old.value;
+    return false;
+}
+
+enum watched {
+    OVER,      /* the run */
+    NOT_ASKED, /* the node came to lead the group meanwhile, and knows better */
+    WIPED,     /* with the old one, after the table had named another */
+    WENT
+};
+
+/* Before it knows that it goes, while it goes, or after. */
+static void kill_once(struct sim_bed *bed, struct sim_node *node)
+{
+    sim_node_kill(node);
+    sim_run_for(&bed->sim, stage_draw(bed, 1, 500) * STAGE_MS);
+    sim_node_start(node);
+}
+
+/* Until another replica is here in its place. */
+static enum watched watch_it_go(struct sim_bed *bed, struct sim_node *node, struct group_id group,
+                                struct replica_id old)
+{
+    static const char *const lost = "FAULTS rule 8: replica %llu of group %u is gone from node %u "
+                                    "though no committed configuration removed it";
+    uint64_t begin = bed->sim.now, named_at = 0, act_after = stage_draw(bed, 0, 4000) * STAGE_MS;
+    uint64_t act = stage_draw(bed, 0, 4); /* 0: wipe, 1, 2: kill, 3: kill as it goes */
+
+    while (!bed->sim.failed && bed->sim.now < begin + GONE_US) {
+        struct replica_id here = id_here(bed, node, group);
+        bool gone = here.value != old.value && sim_node_is_ready(node);
+        if (gone && is_member(bed, group, old)) {
+            sim_violation(&bed->sim, lost, (unsigned long long)old.value, group.value, node->id);
+            return OVER;
+        }
+        if (here.value > old.value) {
+            sim_reached(&bed->sim, "scenario: a sound replica made room for its successor");
+            if (act == 3) sim_run_for(&bed->sim, stage_draw(bed, 0, 200) * STAGE_MS);
+            if (act == 3) kill_once(bed, node);
+            return WENT;
+        }
+        if (named_at == 0 && table_names_another(bed, group, node->id, old))
+            named_at = bed->sim.now;
+        if (named_at == 0 && bed->sim.now >= begin + ASKED_US) return NOT_ASKED;
+        bool now = named_at != 0 && bed->sim.now >= named_at + act_after;
+        if (now && act == 0) { /* two repairs at once: the first successor is wished for no more */
+            sim_node_kill(node);
+            sim_node_wipe(node);
+            sim_node_start(node);
+            return WIPED;
+        }
+        if (now && act < 3) {
+            kill_once(bed, node);
+            act = 4;
+        }
+        sim_run_for(&bed->sim, STEP_US);
+    }
+    if (!bed->sim.failed)
+        sim_violation(&bed->sim, "V-6: replica %llu of group %u still runs on node %u after 60 s",
+                      (unsigned long long)old.value, group.value, node->id);
+    return OVER;
+}
+
+/* What it had is in quarantine, once its rows are gone from the engine. */
+static void check_kept(struct sim_bed *bed, struct sim_node *node, struct group_id group,
+                       struct replica_id old)
+{
+    char path[160];
+
+    snprintf(path, sizeof(path), "%.60s/quarantine/removed/g%u-r%llu.rows", node->options.data,
+             group.value, (unsigned long long)old.value);
+    if (!bed->sim.failed && sim_disk_file_size(node->machine.disk, path) == 0)
+        sim_violation(&bed->sim,
+                      "FAULTS rule 8: replica %llu of group %u was deleted from node %u "
+                      "without quarantine",
+                      (unsigned long long)old.value, group.value, node->id);
+}
+
+static bool all_whole(struct sim_cluster *cluster, void *unused)
+{
+    for (node_id_t id = 1; id <= cluster->options.nodes; id++)
+        if (!sim_node_is_ready(&cluster->nodes[id]) || !node_is_whole(cluster->nodes[id].now->node))
+            return false;
+    return sim_inspect_settled(cluster);
+}
+
+void scenario_superseded_replica(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+    char missing[400];
+
+    stage_plan(&plan);
+    plan.cluster.partitions = 2;
+    plan.cluster.stores = 2;
+    plan.cluster.flush_bytes = 4 << 10;
+    plan.cluster.entries_bytes_max = 4 << 10;
+    plan.workload.pad_max = 300;
+    plan.workload.write_percent = 70;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        sim_run_for(&bed->sim, stage_draw(bed, 200, 1500) * STAGE_MS);
+        uint32_t data = (uint32_t)stage_draw(bed, 0, 2);
+        struct group_id group = {data == 2 ? GROUP_META : GROUP_DATA_FIRST + data};
+        /* Only what a leader does without is taken for lost. */
+        node_id_t leader = sim_inspect_leader(bed->cluster, group.value);
+        struct sim_node *node = stage_node(bed, stage_other(bed, leader, 0));
+        struct alarm alarm = {.node = node->now->node, .group = group};
+        alarm.replica = id_here(bed, node, alarm.group);
+        if (alarm.replica.value == 0) continue;
+        sim_world_call(sim_world_of(node->now->worlds[0]), 0, raise_alarm, &alarm);
+        sim_run_for(&bed->sim, 10 * STAGE_MS);
+        enum watched watched = watch_it_go(bed, node, alarm.group, alarm.replica);
+        if (bed->sim.failed) return;
+        if (watched == NOT_ASKED) { /* it still runs, in the same process */
+            alarm.node->lost_count = 0;
+            continue;
+        }
+        if (!sim_cluster_wait(bed->cluster, GONE_US, all_whole, NULL)) {
+            sim_inspect_missing(bed->cluster, missing, sizeof(missing));
+            if (!bed->sim.failed)
+                sim_violation(&bed->sim, "V-6: the successor is no voter after 60 s:%s", missing);
+        }
+        if (watched == WENT) check_kept(bed, node, alarm.group, alarm.replica);
+    }
+    stage_judge(bed);
+}
