@@ -258,8 +258,10 @@ static void store_problems(const struct node *node, json_t *problems)
         add_problem(problems,
                     "nothing, if it lasts for seconds; else bring the other nodes of these "
                     "partitions back",
-                    "%u replicas of this node are lost and wait for a leader without them",
-                    node->lost_count);
+                    "%u replicas of this node are lost (the first: of group %u, in store-%u) and "
+                    "wait for a leader without them",
+                    node->lost_count, node->lost[0].group.value,
+                    group_store(node->lost[0].group, node->identity.stores));
 }
 
 static int append_text(const char *text, size_t size, void *buffer)
