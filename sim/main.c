@@ -16,6 +16,8 @@ static const char usage[] =
     "       holon-sim --seeds N [--first-seed M] [--jobs J] [--scenario NAME] [--planted NAME]\n"
     "                 [--with-scenarios N] [--require-sometimes FILE] [--table]\n"
     "                 [--table-file FILE] [--require-table] [--keep DIR] [--no-canary]\n"
+    "                 [--mesh]                    the real peer mesh in every seed\n"
+    "       holon-sim --kept                      the seeds that once failed\n"
     "       holon-sim --table-file FILE [--require-table]   what campaigns have added up\n"
     "       holon-sim --decisions FILE [--trace]  a run that was kept, again\n"
     "       holon-sim --minimise --seed N|--decisions FILE [--planted NAME] [--out FILE]\n"
@@ -69,6 +71,8 @@ static void parse(struct sim_arguments *to, int argc, char **argv)
         {.name = "--minimise", .flag = &to->minimise},
         {.name = "--table", .flag = &to->table},
         {.name = "--require-table", .flag = &to->require_table},
+        {.name = "--mesh", .flag = &to->mesh},
+        {.name = "--kept", .flag = &to->kept},
         {.name = "--seed", .number = &to->seed, .given = &to->has_seed},
         {.name = "--twice", .number = &to->twice, .given = &to->has_twice},
         {.name = "--seeds", .number = &to->seeds},
@@ -117,6 +121,7 @@ int main(int argc, char **argv)
     check_names(&arguments);
     if (arguments.list) return sim_command_list();
     if (arguments.planted_all) return sim_command_planted_all(&arguments);
+    if (arguments.kept) return sim_command_kept(&arguments);
     if (arguments.scenarios) return sim_command_scenarios(&arguments);
     if (arguments.sweep) return sim_command_sweep(&arguments);
     if (arguments.minimise && (arguments.has_seed || arguments.decisions))

@@ -40,6 +40,7 @@ static _Noreturn void run_chunk(const struct sim_campaign *campaign, uint64_t fi
         struct sim_run_options options = {.seed = seed,
                                           .scenario = campaign->scenario,
                                           .planted = campaign->planted,
+                                          .mesh = campaign->mesh,
                                           .real_seconds_max = campaign->real_seconds_max};
         if (campaign->sweep_mode != SIM_SWEEP_COUNT_ONLY) {
             options.seed = campaign->sweep_seed;
@@ -275,8 +276,10 @@ void sim_campaign_print(const struct sim_campaign_result *result, FILE *file)
 
 static void keep_decisions(const struct sim_campaign *campaign, uint64_t seed, FILE *file)
 {
-    struct sim_run_options options = {
-        .seed = seed, .planted = campaign->planted, .real_seconds_max = campaign->real_seconds_max};
+    struct sim_run_options options = {.seed = seed,
+                                      .planted = campaign->planted,
+                                      .mesh = campaign->mesh,
+                                      .real_seconds_max = campaign->real_seconds_max};
     char path[SIM_KEEP_PATH_MAX];
 
     if (campaign->keep == NULL || campaign->scenario) return;
@@ -304,8 +307,9 @@ void sim_campaign_print_failure(const struct sim_campaign *campaign,
                 1 + (seed - 1) * campaign->sweep_stride);
         return;
     }
-    fprintf(file, "repeat: holon-sim --seed %" PRIu64 "%s%s%s%s --trace\n", seed,
-            campaign->scenario ? " --scenario " : "", campaign->scenario ? campaign->scenario : "",
-            campaign->planted ? " --planted " : "", campaign->planted ? campaign->planted : "");
+    fprintf(file, "repeat: holon-sim --seed %" PRIu64 "%s%s%s%s%s --trace\n", seed,
+            campaign->mesh ? " --mesh" : "", campaign->scenario ? " --scenario " : "",
+            campaign->scenario ? campaign->scenario : "", campaign->planted ? " --planted " : "",
+            campaign->planted ? campaign->planted : "");
     keep_decisions(campaign, seed, file);
 }

@@ -9,6 +9,7 @@ struct sim_campaign {
     uint64_t first_seed, seeds;
     uint32_t jobs;
     const char *scenario, *planted; /* NULL: none */
+    bool mesh;                      /* in every seed */
     bool stop_at_failure;
     bool quiet;
     uint64_t real_seconds_max; /* per seed */

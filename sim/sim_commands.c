@@ -44,6 +44,7 @@ int sim_command_one(const struct sim_arguments *arguments)
     struct sim_run_options options = {.seed = arguments->seed,
                                       .scenario = arguments->scenario,
                                       .trace = arguments->trace ? stdout : NULL,
+                                      .mesh = arguments->mesh,
                                       .sweep_target = arguments->at,
                                       .print_plan = true};
 
@@ -242,6 +243,7 @@ int sim_command_campaign(const struct sim_arguments *arguments)
                                     .jobs = (uint32_t)arguments->jobs,
                                     .scenario = arguments->scenario,
                                     .planted = arguments->planted,
+                                    .mesh = arguments->mesh,
                                     .keep = arguments->keep,
                                     .real_seconds_max = REAL_SECONDS_MAX};
 
@@ -267,6 +269,37 @@ int sim_command_campaign(const struct sim_arguments *arguments)
     memory_free(first);
     memory_free(result);
     return good ? 0 : 1;
+}
+
+int sim_command_kept(const struct sim_arguments *arguments)
+{
+    static const struct {
+        uint64_t seed;
+        const char *story;
+    } kept[] = {
+#define KEPT_SEED(seed, story) {seed, story},
+#include "sim/kept_seeds.def"
+#undef KEPT_SEED
+    };
+    struct sim_campaign_result *result = memory_allocate_zero(sizeof(*result));
+    size_t failed = 0;
+
+    for (size_t i = 0; i < ARRAY_COUNT(kept); i++) {
+        struct sim_campaign campaign = {.first_seed = kept[i].seed,
+                                        .seeds = 1,
+                                        .jobs = 1,
+                                        .quiet = true,
+                                        .keep = arguments->keep,
+                                        .real_seconds_max = REAL_SECONDS_MAX};
+        sim_campaign_run(&campaign, result);
+        printf("%-8" PRIu64 " %s: %s\n", kept[i].seed, result->failed ? "FAILED" : "ok",
+               kept[i].story);
+        if (result->failed) sim_campaign_print_failure(&campaign, result, stdout);
+        failed += result->failed > 0;
+    }
+    printf("%zu kept seeds, %zu failed\n", ARRAY_COUNT(kept), failed);
+    memory_free(result);
+    return failed ? 1 : 0;
 }
 
 int sim_command_scenarios(const struct sim_arguments *arguments)

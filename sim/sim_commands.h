@@ -8,7 +8,7 @@ struct sim_arguments {
     uint64_t seed, seeds, first_seed, twice, scenario_seeds, stride, at, runs;
     uint64_t jobs;
     bool has_seed, has_twice, trace, list, planted_all, scenarios, no_canary;
-    bool minimise, table, require_table;
+    bool minimise, table, require_table, mesh, kept;
     const char *scenario, *planted, *require_sometimes, *crash, *sweep, *decisions, *out, *keep,
         *table_file;
 };
@@ -20,6 +20,8 @@ int sim_command_campaign(const struct sim_arguments *arguments);
 int sim_command_scenarios(const struct sim_arguments *arguments);
 int sim_command_sweep(const struct sim_arguments *arguments);
 int sim_command_minimise(const struct sim_arguments *arguments);
+/* The seeds of kept_seeds.def. */
+int sim_command_kept(const struct sim_arguments *arguments);
 int sim_command_list(void);
 /* Of a table that earlier campaigns have added up. */
 int sim_command_table(const struct sim_arguments *arguments);

@@ -169,6 +169,13 @@ void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
     plan->power_loss_at_end = draw_chance(sim, 40);
 }
 
+void sim_plan_use_mesh(struct sim_plan *plan)
+{
+    plan->cluster.mesh = true;
+    drop_impossible(plan);
+    plan->keep_old = false;
+}
+
 void sim_plan_print(const struct sim_plan *plan, FILE *file)
 {
     const struct sim_cluster_options *cluster = &plan->cluster;

@@ -61,6 +61,8 @@ struct sim_plan {
 };
 
 void sim_plan_draw(struct sim *sim, struct sim_plan *ret_plan);
+/* The real peer mesh between nodes, whatever was drawn. */
+void sim_plan_use_mesh(struct sim_plan *plan);
 /* No faults; three nodes, registers: for measuring speed and for scenarios. */
 void sim_plan_calm(struct sim_plan *ret_plan);
 void sim_plan_print(const struct sim_plan *plan, FILE *file);

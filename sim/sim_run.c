@@ -407,6 +407,7 @@ void sim_run(const struct sim_run_options *options, struct sim_result *ret_resul
         sim_scenario_find(options->scenario)->run(&bed);
     } else {
         sim_plan_draw(&bed.sim, &plan);
+        if (options->mesh) sim_plan_use_mesh(&plan);
         if (options->plan) plan = *options->plan;
         if (options->replay) plan = options->replay->plan;
         if (options->record) record_plan(&bed, &plan);

@@ -17,6 +17,7 @@ struct sim_run_options {
     const char *planted;  /* NULL: none; see planted.h */
     FILE *trace;          /* NULL: none */
     bool print_plan;
+    bool mesh;                          /* the real peer mesh, whatever the seed drew */
     uint64_t real_seconds_max;          /* watchdog; 0: none */
     const struct sim_plan *plan;        /* NULL: drawn */
     const struct sim_decisions *replay; /* instead of what the seed would draw; NULL: none */

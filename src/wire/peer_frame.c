@@ -5,11 +5,14 @@
 
 enum {
     SIZE_FIELD_AT = 0,
-    CRC_FIELD_AT = 4,
-    CHECKED_AT = 8, /* the size counts, and the CRC covers, all from here */
-    VERSION_FIELD_AT = 8,
-    KIND_FIELD_AT = 9,
-    WORKER_FIELD_AT = 10,
+    SIZE_FIELD_SIZE = 4,
+    SIZE_CHECK_AT = 4,
+    PREFIX_SIZE = 8, /* so much tells how long the frame is */
+    CRC_FIELD_AT = 8,
+    CHECKED_AT = 12, /* the size counts, and the CRC covers, all from here */
+    VERSION_FIELD_AT = 12,
+    KIND_FIELD_AT = 13,
+    WORKER_FIELD_AT = 14,
     CHECKED_SIZE_MIN = PEER_FRAME_HEADER_SIZE - CHECKED_AT,
     SEED_INPUT_SIZE = 16 + 4 + 4 + 4,
 };
@@ -27,6 +30,11 @@ uint32_t peer_frame_seed(struct cluster_id cluster, node_id_t from, boot_epoch_t
     return crc32c(0, bytes_make(input, sizeof(input)));
 }
 
+static uint32_t size_check(uint32_t seed, const uint8_t *frame)
+{
+    return crc32c(seed, bytes_make(frame + SIZE_FIELD_AT, SIZE_FIELD_SIZE));
+}
+
 enum status peer_frame_append(struct buffer *buffer, uint32_t seed, uint8_t kind, uint16_t worker,
                               struct bytes payload)
 {
@@ -36,6 +44,7 @@ enum status peer_frame_append(struct buffer *buffer, uint32_t seed, uint8_t kind
     frame = buffer_reserve(buffer, PEER_FRAME_HEADER_SIZE + payload.size);
     if (frame == NULL) return STATUS_FULL;
     store_u32(frame + SIZE_FIELD_AT, (uint32_t)(CHECKED_SIZE_MIN + payload.size));
+    store_u32(frame + SIZE_CHECK_AT, size_check(seed, frame));
     frame[VERSION_FIELD_AT] = PEER_FRAME_VERSION;
     frame[KIND_FIELD_AT] = kind;
     store_u16(frame + WORKER_FIELD_AT, worker);
@@ -51,12 +60,15 @@ enum status peer_frame_parse(struct bytes input, uint32_t seed, size_t payload_m
 {
     size_t checked_size;
 
-    if (input.size < CHECKED_AT) return STATUS_NOT_FOUND;
+    if (input.size < PREFIX_SIZE) return STATUS_NOT_FOUND;
+    /* The size by itself, before its bytes are awaited: one that grew on its way would swallow
+     * the good frames behind it, which to everybody above looks like a silent peer. */
+    if (size_check(seed, input.data) != load_u32(input.data + SIZE_CHECK_AT)) return STATUS_CORRUPT;
     checked_size = load_u32(input.data + SIZE_FIELD_AT);
     if (checked_size < CHECKED_SIZE_MIN) return STATUS_CORRUPT;
     /* Before waiting for that many bytes: the length is the peer's word. */
     if (checked_size - CHECKED_SIZE_MIN > payload_max) return STATUS_TOO_LARGE;
-    if (input.size - CHECKED_AT < checked_size) return STATUS_NOT_FOUND;
+    if (input.size < CHECKED_AT + checked_size) return STATUS_NOT_FOUND;
     if (crc32c(seed, bytes_make(input.data + CHECKED_AT, checked_size)) !=
         load_u32(input.data + CRC_FIELD_AT))
         return STATUS_CORRUPT;

@@ -1,10 +1,11 @@
 /* peer_frame.h - the frame that carries everything between nodes, and the handshake.
  *
- * Frame: u32 size (of what follows the first 8 bytes) | u32 crc32c | u8 version (1) | u8 kind |
- * u16 worker (of the receiver) | payload. Little-endian. The CRC covers all that follows it
- * and is seeded with crc32c of (cluster id, sender node, sender boot epoch, receiver node),
- * so that a frame of another conversation cannot pass. The first frame each way is a
- * PEER_FRAME_HELLO, with CRC seed 0. Source: docs/reference/peer-protocol.md. */
+ * Frame: u32 size (of what follows the first 12 bytes) | u32 crc32c of the size | u32 crc32c |
+ * u8 version (1) | u8 kind | u16 worker (of the receiver) | payload. Little-endian. The second
+ * CRC covers all that follows it. Both are seeded with crc32c of (cluster id, sender node, sender
+ * boot epoch, receiver node), so that a frame of another conversation cannot pass. The first
+ * frame each way is a PEER_FRAME_HELLO, with CRC seed 0. Source: docs/reference/peer-protocol.md.
+ */
 #ifndef HOLON_WIRE_PEER_FRAME_H
 #define HOLON_WIRE_PEER_FRAME_H
 
@@ -12,7 +13,7 @@
 #include "base/codec.h"
 #include "base/ids.h"
 
-enum { PEER_FRAME_VERSION = 1, PEER_FRAME_HEADER_SIZE = 12 };
+enum { PEER_FRAME_VERSION = 1, PEER_FRAME_HEADER_SIZE = 16 };
 
 enum peer_frame_kind {
     PEER_FRAME_HELLO = 1,

@@ -36,14 +36,34 @@ MALFORMED_RESP = {
     "an HTTP request": b"POST / HTTP/1.1\r\nHost: x\r\n\r\nSET a b\r\n",
 }
 
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def peer_frame(size, body=b"", version=1, kind=1, crc=None):
+    """A frame before the hello (seed 0), right but for what a case wants wrong."""
+    checked = struct.pack("<BBH", version, kind, 0) + body
+    prefix = struct.pack("<I", size)
+    return (prefix + struct.pack("<II", crc32c(prefix), crc32c(checked) if crc is None else crc) +
+            checked)
+
+
 MALFORMED_PEER = {
-    "a huge size": struct.pack("<IIBBH", 0xffffffff, 0, 1, 1, 0),
-    "a large size and a little": struct.pack("<IIBBH", 64 << 20, 0, 1, 1, 0) + bytes(100000),
-    "a bad checksum": struct.pack("<IIBBH", 36, 0x12345678, 1, 1, 0) + bytes(32),
-    "a wrong version": struct.pack("<IIBBH", 36, 0, 99, 1, 0) + bytes(32),
-    "a wrong kind first": struct.pack("<IIBBH", 36, 0, 1, 10, 0) + bytes(32),
+    "a huge size": peer_frame(0xffffffff),
+    "a large size and a little": peer_frame(64 << 20, bytes(100000)),
+    "a damaged size": struct.pack("<II", 36, 0) + bytes(36),
+    "a bad checksum": peer_frame(36, bytes(32), crc=0x12345678),
+    "a wrong version": peer_frame(36, bytes(32), version=99),
+    "a wrong kind first": peer_frame(36, bytes(32), kind=10),
+    "a hello of zeros": peer_frame(36, bytes(32)),
     "half of a header": b"\x20\x00\x00",
-    "half of a frame": struct.pack("<IIBBH", 1000, 0, 1, 1, 0) + bytes(100),
+    "half of a frame": peer_frame(1000, bytes(100)),
     "an HTTP request": b"GET / HTTP/1.1\r\n\r\n" * 100,
     "noise": random.Random(2).randbytes(100000),
     "zeros": bytes(100000),

@@ -1,8 +1,8 @@
 /* fuzz_peer_frame.c - what comes from another node, before it is known to be one: no input makes
  * the frame and hello parsers read outside of it, and what they accept encodes back to itself.
  *
- * The first byte says whether the CRC of the first frame is made right: without that, the fuzzer
- * would spend its time on guessing checksums. */
+ * The first byte says whether the checksums of the first frame are made right: without that, the
+ * fuzzer would spend its time on guessing them. */
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -56,8 +56,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 1) memcpy(copy, data + 1, size - 1);
     if ((data[0] & FIX_CRC) && size - 1 >= PEER_FRAME_HEADER_SIZE) {
         size_t checked = load_u32(copy);
-        if (checked <= size - 1 - 8)
-            store_u32(copy + 4, crc32c(SEED, bytes_make(copy + 8, checked)));
+        store_u32(copy + 4, crc32c(SEED, bytes_make(copy, 4)));
+        if (checked <= size - 1 - 12)
+            store_u32(copy + 8, crc32c(SEED, bytes_make(copy + 12, checked)));
     }
     check_frames(bytes_make(copy, size - 1));
     memory_free(copy);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "net/peer_mesh.h"
 
@@ -633,6 +634,7 @@ static void test_garbage_before_the_hello_closes_the_connection(void **state)
     assert_int_equal(buffer_size(&heard), 0);
     buffer_free(&heard);
     store_u32(big, 300 << 10); /* a hello of 300 KiB */
+    store_u32(big + 4, crc32c(0, bytes_make(big, 4)));
     stranger_says(&bench, bytes_make(big, 200 << 10), &heard);
     assert_int_equal(buffer_size(&heard), 0);
     buffer_free(&heard);
@@ -710,6 +712,44 @@ static void test_a_wrong_hello_is_refused_with_a_reason(void **state)
     bench_stop(&bench);
 }
 
+/* The peer sends good frames behind it all the time, so nothing but the check of the size can tell
+ * (F46). */
+static void test_a_damaged_size_closes_the_connection(void **state)
+{
+    struct peer_hello hello = {.version = PEER_FRAME_VERSION,
+                               .cluster = cluster_a,
+                               .node = 2,
+                               .to_node = 1,
+                               .epoch = 11,
+                               .store = 1002,
+                               .worker_count = 1,
+                               .name = "n2"};
+    const char *damaged = "broken input, closing the connection node=2 name=n2: damaged data";
+    uint32_t seed = peer_frame_seed(cluster_a, 2, hello.epoch, 1);
+    struct bench bench;
+    struct buffer frames, heard;
+    size_t hello_size;
+
+    bench_start(&bench);
+    hello_frame(&frames, hello);
+    hello_size = buffer_size(&frames);
+    for (int i = 0; i < 3; i++)
+        peer_frame_append(&frames, seed, PEER_FRAME_STATUS, 0, bytes_of("good"));
+    frames.memory[frames.start + hello_size + 1] ^= 0x40; /* 8 bytes become 16 KiB */
+    bench_run(&bench, 2);
+    node_stop(&bench.nodes[2]); /* a member, whose next start is played here */
+    stranger_says(&bench, buffer_bytes(&frames), &heard);
+    bench_lock(&bench);
+    if (memmem(buffer_bytes(&bench.lines).data, buffer_size(&bench.lines), damaged,
+               strlen(damaged)) == NULL)
+        fail_msg("closed for another reason: %.*s", (int)buffer_size(&bench.lines),
+                 (const char *)buffer_bytes(&bench.lines).data);
+    bench_unlock(&bench);
+    buffer_free(&frames);
+    buffer_free(&heard);
+    bench_stop(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -723,6 +763,7 @@ int main(void)
         cmocka_unit_test(test_founding_gives_all_connections_the_new_identity),
         cmocka_unit_test(test_garbage_before_the_hello_closes_the_connection),
         cmocka_unit_test(test_a_silent_stranger_is_closed_in_time),
+        cmocka_unit_test(test_a_damaged_size_closes_the_connection),
         cmocka_unit_test(test_a_wrong_hello_is_refused_with_a_reason),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
