@@ -8,7 +8,10 @@
 #include "sim/sim_stream.h"
 
 enum { MS = 1000, SUPERVISE_US = 200 * 1000, PACE_STREAM = 77 };
-enum { RETRY_US = 200 * MS }; /* after a strike that found nobody */
+enum {
+    RETRY_US = 200 * MS,     /* after a strike that found nobody */
+    DOWN_SLACK_US = 200 * MS /* a node that is down for longer than any outage died by itself */
+};
 
 static void schedule_next(struct sim_chaos *chaos, enum sim_chaos_kind kind, uint64_t pace);
 
@@ -31,9 +34,12 @@ struct sim_node *sim_chaos_victim(struct sim_chaos *chaos)
 
     if (chaos->plan.minority_only && nodes > 2 && healthy_count(chaos) * 2 <= nodes + 1)
         return NULL;
-    struct sim_node *node = &cluster->nodes[1 + sim_below(cluster->sim, SIM_RANDOM_FAULT, nodes)];
-    if (!sim_node_is_up(node) || node->now->process->paused || node->now->stopped) return NULL;
-    return node;
+    uint32_t first = (uint32_t)sim_below(cluster->sim, SIM_RANDOM_FAULT, nodes);
+    for (uint32_t i = 0; i < nodes; i++) {
+        struct sim_node *node = &cluster->nodes[1 + (first + i) % nodes];
+        if (sim_node_is_up(node) && !node->now->process->paused && !node->now->stopped) return node;
+    }
+    return NULL;
 }
 
 uint64_t sim_chaos_outage(struct sim_chaos *chaos)
@@ -64,7 +70,7 @@ static void run_strike(struct sim *sim, struct sim_event *event)
     struct sim_chaos *chaos = event->a;
     struct sim_strike what = {.time = sim->now, .kind = (uint8_t)event->n, .percent = 100};
 
-    if (chaos->over) return;
+    if (chaos->over || (chaos->only_unhit && chaos->hit[what.kind])) return;
     what.random = random_u64(&chaos->pace);
     bool hit = strike(chaos, &what);
     schedule_next(chaos, (enum sim_chaos_kind)event->n, hit ? 0 : RETRY_US);
@@ -105,6 +111,20 @@ static void replay_next(struct sim_chaos *chaos)
     event->n = number;
 }
 
+/* Any death that chaos did not order itself ends by a restart, too, as by systemd. */
+static void run_supervise(struct sim *sim, struct sim_event *event)
+{
+    struct sim_chaos *chaos = event->a;
+    uint64_t longest = chaos->plan.outage_max + DOWN_SLACK_US;
+
+    if (chaos->over) return;
+    for (uint32_t i = 1; i <= chaos->cluster->options.nodes; i++) {
+        struct sim_node *node = &chaos->cluster->nodes[i];
+        if (!sim_node_is_up(node) && sim->now - node->down_since > longest) sim_node_start(node);
+    }
+    sim_schedule(sim, SUPERVISE_US, SIM_EVENT_FAULT, NULL, run_supervise)->a = chaos;
+}
+
 struct sim_chaos *sim_chaos_start(struct sim_cluster *cluster, struct sim_clients *clients,
                                   const struct sim_plan *plan, const struct sim_decisions *replay,
                                   struct sim_decisions *record)
@@ -117,6 +137,7 @@ struct sim_chaos *sim_chaos_start(struct sim_cluster *cluster, struct sim_client
     chaos->outage_percent = 100;
     chaos->replay = replay;
     chaos->record = record;
+    sim_schedule(cluster->sim, SUPERVISE_US, SIM_EVENT_FAULT, NULL, run_supervise)->a = chaos;
     random_seed(&chaos->pace, hash_u64(cluster->sim->seed + PACE_STREAM));
     if (replay) {
         replay_next(chaos);
@@ -134,6 +155,11 @@ const char *sim_chaos_unhit(const struct sim_chaos *chaos)
         if (kind != SIM_CHAOS_WIPE && chaos->struck[kind] && chaos->hit[kind] == 0)
             return sim_chaos_text(kind);
     return NULL;
+}
+
+void sim_chaos_only_unhit(struct sim_chaos *chaos)
+{
+    chaos->only_unhit = true;
 }
 
 static void make_good(struct sim_chaos *chaos, struct sim_node *node)

@@ -19,6 +19,9 @@ void sim_chaos_heal(struct sim_chaos *chaos, uint32_t nodes);
 uint64_t sim_chaos_stalled_until(const struct sim_chaos *chaos);
 void sim_chaos_free(struct sim_chaos *chaos);
 bool sim_chaos_clocks_jumped(const struct sim_chaos *chaos);
+/* From now on only kinds that never found a victim strike: as the others' outages end, somebody
+ * is there to be struck. */
+void sim_chaos_only_unhit(struct sim_chaos *chaos);
 /* A kind of fault that was to strike several times and never found a victim, or NULL. */
 const char *sim_chaos_unhit(const struct sim_chaos *chaos);
 

@@ -39,9 +39,17 @@ uint32_t sim_inspect_group_of_key(const struct sim_cluster *cluster, uint32_t ke
 const struct raft *sim_inspect_raft(struct sim_incarnation *incarnation, uint32_t group);
 uint64_t sim_inspect_local_now(const struct sim_node *node);
 
+struct sim_rows_wanted {
+    uint32_t nodes;
+    bool expiry; /* no clock jumped: what expired must be gone */
+    bool clean;
+    uint32_t polls;
+    char text[200];
+};
 /* Do the rows of the Redis service belong together (a violation if not), and is all garbage
- * collected and, if `expiry`, all that expired gone, on these nodes? */
-bool sim_inspect_rows_clean(struct sim_cluster *cluster, uint32_t nodes, bool expiry, char *text,
-                            size_t text_size);
+ * collected and, if wanted, all that expired gone, on these nodes? wanted->text: what is not. */
+bool sim_inspect_rows_clean(struct sim_cluster *cluster, struct sim_rows_wanted *wanted);
+/* So many steps of the background clear all that there is, at most. */
+uint64_t sim_inspect_rows_steps(struct sim_cluster *cluster, uint32_t nodes);
 
 #endif

@@ -1,18 +1,33 @@
 /* Big values, their parts and the garbage of them: nothing is lost, nothing is left behind. */
+#include "base/assert.h"
 #include "partition/host.h"
+#include "services/redis/parts.h"
 #include "services/redis/rows_check.h"
 #include "sim/sim_inspect.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-static bool group_is_clean(struct sim_cluster *cluster, node_id_t node, uint32_t group,
-                           const struct row_table *table, bool expiry, char *text, size_t text_size)
+/* Looking at all rows takes long, so while garbage waits it is done now and then only. */
+enum { WHOLE_LOOK_POLLS = 64, WORK_GROUPS_MAX = 64 };
+
+struct look {
+    struct sim_cluster *cluster;
+    struct sim_rows_wanted *wanted;
+    bool whole;
+};
+
+static bool group_is_clean(const struct look *look, node_id_t node, uint32_t group,
+                           const struct row_table *table)
 {
+    struct sim_cluster *cluster = look->cluster;
+    char *text = look->wanted->text;
+    size_t text_size = sizeof(look->wanted->text);
+    uint64_t garbage = redis_garbage_waiting(table);
+    bool complete = row_table_complete(table); /* else only the counts are known */
     struct redis_rows rows;
 
-    if (!row_table_complete(table)) { /* the rest is in the engine: only the counts are known */
-        uint64_t garbage = redis_garbage_waiting(table);
+    if (!complete || (garbage > 0 && !look->whole)) {
         snprintf(text, text_size, "group %u on node %u has %" PRIu64 " garbage records", group,
                  node, garbage);
         return garbage == 0;
@@ -26,7 +41,7 @@ static bool group_is_clean(struct sim_cluster *cluster, node_id_t node, uint32_t
                       " ids to two, %" PRIu64 " hashes miscount, %" PRIu64 " keys never expire",
                       group, node, rows.orphans, rows.twice, rows.wrong_sizes, rows.unreminded);
     if (rows.big_keys > 0) sim_reached(cluster->sim, "a big value was there at rest");
-    if (rows.garbage == 0 && (rows.reminders == 0 || !expiry)) return true;
+    if (rows.garbage == 0 && (rows.reminders == 0 || !look->wanted->expiry)) return true;
     snprintf(text, text_size,
              "group %u on node %u has %" PRIu64 " garbage records (%" PRIu64
              " of values not taken) and %" PRIu64 " reminders",
@@ -34,10 +49,11 @@ static bool group_is_clean(struct sim_cluster *cluster, node_id_t node, uint32_t
     return false;
 }
 
-bool sim_inspect_rows_clean(struct sim_cluster *cluster, uint32_t nodes, bool expiry, char *text,
-                            size_t text_size)
+/* Calls back for each replica of data on these nodes. */
+static void each_group(struct sim_cluster *cluster, uint32_t nodes, void *context,
+                       void (*on_group)(void *context, node_id_t node, uint32_t group,
+                                        const struct row_table *table))
 {
-    bool clean = true;
 
     for (node_id_t id = 1; id <= cluster->options.nodes; id++) {
         struct sim_incarnation *incarnation = cluster->nodes[id].now;
@@ -48,11 +64,63 @@ bool sim_inspect_rows_clean(struct sim_cluster *cluster, uint32_t nodes, bool ex
                 struct replica_status status;
                 host_replica_status(host, i, &status);
                 if (status.group.value < GROUP_DATA_FIRST) continue;
-                clean = group_is_clean(cluster, id, status.group.value,
-                                       host_rows(host, status.group), expiry, text, text_size) &&
-                        clean;
+                on_group(context, id, status.group.value, host_rows(host, status.group));
             }
         }
     }
-    return clean;
+}
+
+static void look_at(void *context, node_id_t node, uint32_t group, const struct row_table *table)
+{
+    const struct look *look = context;
+
+    if (!group_is_clean(look, node, group, table)) look->wanted->clean = false;
+}
+
+bool sim_inspect_rows_clean(struct sim_cluster *cluster, struct sim_rows_wanted *wanted)
+{
+    struct look look = {
+        .cluster = cluster, .wanted = wanted, .whole = wanted->polls++ % WHOLE_LOOK_POLLS == 0};
+
+    wanted->clean = true;
+    each_group(cluster, wanted->nodes, &look, look_at);
+    return wanted->clean;
+}
+
+struct work {
+    uint64_t records, rows;
+    uint64_t steps[WORK_GROUPS_MAX]; /* the most that any replica of the group knows of */
+    uint32_t chore_rows;
+};
+
+static void add_count(void *context, uint8_t service, uint32_t namespace, uint64_t rows)
+{
+    struct work *work = context;
+
+    if (service != SERVICE_REDIS || namespace == REDIS_NAMESPACE_FRONTS) return;
+    bool single = namespace == REDIS_NAMESPACE_GARBAGE || namespace & REDIS_NAMESPACE_REMINDERS;
+    *(single ? &work->records : &work->rows) += rows;
+}
+
+static void add_work(void *context, node_id_t node, uint32_t group, const struct row_table *table)
+{
+    struct work *work = context;
+
+    ASSERT(group < WORK_GROUPS_MAX);
+    work->records = work->rows = 0;
+    row_table_counts_each(table, work, add_count);
+    uint64_t steps = work->records + work->rows / work->chore_rows;
+    if (steps > work->steps[group]) work->steps[group] = steps;
+}
+
+uint64_t sim_inspect_rows_steps(struct sim_cluster *cluster, uint32_t nodes)
+{
+    const struct redis_limits *limits = &cluster->options.redis_limits;
+    struct work work = {.chore_rows = limits->chore_rows};
+    uint64_t steps = 0;
+
+    each_group(cluster, nodes, &work, add_work);
+    for (uint32_t group = 0; group < WORK_GROUPS_MAX; group++)
+        steps += work.steps[group];
+    return steps;
 }

@@ -38,6 +38,7 @@ void replica_time_start(struct replica *replica, uint64_t now)
     int64_t wall = wall_trusted(replica->host, now) - (int64_t)now;
     int64_t last = replica->entry_time - (int64_t)now;
     replica->time_offset = wall > last ? wall : last;
+    replica->time_started = replica_time(replica, now);
 }
 
 /* Called every SLOW_TICKS: slews towards the wall clock by at most a tenth of that time. */
@@ -279,6 +280,7 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
                       raft_commit_index(replica->raft), time, seed);
     rows->slot_first = replica->slot_first;
     rows->slot_last = replica->slot_last;
+    rows->leads_since = replica->time_started;
     rows->hash_secret[0] = host->options.hash_secret[0];
     rows->hash_secret[1] = host->options.hash_secret[1];
     rows->wanted = &scratch->wanted;

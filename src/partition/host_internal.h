@@ -171,6 +171,7 @@ struct replica {
     size_t held_bytes;
     struct list parked;              /* cold.c */
     int64_t time_offset;             /* wall clock - boot clock, us (D3) */
+    int64_t time_started;            /* entry time when this term of a leader began */
     int64_t entry_time;              /* of the last entry evaluated or applied */
     int64_t chore_at[SERVICE_COUNT]; /* entry time; INT64_MAX: nothing is to be done */
     uint64_t chore_index;            /* entry of the last step: one is under way at a time */
@@ -236,8 +237,8 @@ struct cold { /* requests that wait for rows of the engine: cold.c */
     struct histogram latency; /* from parked to answered, us */
 };
 
-struct peer_wall { /* a peer's wall clock against ours */
-    int64_t offset;
+struct peer_wall {     /* a peer's wall clock */
+    int64_t offset;    /* from our boot clock, when it was heard */
     uint64_t heard_at; /* boot clock; 0: never */
     bool disk_low;     /* below its --disk-reserve */
     bool disk_slow;    /* so it said with its last acknowledgement */

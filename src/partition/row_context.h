@@ -54,6 +54,8 @@ struct row_context {
     uint16_t slot_first, slot_last; /* of the partition, both included */
     uint64_t hash_secret[2];        /* drawn at founding: keys the 48-bit hash before user keys */
     int64_t time;                   /* us since 1970: the time of the entry, if one is made (D3) */
+    int64_t leads_since;            /* `time` when this leader's term began. From then on it goes
+                                     * on like the boot clock; before, it may have jumped */
     uint64_t random_state;          /* fixed per request: equal at each run */
     struct arena *arena;            /* scratch of the service; reset after the request */
     uint64_t commit_index;          /* rows above it are uncommitted */

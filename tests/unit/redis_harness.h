@@ -25,6 +25,7 @@ struct redis_harness {
     struct redis_command_index commands;
     uint64_t index; /* of the last entry */
     int64_t time;   /* us */
+    int64_t leads_since;
     uint8_t database;
     bool resp3;
     uint16_t slot_first, slot_last;
@@ -79,6 +80,7 @@ static inline struct bytes redis_harness_evaluate(struct redis_harness *harness,
     struct row_context rows = {.slot_first = harness->slot_first,
                                .slot_last = harness->slot_last,
                                .hash_secret = {1, 2},
+                               .leads_since = harness->leads_since,
                                .next_index = harness->index + 1,
                                .options = &harness->limits};
     struct reply reply = {.buffer = &harness->reply};

@@ -221,6 +221,17 @@ struct record_search {
     uint32_t due_count;
 };
 
+/* Until when a value sent ahead waits for its command, in entry time. That follows wall clocks and
+ * may have jumped with the election (F48), so one of an earlier term gets its whole time again:
+ * within a term the entry time goes on like the leader's boot clock. */
+static int64_t staged_until(const struct redis_call *call, const struct redis_garbage *garbage)
+{
+    int64_t again = call->rows->leads_since / 1000 + call->limits->stage_timeout_ms;
+
+    if (garbage->deadline_ms > INT64_MAX / 1000 - 1) return again; /* no node ever wrote that */
+    return (int64_t)garbage->deadline_ms > again ? (int64_t)garbage->deadline_ms : again;
+}
+
 /* STAGED records are due in about the order of their ids only: all are looked at. */
 static bool on_record(void *context, struct bytes key, const struct row_view *row)
 {
@@ -236,8 +247,9 @@ static bool on_record(void *context, struct bytes key, const struct row_view *ro
     if (!redis_garbage_decode(row->value, &record->garbage)) return true; /* it stays */
     if (search->kind == REDIS_GARBAGE_STAGED) {
         if (call->limits->planted & REDIS_BUG_STAGED_NOT_COLLECTED) return true;
-        if (record->garbage.deadline_ms >= (uint64_t)call->now_ms) {
-            row_want_chore(call->rows, (int64_t)(record->garbage.deadline_ms + 1) * 1000);
+        int64_t due = staged_until(call, &record->garbage);
+        if (due >= call->now_ms) {
+            row_want_chore(call->rows, (due + 1) * 1000);
             return true;
         }
     }
