@@ -112,6 +112,22 @@ static uint64_t resident_bytes(void *context)
     return found == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+static uint64_t microseconds(struct timeval time)
+{
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+static void usage(void *context, struct node_usage *ret_usage)
+{
+    struct rusage used;
+
+    *ret_usage = (struct node_usage){.memory_system_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) *
+                                                            (uint64_t)sysconf(_SC_PAGESIZE)};
+    if (getrusage(RUSAGE_SELF, &used) != 0) return;
+    ret_usage->cpu_user_us = microseconds(used.ru_utime);
+    ret_usage->cpu_system_us = microseconds(used.ru_stime);
+}
+
 /* Of one store. */
 static uint64_t block_cache_bytes(const struct process *process)
 {
@@ -311,6 +327,7 @@ int process_run(const struct cli_options *options)
         .engines_open = open_engines,
         .transport_traffic = traffic,
         .resident_bytes = resident_bytes,
+        .usage = usage,
         .on_waiting = on_waiting,
         .on_ready = on_ready,
         .on_stopped = on_stopped,

@@ -70,6 +70,11 @@ struct node_traffic { /* of one worker's transport, since it was opened */
     uint64_t strangers_dropped;
 };
 
+struct node_usage { /* of the process, and of the machine */
+    uint64_t cpu_user_us, cpu_system_us;
+    uint64_t memory_system_bytes;
+};
+
 struct node_platform {
     void *context;
     uint32_t worker_count;
@@ -91,7 +96,9 @@ struct node_platform {
                          struct engine **ret_engines, struct error *ret_errors);
     /* For metrics; either may be NULL. Traffic is asked on that worker's thread. */
     void (*transport_traffic)(void *context, uint32_t worker, struct node_traffic *ret_traffic);
-    uint64_t (*resident_bytes)(void *context);
+    uint64_t (*resident_bytes)(void *context); /* any thread */
+    /* Any thread. NULL: not known. */
+    void (*usage)(void *context, struct node_usage *ret_usage);
     /* The node says how far it is; text for people. Worker 0's thread. */
     void (*on_waiting)(void *context, const char *for_whom); /* "n2, n3" */
     void (*on_ready)(void *context);

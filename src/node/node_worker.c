@@ -268,6 +268,33 @@ static void worker_on_dropped(void *context, struct group_id group)
     node_call(worker, &worker->node->workers[0], node_on_dropped, NULL);
 }
 
+/* --- questions of the Redis service to all workers ------------------------------------- */
+
+static void worker_redis_answered(struct node_worker *worker, void *part)
+{
+    (void)worker;
+    redis_question_answered(part);
+}
+
+static void worker_redis_answer(struct node_worker *worker, void *part)
+{
+    struct node_worker *asker = &worker->node->workers[redis_question_asker(part)];
+
+    redis_question_answer(part, worker->redis);
+    node_call_with(worker, asker, worker_redis_answered, part, redis_question_drop);
+}
+
+static void worker_redis_ask(void *context, struct redis_question *question)
+{
+    struct node_worker *worker = context;
+    struct node *node = worker->node;
+
+    for (uint32_t i = 0; i < redis_question_worker_count(question); i++)
+        if (i != worker->index)
+            node_call_with(worker, &node->workers[i], worker_redis_answer,
+                           redis_question_part(question, i), redis_question_drop);
+}
+
 /* What INFO tells of the process; the platform knows the rest. */
 static void worker_redis_facts(void *context, struct redis_facts *ret_facts)
 {
@@ -278,9 +305,17 @@ static void worker_redis_facts(void *context, struct redis_facts *ret_facts)
         .version = HOLON_VERSION,
         .process_id = node->options.process_id,
         .uptime_us = world_now(worker->world) - node->started,
+        .memory_limit = node->options.memory,
         .max_connections = node->options.max_connections,
         .workers = node->platform.worker_count,
     };
+    struct node_usage usage = {0};
+    if (node->platform.usage != NULL) node->platform.usage(node->platform.context, &usage);
+    ret_facts->cpu_user_us = usage.cpu_user_us;
+    ret_facts->cpu_system_us = usage.cpu_system_us;
+    ret_facts->memory_system_bytes = usage.memory_system_bytes;
+    if (node->platform.resident_bytes != NULL)
+        ret_facts->memory_bytes = node->platform.resident_bytes(node->platform.context);
 }
 
 static enum status worker_open_services(struct node_worker *worker, struct error *error)
@@ -298,6 +333,8 @@ static enum status worker_open_services(struct node_worker *worker, struct error
         .limits = node_options->redis_limits,
         .context = worker,
         .facts = worker_redis_facts,
+        .worker_count = worker->node->platform.worker_count,
+        .ask = worker_redis_ask,
     };
     enum status status = STATUS_OK;
 

@@ -25,7 +25,18 @@ struct fixture {
     size_t body_sizes[REQUESTS_MAX];
     size_t request_count, open_count, forgotten;
     bool at_once; /* answers inside gateway_submit() */
+    /* Other workers of the node: */
+    struct redis_question *question; /* the last one asked */
+    uint32_t questions;
 };
+
+static inline void fixture_ask(void *context, struct redis_question *question)
+{
+    struct fixture *fixture = context;
+
+    fixture->question = question;
+    fixture->questions++;
+}
 
 /* --- a gateway ------------------------------------------------------------------------------- */
 
@@ -63,6 +74,13 @@ static inline void answer_truly(struct fixture *fixture, size_t index)
     switch (body.command) {
     case REDIS_DBSIZE:
         resp_write_integer(&out, 1 + fixture->view.slot_partition[fixture->requests[index]->slot]);
+        break;
+    case REDIS_KEYSPACE: /* a key in database 0 and two expiring ones in 3, of each partition */
+        resp_write_array(&out, 2 * REDIS_DATABASES);
+        for (unsigned i = 0; i < REDIS_DATABASES; i++) {
+            resp_write_integer(&out, i == 0 ? 1 : i == 3 ? 2 : 0);
+            resp_write_integer(&out, i == 3 ? 2 : 0);
+        }
         break;
     case REDIS_MGET:
         resp_write_array(&out, body.count);
@@ -153,11 +171,13 @@ static inline void view_fill(struct cluster_view *view)
     }
 }
 
-static inline int make(void **state)
+/* One worker of several. */
+static inline struct fixture *fixture_make(uint32_t worker, uint32_t worker_count)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
 
     play_start(&fixture->play);
+    fixture->play.world.worker = worker;
     view_fill(&fixture->view);
     struct redis_service_options options = {.world = &fixture->play.world,
                                             .gateway = (struct gateway *)fixture,
@@ -166,10 +186,18 @@ static inline int make(void **state)
                                             .request_timeout = 60 * SECOND,
                                             .output_timeout = 20 * SECOND,
                                             .idle_timeout = 300 * SECOND,
-                                            .bytes_max = BYTES_MAX};
+                                            .bytes_max = BYTES_MAX,
+                                            .context = fixture,
+                                            .worker_count = worker_count,
+                                            .ask = fixture_ask};
     fixture->service = redis_service_open(&options);
     assert_int_equal(redis_service_listen(fixture->service, "", false, NULL), STATUS_OK);
-    *state = fixture;
+    return fixture;
+}
+
+static inline int make(void **state)
+{
+    *state = fixture_make(0, 1);
     return 0;
 }
 

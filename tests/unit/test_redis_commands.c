@@ -382,7 +382,9 @@ static void test_commands_are_found_in_any_case(void **state)
     for (uint32_t id = 0; id < REDIS_COMMAND_ID_END; id++) {
         const struct redis_command *command = redis_command_by_id(id);
         if (command == NULL) continue;
-        assert_ptr_equal(redis_command_find(&index, bytes_of(command->name), NULL), command);
+        bool hidden = command->flags & REDIS_HIDDEN;
+        assert_ptr_equal(redis_command_find(&index, bytes_of(command->name), NULL),
+                         hidden ? NULL : command);
         assert_true(command->arity != 0);
         bool writes = command->flags & REDIS_WRITES, reads = command->flags & REDIS_READS;
         assert_false(writes && reads);
@@ -440,10 +442,53 @@ static void test_a_nasty_pattern_ends(void **state)
     assert_false(glob_matches(bytes_make(pattern, sizeof(pattern)), bytes_of(text)));
 }
 
+/* [keys, expiring keys] of a database, as INFO's Keyspace is made of. */
+static void check_keyspace(struct redis_harness *h, unsigned database, int64_t keys,
+                           int64_t expires)
+{
+    struct redis_body body = {.command = REDIS_KEYSPACE};
+    struct bytes reply = redis_harness_body(h, &body, 0);
+    uint64_t count;
+    int64_t numbers[2 * REDIS_DATABASES];
+
+    assert_int_equal(h->result, EVALUATE_DONE);
+    assert_int_equal(h->effect_count, 0);
+    assert_true(resp_read_array(&reply, &count));
+    assert_int_equal(count, 2 * REDIS_DATABASES);
+    for (size_t i = 0; i < count; i++)
+        assert_true(resp_read_integer(&reply, &numbers[i]));
+    assert_int_equal(reply.size, 0);
+    assert_int_equal(numbers[2 * (size_t)database], keys);
+    assert_int_equal(numbers[2 * (size_t)database + 1], expires);
+}
+
+static void test_keyspace_counts_keys_and_those_that_expire(void **state)
+{
+    struct redis_harness *h = *state;
+
+    check_keyspace(h, 0, 0, 0);
+    RUN(h, "mset a 1 b 2 c 3", "+OK\r\n");
+    RUN(h, "set d 4 ex 100", "+OK\r\n");
+    RUN(h, "hset e f v", ":1\r\n");
+    h->database = 15;
+    RUN(h, "set x 1 ex 10", "+OK\r\n");
+    h->database = 0;
+    check_keyspace(h, 0, 5, 1);
+    check_keyspace(h, 15, 1, 1);
+    RUN(h, "flushdb", "+OK\r\n");
+    check_keyspace(h, 0, 0, 0);
+    RUN(h, "set d 4 ex 100", "+OK\r\n");
+    check_keyspace(h, 0, 1, 1);
+    RUN(h, "del d", ":1\r\n");
+    check_keyspace(h, 0, 0, 0); /* its reminder is still there, and no key */
+    check_keyspace(h, 15, 1, 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
     const struct CMUnitTest tests[] = {
+        TEST(test_keyspace_counts_keys_and_those_that_expire),
         TEST(test_an_expired_key_is_absent_and_deleted_by_who_meets_it),
         TEST(test_a_write_over_an_expired_key_starts_anew),
         TEST(test_what_changes_nothing_has_no_effects),

@@ -23,6 +23,9 @@ static const struct redis_command commands[REDIS_COMMAND_ID_END] = {
 #include "services/redis/commands.def"
 #undef REDIS_COMMAND
 #undef REDIS_LOCAL
+    [REDIS_KEYSPACE] = {"keyspace", REDIS_KEYSPACE, 1, READS | FAST | FANOUT | REDIS_HIDDEN, 0, 0,
+                        0, evaluate_keyspace, "server", "7.0.0", "O(1)",
+                        "Keys and expiring keys of each database in a partition."},
 };
 
 static const char *const unsupported[] = {
@@ -86,7 +89,7 @@ void redis_command_index_build(struct redis_command_index *index)
 {
     *index = (struct redis_command_index){0};
     for (uint16_t id = 0; id < REDIS_COMMAND_ID_END; id++) {
-        if (commands[id].name) index_insert(index, id);
+        if (commands[id].name && !(commands[id].flags & REDIS_HIDDEN)) index_insert(index, id);
     }
     for (size_t i = 0; i < ARRAY_COUNT(unsupported); i++)
         index_insert(index, (uint16_t)(REDIS_COMMAND_ID_END + i));

@@ -13,6 +13,7 @@ enum redis_command_id {
 #include "services/redis/commands.def"
 #undef REDIS_COMMAND
 #undef REDIS_LOCAL
+    REDIS_KEYSPACE = 255,       /* of INFO: between nodes, no client can name it */
     REDIS_COMMAND_ID_END = 256, /* ids are below it */
 };
 
@@ -26,6 +27,7 @@ enum redis_command_flags {
     REDIS_CONTAINER = 1 << 6, /* has subcommands */
     REDIS_ADMIN = 1 << 7,
     REDIS_STAGES = 1 << 8, /* its big values may be sent ahead (stage.h) */
+    REDIS_HIDDEN = 1 << 9, /* only nodes ask for it */
 };
 
 struct redis_command {

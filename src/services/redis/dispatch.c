@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
-#include "services/redis/frontend.h"
+#include "services/redis/gather.h"
 #include "services/redis/local_functions.h"
 
 enum { SHOWN_ARGUMENTS_BYTES = 128, SHOWN_NAME_BYTES = 128 };
@@ -179,6 +179,11 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
     }
     if (command->flags & REDIS_FANOUT) return fan_out(connection, command, arguments, count);
     if (about_keys) return dispatch_keyed(connection, command, arguments, count);
+    if (gather_wanted(command, arguments, count)) {
+        if (!may_begin_alone(connection)) return false;
+        gather_start(connection, command, arguments, count);
+        return true;
+    }
     run_local(connection, command, arguments, count);
     return true;
 }
@@ -190,6 +195,8 @@ bool dispatch_command(struct connection *connection, const struct bytes *argumen
     const struct redis_command *command =
         redis_command_find(&service->index, arguments[0], &unsupported);
 
+    connection->last_command = command; /* now: CLIENT LIST shows itself */
+    connection->last_subcommand = NULL;
     if (command == NULL && is_http(arguments[0])) {
         connection_kill(connection, "it speaks HTTP");
         return true;
@@ -204,7 +211,6 @@ bool dispatch_command(struct connection *connection, const struct bytes *argumen
         return false;
 
     service->statistics.commands++;
-    connection->last_command = command;
     if (connection->reply_mode == REPLY_SKIP) connection->reply_mode = REPLY_ON;
     if (connection->reply_mode == REPLY_SKIP_NEXT) connection->reply_mode = REPLY_SKIP;
     return true;

@@ -12,4 +12,7 @@
 #undef REDIS_COMMAND
 #undef REDIS_LOCAL
 
+/* Of INFO: [keys, expiring keys] of each database, in one array. */
+enum evaluate_result evaluate_keyspace(struct redis_call *call);
+
 #endif

@@ -10,6 +10,8 @@
  *   RANDOM      DBSIZE, each; then RANDOMKEY of one         its key
  *   SCAN        SCAN of the cursor's partition, and of      the first page with a key,
  *               the next ones while there is no key         or the end
+ *   CLIENTS,    other workers of the node; INFO also        gather.h
+ *   INFO        each partition
  *
  * Not atomic until transactions across partitions exist. */
 #include <stdio.h>
@@ -25,9 +27,8 @@
 
 /* --- making and sending ---------------------------------------------------------------------- */
 
-static struct fanout *fanout_make(struct connection *connection,
-                                  const struct redis_command *command, enum fanout_kind kind,
-                                  uint32_t part_count)
+struct fanout *fanout_make(struct connection *connection, const struct redis_command *command,
+                           enum fanout_kind kind, uint32_t part_count)
 {
     struct fanout *fanout = memory_allocate_zero(sizeof(*fanout));
 
@@ -82,6 +83,11 @@ static void submit_everywhere(struct fanout *fanout, const struct redis_command 
     for (uint32_t i = 0; i < fanout->part_count; i++)
         submit_part(&fanout->parts[i], command, partition_slot(fanout->connection->service, i),
                     arguments, count);
+}
+
+void fanout_submit_everywhere(struct fanout *fanout, const struct redis_command *command)
+{
+    submit_everywhere(fanout, command, NULL, 0);
 }
 
 /* Asks each partition for its own keys, in the order in which they were named. */
@@ -150,8 +156,7 @@ static void submit_scan(struct part *part)
                 fanout->scan_count);
 }
 
-/* Copies the options: later steps need them again. */
-static void keep_options(struct fanout *fanout, const struct bytes *options, uint32_t count)
+void fanout_keep_options(struct fanout *fanout, const struct bytes *options, uint32_t count)
 {
     size_t size = 0, at = 0;
 
@@ -177,7 +182,7 @@ static void start_keys(struct connection *connection, const struct redis_command
     struct bytes options[] = {bytes_of("match"), pattern, bytes_of("count"),
                               bytes_of(KEYS_SCAN_COUNT)};
 
-    keep_options(fanout, options, ARRAY_COUNT(options));
+    fanout_keep_options(fanout, options, ARRAY_COUNT(options));
     fanout->submitting = true;
     for (uint32_t i = 0; i < partitions; i++) {
         struct redis_cursor start = {.slot = partition_slot(service, i)};
@@ -196,7 +201,7 @@ static void start_scan(struct connection *connection, const struct redis_command
         return;
     }
     struct fanout *fanout = fanout_make(connection, command, FAN_SCAN, 1);
-    keep_options(fanout, arguments + 2, count - 2);
+    fanout_keep_options(fanout, arguments + 2, count - 2);
     fanout->parts[0].cursor = redis_cursor_value(cursor);
     fanout->submitting = true;
     submit_scan(&fanout->parts[0]);

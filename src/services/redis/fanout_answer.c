@@ -1,11 +1,12 @@
 /* fanout_answer.c - gathers what the partitions said, and makes one reply of it. */
 #include "base/assert.h"
 #include "base/memory.h"
-#include "services/redis/fanout_internal.h"
+#include "services/redis/gather.h"
 #include "services/redis/scan.h"
 
 void fanout_free(struct fanout *fanout)
 {
+    gather_free(fanout);
     for (uint32_t i = 0; i < fanout->part_count; i++)
         buffer_free(&fanout->parts[i].reply);
     memory_free(fanout->parts);
@@ -118,6 +119,9 @@ static bool take(struct part *part, struct bytes reply)
         return true;
     case FAN_SCAN:
         return take_scan(part, reply);
+    case FAN_CLIENTS:
+    case FAN_INFO:
+        break; /* gather_take_part() */
     }
     return false;
 }
@@ -135,6 +139,8 @@ void fanout_on_reply(struct gateway_request *request, enum gateway_outcome outco
     outcome_count(service, outcome);
     if (fanout->failed) {
         /* the first error is the answer */
+    } else if (fanout->kind == FAN_INFO) {
+        gather_take_part(part, outcome, reply);
     } else if (outcome != GATEWAY_REPLY && fanout->kind == FAN_ALL) {
         fanout_fail(fanout, "UNKNOWN outcome: a partition did not answer within the patience, "
                             "others may have been flushed; try again");
@@ -196,6 +202,10 @@ static void write_reply(struct fanout *fanout, struct resp_writer *out)
         break;
     case FAN_SCAN:
         resp_write_raw(out, buffer_bytes(&fanout->parts[0].reply));
+        break;
+    case FAN_CLIENTS:
+    case FAN_INFO:
+        gather_write(fanout, out);
         break;
     }
 }

@@ -8,7 +8,18 @@ enum {
     KEYS_BYTES_MAX = 32 << 20, /* of one KEYS or split MGET reply */
 };
 
-enum fanout_kind { FAN_VALUES, FAN_SUM, FAN_ALL, FAN_KEYS, FAN_RANDOM, FAN_SCAN };
+enum fanout_kind {
+    FAN_VALUES,
+    FAN_SUM,
+    FAN_ALL,
+    FAN_KEYS,
+    FAN_RANDOM,
+    FAN_SCAN,
+    FAN_CLIENTS, /* these two: gather.h */
+    FAN_INFO,
+};
+
+struct gathering;
 
 struct part {
     struct gateway_request request;
@@ -32,13 +43,22 @@ struct fanout {
     uint32_t open_count, part_count;
     struct part *parts;
     uint32_t key_count;
-    uint32_t *key_parts; /* VALUES: part of each key */
-    /* KEYS, SCAN: arguments of each step, copied; the first is the cursor. */
+    uint32_t *key_parts;         /* VALUES: part of each key */
+    struct gathering *gathering; /* CLIENTS, INFO */
+    /* KEYS, SCAN: arguments of each step, copied; the first is the cursor. INFO: its own. */
     struct bytes *scan_arguments;
     uint32_t scan_count;
     struct buffer scan_text;
     struct buffer error; /* the first one */
 };
+
+/* fanout.c */
+struct fanout *fanout_make(struct connection *connection, const struct redis_command *command,
+                           enum fanout_kind kind, uint32_t part_count);
+/* Copies arguments that are needed again, behind the first one. */
+void fanout_keep_options(struct fanout *fanout, const struct bytes *options, uint32_t count);
+/* The same, without arguments, to each partition. */
+void fanout_submit_everywhere(struct fanout *fanout, const struct redis_command *command);
 
 /* fanout_answer.c */
 void fanout_on_reply(struct gateway_request *request, enum gateway_outcome outcome,

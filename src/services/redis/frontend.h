@@ -107,6 +107,7 @@ struct connection {
     uint64_t output_moved;   /* when the other side took something last, or nothing waited */
     uint64_t output_delivered;
     const struct redis_command *last_command;
+    const char *last_subcommand; /* of it; or NULL */
     char name[CLIENT_NAME_SIZE_MAX], library[CLIENT_NAME_SIZE_MAX],
         library_version[CLIENT_NAME_SIZE_MAX];
 };
@@ -144,6 +145,8 @@ struct redis_service {
     struct buffer body;    /* of the request being sent: the gateway copies it */
     struct buffer silence; /* replies nobody wants */
     size_t staging_bytes;
+    struct list questions;      /* gather.c: to other workers, not answered by all */
+    uint32_t question_count[2]; /* by kind */
     struct list ready;
     uint64_t turn;
     uint32_t turn_commands;         /* in it, of all connections */

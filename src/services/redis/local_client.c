@@ -1,12 +1,15 @@
-/* local_client.c - CLIENT: who is connected. LIST shows the connections of one worker. */
+/* local_client.c - CLIENT: who is connected. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/memory.h"
 #include "base/parse.h"
+#include "services/redis/gather.h"
 #include "services/redis/local.h"
 #include "services/redis/local_functions.h"
 
-enum { LIST_SIZE_MAX = 16 << 20, US_PER_S = 1000000 };
+enum { LINE_SIZE_MAX = 4096, US_PER_S = 1000000 };
 
 /* Printable ASCII without the space: a name must not break the lines of CLIENT LIST. */
 static bool is_plain(struct bytes text)
@@ -76,92 +79,121 @@ static void client_setinfo(struct local_call *call)
     if (stored) resp_write_simple(call->out, "OK");
 }
 
-static void write_line(struct buffer *text, struct connection *connection, uint64_t now)
+static bool write_line(struct buffer *text, struct connection *connection, uint64_t now)
 {
     const char *command = connection->last_command ? connection->last_command->name : "NULL";
+    const char *subcommand = connection->last_subcommand;
 
-    buffer_append_format(
-        text,
-        "id=%" PRIu64 " addr=%s laddr=%s fd=0 name=%s age=%" PRIu64 " idle=%" PRIu64
-        " flags=N db=%u sub=0 psub=0 ssub=0 multi=-1 qbuf=%zu qbuf-free=0 argv-mem=0 "
-        "multi-mem=0 rbs=0 rbp=0 obl=0 oll=%u omem=%zu tot-mem=%zu events=r cmd=%s user=default "
-        "redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
-        connection->id, stream_peer_address(connection->stream),
-        stream_own_address(connection->stream), connection->name,
-        (now - connection->opened) / US_PER_S, (now - connection->active) / US_PER_S,
-        connection->database, buffer_size(&connection->input), connection->slot_count,
-        buffer_size(stream_output(connection->stream)),
-        sizeof(*connection) + connection->input.capacity, command, connection->resp3 ? 3 : 2,
-        connection->library, connection->library_version);
+    return buffer_append_format(
+               text,
+               "id=%" PRIu64 " addr=%s laddr=%s fd=0 name=%s age=%" PRIu64 " idle=%" PRIu64
+               " flags=N db=%u sub=0 psub=0 ssub=0 multi=-1 qbuf=%zu qbuf-free=0 argv-mem=0 "
+               "multi-mem=0 rbs=0 rbp=0 obl=0 oll=%u omem=%zu tot-mem=%zu events=r cmd=%s%s%s "
+               "user=default redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
+               connection->id, stream_peer_address(connection->stream),
+               stream_own_address(connection->stream), connection->name,
+               (now - connection->opened) / US_PER_S, (now - connection->active) / US_PER_S,
+               connection->database, buffer_size(&connection->input), connection->slot_count,
+               buffer_size(stream_output(connection->stream)),
+               sizeof(*connection) + connection->input.capacity, command, subcommand ? "|" : "",
+               subcommand ? subcommand : "", connection->resp3 ? 3 : 2, connection->library,
+               connection->library_version) == STATUS_OK;
 }
 
 static void client_info(struct local_call *call)
 {
     struct buffer text;
 
-    buffer_init(&text, LIST_SIZE_MAX);
+    buffer_init(&text, LINE_SIZE_MAX);
     write_line(&text, call->connection, world_now(call->service->options.world));
     resp_write_verbatim(call->out, buffer_bytes(&text));
     buffer_free(&text);
 }
 
-/* LIST [TYPE normal|master|replica|pubsub] [ID id ...] */
-static bool is_listed(const struct local_call *call, const struct connection *connection)
+/* --- LIST [TYPE normal|master|replica|pubsub] [ID id ...] ------------------------------------ */
+
+static bool parse_type(struct bytes type, struct client_filter *filter, char *error, size_t size)
 {
-    if (call->count == 2) return true;
-    if (redis_word_is(call->arguments[2], "type"))
-        return redis_word_is(call->arguments[3], "normal");
-    for (uint32_t i = 3; i < call->count; i++) {
-        int64_t id;
-        if (parse_i64(call->arguments[i], &id) && (uint64_t)id == connection->id) return true;
-    }
+    static const char *const known[] = {"normal", "master", "replica", "slave", "pubsub"};
+
+    filter->by_type = true;
+    filter->type_normal = redis_word_is(type, known[0]);
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++)
+        if (redis_word_is(type, known[i])) return true;
+    snprintf(error, size, "ERR Unknown client type '%.*s'", type.size < 64 ? (int)type.size : 64,
+             (const char *)type.data);
     return false;
 }
 
-static bool list_arguments_are_right(struct local_call *call)
+static int compare_ids(const void *a, const void *b)
 {
-    if (call->count == 2) return true;
-    bool by_type = redis_word_is(call->arguments[2], "type") && call->count == 4;
-    bool by_id = redis_word_is(call->arguments[2], "id") && call->count > 3;
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
 
-    if (!by_type && !by_id) {
-        resp_write_error(call->out, "ERR syntax error");
+static bool parse_ids(const struct bytes *texts, uint32_t count, struct client_filter *filter)
+{
+    int64_t *ids = memory_allocate(count * sizeof(ids[0]));
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (parse_i64(texts[i], &ids[i]) && ids[i] > 0) continue;
+        memory_free(ids);
         return false;
     }
-    if (by_type) {
-        struct bytes type = call->arguments[3];
-        bool known = redis_word_is(type, "normal") || redis_word_is(type, "master") ||
-                     redis_word_is(type, "replica") || redis_word_is(type, "slave") ||
-                     redis_word_is(type, "pubsub");
-        if (!known)
-            resp_write_error_format(call->out, "ERR Unknown client type '%.*s'",
-                                    type.size < 64 ? (int)type.size : 64, (const char *)type.data);
-        return known;
-    }
-    for (uint32_t i = 3; i < call->count; i++) {
-        int64_t id;
-        if (parse_i64(call->arguments[i], &id) && id > 0) continue;
-        resp_write_error(call->out, "ERR Invalid client ID");
+    qsort(ids, count, sizeof(ids[0]), compare_ids);
+    filter->by_id = true;
+    filter->ids = ids;
+    filter->id_count = count;
+    return true;
+}
+
+bool client_filter_parse(const struct bytes *arguments, uint32_t count,
+                         struct client_filter *ret_filter, char *error, size_t error_size)
+{
+    *ret_filter = (struct client_filter){0};
+    if (count == 2) return true;
+    if (redis_word_is(arguments[2], "type") && count == 4)
+        return parse_type(arguments[3], ret_filter, error, error_size);
+    bool by_id = redis_word_is(arguments[2], "id") && count > 3;
+    if (by_id && count - 3 > KEYS_PER_COMMAND_MAX) {
+        snprintf(error, error_size, "ERR too many ids: at most %d", KEYS_PER_COMMAND_MAX);
         return false;
+    }
+    if (by_id && parse_ids(arguments + 3, count - 3, ret_filter)) return true;
+    snprintf(error, error_size, by_id ? "ERR Invalid client ID" : "ERR syntax error");
+    return false;
+}
+
+static bool is_listed(const struct client_filter *filter, const struct connection *connection)
+{
+    if (filter->by_type) return filter->type_normal;
+    if (!filter->by_id) return true;
+    int64_t id = (int64_t)connection->id;
+    return bsearch(&id, filter->ids, filter->id_count, sizeof(id), compare_ids) != NULL;
+}
+
+bool client_lines_write(struct redis_service *service, const struct client_filter *filter,
+                        struct buffer *text)
+{
+    uint64_t now = world_now(service->options.world);
+
+    for (struct list *link = service->connections.next; link != &service->connections;
+         link = link->next) {
+        struct connection *connection = CONTAINER_OF(link, struct connection, link);
+        if (is_listed(filter, connection) && !write_line(text, connection, now)) return false;
     }
     return true;
 }
 
+/* With arguments that are right, gather.c has taken it before. */
 static void client_list(struct local_call *call)
 {
-    struct redis_service *service = call->service;
-    struct buffer text;
-    uint64_t now = world_now(service->options.world);
+    struct client_filter filter;
+    char error[128] = "ERR syntax error";
 
-    if (!list_arguments_are_right(call)) return;
-    buffer_init(&text, LIST_SIZE_MAX);
-    for (struct list *link = service->connections.next; link != &service->connections;
-         link = link->next) {
-        struct connection *connection = CONTAINER_OF(link, struct connection, link);
-        if (is_listed(call, connection)) write_line(&text, connection, now);
-    }
-    resp_write_verbatim(call->out, buffer_bytes(&text));
-    buffer_free(&text);
+    client_filter_parse(call->arguments, call->count, &filter, error, sizeof(error));
+    memory_free((void *)filter.ids);
+    resp_write_error(call->out, error);
 }
 
 static void client_reply(struct local_call *call)

@@ -101,12 +101,20 @@ static void write_info(struct local_call *call, const struct redis_command *comm
     resp_write_array(call->out, 0); /* subcommands */
 }
 
+/* NULL: there is none with this number, or none that a client may know of. */
+static const struct redis_command *command_shown(uint32_t id)
+{
+    const struct redis_command *command = redis_command_by_id(id);
+
+    return command && !(command->flags & REDIS_HIDDEN) ? command : NULL;
+}
+
 static uint64_t count_commands(void)
 {
     uint64_t count = 0;
 
     for (uint32_t id = 0; id < REDIS_COMMAND_ID_END; id++)
-        count += redis_command_by_id(id) != NULL;
+        count += command_shown(id) != NULL;
     return count;
 }
 
@@ -120,7 +128,7 @@ static void each_named(struct local_call *call, bool show_unknown,
         if (command || show_unknown) write(call, command);
     }
     for (uint32_t id = 0; call->count <= 2 && id < REDIS_COMMAND_ID_END; id++) {
-        const struct redis_command *command = redis_command_by_id(id);
+        const struct redis_command *command = command_shown(id);
         if (command) write(call, command);
     }
 }
@@ -204,7 +212,7 @@ static void command_list(struct local_call *call)
     }
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t id = 0; id < REDIS_COMMAND_ID_END; id++) {
-            const struct redis_command *command = redis_command_by_id(id);
+            const struct redis_command *command = command_shown(id);
             if (command == NULL || !is_listed(call, command)) continue;
             if (pass == 0)
                 count++;

@@ -184,6 +184,7 @@ void local_run_subcommand(struct local_call *call, const struct local_subcommand
     for (size_t i = 0; i < count; i++) {
         if (!redis_word_is(word, list[i].name)) continue;
         int arity = list[i].arity;
+        call->connection->last_subcommand = list[i].name;
         if (arity >= 0 ? call->count == (uint32_t)arity : call->count >= (uint32_t)-arity)
             list[i].run(call);
         else

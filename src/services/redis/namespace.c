@@ -79,6 +79,22 @@ enum evaluate_result evaluate_flushall(struct redis_call *call)
     return redis_reply_ok(call);
 }
 
+enum evaluate_result evaluate_keyspace(struct redis_call *call)
+{
+    resp_write_array(&call->out, 2 * REDIS_DATABASES);
+    for (uint8_t database = 0; database < REDIS_DATABASES; database++) {
+        uint32_t namespace;
+        if (redis_namespace_find(call, database, &namespace) == ROW_STOP) return redis_stop(call);
+        uint64_t keys = row_count(call->rows, SERVICE_REDIS, namespace);
+        uint64_t reminders =
+            row_count(call->rows, SERVICE_REDIS, namespace | REDIS_NAMESPACE_REMINDERS);
+        resp_write_integer(&call->out, (int64_t)keys);
+        /* A key that expires has a reminder; one that does no longer may have one still. */
+        resp_write_integer(&call->out, (int64_t)(reminders < keys ? reminders : keys));
+    }
+    return EVALUATE_DONE;
+}
+
 enum evaluate_result evaluate_dbsize(struct redis_call *call)
 {
     return redis_reply_integer(call,

@@ -3,7 +3,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "net/admission.h"
-#include "services/redis/frontend.h"
+#include "services/redis/gather.h"
 
 enum { SILENCE_BYTES_MAX = 64 << 20, BODY_BUFFER_MAX = 2 << 20 };
 
@@ -32,6 +32,7 @@ struct redis_service *redis_service_open(const struct redis_service_options *opt
     ASSERT(options->world && options->gateway && options->view);
     service->options = *options;
     if (options->bytes_max == 0) service->options.bytes_max = REDIS_BYTES_DEFAULT;
+    if (options->worker_count == 0) service->options.worker_count = 1;
     if (options->admission == NULL) {
         struct admission_options alone = {.total_max = options->max_connections,
                                           .secret = world_random(options->world)};
@@ -43,6 +44,7 @@ struct redis_service *redis_service_open(const struct redis_service_options *opt
     list_init(&service->connections);
     list_init(&service->free_slots);
     list_init(&service->ready);
+    list_init(&service->questions);
     buffer_init(&service->body, BODY_BUFFER_MAX);
     buffer_init(&service->silence, SILENCE_BYTES_MAX);
     histogram_init(&service->read_latency);
@@ -164,6 +166,7 @@ void redis_service_close(struct redis_service *service)
         if (!connection->ended) stream_abort(connection->stream);
         connection_destroy(connection);
     }
+    gather_forget_all(service);
     slots_free_all(service);
     admission_destroy(service->own_admission);
     buffer_free(&service->body);
@@ -191,17 +194,13 @@ const struct histogram *redis_service_write_latency(const struct redis_service *
 
 void service_facts(const struct redis_service *service, struct redis_facts *ret_facts)
 {
-    const struct redis_statistics *statistics = &service->statistics;
     struct redis_facts facts = {0};
 
     if (service->options.facts) service->options.facts(service->options.context, &facts);
     if (facts.version == NULL) facts.version = "unknown";
     if (facts.connections == 0) facts.connections = admission_count(service->options.admission);
-    if (facts.connections_received == 0)
-        facts.connections_received = statistics->connections_received;
-    if (facts.commands_processed == 0) facts.commands_processed = statistics->commands;
     if (facts.max_connections == 0)
         facts.max_connections = admission_total_max(service->options.admission);
-    if (facts.workers == 0) facts.workers = 1;
+    if (facts.workers == 0) facts.workers = service->options.worker_count;
     *ret_facts = facts;
 }

@@ -14,6 +14,8 @@
 #include "world/world.h"
 
 struct redis_service;
+struct redis_question;
+struct redis_question_part;
 struct admission;
 
 enum {
@@ -21,15 +23,16 @@ enum {
     REDIS_BYTES_DEFAULT = 512 << 20,     /* per worker */
 };
 
-/* What INFO, HELLO and CONFIG GET tell of the process; the node knows. Sums are over all
- * workers; 0 where the node does not count: the service then shows its own worker's. */
+/* What INFO, HELLO and CONFIG GET tell of the process; the node knows. 0: not known. */
 struct redis_facts {
     const char *version; /* of Holon */
     uint64_t process_id;
     uint64_t uptime_us;
     uint64_t memory_bytes; /* resident */
     uint64_t memory_system_bytes;
-    uint64_t connections, connections_received, commands_processed;
+    uint64_t memory_limit; /* --memory; 0: none */
+    uint64_t cpu_user_us, cpu_system_us;
+    uint64_t connections;
     uint32_t max_connections; /* of the node */
     uint32_t workers;
 };
@@ -52,6 +55,9 @@ struct redis_service_options {
     struct redis_limits limits; /* stage_from 0: the defaults */
     void *context;
     void (*facts)(void *context, struct redis_facts *ret_facts); /* NULL: nothing is known */
+    uint32_t worker_count; /* of the node; 0: this one alone */
+    /* For INFO and CLIENT LIST, see below. NULL: this worker answers for itself. */
+    void (*ask)(void *context, struct redis_question *question);
 };
 
 /* Never fails. The options' pointers must outlive the service. */
@@ -71,11 +77,41 @@ void redis_service_close_clients(struct redis_service *service);
  * gateway must still be open. */
 void redis_service_close(struct redis_service *service);
 
+/* A question of one worker to the others (gather.h). For each of them the node takes its part to
+ * that worker's thread, calls redis_question_answer() there, and then redis_question_answered() on
+ * the thread of the one that asked. A part that will not arrive is dropped, on any thread that
+ * nothing runs beside. */
+uint32_t redis_question_worker_count(const struct redis_question *question);
+struct redis_question_part *redis_question_part(struct redis_question *question, uint32_t worker);
+uint32_t redis_question_asker(const struct redis_question_part *part);
+/* service NULL: the worker serves nobody (yet, or any more). */
+void redis_question_answer(struct redis_question_part *part, struct redis_service *service);
+void redis_question_answered(struct redis_question_part *part); /* it may be gone after this */
+void redis_question_drop(void *part);
+
+/* Error replies are counted by their first word, as INFO shows them. */
+enum redis_error_word {
+    REDIS_ERROR_ERR,
+    REDIS_ERROR_WRONGTYPE,
+    REDIS_ERROR_CROSSSLOT,
+    REDIS_ERROR_BUSY,
+    REDIS_ERROR_UNKNOWN,
+    REDIS_ERROR_UNAVAILABLE,
+    REDIS_ERROR_MISCONF,
+    REDIS_ERROR_TOOBIG,
+    REDIS_ERROR_NOPROTO,
+    REDIS_ERROR_WRONGPASS,
+    REDIS_ERROR_OTHER,
+    REDIS_ERROR_WORD_COUNT,
+};
+const char *redis_error_word_name(enum redis_error_word word);
+
 struct redis_statistics {
     uint64_t connections_received, connections_rejected;
     uint64_t address_rejected; /* of which by the limit of one address */
     uint64_t commands, reads, writes, local, fanouts, stages;
-    uint64_t errors;                              /* error replies of any kind */
+    uint64_t errors; /* error replies of any kind */
+    uint64_t errors_by_word[REDIS_ERROR_WORD_COUNT];
     uint64_t protocol_errors;                     /* connections closed for them */
     uint64_t unknown, unavailable, busy, too_big; /* outcomes of the gateway */
     /* Closed: did not read their replies; the worker was full and they held most; did not

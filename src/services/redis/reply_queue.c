@@ -131,12 +131,44 @@ static void output_ready(struct connection *connection)
     }
 }
 
+const char *redis_error_word_name(enum redis_error_word word)
+{
+    static const char *const names[REDIS_ERROR_WORD_COUNT] = {
+        [REDIS_ERROR_ERR] = "ERR",
+        [REDIS_ERROR_WRONGTYPE] = "WRONGTYPE",
+        [REDIS_ERROR_CROSSSLOT] = "CROSSSLOT",
+        [REDIS_ERROR_BUSY] = "BUSY",
+        [REDIS_ERROR_UNKNOWN] = "UNKNOWN",
+        [REDIS_ERROR_UNAVAILABLE] = "UNAVAILABLE",
+        [REDIS_ERROR_MISCONF] = "MISCONF",
+        [REDIS_ERROR_TOOBIG] = "TOOBIG",
+        [REDIS_ERROR_NOPROTO] = "NOPROTO",
+        [REDIS_ERROR_WRONGPASS] = "WRONGPASS",
+        [REDIS_ERROR_OTHER] = "OTHER",
+    };
+    return names[word];
+}
+
+static void error_count(struct redis_service *service, struct bytes reply)
+{
+    enum redis_error_word i = REDIS_ERROR_ERR;
+
+    for (; i < REDIS_ERROR_OTHER; i++) {
+        const char *word = redis_error_word_name(i);
+        size_t size = strlen(word);
+        bool same = reply.size > size + 1 && memcmp(reply.data + 1, word, size) == 0;
+        if (same && reply.data[size + 1] == ' ') break;
+    }
+    service->statistics.errors++;
+    service->statistics.errors_by_word[i]++;
+}
+
 static void slot_answer(struct reply_slot *slot, struct bytes reply)
 {
     struct connection *connection = slot->connection;
 
     if (slot->owed != OWED_SMALL_BYTES) connection_reply_seen(connection, reply.size);
-    if (resp_is_error(reply)) connection->service->statistics.errors++;
+    if (resp_is_error(reply)) error_count(connection->service, reply);
     if (is_head(connection, slot)) {
         if (!slot->silent) output_append(connection, reply);
         slot_pop(connection, slot);
@@ -370,8 +402,8 @@ void local_reply_end(struct local_reply *reply)
     struct buffer *buffer = reply->out.buffer;
     size_t size = buffer_size(buffer) - reply->start;
 
-    if (size && buffer_bytes(buffer).data[reply->start] == '-')
-        connection->service->statistics.errors++;
+    struct bytes text = bytes_from(buffer_bytes(buffer), reply->start);
+    if (resp_is_error(text)) error_count(connection->service, text);
     if (reply->silent) {
         buffer_clear(buffer);
     } else if (reply->out.failed) {
