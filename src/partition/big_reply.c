@@ -3,6 +3,10 @@
  * and wait here meanwhile. The sum of what waits is bounded: beyond it a request whose answer is
  * big is refused as busy before it is consumed (big_reply_fits()).
  *
+ * Each gateway has a window of its own, and one that has replies waiting may have no more than as
+ * much again as is left: so one that takes nothing, or asks for very much, never has more than half
+ * of the room, and never anything of the others' windows.
+ *
  * Parts are numbered like replies: a lost one ends the route, and what was unresolved is asked
  * again. What nobody acknowledges any more goes with its route, its node, or its age. */
 #include "partition/host_internal.h"
@@ -27,23 +31,49 @@ bool big_reply_is(const struct partition_host *host, size_t size)
     return size > part_bytes(host);
 }
 
-bool big_reply_fits(const struct partition_host *host, size_t size)
+static uint64_t bytes_limit(const struct partition_host *host)
 {
-    uint64_t limit = host->options.big_replies_bytes_max ? host->options.big_replies_bytes_max
-                                                         : BIG_REPLIES_BYTES_MAX;
-    return !big_reply_is(host, size) || host->big_bytes + size <= limit;
+    uint64_t limit = host->options.big_replies_bytes_max;
+    return limit ? limit : BIG_REPLIES_BYTES_MAX;
 }
 
-void big_reply_hold(struct partition_host *host, struct bytes reply)
+static struct peer_out *peer_of(struct partition_host *host, const struct session *session)
 {
-    if (big_reply_is(host, reply.size)) host->big_bytes += reply.size;
+    return host_peer_out(host, session->gateway.node, session->gateway.worker);
 }
 
-void big_reply_let_go(struct partition_host *host, struct bytes reply)
+bool big_reply_fits(struct partition_host *host, const struct session *session, size_t size)
 {
-    if (!big_reply_is(host, reply.size)) return;
-    ASSERT(host->big_bytes >= reply.size);
-    host->big_bytes -= reply.size;
+    if (!big_reply_is(host, size)) return true;
+    if (host->big_bytes + size > bytes_limit(host)) return false;
+    uint64_t own = peer_of(host, session)->big_bytes, left = bytes_limit(host) - host->big_bytes;
+    return own == 0 || own + size <= left;
+}
+
+static void count_bytes(struct partition_host *host, const struct session *session, size_t size)
+{
+    host->big_bytes += size;
+    peer_of(host, session)->big_bytes += size;
+}
+
+static void uncount_bytes(struct partition_host *host, const struct session *session, size_t size)
+{
+    struct peer_out *peer = peer_of(host, session);
+
+    ASSERT(host->big_bytes >= size && peer->big_bytes >= size);
+    host->big_bytes -= size;
+    peer->big_bytes -= size;
+}
+
+void big_reply_hold(struct partition_host *host, const struct session *session, struct bytes reply)
+{
+    if (big_reply_is(host, reply.size)) count_bytes(host, session, reply.size);
+}
+
+void big_reply_let_go(struct partition_host *host, const struct session *session,
+                      struct bytes reply)
+{
+    if (big_reply_is(host, reply.size)) uncount_bytes(host, session, reply.size);
 }
 
 static void bytes_free(struct big_reply *big)
@@ -51,10 +81,18 @@ static void bytes_free(struct big_reply *big)
     struct partition_host *host = big->replica->host;
 
     if (big->bytes == NULL) return;
-    ASSERT(host->big_bytes >= big->size);
-    host->big_bytes -= big->size;
+    uncount_bytes(host, big->session, big->size);
     memory_free(big->bytes);
     big->bytes = NULL;
+}
+
+static void note_acked(struct partition_host *host, struct big_reply *big, size_t size)
+{
+    struct peer_out *peer = peer_of(host, big->session);
+
+    ASSERT(host->big_unacked >= size && peer->big_unacked >= size);
+    host->big_unacked -= size;
+    peer->big_unacked -= size;
 }
 
 static void big_free(struct big_reply *big)
@@ -62,8 +100,7 @@ static void big_free(struct big_reply *big)
     struct partition_host *host = big->replica->host;
 
     bytes_free(big);
-    ASSERT(host->big_unacked >= big->sent - big->acked);
-    host->big_unacked -= big->sent - big->acked;
+    note_acked(host, big, big->sent - big->acked);
     list_remove(&big->link);
     memory_free(big);
 }
@@ -74,26 +111,36 @@ static bool is_over(const struct big_reply *big, uint64_t now)
            now - big->moved_at > BIG_REPLY_AGE_MAX_US;
 }
 
-/* False: the window is full. */
-static bool send_parts(struct big_reply *big, uint64_t now)
+static bool window_has_room(const struct partition_host *host, const struct peer_out *peer,
+                            size_t size)
+{
+    size_t one = BIG_UNACKED_PARTS_MAX * part_bytes(host);
+    size_t all = BIG_UNACKED_ALL_PARTS_MAX * part_bytes(host);
+
+    if (peer->big_unacked == 0) return true; /* whatever others do */
+    return peer->big_unacked + size <= one && host->big_unacked + size <= all;
+}
+
+/* As far as the window goes. */
+static void send_parts(struct big_reply *big, uint64_t now)
 {
     struct partition_host *host = big->replica->host;
+    struct peer_out *peer = peer_of(host, big->session);
 
     while (big->sent < big->size) {
         size_t left = big->size - big->sent;
         size_t size = left < part_bytes(host) ? left : part_bytes(host);
-        size_t window = BIG_UNACKED_PARTS_MAX * part_bytes(host);
-        if (host->big_unacked + size > window) return false;
+        if (!window_has_room(host, peer, size)) return;
         bool last = size == left;
         struct bytes part = bytes_make(big->bytes + big->sent, size);
         big->sent += size;
         big->moved_at = now;
         host->big_unacked += size;
+        peer->big_unacked += size;
         remote_reply(big->replica, big->session, big->seq, last ? OUTCOME_REPLY : OUTCOME_PART,
                      part);
     }
     bytes_free(big);
-    return true;
 }
 
 static void pump(struct partition_host *host, uint64_t now)
@@ -103,11 +150,10 @@ static void pump(struct partition_host *host, uint64_t now)
     while (link != &host->big_replies) {
         struct big_reply *big = CONTAINER_OF(link, struct big_reply, link);
         link = link->next;
-        if (is_over(big, now)) {
+        if (is_over(big, now))
             big_free(big);
-        } else if (!send_parts(big, now)) {
-            return;
-        }
+        else
+            send_parts(big, now);
     }
 }
 
@@ -126,7 +172,7 @@ void big_reply_send(struct replica *replica, struct session *session, uint64_t s
                               .size = bytes.size,
                               .moved_at = now};
     memcpy(big->bytes, bytes.data, bytes.size);
-    host->big_bytes += bytes.size;
+    count_bytes(host, session, bytes.size);
     host->statistics.big_replies++;
     list_insert_before(&host->big_replies, &big->link);
     SOMETIMES(host->world, "a reply left in parts");
@@ -151,7 +197,7 @@ void big_reply_on_acks(struct partition_host *host, const struct transport_peer 
                         gateway->worker == from->worker && gateway->epoch == from->epoch;
             if (!same) continue;
             if (ack.bytes <= big->sent && ack.bytes > big->acked) {
-                host->big_unacked -= ack.bytes - big->acked;
+                note_acked(host, big, ack.bytes - big->acked);
                 big->acked = ack.bytes;
                 big->moved_at = now;
             }

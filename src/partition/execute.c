@@ -319,9 +319,9 @@ static bool slot_is_here(const struct replica *replica, uint16_t slot)
 }
 
 /* Nothing was consumed yet: the client may ask again. */
-static bool refuses_big(struct partition_host *host, size_t size)
+static bool refuses_big(struct partition_host *host, const struct session *session, size_t size)
 {
-    if (big_reply_fits(host, size)) return false;
+    if (big_reply_fits(host, session, size)) return false;
     host->statistics.big_replies_refused++;
     return true;
 }
@@ -345,7 +345,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
         return;
     }
-    if (parked == NULL && item->grows && space_refuses(replica)) {
+    if (item->grows && space_refuses(replica)) { /* by now, if it was parked */
         char text[DISK_TEXT_SIZE];
         space_text(replica, text, sizeof(text));
         host->statistics.no_space++;
@@ -374,7 +374,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         if (!parks) refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
     } else if (result == EVALUATE_DONE && rows.over_budget) { /* no entry can hold an effect */
         reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
-    } else if (result != EVALUATE_DONE || refuses_big(host, buffer_size(&scratch->reply))) {
+    } else if (result != EVALUATE_DONE ||
+               refuses_big(host, session, buffer_size(&scratch->reply))) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
     } else if (!item->write && PLANTED(host->world, "expiry_not_logged")) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
@@ -427,7 +428,7 @@ static void execute_item(struct replica *replica, struct session *session, uint6
         return;
     }
     const char *refused = item->grows ? memory_refuses_writes(replica->host) : NULL;
-    if (refused != NULL && parked == NULL && replica->group.value != GROUP_META) {
+    if (refused != NULL && replica->group.value != GROUP_META) {
         replica->host->statistics.writes_refused++;
         refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(refused));
         return;

@@ -60,7 +60,8 @@ enum {
     PEER_OUT_FLUSH_BYTES = 384 << 10,
     REPLY_PART_BYTES = 256 << 10,
     BIG_REPLIES_BYTES_MAX = 64 << 20,
-    BIG_UNACKED_PARTS_MAX = 4,           /* under way, of all replies of a worker */
+    BIG_UNACKED_PARTS_MAX = 4,           /* under way to one gateway */
+    BIG_UNACKED_ALL_PARTS_MAX = 64,      /* to all; then each may still have one */
     BIG_REPLY_AGE_MAX_US = 10 * 1000000, /* without a move */
     SCRATCH_KEPT_BYTES = 1 << 20,        /* memory that an evaluation leaves for the next */
     UNANSWERED_FRAMES_MAX = 2,           /* one on the peer's disk, one behind it */
@@ -81,6 +82,7 @@ struct peer_out {
     size_t section_count_at;
     struct group_id section_group;
     uint64_t section_route;
+    uint64_t big_bytes, big_unacked; /* of its gateway's: big_reply.c */
     struct peer_out *next;
 };
 
@@ -376,11 +378,12 @@ uint64_t execute_propose(struct replica *replica, const struct entry_header *hea
 
 /* big_reply.c */
 bool big_reply_is(const struct partition_host *host, size_t size);
-/* May a reply of that size be kept? Asked before its request is consumed. */
-bool big_reply_fits(const struct partition_host *host, size_t size);
+/* May a reply of that size be kept for that gateway? Asked before its request is consumed. */
+bool big_reply_fits(struct partition_host *host, const struct session *session, size_t size);
 /* A copy of it waits for a commit or a read round; no more. */
-void big_reply_hold(struct partition_host *host, struct bytes reply);
-void big_reply_let_go(struct partition_host *host, struct bytes reply);
+void big_reply_hold(struct partition_host *host, const struct session *session, struct bytes reply);
+void big_reply_let_go(struct partition_host *host, const struct session *session,
+                      struct bytes reply);
 void big_reply_send(struct replica *replica, struct session *session, uint64_t seq,
                     struct bytes bytes);
 void big_reply_on_acks(struct partition_host *host, const struct transport_peer *from,

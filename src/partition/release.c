@@ -138,7 +138,7 @@ void release_write_later(struct replica *replica, struct session *session, uint6
     ASSERT(pending->session == NULL);
     *pending = (struct pending_write){
         .session = session, .route = route, .seq = seq, .big = copy_bytes(big)};
-    big_reply_hold(replica->host, big);
+    big_reply_hold(replica->host, session, big);
 }
 
 bool release_read_later(struct replica *replica, struct session *session, uint64_t route,
@@ -160,7 +160,7 @@ bool release_read_later(struct replica *replica, struct session *session, uint64
                            .round = round,
                            .outcome = outcome,
                            .reply = copy_bytes(reply)};
-    big_reply_hold(replica->host, reply);
+    big_reply_hold(replica->host, session, reply);
     return true;
 }
 
@@ -177,7 +177,7 @@ static void release_write(struct replica *replica, uint64_t index)
     ASSERT(status == STATUS_OK && header.seq == pending.seq);
     struct bytes reply = pending.big.data != NULL ? pending.big : header.outcome;
     reply_deliver(replica, pending.session, pending.route, pending.seq, OUTCOME_REPLY, reply);
-    big_reply_let_go(replica->host, pending.big);
+    big_reply_let_go(replica->host, pending.session, pending.big);
     memory_free((void *)pending.big.data);
 }
 
@@ -217,7 +217,7 @@ static void release_reads(struct replica *replica)
     for (size_t i = 0; i < ready; i++) {
         reply_deliver(replica, out[i].session, out[i].route, out[i].seq, out[i].outcome,
                       out[i].reply);
-        big_reply_let_go(replica->host, out[i].reply);
+        big_reply_let_go(replica->host, out[i].session, out[i].reply);
         memory_free((void *)out[i].reply.data);
     }
     memory_free(out);
@@ -267,14 +267,15 @@ void leader_state_drop(struct replica *replica, bool tell)
 {
     big_replies_drop(replica->host, replica, 0);
     for (size_t i = 0; i < replica->pending_capacity; i++) {
-        big_reply_let_go(replica->host, replica->pending[i].big);
+        big_reply_let_go(replica->host, replica->pending[i].session, replica->pending[i].big);
         memory_free((void *)replica->pending[i].big.data);
     }
     memory_free(replica->pending);
     replica->pending = NULL;
     replica->pending_capacity = 0;
     for (size_t i = 0; i < replica->read_wait_count; i++) {
-        big_reply_let_go(replica->host, replica->read_waits[i].reply);
+        big_reply_let_go(replica->host, replica->read_waits[i].session,
+                         replica->read_waits[i].reply);
         memory_free((void *)replica->read_waits[i].reply.data);
     }
     replica->read_wait_count = 0;

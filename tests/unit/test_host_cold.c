@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "partition/host.h"
+#include "partition/host_internal.h"
 #include "sim/sim_files.h"
 #include "sim/sim_process.h"
 #include "unit.h"
@@ -19,10 +19,15 @@ enum {
     MEMORY_BYTES = 1 << 20,
     ANSWERS_MAX = 2048,
     SECOND = 1000 * 1000,
+    GATEWAYS = 3,
+    PART_BYTES = 16 << 10, /* of big replies */
+    BIG_BYTES_MAX = 32 * PART_BYTES,
 };
 
 struct answer {
+    uint32_t gateway;
     uint64_t seq;
+    size_t size;
     uint8_t outcome;
     char text[32];
 };
@@ -40,13 +45,13 @@ struct bench {
     struct answer answers[ANSWERS_MAX];
     uint32_t answer_count;
     uint64_t seq, route, watermark;
-    uint32_t position;
+    uint32_t positions[GATEWAYS];
     uint32_t runs; /* of evaluate() */
 };
 
 static struct bench *bench; /* an evaluation has no context of its own */
 
-static void take_replies(struct bytes payload)
+static void take_replies(uint32_t gateway, struct bytes payload)
 {
     struct reader reader = reader_make(payload);
     struct reply_section section;
@@ -57,7 +62,10 @@ static void take_replies(struct bytes payload)
             assert_int_equal(reply_item_decode(&reader, &item), STATUS_OK);
             assert_true(bench->answer_count < ANSWERS_MAX);
             struct answer *answer = &bench->answers[bench->answer_count++];
-            *answer = (struct answer){.seq = item.seq, .outcome = item.outcome};
+            *answer = (struct answer){.gateway = gateway,
+                                      .seq = item.seq,
+                                      .size = item.bytes.size,
+                                      .outcome = item.outcome};
             size_t size = item.bytes.size < 31 ? item.bytes.size : 31;
             if (size > 0) memcpy(answer->text, item.bytes.data, size);
         }
@@ -67,12 +75,12 @@ static void take_replies(struct bytes payload)
 static void fake_send(struct transport *transport, node_id_t node, uint32_t worker, uint8_t kind,
                       struct bytes payload)
 {
-    if (kind == PEER_FRAME_REPLIES) take_replies(payload);
+    if (kind == PEER_FRAME_REPLIES) take_replies(worker, payload);
 }
 
 static uint32_t fake_worker_count(struct transport *transport, node_id_t node)
 {
-    return 1;
+    return GATEWAYS;
 }
 
 static bool fake_is_up(struct transport *transport, node_id_t node)
@@ -120,7 +128,7 @@ static enum evaluate_result jump(struct row_context *rows, uint16_t first, uint6
 /* "s" u16: puts the row, 8 KiB of its number. "d" u16: deletes it. "m" u16 first, u16 number:
  * reads so many rows and sums up those that are right. "c": the count of rows. "j" u16: see jump().
  * "w" u16 first, u16 number: a walk over so many rows. "f": drops all. "r": counts them by a walk.
- */
+ * "b" u16: answers with so many parts of a big reply. */
 static enum evaluate_result evaluate(struct row_context *rows, const struct request *request,
                                      struct reply *reply)
 {
@@ -166,6 +174,11 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
             return row_context_stop(rows);
         sum = shown;
         break;
+    case 'b':
+        memset(buffer_reserve(reply->buffer, (size_t)first * PART_BYTES), 'b',
+               (size_t)first * PART_BYTES);
+        buffer_commit(reply->buffer, (size_t)first * PART_BYTES);
+        return EVALUATE_DONE;
     case 'c':
         sum = row_count(rows, SERVICE_REDIS, 0);
         break;
@@ -204,7 +217,9 @@ static void open_all(void *context)
                                 .evaluate = {[SERVICE_REDIS] = evaluate},
                                 .flush_bytes = 64 << 10,
                                 .entries_bytes_max = 64 << 10,
-                                .memory_bytes = MEMORY_BYTES};
+                                .memory_bytes = MEMORY_BYTES,
+                                .reply_part_bytes = PART_BYTES,
+                                .big_replies_bytes_max = BIG_BYTES_MAX};
     bench->host = host_open(&host);
     struct raft_config config = {.incoming_count = 1, .incoming = {{{11}, SELF}}};
     struct replica_options replica = {.group = {GROUP},
@@ -220,6 +235,7 @@ struct ask {
     uint16_t first, number;
     uint16_t client;
     bool ordered;
+    uint32_t gateway; /* worker of the other node */
 };
 
 static uint64_t send_one(const struct ask *ask)
@@ -234,7 +250,7 @@ static uint64_t send_one(const struct ask *ask)
                                       .term = host_leads(bench->host, (struct group_id){GROUP}),
                                       .route = bench->route,
                                       .watermark = bench->watermark,
-                                      .position = bench->position++,
+                                      .position = bench->positions[ask->gateway]++,
                                       .count = 1};
     struct request_item item = {.seq = ++bench->seq,
                                 .service = SERVICE_REDIS,
@@ -245,7 +261,7 @@ static uint64_t send_one(const struct ask *ask)
                                 .body = bytes_make(body, sizeof(body))};
     request_section_encode(&writer, &section);
     request_item_encode(&writer, &item);
-    struct transport_peer peer = {.node = OTHER, .epoch = 3};
+    struct transport_peer peer = {.node = OTHER, .worker = ask->gateway, .epoch = 3};
     host_on_frame(bench->host, &peer, PEER_FRAME_REQUESTS, buffer_bytes(&buffer));
     buffer_free(&buffer);
     return item.seq;
@@ -443,7 +459,7 @@ static void send_and_change_route(void *context)
     send_one(&(struct ask){.kind = 'm', .first = 0, .number = 30, .client = 1});
     send_one(&(struct ask){.kind = 'c', .client = 1, .ordered = true});
     bench->route++;
-    bench->position = 0;
+    bench->positions[0] = 0;
     bench->seq = *(uint64_t *)context;
     send_one(&(struct ask){.kind = 'm', .first = 0, .number = 30, .client = 1});
 }
@@ -532,6 +548,138 @@ static void test_a_refused_write_holds_back_its_client(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* A cold read, a write behind it, and a write of a cold row, of three times; then something of the
+ * node runs out, before the disk has answered. */
+static void park_and_run_out(void *context)
+{
+    void (*run_out)(void) = *(void (**)(void))context;
+
+    send_one(&(struct ask){.kind = 'm', .first = 1, .number = 20, .client = 1, .ordered = true});
+    send_one(&(struct ask){.kind = 's', .first = 2, .client = 1, .ordered = true});
+    send_one(&(struct ask){.kind = 's', .first = 40, .client = 2});
+    send_one(&(struct ask){.kind = 'd', .first = 60, .client = 3});
+    assert_int_equal(bench->answer_count, 0);
+    run_out();
+}
+
+static uint8_t outcome_of(uint64_t seq)
+{
+    for (uint32_t i = 0; i < bench->answer_count; i++)
+        if (bench->answers[i].seq == seq) return bench->answers[i].outcome;
+    fail_msg("request %llu has no answer", (unsigned long long)seq);
+    return 0;
+}
+
+static void check_writes_are_refused(void (*run_out)(void), uint8_t outcome)
+{
+    uint64_t before = bench->seq;
+
+    sim_world_call(sim_world_of(bench->world), 0, park_and_run_out, &run_out);
+    for (int i = 0; i < 400 && bench->answer_count < 4; i++)
+        sim_run_for(&bench->sim, SECOND / 1000);
+    assert_int_equal(outcome_of(before + 1), OUTCOME_REPLY);
+    assert_int_equal(outcome_of(before + 2), outcome);
+    assert_int_equal(outcome_of(before + 3), outcome);
+    assert_int_equal(outcome_of(before + 4), OUTCOME_REPLY); /* deletes go on */
+}
+
+static void disk_runs_full(void)
+{
+    host_set_disk(bench->host, true, "a test took it");
+}
+
+static void test_what_waited_is_refused_if_the_disk_is_full_by_then(void **state)
+{
+    check_writes_are_refused(disk_runs_full, OUTCOME_NO_SPACE);
+    host_set_disk(bench->host, false, "");
+}
+
+static void memory_runs_full(void)
+{
+    bench->host->memory.writes_refused = true;
+}
+
+static void test_what_waited_is_refused_if_memory_is_full_by_then(void **state)
+{
+    check_writes_are_refused(memory_runs_full, OUTCOME_BUSY);
+}
+
+/* --- big replies ---------------------------------------------------------------------------- */
+
+struct tally {
+    uint32_t parts, ends, busy;
+};
+
+static struct tally tally_of(uint32_t gateway)
+{
+    struct tally tally = {0};
+
+    for (uint32_t i = 0; i < bench->answer_count; i++) {
+        const struct answer *answer = &bench->answers[i];
+        if (answer->gateway != gateway) continue;
+        tally.parts += answer->outcome == OUTCOME_PART;
+        tally.ends += answer->outcome == OUTCOME_REPLY;
+        tally.busy += answer->outcome == OUTCOME_BUSY;
+    }
+    return tally;
+}
+
+static void ask_big(uint32_t gateway, uint16_t parts)
+{
+    struct ask ask = {.kind = 'b', .first = parts, .gateway = gateway};
+
+    sim_world_call(sim_world_of(bench->world), 0, send_call, &ask);
+    sim_run_for(&bench->sim, SECOND / 20);
+}
+
+/* The gateway has taken all of its oldest big reply. */
+static void acknowledge(void *context)
+{
+    const struct part_ack *ack = context;
+    struct transport_peer peer = {.node = OTHER, .worker = 1, .epoch = 3};
+    struct buffer buffer;
+
+    buffer_init(&buffer, 1024);
+    struct writer writer = writer_make(&buffer);
+    part_ack_encode(&writer, ack);
+    host_on_frame(bench->host, &peer, PEER_FRAME_REPLY_ACKS, buffer_bytes(&buffer));
+    buffer_free(&buffer);
+}
+
+static void test_a_gateway_that_takes_nothing_does_not_hold_up_others(void **state)
+{
+    ask_big(0, 10); /* never acknowledged */
+    assert_int_equal(tally_of(0).parts, 4);
+    ask_big(1, 3);
+    assert_int_equal(tally_of(1).parts, 2);
+    assert_int_equal(tally_of(1).ends, 1);
+    ask_big(1, 8); /* its own window is full now: one part more */
+    assert_int_equal(tally_of(1).parts, 3);
+    struct part_ack ack = {
+        .group = {GROUP}, .route = 1, .seq = bench->seq - 1, .bytes = 3 * PART_BYTES};
+    sim_world_call(sim_world_of(bench->world), 0, acknowledge, &ack);
+    sim_run_for(&bench->sim, SECOND / 20);
+    assert_int_equal(tally_of(1).parts, 6);
+    assert_int_equal(tally_of(0).parts, 4);
+}
+
+static void test_big_replies_of_one_gateway_leave_room_for_others(void **state)
+{
+    for (unsigned i = 0; i < 6; i++)
+        ask_big(0, 6); /* 36 parts of the 32 that there is room for */
+    uint32_t busy = tally_of(0).busy;
+    assert_true(busy >= 3 && busy < 6);
+    ask_big(1, 6);
+    assert_int_equal(tally_of(1).busy, 0);
+    assert_int_equal(tally_of(1).parts, 4);
+    ask_big(2, 2);
+    assert_int_equal(tally_of(2).busy, 0);
+    assert_int_equal(tally_of(2).ends, 1);
+    /* Nobody has taken anything for ten seconds: all are given up, and there is room again. */
+    sim_run_for(&bench->sim, 15 * SECOND);
+    assert_int_equal(statistics().big_reply_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -545,6 +693,10 @@ int main(void)
         TEST(test_a_host_that_is_to_be_closed_becomes_idle),
         TEST(test_a_refused_write_holds_back_its_client),
         TEST(test_a_parked_request_ends_with_its_route),
+        TEST(test_a_gateway_that_takes_nothing_does_not_hold_up_others),
+        TEST(test_big_replies_of_one_gateway_leave_room_for_others),
+        TEST(test_what_waited_is_refused_if_the_disk_is_full_by_then),
+        TEST(test_what_waited_is_refused_if_memory_is_full_by_then),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
