@@ -96,7 +96,7 @@ static void test_wrong_arguments_ask_nobody(void **state)
     struct fixture **two = *state;
     struct play_stream *s = connect_client(two[0]);
 
-    say(s, "CLIENT LIST TYPE\r\nCLIENT LIST TYPE x\r\nCLIENT LIST ID 0\r\nCLIENT LIST ID 1 x\r\n"
+    say(s, "CLIENT LIST TYPE\r\nCLIENT LIST TYPE x\r\nCLIENT LIST ID 1.5\r\nCLIENT LIST ID 1 x\r\n"
            "CLIENT LIST TYPE normal normal\r\n");
     check_output(s, "-ERR syntax error\r\n-ERR Unknown client type 'x'\r\n"
                     "-ERR Invalid client ID\r\n-ERR Invalid client ID\r\n-ERR syntax error\r\n");

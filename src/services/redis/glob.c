@@ -1,5 +1,7 @@
 #include "services/redis/glob.h"
 
+enum { LOWER_PATTERN_MAX = 128 };
+
 /* Does the set that begins at pattern[*at], behind its `[`, hold `c`? *at is moved behind
  * its `]`, or to the end if there is none: then the set ends there. */
 static bool set_holds(struct bytes pattern, size_t *at, uint8_t c)
@@ -74,4 +76,16 @@ bool glob_matches(struct bytes pattern, struct bytes text)
     while (p < pattern.size && pattern.data[p] == '*')
         p++;
     return p == pattern.size;
+}
+
+bool glob_matches_lower(struct bytes pattern, struct bytes text)
+{
+    uint8_t lower[LOWER_PATTERN_MAX];
+
+    if (pattern.size > sizeof(lower)) return false; /* longer than any name by far */
+    for (size_t i = 0; i < pattern.size; i++) {
+        uint8_t c = pattern.data[i];
+        lower[i] = c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+    }
+    return glob_matches(bytes_make(lower, pattern.size), text);
 }

@@ -8,5 +8,7 @@
 
 /* At most pattern.size * text.size steps: no exponential patterns. */
 bool glob_matches(struct bytes pattern, struct bytes text);
+/* A pattern in any case, for a text that is in lower case. */
+bool glob_matches_lower(struct bytes pattern, struct bytes text);
 
 #endif

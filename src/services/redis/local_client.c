@@ -136,7 +136,7 @@ static bool parse_ids(const struct bytes *texts, uint32_t count, struct client_f
     int64_t *ids = memory_allocate(count * sizeof(ids[0]));
 
     for (uint32_t i = 0; i < count; i++) {
-        if (parse_i64(texts[i], &ids[i]) && ids[i] > 0) continue;
+        if (parse_i64(texts[i], &ids[i])) continue;
         memory_free(ids);
         return false;
     }

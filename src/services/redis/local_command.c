@@ -35,10 +35,10 @@ static void write_categories(struct local_call *call, const struct redis_command
 
     resp_write_set(call->out, 2 + touches);
     if (touches) resp_write_simple(call->out, command->flags & REDIS_WRITES ? "@write" : "@read");
-    resp_write_simple(call->out, command->flags & REDIS_FAST ? "@fast" : "@slow");
     char name[32];
     snprintf(name, sizeof(name), "@%s", keyspace ? "keyspace" : command->group);
     resp_write_simple(call->out, name);
+    resp_write_simple(call->out, command->flags & REDIS_FAST ? "@fast" : "@slow");
 }
 
 static void write_text_pair(struct resp_writer *out, const char *name, const char *text)
@@ -67,7 +67,7 @@ static void write_key_specifications(struct local_call *call, const struct redis
     resp_write_bulk_text(out, "flags");
     resp_write_set(out, 2);
     resp_write_simple(out, deletes ? "RM" : writes ? "RW" : "RO");
-    resp_write_simple(out, deletes ? "DELETE" : writes ? "UPDATE" : "ACCESS");
+    resp_write_simple(out, deletes ? "delete" : writes ? "update" : "access");
     resp_write_bulk_text(out, "begin_search");
     resp_write_map(out, 2);
     write_text_pair(out, "type", "index");
@@ -186,7 +186,7 @@ static bool is_listed(const struct local_call *call, const struct redis_command 
     if (call->count == 2) return true;
     struct bytes value = call->arguments[4];
     if (redis_word_is(call->arguments[3], "pattern"))
-        return glob_matches(value, bytes_of(command->name));
+        return glob_matches_lower(value, bytes_of(command->name));
     if (redis_word_is(call->arguments[3], "aclcat")) {
         if (redis_word_is(value, "write")) return command->flags & REDIS_WRITES;
         if (redis_word_is(value, "read")) return command->flags & REDIS_READS;

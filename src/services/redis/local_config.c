@@ -55,17 +55,21 @@ static const char *value_of(struct local_call *call, const struct parameter *par
     return room;
 }
 
-static bool is_asked(const struct local_call *call, const char *name)
+static bool is_glob(struct bytes pattern)
+{
+    for (size_t i = 0; i < pattern.size; i++)
+        if (memchr("*?[\\", pattern.data[i], 4)) return true;
+    return false;
+}
+
+/* True: *ret_name is what the reply calls it: as it was asked for, if by its name. */
+static bool is_asked(const struct local_call *call, const char *name, struct bytes *ret_name)
 {
     for (uint32_t i = 2; i < call->count; i++) {
-        uint8_t lower[VALUE_SIZE_MAX];
         struct bytes pattern = call->arguments[i];
-        if (pattern.size > sizeof(lower)) continue;
-        for (size_t at = 0; at < pattern.size; at++) {
-            uint8_t c = pattern.data[at];
-            lower[at] = c >= 'A' && c <= 'Z' ? c | 0x20 : c;
-        }
-        if (glob_matches(bytes_make(lower, pattern.size), bytes_of(name))) return true;
+        if (!glob_matches_lower(pattern, bytes_of(name))) continue;
+        *ret_name = is_glob(pattern) ? bytes_of(name) : pattern;
+        return true;
     }
     return false;
 }
@@ -73,14 +77,15 @@ static bool is_asked(const struct local_call *call, const char *name)
 static void config_get(struct local_call *call)
 {
     char room[VALUE_SIZE_MAX];
+    struct bytes name;
     uint64_t count = 0;
 
     for (size_t i = 0; i < ARRAY_COUNT(parameters); i++)
-        count += is_asked(call, parameters[i].name);
+        count += is_asked(call, parameters[i].name, &name);
     resp_write_map(call->out, count);
     for (size_t i = 0; i < ARRAY_COUNT(parameters); i++) {
-        if (!is_asked(call, parameters[i].name)) continue;
-        resp_write_bulk_text(call->out, parameters[i].name);
+        if (!is_asked(call, parameters[i].name, &name)) continue;
+        resp_write_bulk(call->out, name);
         resp_write_bulk_text(call->out, value_of(call, &parameters[i], room));
     }
 }
@@ -96,7 +101,9 @@ static const struct parameter *parameter_find(struct bytes name)
 static void config_set(struct local_call *call)
 {
     char room[VALUE_SIZE_MAX];
+    uint64_t seen = 0; /* bits by parameter */
 
+    _Static_assert(ARRAY_COUNT(parameters) <= 64, "a bit each");
     if (call->count % 2) {
         resp_write_error(call->out, "ERR syntax error");
         return;
@@ -112,6 +119,15 @@ static void config_set(struct local_call *call)
             return;
         }
         const char *value = value_of(call, parameter, room);
+        uint64_t bit = UINT64_C(1) << (parameter - parameters);
+        if (seen & bit) {
+            resp_write_error_format(call->out,
+                                    "ERR CONFIG SET failed (possibly related to argument '%s') - "
+                                    "duplicate parameter",
+                                    parameter->name);
+            return;
+        }
+        seen |= bit;
         if (bytes_equal(bytes_of(value), call->arguments[i + 1])) continue;
         resp_write_error_format(call->out,
                                 "ERR CONFIG SET failed (possibly related to argument '%s') - "

@@ -39,7 +39,9 @@ void local_reset(struct local_call *call)
     connection->database = 0;
     connection->resp3 = false;
     connection->name[0] = 0;
-    local_reply_unsilence(CONTAINER_OF(call->out, struct local_reply, out));
+    /* It ends OFF; what SKIP skips is its own reply. */
+    if (connection->reply_mode == REPLY_OFF)
+        local_reply_unsilence(CONTAINER_OF(call->out, struct local_reply, out));
     call->out->resp3 = false;
     resp_write_simple(call->out, "RESET");
 }
@@ -177,8 +179,13 @@ void local_run_subcommand(struct local_call *call, const struct local_subcommand
 {
     struct bytes word = call->arguments[1];
 
-    if (call->count == 2 && redis_word_is(word, "help")) {
-        write_help(call, list, count);
+    if (redis_word_is(word, "help")) {
+        if (call->count == 2)
+            write_help(call, list, count);
+        else
+            resp_write_error_format(call->out,
+                                    "ERR wrong number of arguments for '%s|help' command",
+                                    call->command->name);
         return;
     }
     for (size_t i = 0; i < count; i++) {

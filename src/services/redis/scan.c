@@ -70,12 +70,19 @@ static bool parse_options(struct redis_call *call, uint32_t index, bool allow_ty
 
 bool redis_cursor_parse(struct bytes text, struct redis_cursor *ret_cursor)
 {
-    uint64_t value;
+    uint64_t value = 0;
+    bool negative = text.size && text.data[0] == '-';
 
-    /* redis-server reads it with strtoul(): zeros in front are fine. */
+    /* redis-server reads it with strtoul(): nothing at all is 0, a sign and zeros in front are
+     * fine, and a negative number wraps around, so that it is behind the last key. */
+    if (negative || (text.size && text.data[0] == '+')) {
+        text = bytes_from(text, 1);
+        if (text.size == 0) return false;
+    }
     while (text.size > 1 && text.data[0] == '0')
         text = bytes_from(text, 1);
-    if (!parse_u64(text, &value)) return false;
+    if (text.size && !parse_u64(text, &value)) return false;
+    if (negative) value = -value;
     ret_cursor->slot = (uint16_t)((value >> REDIS_CURSOR_HASH_BITS) % SLOT_COUNT);
     ret_cursor->hash = value & ((UINT64_C(1) << REDIS_CURSOR_HASH_BITS) - 1);
     return true;
