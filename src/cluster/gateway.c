@@ -297,6 +297,11 @@ void gateway_view_changed(struct gateway *gateway)
     }
 }
 
+uint64_t gateway_inflight_bytes(const struct gateway *gateway)
+{
+    return gateway->open_bytes;
+}
+
 uint32_t gateway_pending(const struct gateway *gateway)
 {
     return gateway->open;

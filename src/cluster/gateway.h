@@ -85,6 +85,8 @@ void gateway_leader_changed(struct gateway *gateway, struct group_id group);
 void gateway_view_changed(struct gateway *gateway);
 /* Requests not yet answered. */
 uint32_t gateway_pending(const struct gateway *gateway);
+/* Of those, copies of their bodies. */
+uint64_t gateway_inflight_bytes(const struct gateway *gateway);
 bool gateway_is_fenced(const struct gateway *gateway); /* B4: close clients, take a new epoch */
 
 struct gateway_statistics {

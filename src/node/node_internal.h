@@ -46,8 +46,10 @@ enum {
     NODE_TRANSFER_MAX_US = 1500 * 1000,  /* of it, for handing leaderships over */
     NODE_ALIVE_US = 1000 * 1000,         /* heard within: that node is alive */
     LOG_QUEUE_BYTES_MAX = 64 << 20,
-    GATEWAY_INFLIGHT_MAX = 512, /* requests per partition */
-    GATEWAY_INFLIGHT_BYTES_MAX = 256 << 20,
+    GATEWAY_INFLIGHT_MAX = 512,             /* requests per partition */
+    GATEWAY_INFLIGHT_BYTES_MAX = 256 << 20, /* of a worker; at most an eighth of its --memory, */
+    GATEWAY_BYTES_LEAST = 32 << 20,         /* but so much */
+    CLIENT_BYTES_LEAST = 64 << 20,          /* the same of clients, who have a quarter */
 };
 
 enum node_state {

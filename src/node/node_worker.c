@@ -318,6 +318,24 @@ static void worker_redis_facts(void *context, struct redis_facts *ret_facts)
         ret_facts->memory_bytes = node->platform.resident_bytes(node->platform.context);
 }
 
+/* Buffers of clients and gateway are of the share of --memory, too. */
+static uint64_t worker_buffer_bytes(void *context)
+{
+    const struct node_worker *worker = context;
+    uint64_t bytes = worker->redis ? redis_service_bytes_held(worker->redis) : 0;
+
+    return bytes + (worker->gateway ? gateway_inflight_bytes(worker->gateway) : 0);
+}
+
+/* `part` of the worker's share of --memory, within bounds; `most` without a limit. */
+static uint64_t worker_part(const struct node *node, uint32_t part, uint64_t least, uint64_t most)
+{
+    uint64_t bytes = node->options.memory / node->platform.worker_count / part;
+
+    if (node->options.memory == 0 || bytes > most) return most;
+    return bytes < least ? least : bytes;
+}
+
 static enum status worker_open_services(struct node_worker *worker, struct error *error)
 {
     const struct node_options *node_options = &worker->node->options;
@@ -330,6 +348,7 @@ static enum status worker_open_services(struct node_worker *worker, struct error
         .idle_timeout = node_options->idle_timeout,
         .request_timeout = node_options->request_timeout,
         .output_timeout = node_options->output_timeout,
+        .bytes_max = worker_part(worker->node, 4, CLIENT_BYTES_LEAST, REDIS_BYTES_DEFAULT),
         .limits = node_options->redis_limits,
         .context = worker,
         .facts = worker_redis_facts,
@@ -390,6 +409,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .flush_bytes = node->options.flush_bytes,
         .entries_bytes_max = node->options.entries_bytes_max,
         .memory_bytes = node->options.memory / node->platform.worker_count,
+        .buffer_bytes = worker_buffer_bytes,
         .reply_part_bytes = node->options.reply_part_bytes,
         .events = {.on_leader = worker_on_leader,
                    .on_meta_applied = worker_on_meta_applied,
@@ -413,7 +433,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .epoch = node->epoch,
         .patience = node->options.patience,
         .store_count = node->identity.stores,
-        .inflight_bytes_max = GATEWAY_INFLIGHT_BYTES_MAX,
+        .inflight_bytes_max = worker_part(node, 8, GATEWAY_BYTES_LEAST, GATEWAY_INFLIGHT_BYTES_MAX),
         .on_fenced = worker_on_fenced,
         .context = worker,
     };

@@ -30,6 +30,7 @@ struct dedup_window {
     struct dedup_slot *slots;
     size_t first, applied_end, end, capacity; /* [first, applied_end) applied, then proposed */
     bool unordered;                           /* seqs do not rise along the slots */
+    size_t outcome_bytes;                     /* beside the slots */
 };
 
 struct dedup {
@@ -48,20 +49,24 @@ static struct bytes slot_outcome(const struct dedup_slot *slot)
     return bytes_make(here ? slot->outcome.here : slot->outcome.there, slot->size);
 }
 
-static void slot_clear(struct dedup_slot *slot)
+static void slot_clear(struct dedup_window *window, struct dedup_slot *slot)
 {
-    if (slot->size > OUTCOME_INLINE_MAX) memory_free(slot->outcome.there);
+    if (slot->size > OUTCOME_INLINE_MAX) {
+        window->outcome_bytes -= slot->size;
+        memory_free(slot->outcome.there);
+    }
     slot->size = 0;
 }
 
-static void slot_fill(struct dedup_slot *slot, uint64_t seq, uint64_t index, struct bytes outcome,
-                      bool too_big)
+static void slot_fill(struct dedup_window *window, struct dedup_slot *slot, uint64_t seq,
+                      uint64_t index, struct bytes outcome, bool too_big)
 {
     *slot = (struct dedup_slot){.seq = seq, .index = index, .too_big = too_big};
     slot->size = (uint32_t)outcome.size;
     uint8_t *at = slot->outcome.here;
     if (outcome.size > OUTCOME_INLINE_MAX) {
         slot->outcome.there = memory_allocate(outcome.size);
+        window->outcome_bytes += outcome.size;
         at = slot->outcome.there;
     }
     if (outcome.size > 0) memcpy(at, outcome.data, outcome.size);
@@ -70,7 +75,7 @@ static void slot_fill(struct dedup_slot *slot, uint64_t seq, uint64_t index, str
 static void window_free(struct dedup_window *window)
 {
     for (size_t i = window->first; i < window->end; i++)
-        slot_clear(&window->slots[i]);
+        slot_clear(window, &window->slots[i]);
     memory_free(window->slots);
     memory_free(window);
 }
@@ -101,7 +106,7 @@ static void window_push(struct dedup_window *window, uint64_t seq, uint64_t inde
     bool empty = window->end == window->first;
     bool rises = empty || (!window->unordered && window->slots[window->end - 1].seq < seq);
     window->unordered = !rises;
-    slot_fill(&window->slots[window->end++], seq, index, outcome, too_big);
+    slot_fill(window, &window->slots[window->end++], seq, index, outcome, too_big);
     if (seq > window->highest) window->highest = seq;
 }
 
@@ -196,7 +201,7 @@ static void window_trim(struct dedup_window *window)
 {
     while (window->first < window->applied_end &&
            window->slots[window->first].seq <= window->watermark) {
-        slot_clear(&window->slots[window->first++]);
+        slot_clear(window, &window->slots[window->first++]);
     }
 }
 
@@ -238,7 +243,7 @@ void dedup_fence(struct dedup *dedup, node_id_t node, boot_epoch_t epoch)
 static void window_revert(struct dedup_window *window)
 {
     for (size_t i = window->applied_end; i < window->end; i++)
-        slot_clear(&window->slots[i]);
+        slot_clear(window, &window->slots[i]);
     window->end = window->applied_end;
     window->highest = window->watermark;
     window->unordered = false;
@@ -363,6 +368,19 @@ enum status dedup_decode(struct dedup *dedup, struct bytes bytes)
         if (!window_decode(dedup, &reader)) return STATUS_CORRUPT;
     }
     return reader_left(&reader) == 0 ? STATUS_OK : STATUS_CORRUPT;
+}
+
+uint64_t dedup_bytes(const struct dedup *dedup)
+{
+    uint64_t key, bytes = 0;
+    void *value;
+
+    for (size_t i = 0; map_next(&dedup->windows, &i, &key, &value);) {
+        const struct dedup_window *window = value;
+        bytes +=
+            sizeof(*window) + window->capacity * sizeof(*window->slots) + window->outcome_bytes;
+    }
+    return bytes;
 }
 
 uint64_t dedup_hash(const struct dedup *dedup)

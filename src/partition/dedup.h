@@ -40,6 +40,8 @@ void dedup_revert(struct dedup *dedup);
 /* The applied part. Decode replaces everything. */
 void dedup_encode(const struct dedup *dedup, struct buffer *buffer);
 enum status dedup_decode(struct dedup *dedup, struct bytes bytes);
+/* Memory that the windows take; O(windows). */
+uint64_t dedup_bytes(const struct dedup *dedup);
 uint64_t dedup_hash(const struct dedup *dedup);
 /* Planted bug of the simulator (WHY 2.1): windows vanish though the gateway lives. */
 void dedup_forget_all(struct dedup *dedup);

@@ -593,6 +593,8 @@ void host_statistics(struct partition_host *host, struct host_statistics *ret)
     ret->entry_bytes = host->memory.entries;
     ret->waiting_bytes = host->memory.waiting;
     ret->copy_bytes = host->memory.copies;
+    ret->window_bytes = host->memory.windows;
+    ret->buffer_bytes = host->memory.buffers;
     ret->incomplete_tables = host->memory.incomplete;
     ret->parked = host->cold.parked_count;
     ret->memory_limit = host->options.memory_bytes;

@@ -70,6 +70,9 @@ struct host_options {
     evaluate_fn *chore[SERVICE_COUNT];
     const void *service_options[SERVICE_COUNT]; /* row_context.options; constant */
     uint64_t memory_bytes;                      /* this worker's share of --memory; 0: no limit */
+    /* What others of this worker hold of that share: buffers of clients and of the gateway. May be
+     * NULL. */
+    uint64_t (*buffer_bytes)(void *context);
     uint64_t flush_bytes;           /* dirty bytes of a store that start a flush: 32 MiB */
     uint64_t entries_bytes_max;     /* of entries kept in memory for one group: 4 MiB */
     uint32_t reply_part_bytes;      /* larger replies leave for other nodes in parts; 0: 256 KiB */
@@ -218,6 +221,7 @@ struct host_statistics {
     uint64_t writes_refused; /* BUSY, because memory is full of what is not on disk yet */
     /* As of now: */
     uint64_t table_bytes, clean_bytes, dirty_bytes, entry_bytes, waiting_bytes, copy_bytes;
+    uint64_t window_bytes, buffer_bytes;
     uint64_t incomplete_tables, parked, memory_limit, refusing;
 };
 void host_statistics(struct partition_host *host, struct host_statistics *ret);

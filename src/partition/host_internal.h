@@ -218,7 +218,7 @@ struct host_store {
 };
 
 struct memory_use { /* of this worker, bytes; measured each slow tick */
-    uint64_t tables, clean, dirty, entries, waiting, copies;
+    uint64_t tables, clean, dirty, entries, waiting, copies, windows, buffers;
     uint32_t incomplete;   /* tables */
     uint64_t level0_files; /* of the store flushed last */
     uint32_t evict_next;

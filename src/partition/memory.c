@@ -1,7 +1,9 @@
 /* What this worker may hold in memory, and what happens as it fills up (issue 3, WHY 9).
  *
  *   share of the worker: --memory / workers, less an eighth for the engines' block caches
- *   counted: row tables, log entries, copies being flushed, requests that wait
+ *   counted: row tables, log entries, copies being flushed, requests and replies that wait, dedup
+ *   windows; buffers of clients and of the gateway up to half of the share: whoever does not
+ *   read must not stop all writes
  *
  *   at 7/8 of the share   clean rows are evicted, a few milliseconds at a time
  *   dirty rows            a store is flushed early: at a quarter of the share over all stores
@@ -46,10 +48,12 @@ void memory_measure(struct partition_host *host)
         use.clean += row_table_clean_bytes(replica->table);
         use.dirty += row_table_dirty_bytes(replica->table);
         use.entries += replica->entries_bytes;
-        use.waiting += replica->held_bytes;
+        use.waiting += replica->held_bytes + replica->read_wait_bytes;
+        use.windows += dedup_bytes(replica->dedup);
         use.incomplete += !row_table_complete(replica->table);
     }
-    use.waiting += host->cold.parked_bytes + cold_job_bytes(host);
+    use.waiting += host->cold.parked_bytes + cold_job_bytes(host) + host->big_bytes;
+    if (host->options.buffer_bytes) use.buffers = host->options.buffer_bytes(host->options.context);
     use.copies = flush_copy_bytes(host);
     host->memory = use;
 }
@@ -57,7 +61,9 @@ void memory_measure(struct partition_host *host)
 static uint64_t used(const struct partition_host *host)
 {
     const struct memory_use *use = &host->memory;
-    return use->tables + use->entries + use->waiting + use->copies;
+    uint64_t half = share_of(host) / 2;
+    uint64_t buffers = use->buffers < half ? use->buffers : half;
+    return use->tables + use->entries + use->waiting + use->copies + use->windows + buffers;
 }
 
 bool memory_may_evict(const struct replica *replica)

@@ -152,10 +152,35 @@ static void test_seqs_that_do_not_rise_are_found(void **state)
     dedup_free(dedup);
 }
 
+/* It is part of what --memory bounds. */
+static void test_what_windows_take_is_counted(void **state)
+{
+    struct dedup *dedup = dedup_make();
+    static char text[4097];
+
+    memset(text, 'x', sizeof(text) - 1);
+    assert_int_equal(dedup_bytes(dedup), 0);
+    for (uint64_t seq = 1; seq <= 100; seq++)
+        apply(dedup, 1, 1, seq, 0, text, seq);
+    uint64_t full = dedup_bytes(dedup);
+    assert_true(full > 100 * 4096 && full < 100 * 4096 + 128 * 64 + 256);
+    apply(dedup, 1, 1, 101, 100, "+OK", 101); /* all before are resolved */
+    assert_true(dedup_bytes(dedup) < full - 100 * 4096 + 64);
+    struct entry_header header = header_of(1, 1, 102, 100, text);
+    dedup_propose(dedup, &header, 102);
+    uint64_t proposed = dedup_bytes(dedup);
+    dedup_revert(dedup);
+    assert_int_equal(dedup_bytes(dedup), proposed - 4096);
+    dedup_fence(dedup, 1, 2);
+    assert_int_equal(dedup_bytes(dedup), 0);
+    dedup_free(dedup);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seqs_that_do_not_rise_are_found),
+        cmocka_unit_test(test_what_windows_take_is_counted),
         cmocka_unit_test(test_a_retry_gets_the_remembered_outcome),
         cmocka_unit_test(test_at_or_below_the_watermark_is_stale),
         cmocka_unit_test(test_a_later_epoch_fences_the_earlier_for_ever),

@@ -276,7 +276,8 @@ static void test_wrong_cursors_and_options_are_refused(void **state)
     struct redis_harness *h = *state;
 
     RUN(h, "scan x", "-ERR invalid cursor\r\n");
-    RUN(h, "scan -1", "-ERR invalid cursor\r\n");
+    RUN(h, "scan -", "-ERR invalid cursor\r\n");
+    RUN(h, "scan -1", "*2\r\n$1\r\n0\r\n*0\r\n"); /* as strtoul() has it: behind everything */
     RUN(h, "scan 0 count 0", "-ERR syntax error\r\n");
     RUN(h, "scan 0 count x", "-ERR value is not an integer or out of range\r\n");
     RUN(h, "scan 0 match", "-ERR syntax error\r\n");

@@ -182,6 +182,11 @@ void redis_service_statistics(const struct redis_service *service,
     *ret_statistics = service->statistics;
 }
 
+uint64_t redis_service_bytes_held(const struct redis_service *service)
+{
+    return service->statistics.bytes_held;
+}
+
 const struct histogram *redis_service_read_latency(const struct redis_service *service)
 {
     return &service->read_latency;

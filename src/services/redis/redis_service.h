@@ -124,6 +124,8 @@ struct redis_statistics {
 };
 void redis_service_statistics(const struct redis_service *service,
                               struct redis_statistics *ret_statistics);
+/* Now, as in the statistics. */
+uint64_t redis_service_bytes_held(const struct redis_service *service);
 /* From the arrival of a command to its reply, us. */
 const struct histogram *redis_service_read_latency(const struct redis_service *service);
 const struct histogram *redis_service_write_latency(const struct redis_service *service);
