@@ -69,7 +69,6 @@ struct row *row_make(struct row_table *table, struct bytes key, const struct row
     row->state = (uint8_t)state;
     row->covered = false;
     row->hides_engine = false;
-    row->spared = false;
     memcpy(row->data, key.data, key.size);
     row_fill(row, write);
     table->row_bytes += row_bytes(row);
@@ -98,9 +97,8 @@ bool row_table_get(const struct row_table *table, struct bytes key, struct row_f
     struct node *leaf;
     uint32_t slot;
     if (!tree_seek(&table->tree, key, &leaf, &slot)) return false;
-    struct row *row = leaf_row(leaf, slot);
-    if (!row->spared) row->spared = true;
-    *ret = row_found_make(row);
+    leaf->spared |= (uint64_t)1 << slot;
+    *ret = row_found_make(leaf_row(leaf, slot));
     return true;
 }
 

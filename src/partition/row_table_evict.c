@@ -36,10 +36,10 @@ uint64_t row_table_clean_bytes(const struct row_table *table)
 
 static void insert_clean(struct row_table *table, struct tree_place *place, struct row *row)
 {
-    /* On demand: it is about to be read. */
-    row->spared = table->incomplete;
     tree_insert(&table->tree, place, row);
-    place->leaf->unclean &= ~((uint64_t)1 << place->slot);
+    uint64_t bit = (uint64_t)1 << place->slot;
+    place->leaf->unclean &= ~bit;
+    if (table->incomplete) place->leaf->spared |= bit; /* on demand: it is about to be read */
     table->rows++;
     table->change++;
 }
@@ -118,20 +118,21 @@ static uint64_t evict_leaf(struct row_table *table, struct node *leaf, uint64_t 
 {
     uint64_t all = leaf->count == 64 ? UINT64_MAX : ((uint64_t)1 << leaf->count) - 1;
     uint64_t clean = all & ~leaf->unclean;
-    for (uint64_t left = clean; left; left &= left - 1)
+    for (uint64_t left = clean & ~leaf->spared; left; left &= left - 1)
         __builtin_prefetch(leaf_row(leaf, (uint32_t)__builtin_ctzll(left)));
 
     struct row *gone[TREE_ITEMS];
     uint32_t count = 0;
     uint64_t slots = 0, freed = 0;
     for (uint64_t left = clean; left && freed < bytes; left &= left - 1) {
-        struct row *row = leaf_row(leaf, (uint32_t)__builtin_ctzll(left));
-        ASSERT(row->state == ROW_CLEAN && row->below == NULL);
-        if (row->spared) {
-            row->spared = false;
+        uint64_t bit = left & -left;
+        if (leaf->spared & bit) {
+            leaf->spared &= ~bit;
             continue;
         }
-        slots |= left & -left;
+        struct row *row = leaf_row(leaf, (uint32_t)__builtin_ctzll(left));
+        ASSERT(row->state == ROW_CLEAN && row->below == NULL);
+        slots |= bit;
         freed += row_bytes(row);
         gone[count++] = row;
     }

@@ -4,7 +4,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 
-enum { PREFETCH_ROWS = 16 };
+enum { PREFETCH_ROWS = 8 }; /* two lines each: more than a core can wait for at once only queue */
 
 /* Rows lie anywhere in memory: ask for those to come while the present one is read. */
 static inline void prefetch(const struct node *leaf, uint32_t slot)

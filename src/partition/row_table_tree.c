@@ -4,6 +4,7 @@
 
 /* A leaf with fewer rows joins its neighbour, if both together leave room to grow. */
 enum { MERGE_BELOW = TREE_ITEMS / 4, MERGED_MAX = TREE_ITEMS * 3 / 4 };
+enum { SEPARATOR_ALIKE_MAX = 2 + TREE_MIDDLE_MAX };
 
 static size_t node_size(bool leaf)
 {
@@ -26,7 +27,8 @@ static void node_free(struct tree *tree, struct node *node)
     slabs_release(tree->slabs, node, node_size(node->leaf));
 }
 
-/* The shortest key k with left < k <= right. */
+/* The shortest key k with left < k <= right that goes on after the hash slot as far as both do
+ * alike: so that it does not shorten the middle of its node. */
 static struct separator *separator_make(struct tree *tree, struct bytes left, struct bytes right)
 {
     size_t size = 0;
@@ -34,6 +36,11 @@ static struct separator *separator_make(struct tree *tree, struct bytes left, st
         size++;
     ASSERT(size < right.size);
     size++;
+    if (size <= 2) {
+        while (size < right.size && size < left.size && size < SEPARATOR_ALIKE_MAX &&
+               (size < 2 || left.data[size] == right.data[size]))
+            size++;
+    }
     struct separator *separator = slabs_allocate(tree->slabs, sizeof(*separator) + size);
     separator->size = (uint32_t)size;
     memcpy(separator->data, right.data, size);
@@ -85,7 +92,7 @@ static uint32_t child_of(const struct node *node, struct bytes key)
 static inline void prefetch_node(const struct node *node, bool leaf)
 {
     const char *line = (const char *)node;
-    for (size_t i = 0; i <= sizeof(node->heads); i += 64)
+    for (size_t i = 0; i <= sizeof(node->heads); i += 64) /* the first line is before them */
         __builtin_prefetch(line + i);
     line = leaf ? (const char *)node->items : (const char *)node->children;
     for (size_t i = 0; i < sizeof(node->items); i += 64)
@@ -175,8 +182,6 @@ static void split_leaf(struct tree *tree, struct tree_place *place)
     node_sharpen(right);
 
     right->next = leaf->next;
-    right->previous = leaf;
-    if (right->next) right->next->previous = right;
     leaf->next = right;
 
     struct separator *separator =
@@ -228,14 +233,26 @@ static void remove_child(struct tree *tree, struct tree_place *place, uint32_t d
     }
 }
 
-static void unlink_leaf(struct tree *tree, struct node *leaf)
+/* The leaf in front of the one at a place, or NULL. */
+static struct node *leaf_before(const struct tree_place *place)
 {
-    if (leaf->previous) {
-        leaf->previous->next = leaf->next;
+    uint32_t depth = place->depth;
+    while (depth > 0 && place->child[depth - 1] == 0)
+        depth--;
+    if (depth == 0) return NULL;
+    struct node *node = place->nodes[depth - 1]->children[place->child[depth - 1] - 1];
+    while (!node->leaf)
+        node = node->children[node->count];
+    return node;
+}
+
+static void unlink_leaf(struct tree *tree, struct node *leaf, struct node *before)
+{
+    if (before) {
+        before->next = leaf->next;
     } else {
         tree->first = leaf->next;
     }
-    if (leaf->next) leaf->next->previous = leaf->previous;
     if (tree->hand == leaf) tree->hand = leaf->next;
 }
 
@@ -249,7 +266,7 @@ static void merge_with_next(struct tree *tree, struct tree_place *place, uint32_
     node_move_tail(next, 0, leaf);
     place->child[place->depth - 1] = child + 1;
     remove_child(tree, place, place->depth);
-    unlink_leaf(tree, next);
+    unlink_leaf(tree, next, leaf);
     node_free(tree, next);
 }
 
@@ -259,8 +276,9 @@ static void mend_leaf(struct tree *tree, struct tree_place *place)
     struct node *leaf = place->leaf;
     if (place->depth == 0 || leaf->count >= MERGE_BELOW) return;
     if (leaf->count == 0) {
+        struct node *before = leaf_before(place);
         remove_child(tree, place, place->depth);
-        unlink_leaf(tree, leaf);
+        unlink_leaf(tree, leaf, before);
         node_free(tree, leaf);
         return;
     }

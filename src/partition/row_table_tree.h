@@ -3,23 +3,31 @@
  *
  *   inner   | heads | separators |      child i: separator[i - 1] <= key < separator[i]
  *             /         |
- *   leaf    | heads | rows | <-> | heads | rows | <-> ...    linked in key order
+ *   leaf    | heads | rows |  -> | heads | rows |  -> ...    linked in key order
  *
- * Comparisons rarely leave the node: every node knows a prefix that all keys in it begin
- * with, and keeps the 8 key bytes after it (the head) as a big-endian number beside each item.
- * Only items of an equal head are compared in full. So the bytes that the rows of a partition
- * share (slot, service, namespace, the id of a collection) cost nothing, wherever they end.
- * The prefix need not be the longest one: it shrinks when a key without it comes, and grows
- * again at a split if heads had become equal. (Graefe, "Modern B-Tree Techniques", 3.4, 3.5.)
+ * Comparisons rarely leave the node: beside each item is a head, 32 bits of its key in the order
+ * of the keys, and only items of an equal head are compared in full. The head leaves out what the
+ * keys of a node share, which is at two places: they lie in a range of hash slots, and what
+ * follows the slot often begins alike (service, namespace, the id of a collection or "user:00"):
  *
- * Each leaf has a bit per row that may be other than clean, so that a flush reads only those. */
+ *   key   | slot: slot_first + d, d < 2^slot_bits | middle | tail ...
+ *   head  | d: slot_bits | the first 32 - slot_bits bits of the tail |
+ *
+ * All keys of a node contain its middle. One that does not lies in front of or behind all those
+ * of its slot. The middle need not be the longest one, nor the range the smallest: the node
+ * adapts when a key without it comes, and at a split if heads had become equal. (Graefe, "Modern
+ * B-Tree Techniques", 3.4, 3.5, has the prefix; a leaf of keys of two slots has a short one.)
+ *
+ * Each leaf has a bit per row that may be other than clean, so that a flush reads only those; and
+ * one per row that was read, so that eviction reads only what it takes, and a reader leaves the
+ * row's line of cache as it is. */
 #ifndef HOLON_PARTITION_ROW_TABLE_TREE_H
 #define HOLON_PARTITION_ROW_TABLE_TREE_H
 
 #include "base/slabs.h"
 #include "partition/row_table.h"
 
-enum { TREE_ITEMS = 64, TREE_PREFIX_MAX = 36, TREE_HEIGHT_MAX = 16 };
+enum { TREE_ITEMS = 64, TREE_MIDDLE_MAX = 32, TREE_HEIGHT_MAX = 16 };
 
 /* One version of a row: one allocation, key then value in data. */
 struct row {
@@ -35,11 +43,10 @@ struct row {
     bool tombstone : 1;
     bool covered : 1;      /* a newer version is on top */
     bool hides_engine : 1; /* proposed, nothing below: a live row that only the engine has */
-    bool spared : 1;       /* the next pass of eviction lets it stay: it was read */
     uint8_t data[];
 };
 
-/* A key between two children, just long enough to tell them apart. */
+/* A key between two children, just long enough to tell them apart and to have their middle. */
 struct separator {
     uint32_t size;
     uint8_t data[];
@@ -48,19 +55,20 @@ struct separator {
 struct node {
     uint16_t count;
     bool leaf;
-    uint8_t prefix_size;
-    uint8_t prefix[TREE_PREFIX_MAX];
-    struct node *next;     /* leaf */
-    struct node *previous; /* leaf */
-    uint64_t unclean;      /* leaf: bit i clear: rows[i] is clean, and has nothing below */
-    uint64_t heads[TREE_ITEMS];
+    uint8_t middle_size;
+    uint16_t slot_first;
+    uint8_t slot_bits;
+    uint8_t middle[TREE_MIDDLE_MAX];
+    struct node *next; /* leaf */
+    uint64_t unclean;  /* leaf: bit i clear: rows[i] is clean, and has nothing below */
+    uint64_t spared;   /* leaf: rows that the next pass of eviction lets stay: they were read */
+    uint32_t heads[TREE_ITEMS];
     void *items[TREE_ITEMS]; /* leaf: struct row *; inner: struct separator * */
     struct node *children[]; /* inner: TREE_ITEMS + 1 */
 };
 
-_Static_assert(offsetof(struct node, heads) == 64, "a leaf takes 17 lines of cache, not 18");
+_Static_assert(offsetof(struct node, heads) == 64, "a leaf takes 13 lines of cache, not 14");
 _Static_assert(TREE_ITEMS <= 64, "a leaf's bits are one word");
-_Static_assert(TREE_PREFIX_MAX <= UINT8_MAX, "prefix_size is a byte");
 
 struct tree {
     struct slabs *slabs;

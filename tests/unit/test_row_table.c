@@ -53,12 +53,13 @@ static int key_order(const void *a, const void *b)
     return bytes_compare(key_of(a), key_of(b));
 }
 
-/* Keys as they come in practice (hashed), elements of one collection with a long common part,
- * keys that begin others, and few bytes with many zeros. */
+/* Keys as they come in practice (hashed, or text in many slots), elements of one collection with a
+ * long common part, keys that begin others, and few bytes with many zeros. */
 static void key_draw(struct random *random, struct model_key *key)
 {
     uint16_t slot = (uint16_t)(0x1200 + random_below(random, 8));
-    uint32_t style = (uint32_t)random_below(random, 4);
+    uint32_t style = (uint32_t)random_below(random, 5);
+    if (style == 4) slot = (uint16_t)(0x1100 + random_below(random, 0x200));
     uint8_t service = style == 3 ? 2 : 1;
     row_prefix_store(key->key, slot, service, (uint32_t)random_below(random, 3));
     size_t size = ROW_PREFIX_SIZE;
@@ -75,6 +76,12 @@ static void key_draw(struct random *random, struct model_key *key)
         size_t more = random_below(random, 60);
         memset(key->key + size, 'p', more);
         size += more;
+    } else if (style == 4) {
+        row_prefix_store(key->key, slot, 1, 1);
+        memcpy(key->key + size, "user:00", 7);
+        size += 7;
+        for (size_t i = 0; i < 5; i++)
+            key->key[size++] = (uint8_t)('0' + random_below(random, 10));
     } else {
         size_t more = random_below(random, 14);
         for (size_t i = 0; i < more; i++)
@@ -555,7 +562,7 @@ static void test_rising_loads_are_dense_and_clean(void **state)
     assert_int_equal(row_table_dirty_bytes(table), 0);
     assert_int_equal(row_table_count(table, SERVICE_REDIS, 1), 100000);
     /* 64 bytes of row, and little more than head and pointer in its leaf */
-    assert_true(row_table_bytes(table) < 100000 * (64 + 20));
+    assert_true(row_table_bytes(table) < 100000 * (64 + 15));
     for (uint32_t i = 0; i < 100000; i++)
         row_table_delete(table, key_at(key, i), 2, false);
     row_table_flushed(table, 2);
@@ -585,6 +592,103 @@ static void test_committed_rows_resume_after_a_key(void **state)
     row_table_free(table);
 }
 
+struct short_key {
+    uint8_t bytes[24];
+    size_t size;
+};
+
+static struct short_key short_key(uint32_t slot, const char *middle, uint32_t tail,
+                                  size_t tail_size)
+{
+    struct short_key key;
+    row_prefix_store(key.bytes, (uint16_t)slot, SERVICE_REDIS, 1);
+    key.size = ROW_PREFIX_SIZE + strlen(middle) + tail_size;
+    memcpy(key.bytes + ROW_PREFIX_SIZE, middle, strlen(middle));
+    memset(key.bytes + ROW_PREFIX_SIZE + strlen(middle), 0xff, 8);
+    store_u32_be(key.bytes + ROW_PREFIX_SIZE + strlen(middle), tail);
+    return key;
+}
+
+static int short_key_order(const void *a, const void *b)
+{
+    const struct short_key *first = a, *second = b;
+    return bytes_compare(bytes_make(first->bytes, first->size),
+                         bytes_make(second->bytes, second->size));
+}
+
+/* The first of the keys that is not below the one sought, however much of it is left. */
+static void check_seeks(const struct row_table *table, const struct short_key *keys, size_t count,
+                        struct short_key sought)
+{
+    for (;; sought.size--) {
+        size_t want = 0;
+        while (want < count && short_key_order(&keys[want], &sought) < 0)
+            want++;
+        struct row_cursor cursor;
+        struct row_found found;
+        row_cursor_seek(&cursor, table, bytes_make(sought.bytes, sought.size));
+        bool there = row_cursor_next(&cursor, bytes_make(NULL, 0), &found);
+        assert_true(there == (want < count));
+        if (there)
+            assert_true(bytes_equal(found.key, bytes_make(keys[want].bytes, keys[want].size)));
+        if (sought.size == 0) return;
+    }
+}
+
+/* The greatest and the least of what can follow, in slots that lie apart, beside keys that do not
+ * have what all rows share behind their slot: in one leaf, then in many. */
+static void test_a_seek_beside_what_all_rows_share_finds_its_slot(void **state)
+{
+    static const uint32_t tails[] = {0, 1, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff};
+    static const char *const middles[] = {"", "m", "ma", "mm", "mm:", "mmm", "mz", "n", "\xff"};
+    enum { TAILS = sizeof(tails) / sizeof(tails[0]), KEYS_END = 6 * 100 + 3 };
+    struct short_key keys[KEYS_END];
+    struct row_header header = {.version = 1, .type = 1};
+    for (size_t each = TAILS; each <= 100; each += 100 - TAILS) {
+        struct row_table *table = row_table_make();
+        size_t count = 0;
+        for (uint32_t i = 0; i < 6 * each; i++) {
+            uint32_t tail = i / 6 < TAILS ? tails[i / 6] : i * 7777777;
+            keys[count++] = short_key(0x10fd + i % 6 * (i % 6), "mm:", tail, 4 + i % 3);
+        }
+        for (size_t i = 0; i < count; i++)
+            row_table_put(table, bytes_make(keys[i].bytes, keys[i].size), &header, bytes_of("v"),
+                          0);
+        if (each > TAILS) { /* these have nothing in common with any */
+            for (uint32_t slot = 0x10fd; slot < 0x1117; slot += 12) {
+                keys[count] = short_key(slot, "", 0, 4);
+                keys[count].bytes[2] = SERVICE_META;
+                struct bytes key = bytes_make(keys[count].bytes, keys[count].size);
+                row_table_put(table, key, &header, bytes_of("v"), 0);
+                count++;
+            }
+        }
+        qsort(keys, count, sizeof(keys[0]), short_key_order);
+        for (uint32_t slot = 0x10fb; slot < 0x1120; slot++) {
+            for (size_t m = 0; m < sizeof(middles) / sizeof(middles[0]); m++) {
+                for (size_t t = 0; t < TAILS; t++)
+                    check_seeks(table, keys, count, short_key(slot, middles[m], tails[t], 8));
+            }
+        }
+        row_table_free(table);
+    }
+}
+
+static void test_a_seek_of_less_than_a_slot_comes_before_all_of_it(void **state)
+{
+    struct row_table *table = row_table_make();
+    struct row_header header = {.version = 1, .type = 1};
+    struct short_key keys[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        keys[i] = short_key(i / 2 * 0x1200, "", i, 4);
+        keys[i].bytes[2] = (uint8_t)(i % 2 * 2); /* nothing in common */
+        row_table_put(table, bytes_make(keys[i].bytes, keys[i].size), &header, bytes_of("v"), 0);
+    }
+    check_seeks(table, keys, 4, keys[0]); /* down to no byte at all */
+    check_seeks(table, keys, 4, keys[2]);
+    row_table_free(table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -595,6 +699,8 @@ int main(void)
         cmocka_unit_test(test_a_flush_sees_what_proposals_hide),
         cmocka_unit_test(test_rising_loads_are_dense_and_clean),
         cmocka_unit_test(test_committed_rows_resume_after_a_key),
+        cmocka_unit_test(test_a_seek_beside_what_all_rows_share_finds_its_slot),
+        cmocka_unit_test(test_a_seek_of_less_than_a_slot_comes_before_all_of_it),
         cmocka_unit_test(test_few_keys_against_the_model),
         cmocka_unit_test(test_many_keys_against_the_model),
     };
