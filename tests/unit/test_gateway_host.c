@@ -1,15 +1,15 @@
 /* Rules A and B at a leader and its gateway: a host with one replica that is alone in its group,
  * in the simulator's world, over a transport that keeps what is sent. */
-#include "cluster/gateway.h"
+#include "cluster/gateway_internal.h"
 #include "partition/host.h"
 #include "sim/sim_files.h"
 #include "sim/sim_process.h"
 #include "storage/engine/engine.h"
 #include "storage/log/log.h"
 #include "unit.h"
-#include <stdlib.h>
 #include "wire/peer_frame.h"
 #include "wire/request_frame.h"
+#include <stdlib.h>
 
 enum { GROUP = GROUP_DATA_FIRST, SELF = 1, OTHER = 2, ANSWERS_MAX = 64, TEXT_MAX = 32 };
 
@@ -37,7 +37,10 @@ struct bench {
     struct request_section requested; /* the last one */
     uint64_t requests_sent;
     bool busy;           /* whoever is asked elsewhere says so */
-    char evaluated[256]; /* bodies of writes in order of evaluation */
+    uint64_t answer_seq; /* of what OTHER answers next */
+    uint64_t answered_route;
+    uint32_t answered_count; /* on it */
+    char evaluated[256];     /* bodies of writes in order of evaluation */
 };
 
 static struct bench *bench; /* an evaluation has no context of its own */
@@ -194,6 +197,7 @@ static int setup(void **state)
     bench->machine.process = bench->process;
     bench->world = sim_process_world(bench->process, 0);
     bench->transport.table = &fake_table;
+    bench->answer_seq = 1;
     bench->disk = engine_memory_disk_make();
     bench->view.group_count = GROUP + 1;
     bench->view.groups = bench->groups;
@@ -427,11 +431,15 @@ static void say_ok(void *context)
                                     .code = REPLY_CODE_REPLIES,
                                     .count = 1};
     struct transport_peer peer = {.node = OTHER, .epoch = 1};
-    struct reply_item item = {.seq = 1, .outcome = OUTCOME_REPLY, .bytes = bytes_of("OK")};
+    struct reply_item item = {
+        .seq = bench->answer_seq, .outcome = OUTCOME_REPLY, .bytes = bytes_of("OK")};
     struct buffer buffer;
     buffer_init(&buffer, 1000);
     struct writer writer = writer_make(&buffer);
     section.count = 0;
+    if (bench->answered_route != section.route) bench->answered_count = 0;
+    bench->answered_route = section.route;
+    section.number = bench->answered_count++;
     reply_section_encode(&writer, &section);
     store_u16(buffer.memory + buffer.end - 2, 1);
     reply_item_encode(&writer, &item);
@@ -507,6 +515,57 @@ static void test_what_is_in_flight_to_a_partition_is_bounded_in_bytes(void **sta
     gateway_forget(bench->gateway, &next.request);
 }
 
+struct late {
+    struct ask first, next;
+};
+
+static void submit_first(void *context)
+{
+    struct late *late = context;
+    submit(&late->first);
+}
+
+static void submit_next(void *context)
+{
+    struct late *late = context;
+    submit(&late->next);
+}
+
+/* One that is not answered holds the watermark: an entry says its distance in 16 bits, so nothing
+ * further away than SEQ_SPREAD_MAX gets a number. */
+static void test_a_request_too_far_from_the_watermark_is_refused(void **state)
+{
+    struct late late = {.first = {.body = "s1"}, .next = {.body = "s2"}};
+    late.first.request.slot = late.next.request.slot = ROW_SLOT_COORD;
+    bench->groups[GROUP_COORD] = (struct view_group){.leader = OTHER, .leader_term = 5};
+    sim_world_call(sim_world_of(bench->world), 0, submit_first, &late);
+    sim_run_for(&bench->sim, 10 * 1000);
+    uint64_t first = late.first.request.seq, answered = 0;
+    for (; answered < 100 * 1000; answered++) {
+        late.next.answers = 0; /* 16 bits of distance would overflow long before this ends */
+        sim_world_call(sim_world_of(bench->world), 0, submit_next, &late);
+        sim_run_for(&bench->sim, 10);
+        if (late.next.answers > 0) break; /* refused before it was sent */
+        bench->answer_seq = late.next.request.seq;
+        sim_world_call(sim_world_of(bench->world), 0, say_ok, NULL);
+        sim_run_for(&bench->sim, 10);
+        assert_int_equal(late.next.answers, 1);
+        assert_int_equal(late.next.outcome, GATEWAY_REPLY);
+    }
+    assert_int_equal(late.next.outcome, GATEWAY_BUSY);
+    assert_int_equal(1 + answered, SEQ_SPREAD_MAX); /* numbered, behind the watermark */
+    assert_int_equal(late.first.answers, 0);
+    bench->answer_seq = first; /* and goes on when that is answered */
+    sim_world_call(sim_world_of(bench->world), 0, say_ok, NULL);
+    sim_run_for(&bench->sim, 10);
+    assert_int_equal(late.first.answers, 1);
+    late.next.answers = 0;
+    sim_world_call(sim_world_of(bench->world), 0, submit_next, &late);
+    sim_run_for(&bench->sim, 10);
+    assert_int_equal(late.next.answers, 0);
+    gateway_forget(bench->gateway, &late.next.request);
+}
+
 static void write_one(void *context)
 {
     send_frame(&(struct frame){.epoch = 3, .route = 1, .seq = 1, .body = "s1"});
@@ -559,6 +618,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_answer_is_taken_while_a_retry_waits_for_its_budget,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_leader_that_is_busy_is_not_hammered, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_request_too_far_from_the_watermark_is_refused, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_is_in_flight_to_a_partition_is_bounded_in_bytes,
                                         setup, teardown),

@@ -36,7 +36,7 @@ struct bench {
     size_t recovered_count;
     uint32_t born_count, removed_count, asked_count, answered_count, installed_count;
     void (*then)(struct group_id group); /* it was dropped */
-    uint64_t removed_id;
+    uint64_t removed_id, level0;
     bool drop_inside;
 };
 
@@ -345,6 +345,51 @@ static void test_a_birth_is_told_once_it_is_durable(void **state)
     run(add_late, NULL);
     assert_true(host_is_born(bench->host));
     assert_int_equal(bench->born_count, 1);
+}
+
+/* --- closing -------------------------------------------------------------------------- */
+
+static void defer_and_ask(void *context)
+{
+    assert_true(host_is_idle(bench->host));
+    host_mark_dirty(host_replica(bench->host, (struct group_id){GROUP}));
+    assert_false(host_is_idle(bench->host)); /* it cannot be taken back */
+}
+
+static void ask_idle(void *context)
+{
+    assert_true(host_is_idle(bench->host));
+}
+
+static void test_a_host_with_a_deferred_call_is_not_idle(void **state)
+{
+    run(defer_and_ask, NULL);
+    run(ask_idle, NULL);
+}
+
+/* --- files of level 0 ----------------------------------------------------------------- */
+
+static uint64_t level0_files(struct engine *engine)
+{
+    return bench->level0;
+}
+
+/* Compaction lowers it, without a flush that would look. */
+static void test_level_0_is_read_again_while_it_is_high(void **state)
+{
+    struct engine_table table = *bench->engine->table;
+    const struct engine_table *real = bench->engine->table;
+    table.level0_files = level0_files;
+    bench->engine->table = &table;
+    bench->level0 = 1000;
+    replicate(11, 2, put_entry(2, 5));
+    assert_int_equal(bench->host->memory.level0_files, 1000);
+    uint64_t flushes = bench->host->statistics.flushes;
+    bench->level0 = 2;
+    run(ask_idle, NULL);
+    assert_int_equal(bench->host->statistics.flushes, flushes);
+    assert_int_equal(bench->host->memory.level0_files, 2);
+    bench->engine->table = real;
 }
 
 /* --- learning ------------------------------------------------------------------------- */
@@ -858,6 +903,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_replica_with_a_damaged_configuration_is_refused,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_birth_is_told_once_it_is_durable, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_host_with_a_deferred_call_is_not_idle, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_level_0_is_read_again_while_it_is_high, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(
             test_a_replica_that_applies_its_removal_stops_and_says_so_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_configuration_from_before_a_replica_is_no_removal,
