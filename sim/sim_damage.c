@@ -153,6 +153,13 @@ bool sim_damage_store(struct sim_node *node, uint32_t store)
     return true;
 }
 
+bool sim_damage_is_in_store(struct sim_node *node, uint32_t store)
+{
+    const struct sim_inode *inode = store_inode(node, store);
+
+    return inode != NULL && engine_memory_disk_is_damaged(inode->engine);
+}
+
 bool sim_disk_write_goes_wrong(struct sim_disk *disk, struct sim_inode *inode, const char *path,
                                uint64_t offset, struct bytes bytes)
 {

@@ -27,5 +27,7 @@ bool sim_damage_pending(const struct sim_node *node);
 bool sim_damage_empty_store(struct sim_node *node, uint32_t store);
 /* The engine of a store answers STATUS_CORRUPT to everything from now on. */
 bool sim_damage_store(struct sim_node *node, uint32_t store);
+/* It still does: nobody has asked it since. */
+bool sim_damage_is_in_store(struct sim_node *node, uint32_t store);
 
 #endif
