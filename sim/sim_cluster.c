@@ -165,6 +165,9 @@ static void judge_end(struct sim_incarnation *incarnation, const struct sim_proc
     /* F27: one that starts on a full disk may say so and end. */
     bool disk_full = sim_disk_options(node->machine.disk)->capacity < SIM_DISK_CAPACITY;
     if (disk_full && incarnation->error.status == STATUS_NO_SPACE) return;
+    /* F28: one that is told to stop while its disk stands still says that it could not wait. */
+    bool disk_silent = node->machine.disk_behind_until > sim->now;
+    if (disk_silent && incarnation->error.status == STATUS_TIMEOUT) return;
     if (cluster->failures_expected || incarnation->twin || incarnation->fatal_expected) return;
     if (process->fatal_text[0] && !sync_failed)
         sim_violation(sim, "node %u gave up: %s", node->id, process->fatal_text);

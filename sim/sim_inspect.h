@@ -37,6 +37,8 @@ uint32_t sim_inspect_group_of_key(const struct sim_cluster *cluster, uint32_t ke
 
 /* The core of a group's replica in an incarnation, or NULL; and the boot time of its machine. */
 const struct raft *sim_inspect_raft(struct sim_incarnation *incarnation, uint32_t group);
+/* The id of a group's replica in an incarnation; zero: there is none, or it does not run. */
+struct replica_id sim_inspect_replica_id(struct sim_incarnation *incarnation, uint32_t group);
 uint64_t sim_inspect_local_now(const struct sim_node *node);
 
 struct sim_rows_wanted {

@@ -22,6 +22,20 @@ node_id_t sim_inspect_leading(struct sim_cluster *cluster, uint32_t group)
     return leader;
 }
 
+struct replica_id sim_inspect_replica_id(struct sim_incarnation *incarnation, uint32_t group)
+{
+    struct replica_status status;
+
+    for (uint32_t worker = 0; worker < incarnation->platform.worker_count; worker++) {
+        struct partition_host *host = node_host(incarnation->node, worker);
+        for (uint32_t i = 0; host && i < host_replica_count(host); i++) {
+            host_replica_status(host, i, &status);
+            if (status.group.value == group) return status.replica;
+        }
+    }
+    return (struct replica_id){0};
+}
+
 node_id_t sim_inspect_leader(struct sim_cluster *cluster, uint32_t group)
 {
     node_id_t leader = sim_inspect_leading(cluster, group);

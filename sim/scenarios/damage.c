@@ -205,6 +205,101 @@ void scenario_damaged_store(struct sim_bed *bed)
     damage_at_rest(bed, damage_store_at_rest);
 }
 
+struct born {
+    struct sim_node *node;
+    uint32_t group;
+    struct replica_id first;
+};
+
+static bool has_new_replica(struct sim_cluster *cluster, void *context)
+{
+    const struct born *born = context;
+    struct replica_id now = {0};
+
+    if (sim_node_is_ready(born->node)) now = sim_inspect_replica_id(born->node->now, born->group);
+    return !replica_id_equal(now, (struct replica_id){0}) && !replica_id_equal(now, born->first);
+}
+
+/* The node dies and starts again, and hears nobody: its replica has what it had, or less (what was
+ * not durable), and nothing of its predecessor. */
+static void check_log_read_again(struct sim_bed *bed, const struct born *born)
+{
+    struct sim_node *node = born->node;
+    const struct raft *raft = sim_inspect_raft(node->now, born->group);
+    uint64_t last = raft ? raft_last_index(raft) : 0;
+
+    if (raft == NULL) return; /* it was damaged once more, or is on its way */
+    struct replica_id id = sim_inspect_replica_id(node->now, born->group);
+    if (stage_draw(bed, 0, 1))
+        sim_node_power_loss(node);
+    else
+        sim_node_kill(node);
+    stage_cut_from(bed, node->id);
+    stage_cut_to(bed, node->id);
+    sim_run_for(&bed->sim, stage_draw(bed, 1, 300) * STAGE_MS);
+    sim_node_start(node);
+    sim_run_for(&bed->sim, 100 * STAGE_MS);
+    raft = sim_node_is_up(node) ? sim_inspect_raft(node->now, born->group) : NULL;
+    if (raft && replica_id_equal(sim_inspect_replica_id(node->now, born->group), id)) {
+        sim_reached(&bed->sim, "scenario: the log of a new replica and its predecessor was read");
+        if (raft_last_index(raft) > last)
+            sim_violation(&bed->sim,
+                          "R-2: a new replica has entries to %llu of its predecessor, "
+                          "its own end at %llu",
+                          (unsigned long long)raft_last_index(raft), (unsigned long long)last);
+    }
+    sim_network_heal_all(bed->cluster->network);
+}
+
+/* WHY 5.3. Goal: the successor of a replica takes nothing of it, though entries and votes of both
+ * lie in one log.
+ * Method: nothing is flushed and no segment is freed. A leader that nobody hears appends what
+ * clients want of it, while the others write nothing but their no-op. It dies, its stores are
+ * damaged, and its groups come back as new replicas on the log with that tail; as soon as one is
+ * born, or a little later, or when all is whole, the node dies again and reads the log. */
+void scenario_store_born_again(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    damage_plan(&plan);
+    plan.cluster.flush_bytes = 64 << 20;
+    plan.cluster.entries_bytes_max = 64 << 20;
+    plan.workload.write_percent = 90;
+    plan.workload.pipeline_max = 16;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        sim_run_for(&bed->sim, stage_draw(bed, 300, 1500) * STAGE_MS);
+        struct born born = {.group = GROUP_DATA_FIRST + (uint32_t)stage_draw(bed, 0, 3)};
+        node_id_t leader = sim_inspect_leader(bed->cluster, born.group);
+        if (leader == 0) continue;
+        struct sim_node *node = born.node = stage_node(bed, leader);
+        born.first = sim_inspect_replica_id(node->now, born.group);
+        sim_clients_use(bed->clients, 1u << leader);
+        sim_run_for(&bed->sim, 200 * STAGE_MS);
+        stage_cut_from(bed, leader);
+        stage_cut_to(bed, leader);
+        sim_run_for(&bed->sim, stage_draw(bed, 500, 1500) * STAGE_MS);
+        sim_node_kill(node);
+        sim_network_heal_all(bed->cluster->network);
+        sim_run_for(&bed->sim, stage_draw(bed, 1, 300) * STAGE_MS);
+        for (uint32_t store = 0; store < plan.cluster.stores; store++)
+            sim_damage_store(node, store);
+        sim_node_start(node);
+        if (!sim_cluster_wait(bed->cluster, WHOLE_US, has_new_replica, &born)) {
+            if (!bed->sim.failed)
+                sim_violation(&bed->sim, "V-6: no new replica on the old log after 60 s");
+            return;
+        }
+        sim_reached(&bed->sim, "scenario: a new replica was born on the log of its predecessor");
+        if (stage_draw(bed, 0, 2) == 0 && !wait_whole(bed)) return;
+        sim_run_for(&bed->sim, stage_draw(bed, 0, 50) * STAGE_MS);
+        check_log_read_again(bed, &born);
+        if (!wait_whole(bed)) return;
+        sim_clients_use(bed->clients, 0xe);
+    }
+    stage_judge(bed);
+}
+
 /* The engine fails under a running node: its replicas stop, the others go on. */
 void scenario_store_fails(struct sim_bed *bed)
 {
