@@ -16,6 +16,9 @@ enum {
     ENTRIES_MAX = 600,
     PENDING_MAX = 4096,
     BODY_MAX = 150 * 1024,
+    /* With a bound: */
+    BOUNDED_ENTRIES_MAX = 40, /* of a group: all of them are well below a half of it */
+    LAZY_GROUP = 5,           /* hardly ever gives up what it has */
 };
 
 struct model_group {
@@ -51,7 +54,7 @@ struct model {
     struct model_group now[GROUPS];  /* with all pending operations */
     uint64_t next_replica;
     uint8_t *body;
-    uint64_t crashes, recoveries_cut, prefixes_between, votes_adopted;
+    uint64_t crashes, recoveries_cut, prefixes_between, votes_adopted, copied;
 };
 
 /* --- the model ---------------------------------------------------------------------------- */
@@ -152,6 +155,14 @@ static void perform_random(struct model *model)
     struct op op = {.group = id, .replica = group->replica};
     uint64_t draw = random_below(random, 100);
     bool has_entries = group->last > group->base;
+    bool bounded = model->options.bytes_max != 0;
+    uint64_t entries_max = bounded ? BOUNDED_ENTRIES_MAX : ENTRIES_MAX - 1;
+    bool lazy = bounded && id == LAZY_GROUP;
+    bool keeps = lazy && !random_chance(random, 1, 20);
+    bool is_short = log_pressure(model->log) >= LOG_PRESSURE_SHORT;
+    if (is_short && has_entries && draw >= 24) draw = 23; /* what its users then do */
+    if (is_short) lazy = keeps = false;
+    if (keeps && (draw == 0 || (draw >= 10 && draw < 24))) draw = 99; /* an entry */
 
     if (group->replica == 0 || draw == 0) { /* born, with or without a removal before */
         op.type = OP_STATE;
@@ -174,7 +185,10 @@ static void perform_random(struct model *model)
         op.term = group->state.term;
     } else if (draw == 15) {
         op.type = OP_REMOVED;
-    } else if ((draw < 24 && has_entries) || group->last - group->base >= ENTRIES_MAX - 1) {
+    } else if (lazy && group->last - group->base >= entries_max) {
+        op.type = OP_TRUNCATE;
+        op.index = group->last;
+    } else if ((draw < 24 && has_entries && !lazy) || group->last - group->base >= entries_max) {
         op.type = OP_RELEASE;
         op.index = random_between(random, group->base + 1, group->last);
         op.term = group->terms[op.index - group->base - 1];
@@ -340,6 +354,17 @@ static void model_close(struct model *model)
     log_close(model->log);
 }
 
+/* What is needed is little: copied forward, it always fits. */
+static void check_bound(struct model *model)
+{
+    struct log_statistics now;
+
+    log_statistics(model->log, &now);
+    if (now.copied_entries > model->copied) model->copied = now.copied_entries;
+    if (model->options.bytes_max == 0 || model->disk->dead) return;
+    assert_true(now.bytes_on_disk <= model->options.bytes_max + model->options.segment_size);
+}
+
 static void model_turn(struct model *model)
 {
     uint64_t count = random_below(&model->random, 12);
@@ -354,6 +379,7 @@ static void model_turn(struct model *model)
     if (random_chance(&model->random, 1, 20)) fake_disk_pass(model->disk, 6000);
     for (size_t i = 0; i < QUEUES; i++)
         settle(model, &model->queues[i]);
+    check_bound(model);
     if (model->disk->dead || random_chance(&model->random, 1, 30)) {
         model_crash(model);
     } else if (random_chance(&model->random, 1, 100)) {
@@ -384,14 +410,17 @@ static void run_seed(uint64_t seed, uint32_t turns, struct model *totals)
                                           .store = 4,
                                           .segment_size = LOG_SEGMENT_SIZE_MIN,
                                           .queue_bytes_max = 1 << 20,
+                                          .bytes_max = seed % 4 < 2 ? 0 : 12 << 20,
                                           .writer_loops = seed % 2 ? 1 : 16};
     model_open(model);
+    if (model->options.bytes_max != 0) turns *= 3;
     for (uint32_t turn = 0; turn < turns; turn++)
         model_turn(model);
     totals->crashes += model->crashes;
     totals->recoveries_cut += model->recoveries_cut;
     totals->prefixes_between += model->prefixes_between;
     totals->votes_adopted += model->votes_adopted;
+    totals->copied += model->copied;
     for (size_t i = 0; i < model->disk->tag_count; i++)
         if (!fake_disk_reached(totals->disk, model->disk->tags[i]))
             totals->disk->tags[totals->disk->tag_count++] = model->disk->tags[i];
@@ -413,6 +442,7 @@ static void test_nothing_durable_is_lost_and_nothing_void_returns(void **state)
         print_message("seed %llu\n", (unsigned long long)seed);
         run_seed(seed, 400, totals);
     }
+    print_message("copied %llu\n", (unsigned long long)totals->copied);
     print_message("crashes %llu, cut %llu, in between %llu, votes adopted %llu\n",
                   (unsigned long long)totals->crashes, (unsigned long long)totals->recoveries_cut,
                   (unsigned long long)totals->prefixes_between,
@@ -420,6 +450,7 @@ static void test_nothing_durable_is_lost_and_nothing_void_returns(void **state)
     for (size_t i = 0; i < totals->disk->tag_count; i++)
         print_message("reached \"%s\"\n", totals->disk->tags[i]);
     assert_true(totals->crashes > 100);
+    assert_true(totals->copied > 20);
     assert_true(totals->recoveries_cut > 20);
     assert_true(totals->prefixes_between > 5);
     assert_true(fake_disk_reached(totals->disk, "log: torn tail cut"));

@@ -47,6 +47,7 @@ void log_record_write(struct buffer *buffer, const struct log_record *record)
     write_u64(&writer, record->replica.value);
     switch (record->type) {
     case LOG_RECORD_ENTRY:
+    case LOG_RECORD_COPY:
         ASSERT(record->entry.body.size <= LOG_ENTRY_BODY_MAX);
         write_u64(&writer, record->entry.index);
         write_u64(&writer, record->entry.term);
@@ -97,6 +98,7 @@ bool log_record_read(struct reader *reader, struct log_record *ret_record)
     record.replica.value = read_u64(reader);
     switch (record.type) {
     case LOG_RECORD_ENTRY:
+    case LOG_RECORD_COPY:
         record.entry.index = read_u64(reader);
         record.entry.term = read_u64(reader);
         record.entry.type = read_u8(reader);
@@ -245,9 +247,14 @@ void log_batch_seal(struct buffer *buffer, struct log_batch *batch, const struct
 enum log_batch_state log_batch_check(struct bytes segment_bytes, uint64_t offset, uint64_t segment,
                                      struct log_batch *ret_batch)
 {
-    ASSERT(offset % LOG_BLOCK_SIZE == 0);
     if (offset > segment_bytes.size) return LOG_BATCH_ABSENT;
-    struct bytes bytes = bytes_from(segment_bytes, (size_t)offset);
+    return log_batch_judge(bytes_from(segment_bytes, (size_t)offset), offset, segment, ret_batch);
+}
+
+enum log_batch_state log_batch_judge(struct bytes bytes, uint64_t offset, uint64_t segment,
+                                     struct log_batch *ret_batch)
+{
+    ASSERT(offset % LOG_BLOCK_SIZE == 0);
     if (bytes.size < LOG_BATCH_HEADER_SIZE) return LOG_BATCH_ABSENT;
 
     const uint8_t *at = bytes.data;
@@ -274,6 +281,17 @@ enum log_batch_state log_batch_check(struct bytes segment_bytes, uint64_t offset
     if (batch_crc(at, &batch) != load_u32(at + BATCH_CRC)) return LOG_BATCH_DAMAGED;
     *ret_batch = batch;
     return LOG_BATCH_VALID;
+}
+
+uint64_t log_batch_wants(struct bytes header, uint64_t offset, uint64_t segment)
+{
+    const uint8_t *at = header.data;
+
+    if (header.size < LOG_BATCH_HEADER_SIZE || load_u64(at + BATCH_MAGIC) != LOG_BATCH_MAGIC ||
+        load_u64(at + BATCH_SEGMENT) != segment || load_u64(at + BATCH_OFFSET) != offset)
+        return 0;
+    return log_batch_size(&(struct log_batch){.record_bytes = load_u32(at + BATCH_RECORD_BYTES),
+                                              .vote_blocks = load_u32(at + BATCH_VOTE_BLOCKS)});
 }
 
 size_t log_vote_block_read(struct bytes segment_bytes, uint64_t offset, uint64_t segment,

@@ -45,18 +45,25 @@ enum log_record_type {
     LOG_RECORD_REMOVED = 5,
     LOG_RECORD_RELEASE = 6,
     LOG_RECORD_DUMP = 7,
+    LOG_RECORD_COPY = 8,
 };
 
 struct log_record {
     enum log_record_type type;
     struct group_id group;
     struct replica_id replica;
-    struct log_entry entry; /* ENTRY; the body is borrowed from what was read */
+    struct log_entry entry; /* ENTRY, COPY; the body is borrowed from what was read */
     struct log_state state; /* STATE, DUMP */
     uint64_t index;         /* TRUNCATE: from; SNAPSHOT, RELEASE, DUMP: base */
     uint64_t term;          /* SNAPSHOT, RELEASE, DUMP: of the base */
     uint64_t last_index;    /* DUMP */
 };
+
+/* Bytes of the record of an entry (or of its copy) with such a body. */
+static inline uint64_t log_entry_record_size(uint64_t body_size)
+{
+    return (uint64_t)LOG_RECORD_SIZE_MAX - LOG_ENTRY_BODY_MAX + body_size;
+}
 
 /* Appends; the buffer must have room. */
 void log_record_write(struct buffer *buffer, const struct log_record *record);
@@ -118,6 +125,13 @@ enum log_batch_state {
  * number is the expected one is the caller's business. *ret_batch is set only when VALID. */
 enum log_batch_state log_batch_check(struct bytes segment_bytes, uint64_t offset, uint64_t segment,
                                      struct log_batch *ret_batch);
+/* The same for a piece of a segment: `bytes` is what follows `offset`, at least the whole batch
+ * if that is to be found valid. */
+enum log_batch_state log_batch_judge(struct bytes bytes, uint64_t offset, uint64_t segment,
+                                     struct log_batch *ret_batch);
+/* How many bytes the batch wants whose first LOG_BATCH_HEADER_SIZE bytes these are; 0: they are
+ * no header of a batch in that place. Unchecked: only to know how much to read. */
+uint64_t log_batch_wants(struct bytes header, uint64_t offset, uint64_t segment);
 
 /* The records of a valid batch. */
 static inline struct bytes log_batch_records(struct bytes segment_bytes,

@@ -28,7 +28,7 @@ void log_table_free(struct log_table *table)
     for (size_t i = 0; map_next(&table->groups, &i, &key, &value);) {
         struct log_group *group = value;
         memory_free(group->entries);
-        memory_free(group->spans);
+        memory_free(group->spans.spans);
         memory_free(group);
     }
     map_free(&table->groups);
@@ -54,15 +54,7 @@ static void group_cut_end(struct log_group *group, uint64_t last)
     ASSERT(last >= group->base_index);
     if (last >= group->last_index) return;
     group->last_index = last;
-
-    while (group->span_count > 0) {
-        struct log_span *span = &group->spans[group->span_count - 1];
-        uint64_t before = group->span_count > 1 ? group->spans[group->span_count - 2].last_index
-                                                : group->base_index;
-        if (span->last_index > last) span->last_index = last;
-        if (span->last_index > before) break;
-        group->span_count--;
-    }
+    log_spans_cut_end(&group->spans, group->base_index, last);
     if (group->entry_count > 0 && last < group->first_index)
         group->entry_count = 0;
     else if (group->entry_count > 0 && last - group->first_index + 1 < group->entry_count)
@@ -72,14 +64,7 @@ static void group_cut_end(struct log_group *group, uint64_t last)
 /* Entries <= base are not needed any more. */
 static void group_cut_start(struct log_group *group, uint64_t base)
 {
-    size_t freed = 0;
-
-    while (freed < group->span_count && group->spans[freed].last_index <= base)
-        freed++;
-    if (freed > 0) {
-        group->span_count -= freed;
-        memmove(group->spans, group->spans + freed, group->span_count * sizeof(*group->spans));
-    }
+    log_spans_cut_start(&group->spans, base);
     if (group->entry_count > 0 && base >= group->first_index) {
         uint64_t drop = base - group->first_index + 1;
         if (drop > group->entry_count) drop = group->entry_count;
@@ -95,37 +80,41 @@ static void group_restart(struct log_group *group, uint64_t base, uint64_t term)
     group->base_index = base;
     group->base_term = term;
     group->last_index = base;
-    group->span_count = 0;
+    group->spans.count = 0;
     group->entry_count = 0;
 }
 
-static void group_extend_span(struct log_group *group, uint64_t segment)
+/* Makes `index` one of the places of group->entries: what lies between are holes. */
+static struct log_entry *group_place(struct log_group *group, uint64_t index)
 {
-    if (group->span_count > 0 && group->spans[group->span_count - 1].segment == segment) {
-        group->spans[group->span_count - 1].last_index = group->last_index;
-        return;
+    if (group->entry_count == 0) group->first_index = index;
+    uint64_t first = index < group->first_index ? index : group->first_index;
+    size_t before = (size_t)(group->first_index - first);
+    size_t count = group->entry_count + before;
+    if (index - first >= count) count = (size_t)(index - first + 1);
+    if (count > group->entry_capacity) {
+        group->entry_capacity = count > 2 * group->entry_capacity ? count : 2 * count;
+        group->entries =
+            memory_resize(group->entries, group->entry_capacity * sizeof(*group->entries));
     }
-    ASSERT(group->span_count == 0 || group->spans[group->span_count - 1].segment < segment);
-    if (group->span_count == group->span_capacity) {
-        group->span_capacity = group->span_capacity ? group->span_capacity * 2 : 4;
-        group->spans = memory_resize(group->spans, group->span_capacity * sizeof(*group->spans));
+    if (before > 0) {
+        memmove(group->entries + before, group->entries,
+                group->entry_count * sizeof(*group->entries));
+        memset(group->entries, 0, before * sizeof(*group->entries));
     }
-    group->spans[group->span_count++] =
-        (struct log_span){.segment = segment, .last_index = group->last_index};
+    size_t had = group->entry_count + before;
+    memset(group->entries + had, 0, (count - had) * sizeof(*group->entries));
+    group->entry_count = count;
+    group->first_index = first;
+    return &group->entries[index - first];
 }
 
 static void group_keep_entry(struct log_table *table, struct log_group *group,
                              const struct log_entry *entry)
 {
     if (table->bodies == NULL) return;
-    if (group->entry_count == 0) group->first_index = entry->index;
-    ASSERT(entry->index == group->first_index + group->entry_count);
-    if (group->entry_count == group->entry_capacity) {
-        group->entry_capacity = group->entry_capacity ? group->entry_capacity * 2 : 16;
-        group->entries =
-            memory_resize(group->entries, group->entry_capacity * sizeof(*group->entries));
-    }
-    struct log_entry *kept = &group->entries[group->entry_count++];
+    struct log_entry *kept = group_place(group, entry->index);
+    if (kept->index != 0) return; /* the copy of one that is still there */
     *kept = *entry;
     kept->body = arena_copy(table->bodies, entry->body);
 }
@@ -185,7 +174,18 @@ static enum log_apply apply_entry(struct log_table *table, struct log_group *gro
         return LOG_APPLY_BAD;
     group_cut_end(group, entry->index - 1);
     group->last_index = entry->index;
-    group_extend_span(group, segment);
+    log_spans_extend(&group->spans, segment, entry->index, log_entry_record_size(entry->body.size));
+    group_keep_entry(table, group, entry);
+    return LOG_APPLIED;
+}
+
+/* The entry stays what it is; only its place is now `segment`. */
+static enum log_apply apply_copy(struct log_table *table, struct log_group *group,
+                                 const struct log_entry *entry, uint64_t segment)
+{
+    if (entry->index <= group->base_index || entry->index > group->last_index) return LOG_APPLY_BAD;
+    log_spans_move(&group->spans, group->base_index, segment, entry->index,
+                   log_entry_record_size(entry->body.size));
     group_keep_entry(table, group, entry);
     return LOG_APPLIED;
 }
@@ -214,6 +214,8 @@ enum log_apply log_table_apply(struct log_table *table, const struct log_record 
     switch (record->type) {
     case LOG_RECORD_ENTRY:
         return apply_entry(table, group, &record->entry, segment);
+    case LOG_RECORD_COPY:
+        return apply_copy(table, group, &record->entry, segment);
     case LOG_RECORD_TRUNCATE:
         if (record->index <= group->base_index) return LOG_APPLY_BAD;
         group_cut_end(group, record->index - 1);
@@ -298,9 +300,41 @@ uint64_t log_table_oldest_needed(const struct log_table *table, uint64_t none,
     struct log_group *group;
 
     for (size_t i = 0; (group = log_table_next(table, &i)) != NULL;) {
-        if (group->span_count == 0 || group->spans[0].segment >= oldest) continue;
-        oldest = group->spans[0].segment;
+        uint64_t needed = log_spans_oldest(&group->spans, oldest);
+        if (needed >= oldest) continue;
+        oldest = needed;
         *ret_group = group->group;
     }
     return oldest;
+}
+
+struct log_needed log_table_needed(const struct log_table *table, uint64_t segment)
+{
+    struct log_needed needed = {0};
+    struct log_group *group;
+
+    for (size_t i = 0; (group = log_table_next(table, &i)) != NULL;) {
+        uint64_t here = 0;
+        for (size_t k = 0; k < group->spans.count; k++) {
+            const struct log_span *span = &group->spans.spans[k];
+            needed.live += span->bytes;
+            if (span->segment == segment) here += span->bytes;
+        }
+        needed.segment += here;
+        if (here > needed.segment_group_max) needed.segment_group_max = here;
+    }
+    return needed;
+}
+
+bool log_table_needs_entry(const struct log_table *table, const struct log_record *record,
+                           uint64_t segment)
+{
+    if (record->type != LOG_RECORD_ENTRY && record->type != LOG_RECORD_COPY) return false;
+    const struct log_group *group = map_get(&table->groups, record->group.value);
+    uint64_t index = record->entry.index;
+
+    if (group == NULL || !replica_id_equal(group->replica, record->replica)) return false;
+    if (index <= group->base_index || index > group->last_index) return false;
+    const struct log_span *span = log_spans_find(&group->spans, index);
+    return span != NULL && span->segment == segment;
 }

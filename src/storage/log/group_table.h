@@ -11,12 +11,7 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "storage/log/format.h"
-
-/* The entries of a group in one segment: those behind the span before it, up to last_index. */
-struct log_span {
-    uint64_t segment;
-    uint64_t last_index;
-};
+#include "storage/log/span.h"
 
 struct log_group {
     struct group_id group;
@@ -26,11 +21,11 @@ struct log_group {
     uint64_t base_index, base_term;
     uint64_t last_index; /* base_index: no entries */
 
-    struct log_span *spans; /* segments rise, last_index rises, all > base_index */
-    size_t span_count, span_capacity;
+    struct log_spans spans; /* of entries base_index + 1 and up */
 
     /* Recovery only: entries first_index, first_index + 1, ...; those before first_index lie in
-     * segments that were freed, and must turn out to be released. */
+     * segments that were freed, and must turn out to be released, or copied forward. So must the
+     * holes: places whose index is 0. */
     struct log_entry *entries;
     size_t entry_count, entry_capacity;
     uint64_t first_index;
@@ -72,6 +67,16 @@ struct log_record log_group_dump(const struct log_group *group);
 /* The oldest segment with an entry that is still needed, and whose; `none` if there is none. */
 uint64_t log_table_oldest_needed(const struct log_table *table, uint64_t none,
                                  struct group_id *ret_group);
+/* Bytes of records that are still needed (an estimate from above): in all, those of one segment,
+ * and the most of them that are of one group. */
+struct log_needed {
+    uint64_t live, segment, segment_group_max;
+};
+struct log_needed log_table_needed(const struct log_table *table, uint64_t segment);
+/* The entry of this record, which stands in `segment`, is needed, and no other place has it
+ * (unless a later record of the same segment does). */
+bool log_table_needs_entry(const struct log_table *table, const struct log_record *record,
+                           uint64_t segment);
 /* for (size_t i = 0; (group = log_table_next(table, &i)) != NULL;) : the living ones. */
 struct log_group *log_table_next(const struct log_table *table, size_t *position);
 

@@ -38,9 +38,10 @@ static void print_record(struct inspection *inspection, const struct log_record 
              record->replica.value);
     switch (record->type) {
     case LOG_RECORD_ENTRY:
-        print_line(inspection, "%s entry index=%" PRIu64 " term=%" PRIu64 " type=%u size=%zu", head,
-                   record->entry.index, record->entry.term, record->entry.type,
-                   record->entry.body.size);
+    case LOG_RECORD_COPY:
+        print_line(inspection, "%s %s index=%" PRIu64 " term=%" PRIu64 " type=%u size=%zu", head,
+                   record->type == LOG_RECORD_COPY ? "copy" : "entry", record->entry.index,
+                   record->entry.term, record->entry.type, record->entry.body.size);
         break;
     case LOG_RECORD_TRUNCATE:
         print_line(inspection, "%s truncate from=%" PRIu64, head, record->index);

@@ -19,6 +19,11 @@ static enum status options_check(const struct log_options *options, struct error
                          (unsigned long long)size);
     if (strlen(options->directory) + sizeof("/0123456789abcdef.seg") > LOG_PATH_SIZE)
         return error_set(error, STATUS_INVALID, "log directory: its name is too long");
+    if (options->bytes_max != 0 && options->bytes_max / size < LOG_SEGMENTS_MIN)
+        return error_set(error, STATUS_INVALID,
+                         "log: a bound of %llu bytes is too small, %d segments of %llu must fit",
+                         (unsigned long long)options->bytes_max, LOG_SEGMENTS_MIN,
+                         (unsigned long long)size);
     return STATUS_OK;
 }
 
@@ -40,6 +45,8 @@ static struct log *log_make(struct world *world, const struct log_options *optio
     log->batch_bytes_max =
         clamp(options->segment_size / 4, LOG_BATCH_BYTES_MIN, LOG_BATCH_BYTES_MAX);
     log->chunk_bytes_max = clamp(log->batch_bytes_max, 0, LOG_CHUNK_BYTES_MAX);
+    bool bound_good = log_marks_set(log, options->bytes_max);
+    ASSERT(bound_good); /* checked */
     log->damage = options->damage;
     log->writer_loops = options->writer_loops ? options->writer_loops : LOG_WRITER_LOOPS_DEFAULT;
     list_init(&log->queues);
@@ -58,6 +65,7 @@ static void log_free(struct log *log)
     log_table_free(&log->table);
     buffer_free(&log->batch);
     memory_free(log->votes);
+    log_copy_free(log);
     file_close(log->active_file);
     file_close(log->mark_file);
     pthread_mutex_destroy(&log->mutex);
@@ -270,15 +278,11 @@ void log_abandon(struct log *log)
 
 /* --- statistics --------------------------------------------------------------------------- */
 
-bool log_is_short(const struct log *log)
-{
-    return log->is_short;
-}
-
 void log_statistics(struct log *log, struct log_statistics *ret)
 {
     pthread_mutex_lock(&log->mutex);
     *ret = log->statistics;
+    ret->pressure = (uint64_t)log->pressure;
     uint64_t files = ret->segments;
     for (uint32_t i = 0; i < LOG_SPARES_MAX; i++)
         files += log->spare_ready[i];

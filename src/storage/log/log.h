@@ -22,6 +22,7 @@ enum {
     LOG_SEGMENT_SIZE_MIN = 1024 * 1024,
     LOG_SEGMENT_SIZE_MAX = 1024 * 1024 * 1024,
     LOG_WRITER_LOOPS_DEFAULT = 16,
+    LOG_SEGMENTS_MIN = 8, /* a bound holds at least so many */
 };
 
 /* Where damage was found: for those who repair and report it. */
@@ -36,7 +37,11 @@ struct log_options {
     struct cluster_id cluster;
     node_id_t node;
     store_id_t store;
-    uint64_t segment_size;    /* 64 MiB by default; a multiple of 4 KiB; sim: 1 MiB */
+    uint64_t segment_size; /* 64 MiB by default; a multiple of 4 KiB; sim: 1 MiB */
+    /* Of all files of segments: at least LOG_SEGMENTS_MIN segments; 0: no bound. What happens near
+     * it: log_pressure(). Only what was handed over before its callers could know that goes
+     * beyond it, by less than a segment (LOG_BYTES_SLACK is what it may be at most). */
+    uint64_t bytes_max;
     uint64_t queue_bytes_max; /* of records queued and not yet durable, per queue */
     /* Batches that one run of the writer's job writes at most before it ends: more saves a
      * wake-up per batch. 0: LOG_WRITER_LOOPS_DEFAULT. The simulator takes 1. */
@@ -135,12 +140,29 @@ struct log_statistics {
     /* The group that holds back the oldest segment (its engine flush would free it). */
     struct group_id oldest_group;
     bool oldest_segment_pinned;
+    uint64_t oldest_segment, active_segment; /* ids: they rise */
+    uint64_t active_bytes;                   /* used of the newest segment */
+    uint64_t bytes_max;                      /* 0: no bound */
+    uint64_t live_bytes;                     /* of records that are still needed, about */
+    uint64_t copied_entries, copied_bytes;   /* forward, so that a segment could be freed */
+    uint64_t pressure;                       /* enum log_pressure */
     /* No space for another segment: at best a part of the present one is left, at worst batches
      * wait (nothing is lost, it goes on when space is freed). Refuse what makes data grow. */
     bool no_space;
 };
-/* As statistics.no_space, without a lock, for every request. When it turns true at least a half of
- * a segment is left, preallocated: that is for votes, terms and deletes. Thread: any. */
+/* How near the log is to its bound, and so what its users must leave (pressure.c); without a lock,
+ * for every request. Thread: any. */
+enum log_pressure {
+    LOG_PRESSURE_NONE,
+    LOG_PRESSURE_FLUSH,  /* what holds back the oldest segment should be flushed */
+    LOG_PRESSURE_SHORT,  /* nothing that adds data */
+    LOG_PRESSURE_FULL,   /* no request that writes: votes, terms, births, and what frees segments */
+    LOG_PRESSURE_CLOSED, /* no entries of leaders either */
+};
+enum log_pressure log_pressure(const struct log *log);
+/* As statistics.no_space or LOG_PRESSURE_SHORT, without a lock, for every request. When it turns
+ * true at least a half of a segment is left, preallocated: that is for votes, terms and deletes.
+ * Thread: any. */
 bool log_is_short(const struct log *log);
 /* Thread: any. */
 void log_statistics(struct log *log, struct log_statistics *ret);

@@ -27,6 +27,7 @@ enum {
     LOG_MARK_BATCHES = 64,             /* the mark is at most this far behind */
     LOG_MARK_IDLE_US = 5 * 1000,       /* or this long, when nothing is written */
     LOG_NO_SPACE_RETRY_US = 200 * 1000,
+    LOG_SEGMENTS_UNBOUNDED = 1 << 30,
 };
 _Static_assert((int)LOG_RECORD_SIZE_MAX <= (int)LOG_BATCH_BYTES_MIN, "a record fits in a batch");
 
@@ -66,12 +67,35 @@ struct log_queue {
     struct world_post post;
 };
 
+/* Where the copying forward of the oldest segment is; copy.c. */
+struct copy_place;
+struct log_copy {
+    uint64_t segment; /* 0: none */
+    struct file *file;
+    struct buffer read;
+    uint64_t offset; /* of the next batch to look through */
+    bool scanned;
+    bool rests; /* the next batch is for what waits */
+    struct copy_place *places;
+    size_t place_count, place_capacity, next;
+    uint64_t gave_up;        /* a segment that copying did not make free */
+    uint64_t entries, bytes; /* copied */
+};
+
+/* In segments; pressure.c. */
+struct log_marks {
+    uint64_t flush, copy, copy_all, is_short, full, closed;
+};
+
 struct log {
     struct world *world; /* for files and fatal errors */
     char directory[LOG_PATH_SIZE];
     struct log_identity identity;
     uint64_t segment_size;
     uint64_t queue_bytes_max;
+    uint64_t bytes_max; /* of all files, a multiple of segment_size */
+    uint64_t segments_max;
+    struct log_marks marks;
     uint64_t batch_bytes_max; /* weight of the chunks of one batch */
     uint64_t chunk_bytes_max;
     uint32_t writer_loops;
@@ -81,6 +105,7 @@ struct log {
      * lane, read by all threads; it only ever becomes true, and guards nothing else. */
     atomic_bool failed;
     atomic_bool is_short; /* of space: statistics.no_space, to be read without the mutex */
+    atomic_int pressure;  /* enum log_pressure; written with the mutex held */
 
     /* The writer's: whoever set `running`, or open and close. */
     struct log_table table;
@@ -98,6 +123,7 @@ struct log {
     uint64_t mark_number;   /* what it says */
     uint64_t mark_sequence; /* of its last write; the parity chooses the slot */
     bool released;          /* a base rose since segments were last looked at */
+    struct log_copy copy;
     uint64_t job_started_at;
     uint64_t job_batches;
 
@@ -107,6 +133,7 @@ struct log {
 
     pthread_mutex_t mutex; /* guards the rest, and what struct log_queue says */
     struct list queues;
+    uint64_t pending_bytes;  /* weight of the chunks that are handed over and not written */
     bool running;            /* a writer job was started and is not done */
     struct log_queue *owner; /* who started it */
     bool stalled;            /* the batch in `taken` waits for space */
@@ -170,6 +197,23 @@ void log_writer_wake(struct log_queue *queue);
 void log_pin_update(struct log *log); /* refreshes the statistics of segments */
 /* Calls on_durable if there is news. Thread: the queue's. */
 void log_queue_report(struct log_queue *queue);
+
+/* --- pressure.c, copy.c ------------------------------------------------------------------- */
+
+/* False: the bound is too small. */
+bool log_marks_set(struct log *log, uint64_t bytes_max);
+void log_pressure_update(struct log *log);  /* with the mutex held */
+bool log_spare_fits(const struct log *log); /* one more file is within the bound; mutex held */
+/* The oldest segment or the number of segments has changed: begins, or gives up. */
+void log_copy_consider(struct log *log);
+/* Does a part, if copying is under way; it may put a chunk into log->taken, which is empty. */
+void log_copy_step(struct log *log);
+void log_copy_free(struct log *log);
+/* Reads the batch at `offset` into `buffer`, and judges it. A device that cannot read it, or a file
+ * that ends before it does, makes it damaged. *ret_bytes: the batch, until the next read. */
+enum log_batch_state log_batch_read(struct file *file, uint64_t segment, uint64_t offset,
+                                    struct buffer *buffer, struct bytes *ret_bytes,
+                                    struct log_batch *ret_batch);
 
 /* --- queue.c ------------------------------------------------------------------------------- */
 

@@ -70,6 +70,8 @@ static void queue_push(struct log_queue *queue)
     pthread_mutex_lock(&queue->log->mutex);
     list_insert_before(&queue->pending, &chunk->link);
     queue->in_flight++;
+    queue->log->pending_bytes += chunk->weight;
+    log_pressure_update(queue->log);
     pthread_mutex_unlock(&queue->log->mutex);
 }
 
@@ -152,7 +154,7 @@ static bool releases_due(const struct log_queue *queue)
 {
     if (queue->gather == NULL) return false;
     if (buffer_size(&queue->gather->records) > LOG_RELEASE_BYTES_MAX) return true;
-    if (!queue->log->is_short) return false;
+    if (!log_is_short(queue->log)) return false;
     pthread_mutex_lock(&queue->log->mutex);
     bool due = queue->in_flight == 0;
     pthread_mutex_unlock(&queue->log->mutex);

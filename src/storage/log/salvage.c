@@ -7,6 +7,8 @@
 #include "base/memory.h"
 #include "storage/log/log_private.h"
 
+enum { SALVAGE_HOLES_MAX = 1 << 22 }; /* places between two entries of a group */
+
 struct salvage_read {
     struct world *world;
     const char *directory;
@@ -44,101 +46,176 @@ static struct salvaged_group *group_at(struct log_salvage *salvage, struct group
     return &salvage->groups[low];
 }
 
-static uint64_t last_index(const struct salvaged_group *group)
-{
-    return group->base_index + group->entry_count;
-}
-
-static uint64_t last_term(const struct salvaged_group *group)
-{
-    return group->entry_count ? group->entries[group->entry_count - 1].term : group->base_term;
-}
-
-static void restart(struct salvaged_group *group, uint64_t index, uint64_t term)
+static void restart(struct log_salvage *salvage, struct salvaged_group *group, uint64_t index,
+                    uint64_t term)
 {
     group->base_index = index;
     group->base_term = term;
+    group->base_gaps = salvage->gaps;
+    group->release_index = group->release_term = 0;
     group->entry_count = 0;
-    group->cut = false;
     group->seen_index = index;
 }
 
+/* Entries >= index are void. */
+static void cut_end(struct salvaged_group *group, uint64_t index)
+{
+    if (index <= group->first_index)
+        group->entry_count = 0;
+    else if (index - group->first_index < group->entry_count)
+        group->entry_count = (size_t)(index - group->first_index);
+}
+
+/* The place of that entry, or NULL: it is so far from all others that nothing can join them. */
+static struct log_entry *entry_place(struct salvaged_group *group, uint64_t index)
+{
+    if (group->entry_count == 0) group->first_index = index;
+    uint64_t first = index < group->first_index ? index : group->first_index;
+    uint64_t end = group->first_index + group->entry_count;
+    if (index >= end) end = index + 1;
+    if (end - first > group->entry_count + SALVAGE_HOLES_MAX) return NULL;
+
+    size_t before = (size_t)(group->first_index - first), count = (size_t)(end - first);
+    size_t had = group->entry_count + before;
+    if (count > group->entry_capacity) {
+        group->entry_capacity = count > 2 * group->entry_capacity ? count + 64 : 2 * count;
+        group->entries =
+            memory_resize(group->entries, group->entry_capacity * sizeof(*group->entries));
+        group->gaps = memory_resize(group->gaps, group->entry_capacity * sizeof(*group->gaps));
+    }
+    if (before > 0) {
+        memmove(group->entries + before, group->entries,
+                group->entry_count * sizeof(*group->entries));
+        memmove(group->gaps + before, group->gaps, group->entry_count * sizeof(*group->gaps));
+        memset(group->entries, 0, before * sizeof(*group->entries));
+    }
+    memset(group->entries + had, 0, (count - had) * sizeof(*group->entries));
+    group->entry_count = count;
+    group->first_index = first;
+    return &group->entries[index - first];
+}
+
 /* Records of an older replica are of no use; a newer one begins with nothing. */
-static bool take_replica(struct salvaged_group *group, struct replica_id replica)
+static bool take_replica(struct log_salvage *salvage, struct salvaged_group *group,
+                         struct replica_id replica)
 {
     if (replica.value < group->replica.value) return false;
     if (replica.value == group->replica.value) return true;
     group->replica = replica;
     group->term_max = 0;
     group->removed = false;
-    restart(group, 0, 0);
+    restart(salvage, group, 0, 0);
     return true;
+}
+
+static void keep_entry(struct log_salvage *salvage, struct salvaged_group *group,
+                       const struct log_entry *entry)
+{
+    struct log_entry *kept = entry_place(group, entry->index);
+
+    if (kept == NULL || kept->index != 0) return; /* the copy of one that was seen */
+    *kept = *entry;
+    kept->body = arena_copy(&salvage->bodies, entry->body);
+    group->gaps[entry->index - group->first_index] = salvage->gaps;
 }
 
 static void take_entry(struct log_salvage *salvage, struct salvaged_group *group,
                        const struct log_entry *entry)
 {
-    bool follows = entry->index == last_index(group) + 1;
-    bool behind_gap = group->gaps_seen != salvage->gaps;
-    bool overwrites = entry->index > group->base_index && entry->index <= last_index(group);
+    bool surely_last = group->gaps_seen == salvage->gaps;
 
+    if (surely_last || entry->index > group->seen_index) group->seen_index = entry->index;
+    if (entry->index <= group->base_index) return;
+    cut_end(group, entry->index);
+    keep_entry(salvage, group, entry);
+}
+
+static void take_copy(struct log_salvage *salvage, struct salvaged_group *group,
+                      const struct log_entry *entry)
+{
     if (entry->index > group->seen_index) group->seen_index = entry->index;
-    if (overwrites && !behind_gap && !group->cut) {
-        group->entry_count = entry->index - group->base_index - 1;
-        group->seen_index = entry->index;
-        follows = true;
-    }
-    bool sure = follows && !group->cut && (!behind_gap || entry->term == last_term(group));
-    if (!sure) {
-        group->cut = true;
-        return;
-    }
-    if (group->entry_count == group->entry_capacity) {
-        group->entry_capacity = group->entry_capacity ? group->entry_capacity * 2 : 64;
-        group->entries =
-            memory_resize(group->entries, group->entry_capacity * sizeof(*group->entries));
-    }
-    struct log_entry *copy = &group->entries[group->entry_count++];
-    *copy = *entry;
-    copy->body = arena_copy(&salvage->bodies, entry->body);
-    group->gaps_seen = salvage->gaps;
+    if (entry->index > group->base_index) keep_entry(salvage, group, entry);
 }
 
 static void take_dump(struct log_salvage *salvage, struct salvaged_group *group,
                       const struct log_record *record)
 {
-    bool first =
-        group->entry_count == 0 && group->base_index == 0 && !group->cut && group->seen_index == 0;
+    bool first = group->entry_count == 0 && group->base_index == 0 && group->seen_index == 0;
 
-    if (first) restart(group, record->index, record->term);
+    if (first) restart(salvage, group, record->index, record->term);
     if (record->last_index > group->seen_index) group->seen_index = record->last_index;
+}
+
+static void take_release(struct log_salvage *salvage, struct salvaged_group *group, uint64_t index,
+                         uint64_t term)
+{
+    if (index > group->seen_index) {
+        restart(salvage, group, index, term);
+    } else if (index > group->release_index) {
+        group->release_index = index;
+        group->release_term = term;
+    }
+}
+
+static bool is_there(const struct salvaged_group *group, uint64_t index)
+{
+    return index >= group->first_index && index - group->first_index < group->entry_count &&
+           group->entries[index - group->first_index].index != 0;
+}
+
+/* Of what was kept with holes, the prefix that is surely one history. */
+static void group_finish(struct salvaged_group *group)
+{
+    uint64_t index = group->base_index + 1;
+
+    while (index <= group->release_index && is_there(group, index))
+        index++;
+    if (index <= group->release_index) {
+        group->base_index = group->release_index;
+        group->base_term = group->release_term;
+        index = group->base_index + 1;
+        if (is_there(group, index)) group->base_gaps = group->gaps[index - group->first_index];
+    }
+    uint64_t first = group->base_index + 1, gaps = group->base_gaps, term = group->base_term;
+    for (index = first; is_there(group, index); index++) {
+        size_t at = (size_t)(index - group->first_index);
+        if (group->gaps[at] != gaps && group->entries[at].term != term) break;
+        gaps = group->gaps[at];
+        term = group->entries[at].term;
+    }
+    if (index > first && first > group->first_index)
+        memmove(group->entries, group->entries + (first - group->first_index),
+                (size_t)(index - first) * sizeof(*group->entries));
+    group->entry_count = (size_t)(index - first);
+    group->cut = group->seen_index >= index;
+    memory_free(group->gaps);
+    group->gaps = NULL;
 }
 
 static void take_record(struct log_salvage *salvage, const struct log_record *record)
 {
     struct salvaged_group *group = group_at(salvage, record->group);
 
-    if (!take_replica(group, record->replica)) return;
+    if (!take_replica(salvage, group, record->replica)) return;
     if (record->state.term > group->term_max) group->term_max = record->state.term;
     if (record->entry.term > group->term_max) group->term_max = record->entry.term;
     switch (record->type) {
     case LOG_RECORD_ENTRY:
         take_entry(salvage, group, &record->entry);
         break;
+    case LOG_RECORD_COPY:
+        take_copy(salvage, group, &record->entry);
+        break;
     case LOG_RECORD_TRUNCATE:
-        if (record->index > group->base_index && record->index <= last_index(group))
-            group->entry_count = record->index - group->base_index - 1;
-        if (!group->cut) group->seen_index = last_index(group);
+        cut_end(group, record->index);
+        if (group->gaps_seen == salvage->gaps && record->index <= group->seen_index)
+            group->seen_index = record->index - 1;
         break;
     case LOG_RECORD_SNAPSHOT:
-        restart(group, record->index, record->term);
-        group->gaps_seen = salvage->gaps;
+        restart(salvage, group, record->index, record->term);
         break;
     case LOG_RECORD_RELEASE:
-        if (record->index > last_index(group)) {
-            restart(group, record->index, record->term);
-            group->gaps_seen = salvage->gaps;
-        }
+        take_release(salvage, group, record->index, record->term);
         break;
     case LOG_RECORD_REMOVED:
         group->removed = true;
@@ -149,6 +226,7 @@ static void take_record(struct log_salvage *salvage, const struct log_record *re
     case LOG_RECORD_STATE:
         break;
     }
+    group->gaps_seen = salvage->gaps;
 }
 
 /* --- segments ----------------------------------------------------------------------------- */
@@ -294,6 +372,8 @@ enum status log_salvage_read(struct world *world, const char *directory, struct 
         ret->batches_missing += ret->mark_number - ret->last_number;
         note_gap(&read, read.segment_count ? read.segments[read.segment_count - 1] : 1, 0);
     }
+    for (size_t i = 0; i < ret->group_count; i++)
+        group_finish(&ret->groups[i]);
     ret->cluster = read.identity.cluster;
     ret->node = read.identity.node;
     ret->store = read.identity.store;
@@ -303,8 +383,10 @@ enum status log_salvage_read(struct world *world, const char *directory, struct 
 
 void log_salvage_free(struct log_salvage *salvage)
 {
-    for (size_t i = 0; i < salvage->group_count; i++)
+    for (size_t i = 0; i < salvage->group_count; i++) {
         memory_free(salvage->groups[i].entries);
+        memory_free(salvage->groups[i].gaps);
+    }
     memory_free(salvage->groups);
     arena_free(&salvage->bodies);
     memset(salvage, 0, sizeof(*salvage));

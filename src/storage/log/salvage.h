@@ -4,7 +4,9 @@
  * nobody knows what was lost, so each group keeps a prefix that is surely one history: an entry
  * behind a gap is taken only if it follows the last one directly and has the same term (a leader
  * never overwrites what it wrote in its own term, so nothing can have come between them). A
- * snapshot record starts afresh: the engine holds everything up to it. Changes no file. */
+ * snapshot record starts afresh: the engine holds everything up to it; so does a release, where
+ * entries before it are not there. Entries that were copied forward come out of order, so all is
+ * kept with holes first. Changes no file. */
 #ifndef HOLON_STORAGE_LOG_SALVAGE_H
 #define HOLON_STORAGE_LOG_SALVAGE_H
 
@@ -20,8 +22,14 @@ struct salvaged_group {
     size_t entry_count, entry_capacity;
     bool cut;            /* something behind the last entry is missing, or does not follow it */
     uint64_t seen_index; /* of the last entry that was seen at all */
-    uint64_t gaps_seen;  /* private */
     bool removed;
+
+    /* While it is read: entries first_index and up, with holes (index 0), each with the number of
+     * gaps before it. */
+    uint64_t first_index;
+    uint64_t *gaps;
+    uint64_t base_gaps, gaps_seen;
+    uint64_t release_index, release_term;
 };
 
 struct log_salvage {

@@ -129,6 +129,25 @@ enum status log_segment_switch(struct log *log, struct error *error)
     return STATUS_OK;
 }
 
+enum log_batch_state log_batch_read(struct file *file, uint64_t segment, uint64_t offset,
+                                    struct buffer *buffer, struct bytes *ret_bytes,
+                                    struct log_batch *ret_batch)
+{
+    size_t size = LOG_BLOCK_SIZE, read = 0;
+
+    for (int round = 0; round < 2; round++) {
+        buffer_clear(buffer);
+        uint8_t *bytes = buffer_reserve(buffer, size);
+        if (bytes == NULL || file_read(file, offset, bytes, size, &read, NULL) != STATUS_OK)
+            return LOG_BATCH_DAMAGED;
+        *ret_bytes = bytes_make(bytes, read);
+        uint64_t wanted = log_batch_wants(*ret_bytes, offset, segment);
+        if (wanted <= read || wanted > LOG_SEGMENT_SIZE_MAX) break;
+        size = (size_t)wanted;
+    }
+    return log_batch_judge(*ret_bytes, offset, segment, ret_batch);
+}
+
 /* A place for a spare that is neither taken nor being made. */
 static uint32_t spare_free_index(const struct log *log)
 {
@@ -147,7 +166,7 @@ enum status log_segment_discard(struct log *log, uint64_t segment, struct error 
 
     log_segment_path(log, segment, path);
     pthread_mutex_lock(&log->mutex);
-    index = spare_free_index(log);
+    index = log->statistics.segments > log->segments_max ? LOG_SPARES_MAX : spare_free_index(log);
     pthread_mutex_unlock(&log->mutex);
 
     if (index < LOG_SPARES_MAX) {
@@ -227,7 +246,8 @@ static void spare_start(struct log *log, struct log_queue *queue)
     bool any_ready = false;
     for (uint32_t i = 0; i < LOG_SPARES_MAX; i++)
         any_ready |= log->spare_ready[i];
-    if (!any_ready && !log->preparing && world_now(queue->world) >= log->spare_retry_at) {
+    if (!any_ready && log_spare_fits(log) && !log->preparing &&
+        world_now(queue->world) >= log->spare_retry_at) {
         log->spare_index = spare_free_index(log);
         ASSERT(log->spare_index < LOG_SPARES_MAX);
         log->preparing = true;

@@ -69,9 +69,12 @@ static uint64_t batch_size_bound(const struct log *log, bool with_dump)
 
 static enum status batch_place(struct log *log, struct error *error)
 {
-    bool switching = log->active_file == NULL ||
-                     log->active_offset + batch_size_bound(log, false) > log->active_size ||
-                     (log->active_offset > 0 && MAYBE(log->world, "log: early segment switch"));
+    /* Not a segment for each batch: the bound counts them. */
+    bool roomy = log_pressure(log) < LOG_PRESSURE_FLUSH;
+    bool switching =
+        log->active_file == NULL ||
+        log->active_offset + batch_size_bound(log, false) > log->active_size ||
+        (log->active_offset > 0 && roomy && MAYBE(log->world, "log: early segment switch"));
 
     if (!switching) return STATUS_OK;
     enum status status = log_segment_switch(log, error);
@@ -141,11 +144,23 @@ enum status log_write_batch(struct log *log, struct error *error)
 
 /* --- the job ------------------------------------------------------------------------------ */
 
+/* Copies and what waits take turns, so that neither holds back the other for long. */
+static void writer_take_copies(struct log *log)
+{
+    bool turn = !log->copy.rests;
+
+    log->copy.rests = turn;
+    if (turn && log->copy.segment != 0) log_copy_step(log);
+}
+
 /* Moves submitted chunks to log->taken, fairly over the queues, until the batch is full. */
 static void writer_take(struct log *log)
 {
     uint64_t weight = 0;
     bool full = false;
+
+    for (struct list *at = log->taken.next; at != &log->taken; at = at->next) /* of copies */
+        weight += CONTAINER_OF(at, struct log_chunk, link)->weight;
 
     pthread_mutex_lock(&log->mutex);
     struct list *link = log->queues.next;
@@ -214,12 +229,19 @@ static void writer_publish(struct log *log)
         struct log_queue *queue = chunk->queue;
         log->statistics.records += chunk->record_count;
         if (queue != NULL) {
+            log->pending_bytes -= chunk->weight;
             ASSERT(queue->durable <= chunk->position);
             queue->durable = chunk->position;
             queue->in_flight--;
         }
         chunk_give_back(chunk);
     }
+    log->statistics.active_bytes = log->active_offset;
+    log->statistics.active_segment = log->active_segment;
+    log->statistics.segments = log->active_segment - log->oldest_segment + 1;
+    log->statistics.copied_entries = log->copy.entries;
+    log->statistics.copied_bytes = log->copy.bytes;
+    log_pressure_update(log);
     if (log->writer_loops > 1) writer_post(log, NULL);
     pthread_mutex_unlock(&log->mutex);
 }
@@ -228,11 +250,18 @@ void log_pin_update(struct log *log)
 {
     struct group_id group = {0};
     uint64_t needed = log_table_oldest_needed(&log->table, log->active_segment, &group);
+    uint64_t live = log_table_needed(&log->table, needed).live;
 
     pthread_mutex_lock(&log->mutex);
+    log->statistics.live_bytes = live;
+    log->statistics.oldest_segment = log->oldest_segment;
+    log->statistics.active_segment = log->active_segment;
+    log->statistics.active_bytes = log->active_offset;
+    log->statistics.bytes_max = log->segments_max == LOG_SEGMENTS_UNBOUNDED ? 0 : log->bytes_max;
     log->statistics.segments = log->active_segment - log->oldest_segment + 1;
     log->statistics.oldest_segment_pinned = needed < log->active_segment;
     log->statistics.oldest_group = group;
+    log_pressure_update(log);
     pthread_mutex_unlock(&log->mutex);
 }
 
@@ -251,6 +280,7 @@ static enum status writer_collect(struct log *log, struct error *error)
         log->oldest_segment++;
     }
     log_pin_update(log);
+    log_copy_consider(log);
     return STATUS_OK;
 }
 
@@ -270,9 +300,16 @@ static void writer_run(struct world_job *job)
     struct error error;
 
     log->job_batches = 0;
-    while (log->job_batches < log->writer_loops && !log->failed) {
-        if (list_empty(&log->taken)) writer_take(log);
-        if (list_empty(&log->taken)) break;
+    for (uint32_t loop = 0; loop < log->writer_loops && !log->failed; loop++) {
+        if (list_empty(&log->taken)) {
+            writer_take_copies(log);
+            writer_take(log);
+        }
+        if (list_empty(&log->taken)) {
+            if (log->released && writer_collect(log, &error)) return; /* copied to its end */
+            if (log->copy.segment != 0) continue;
+            break;
+        }
         enum status status = log_write_batch(log, &error);
         if (status == STATUS_NO_SPACE) {
             writer_stall(log);
@@ -286,7 +323,7 @@ static void writer_run(struct world_job *job)
     if (log->failed) return;
 
     uint64_t behind = log->batch_number - log->mark_number;
-    bool idle = log->job_batches == 0 && behind > 0;
+    bool idle = log->job_batches == 0 && behind > 0 && log->copy.segment == 0;
     if (idle || behind >= LOG_MARK_BATCHES) {
         enum status status = log_mark_write(log, &error);
         if (status) writer_failed(log, status, &error);
@@ -317,7 +354,7 @@ static void writer_done(struct world_job *job)
     writer_post(log, owner);
     log->stall_retry_at = now + LOG_NO_SPACE_RETRY_US;
     bool stalled = log->stalled;
-    bool again = !stalled && writer_has_work(log);
+    bool again = !stalled && (writer_has_work(log) || log->copy.segment != 0);
     bool mark_behind = log->batch_number > log->mark_number;
     log->running = again;
     if (!again) log->owner = NULL;
@@ -362,5 +399,6 @@ void log_writer_init(struct log *log)
 {
     list_init(&log->taken);
     buffer_init(&log->batch, (size_t)log->segment_size);
+    buffer_init(&log->copy.read, (size_t)log->segment_size);
     log->writer_job = (struct world_job){.run = writer_run, .done = writer_done, .context = log};
 }
