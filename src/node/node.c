@@ -17,7 +17,7 @@ void node_options_default(struct node_options *options)
                    .election_timeout_min = 300 * 1000,
                    .election_timeout_max = 600 * 1000,
                    .lease = 200 * 1000},
-        .log_segment_size = 64 << 20,
+        .log_bytes_max = 1 << 30,
         .flush_bytes = 32 << 20,
         .entries_bytes_max = 4 << 20,
         .disk_reserve = 128 << 20,

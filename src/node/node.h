@@ -41,7 +41,9 @@ struct node_options {
     enum reads_mode reads;
     struct raft_timing timing;
     uint32_t stores;
-    uint64_t log_segment_size, flush_bytes, entries_bytes_max;
+    uint64_t log_bytes_max;    /* of the log's files; 0: no bound */
+    uint64_t log_segment_size; /* 0: a sixteenth of that, up to 64 MiB */
+    uint64_t flush_bytes, entries_bytes_max;
     uint64_t memory;       /* what rows and buffers of the node may take; 0: no limit */
     uint64_t disk_reserve; /* bytes of free space below which requests that add data are refused */
     struct redis_limits redis_limits;

@@ -46,6 +46,9 @@ enum {
     NODE_TRANSFER_MAX_US = 1500 * 1000,  /* of it, for handing leaderships over */
     NODE_ALIVE_US = 1000 * 1000,         /* heard within: that node is alive */
     LOG_QUEUE_BYTES_MAX = 64 << 20,
+    LOG_SEGMENT_SIZE = 64 << 20,
+    LOG_SEGMENT_SIZE_UNIT = 4096,
+    LOG_BOUND_SEGMENTS = 16,                /* that --log-bytes-max holds at least */
     GATEWAY_INFLIGHT_MAX = 512,             /* requests per partition */
     GATEWAY_INFLIGHT_BYTES_MAX = 256 << 20, /* of a worker; at most an eighth of its --memory, */
     GATEWAY_BYTES_LEAST = 32 << 20,         /* but so much */

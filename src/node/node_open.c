@@ -94,6 +94,15 @@ static enum status node_open_engines(struct node *node, struct error *error)
     return status;
 }
 
+static uint64_t segment_size(const struct node_options *options)
+{
+    uint64_t size = options->log_bytes_max / LOG_BOUND_SEGMENTS;
+
+    if (options->log_segment_size != 0) return options->log_segment_size;
+    if (options->log_bytes_max == 0 || size > LOG_SEGMENT_SIZE) return LOG_SEGMENT_SIZE;
+    return size - size % LOG_SEGMENT_SIZE_UNIT;
+}
+
 static enum status node_open_log(struct node *node, struct log_damage *damage, struct error *error)
 {
     char path[PATH_SIZE_MAX];
@@ -105,7 +114,8 @@ static enum status node_open_log(struct node *node, struct log_damage *damage, s
         .cluster = node->identity.cluster,
         .node = node->identity.node,
         .store = node->identity.store,
-        .segment_size = node->options.log_segment_size,
+        .segment_size = segment_size(&node->options),
+        .bytes_max = node->options.log_bytes_max,
         .queue_bytes_max = LOG_QUEUE_BYTES_MAX,
         .must_exist = (node->identity.born || node->identity.made) &&
                       !PLANTED(node->world, "lost_replica_reborn"),

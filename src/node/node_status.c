@@ -138,6 +138,23 @@ static void disk_problem(const struct node *node, json_t *problems)
         (unsigned long long)node->options.disk_reserve >> 20);
 }
 
+static void log_problem(const struct node *node, json_t *problems)
+{
+    struct log_statistics log;
+
+    if (node->log == NULL || log_pressure(node->log) < LOG_PRESSURE_SHORT) return;
+    log_statistics(node->log, &log);
+    add_problem(problems,
+                "see to it that the partition has a leader and its store is whole; or raise "
+                "--log-bytes-max and start again",
+                "the log has %llu MiB, near --log-bytes-max %llu MiB, because partition %u still "
+                "needs its oldest segment: %s",
+                (unsigned long long)log.bytes_on_disk >> 20,
+                (unsigned long long)log.bytes_max >> 20, log.oldest_group.value,
+                log.pressure >= LOG_PRESSURE_FULL ? "writes are refused"
+                                                  : "requests that add data are refused");
+}
+
 static void serve_problem(const struct node *node, json_t *problems)
 {
     char why[160];
@@ -282,6 +299,7 @@ void node_status_json(struct node *node, struct buffer *buffer)
     node_problems(node, problems);
     serve_problem(node, problems);
     disk_problem(node, problems);
+    log_problem(node, problems);
     repair_problems(node, problems);
     store_problems(node, problems);
     json_t *status = json_pack(

@@ -63,6 +63,7 @@ void chore_stops(struct replica *replica)
 static bool may_run(const struct replica *replica, uint64_t now)
 {
     return replica_may_evaluate(replica, now) && replica->held_first == NULL &&
+           !space_refuses_all(replica) &&
            replica->uncommitted_bytes < CHORE_UNCOMMITTED_BYTES_MAX &&
            replica->chore_index <= raft_commit_index(replica->raft) && !replica->chore_parked;
 }

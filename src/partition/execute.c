@@ -334,6 +334,21 @@ static void refuse_item(struct replica *replica, struct session *session, uint64
     reply_deliver(replica, session, route, item->seq, outcome, text);
 }
 
+static void refuse_no_space(struct replica *replica, struct session *session, uint64_t route,
+                            const struct request_item *item)
+{
+    struct partition_host *host = replica->host;
+    char text[DISK_TEXT_SIZE];
+    space_text(replica, text, sizeof(text));
+    host->statistics.no_space++;
+    SOMETIMES(host->world, "a write was refused because disks are full");
+    if (!item->grows) {
+        host->statistics.log_full++;
+        SOMETIMES(host->world, "a write was refused because the log is full");
+    }
+    refuse_item(replica, session, route, item, OUTCOME_NO_SPACE, bytes_of(text));
+}
+
 /* `parked`: it waited for rows and runs again; NULL: for the first time. */
 static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, struct parked *parked, uint64_t now)
@@ -345,12 +360,10 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
         return;
     }
-    if (item->grows && space_refuses(replica)) { /* by now, if it was parked */
-        char text[DISK_TEXT_SIZE];
-        space_text(replica, text, sizeof(text));
-        host->statistics.no_space++;
-        SOMETIMES(host->world, "a write was refused because disks are full");
-        refuse_item(replica, session, route, item, OUTCOME_NO_SPACE, bytes_of(text));
+    bool no_space =
+        item->grows ? space_refuses(replica) : item->write && space_refuses_all(replica);
+    if (no_space) { /* by now, if it was parked */
+        refuse_no_space(replica, session, route, item);
         return;
     }
     if (parked == NULL && memory_may_evict(replica) &&
@@ -381,6 +394,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else if (rows.effect_count == 0 && !must_be_logged(item, &scratch->reply)) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
+    } else if (!item->write && space_refuses_all(replica)) { /* a read that met an expired row */
+        refuse_no_space(replica, session, route, item);
     } else {
         propose_write(replica, session, route, item, time, now, scratch);
         if (rows.chore_at != INT64_MAX) chore_note(replica, item->service, rows.chore_at, now);

@@ -8,8 +8,6 @@
 
 #include "partition/host_internal.h"
 
-enum { FLUSH_PARTS_MAX = PARTITIONS_MAX, LOG_SEGMENTS_BEFORE_FLUSH = 4, LOG_CHECK_TICKS = 16 };
-
 struct flush_part {
     struct group_id group;
     struct replica_id replica;
@@ -143,6 +141,10 @@ static void flush_run(struct world_job *job)
     struct flush_job *flush = job->context;
     struct engine *engine = flush->host->options.engines[flush->store];
     struct engine_run *run = NULL;
+    if (MAYBE(flush->host->world, FLUSH_WITHOUT_SPACE)) {
+        flush->status = error_set(&flush->error, STATUS_NO_SPACE, "no space is left for a run");
+        return;
+    }
     flush->status = engine_run_open(engine, &run, &flush->error);
     if (flush->status) return;
     flush->status = write_rows(flush, engine, run);
@@ -196,6 +198,7 @@ static void flush_done(struct world_job *job)
     flush_free(flush);
     store_job_ended(host, number, status, &error);
     if (status == STATUS_OK && store->flush_wanted) flush_store(host, number);
+    if (status == STATUS_OK && flush_is_urgent(host)) flush_tick(host);
 }
 
 /* One replica a turn; then the job. */
@@ -272,6 +275,9 @@ bool flush_abandon(struct partition_host *host, uint32_t store)
 static void flush_start(struct partition_host *host, uint32_t store)
 {
     struct flush_job *flush = memory_allocate_zero(sizeof(*flush));
+    struct log_statistics log;
+    log_statistics(host->options.log, &log);
+    host->stores[store].flushed_segment = log.active_segment;
     flush->job = (struct world_job){.run = flush_run, .done = flush_done, .context = flush};
     flush->timer = (struct world_timer){.fire = flush_step, .context = flush};
     flush->host = host;
@@ -301,19 +307,38 @@ static uint64_t store_dirty_bytes(const struct host_store *store)
     return bytes;
 }
 
-/* The log may not be freed because of one store: that one is flushed, however little it has. */
-static uint32_t store_that_pins_the_log(struct partition_host *host)
+static bool store_wants_flush(const struct host_store *store)
+{
+    for (const struct list *at = store->replicas.next; at != &store->replicas; at = at->next)
+        if (wants_flush(CONTAINER_OF(at, struct replica, by_store))) return true;
+    return false;
+}
+
+bool flush_is_urgent(const struct partition_host *host)
+{
+    return log_is_short(host->options.log) || log_pressure(host->options.log) >= LOG_PRESSURE_FLUSH;
+}
+
+/* Stores (bits) that hold back the oldest segment of the log: those are flushed, however little
+ * they have. Not if that changes nothing, since a group waits for a leader or its rows are on
+ * their way to the engine: such entries the log copies forward itself. */
+static uint64_t stores_that_pin_the_log(struct partition_host *host)
 {
     /* Without space for another segment, an old one that becomes free is the only way on; and
      * while there is still room for the releases that free it. */
-    bool is_short = log_is_short(host->options.log);
-    if (!is_short && host->ticks % LOG_CHECK_TICKS != 0) return STORES_MAX;
-    struct log_statistics statistics;
-    log_statistics(host->options.log, &statistics);
-    bool pinned = statistics.oldest_segment_pinned &&
-                  (is_short || statistics.segments > LOG_SEGMENTS_BEFORE_FLUSH);
-    if (!pinned || host_replica(host, statistics.oldest_group) == NULL) return STORES_MAX;
-    return group_store(statistics.oldest_group, host->options.store_count);
+    if (!flush_is_urgent(host)) return 0;
+    struct log_statistics log;
+    log_statistics(host->options.log, &log);
+    if (!log.oldest_segment_pinned) return 0;
+    uint64_t stores = 0;
+    for (uint32_t i = 0; i < host->options.store_count; i++) {
+        const struct host_store *store = &host->stores[i];
+        if (store->flushed_segment > log.oldest_segment || !store_wants_flush(store)) continue;
+        stores |= UINT64_C(1) << i;
+    }
+    const struct replica *oldest = host_replica(host, log.oldest_group);
+    if (oldest != NULL && wants_flush(oldest)) stores |= UINT64_C(1) << oldest->store;
+    return stores;
 }
 
 uint64_t flush_copied_bytes(const struct host_store *store)
@@ -323,12 +348,12 @@ uint64_t flush_copied_bytes(const struct host_store *store)
 
 void flush_tick(struct partition_host *host)
 {
-    uint32_t pinned = store_that_pins_the_log(host);
+    uint64_t pinning = stores_that_pin_the_log(host);
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         struct host_store *store = &host->stores[i];
         bool busy = store->flush != NULL || store->drops != NULL || store->damaged;
         if (busy || list_empty(&store->replicas)) continue;
-        bool due = i == pinned || store->flush_wanted ||
+        bool due = (pinning >> i & 1) != 0 || store->flush_wanted ||
                    store_dirty_bytes(store) >= memory_flush_bytes(host) ||
                    MAYBE(host->world, "flush now");
         if (due) flush_store(host, i);

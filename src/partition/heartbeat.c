@@ -6,12 +6,13 @@
  *                            per group:
  *                            u32 group | u64 from | u64 to | u64 term | u64 round | u64 match |
  *                            u8 accepted
- * flags: 1: the sender's disk is below its reserve (space.c), 2: slow (slow_disk.c).
+ * flags: 1: the sender's disk is below its reserve (space.c), 2: slow (slow_disk.c), 4: its log is
+ * full (space.c).
  * `generated at` is the leader's own boot clock: only the leader computes with it (D1). */
 #include "partition/host_internal.h"
 
 enum { HEARTBEAT_SIZE = 44, HEARTBEAT_ACK_SIZE = 45 };
-enum { HEARTBEAT_FLAG_DISK_LOW = 1, HEARTBEAT_FLAG_DISK_SLOW = 2 };
+enum { HEARTBEAT_FLAG_DISK_LOW = 1, HEARTBEAT_FLAG_DISK_SLOW = 2, HEARTBEAT_FLAG_LOG_FULL = 4 };
 
 /* No honest counter gets there; a damaged one must not become our term. */
 #define HEARTBEAT_NUMBER_MAX ((uint64_t)1 << 60)
@@ -19,6 +20,7 @@ enum { HEARTBEAT_FLAG_DISK_LOW = 1, HEARTBEAT_FLAG_DISK_SLOW = 2 };
 static uint8_t flags_here(const struct partition_host *host)
 {
     return (uint8_t)((space_is_low_here(host) ? HEARTBEAT_FLAG_DISK_LOW : 0) |
+                     (space_log_is_full_here(host) ? HEARTBEAT_FLAG_LOG_FULL : 0) |
                      (host->slow_disk.slow ? HEARTBEAT_FLAG_DISK_SLOW : 0));
 }
 
@@ -154,7 +156,8 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
     uint8_t flags = read_u8(&reader);
     if (!reader.failed) {
         wall_heard(host, from->node, wall, now);
-        space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0);
+        space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0,
+                    (flags & HEARTBEAT_FLAG_LOG_FULL) != 0);
         slow_disk_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_SLOW) != 0);
     }
     struct peer_out *out = host_peer_out(host, from->node, from->worker);
@@ -203,7 +206,8 @@ void heartbeat_on_acks(struct partition_host *host, const struct transport_peer 
     uint8_t flags = read_u8(&reader);
     if (!reader.failed) {
         wall_heard(host, from->node, wall, now);
-        space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0);
+        space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0,
+                    (flags & HEARTBEAT_FLAG_LOG_FULL) != 0);
         slow_disk_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_SLOW) != 0);
     }
     while (reader_left(&reader) >= HEARTBEAT_ACK_SIZE) {

@@ -178,7 +178,10 @@ void host_tick_now(struct partition_host *host, uint64_t now)
     peer_out_tick(host);
     heartbeat_tick(host, now);
     slow_disk_tick(host, now);
-    if (host->ticks % SLOW_TICKS == 0) slow_work(host, now);
+    if (host->ticks % SLOW_TICKS == 0)
+        slow_work(host, now);
+    else if (flush_is_urgent(host))
+        flush_tick(host);
     memory_tick(host);
     world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
 }

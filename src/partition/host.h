@@ -16,6 +16,8 @@
 #include "world/world.h"
 
 enum { STORES_DEFAULT = 8 };
+/* The simulator may let flushes fail: MAYBE() of that. */
+#define FLUSH_WITHOUT_SPACE "a flush found no space"
 
 struct partition_host;
 
@@ -207,6 +209,7 @@ struct host_statistics {
     uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
     uint64_t flushes, flushed_bytes, loop_gaps;
     uint64_t no_space;   /* refused, because disks are full */
+    uint64_t log_full;   /* of which writes that add no data: the log is at its bound */
     uint64_t slow_disks; /* times the log's disk was found slow */
     uint64_t slow_disk_handovers;
     uint64_t chores, chore_entries, chore_effects;

@@ -210,11 +210,12 @@ struct warm_job;
 
 struct host_store {
     struct list replicas;
-    struct flush_job *flush; /* NULL: none under way */
-    bool damaged;            /* its replicas have stopped */
-    uint32_t failures;       /* of jobs on its engine, in a row */
-    struct drop_job *drops;  /* rows of replicas that are gone; the first may be running */
-    bool flush_wanted;       /* another one at once */
+    struct flush_job *flush;  /* NULL: none under way */
+    bool damaged;             /* its replicas have stopped */
+    uint32_t failures;        /* of jobs on its engine, in a row */
+    struct drop_job *drops;   /* rows of replicas that are gone; the first may be running */
+    bool flush_wanted;        /* another one at once */
+    uint64_t flushed_segment; /* of the log: its newest when the last flush began */
 };
 
 struct memory_use { /* of this worker, bytes; measured each slow tick */
@@ -242,7 +243,8 @@ struct cold { /* requests that wait for rows of the engine: cold.c */
 struct peer_wall {     /* a peer's wall clock */
     int64_t offset;    /* from our boot clock, when it was heard */
     uint64_t heard_at; /* boot clock; 0: never */
-    bool disk_low;     /* below its --disk-reserve */
+    bool disk_low;     /* below its --disk-reserve, or its log is near its bound */
+    bool log_full;     /* its log is at its bound */
     bool disk_slow;    /* so it said with its last acknowledgement */
 };
 
@@ -446,8 +448,13 @@ void heartbeat_on_acks(struct partition_host *host, const struct transport_peer 
 /* space.c */
 bool space_is_low_here(const struct partition_host *host);
 bool space_is_low(const struct partition_host *host, node_id_t node);
-void space_heard(struct partition_host *host, node_id_t node, bool low);
+void space_heard(struct partition_host *host, node_id_t node, bool low, bool log_full);
+bool space_log_is_full_here(const struct partition_host *host);
+/* False: the log has no room for entries of leaders. */
+bool space_takes_entries(const struct partition_host *host);
 bool space_refuses(const struct replica *replica);
+/* As the log is full: whatever needs an entry. */
+bool space_refuses_all(const struct replica *replica);
 void space_text(const struct replica *replica, char *text, size_t size);
 
 /* wall.c */
@@ -487,6 +494,8 @@ bool slow_disk_of(const struct partition_host *host, node_id_t node);
 /* flush.c */
 /* The store is flushed as soon as can be; then snapshot_flushed() is called for its replicas. */
 void flush_store(struct partition_host *host, uint32_t store);
+/* The log is near its bound: every tick counts, not only the slow ones. */
+bool flush_is_urgent(const struct partition_host *host);
 void flush_tick(struct partition_host *host);
 /* Rows copied for the flush that is under way. */
 uint64_t flush_copied_bytes(const struct host_store *store);

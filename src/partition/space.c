@@ -2,7 +2,12 @@
  * of its voters that no majority is left, is below its reserve. Without that, writes would hang
  * and not fail, and the log would take the last bytes that votes and deletes need.
  *
- * Every heartbeat and every acknowledgement says whether its sender is below its reserve. */
+ * A log near --log-bytes-max counts as such a disk. When it is full a leader refuses deletes too,
+ * since each of them is an entry: what is left is for votes, terms, changes of members, and for
+ * what frees segments. A follower whose log has no room at all takes no entries, and is brought up
+ * by a snapshot later.
+ *
+ * Every heartbeat and every acknowledgement says how its sender stands. */
 #include <stdio.h>
 
 #include "partition/host_internal.h"
@@ -24,27 +29,73 @@ bool space_is_low(const struct partition_host *host, node_id_t node)
     return node <= NODES_MAX && node > 0 && host->walls[node - 1].disk_low;
 }
 
-void space_heard(struct partition_host *host, node_id_t node, bool low)
+bool space_log_is_full_here(const struct partition_host *host)
 {
-    if (node <= NODES_MAX && node > 0) host->walls[node - 1].disk_low = low;
+    return log_pressure(host->options.log) >= LOG_PRESSURE_FULL;
 }
 
-static bool majority_has_space(const struct partition_host *host, const struct raft_member *members,
-                               uint32_t count)
+bool space_takes_entries(const struct partition_host *host)
+{
+    return log_pressure(host->options.log) < LOG_PRESSURE_CLOSED;
+}
+
+void space_heard(struct partition_host *host, node_id_t node, bool low, bool log_full)
+{
+    if (node > NODES_MAX || node == 0) return;
+    host->walls[node - 1].disk_low = low;
+    host->walls[node - 1].log_full = log_full;
+}
+
+static bool log_is_full(const struct partition_host *host, node_id_t node)
+{
+    if (node == host->options.node) return space_log_is_full_here(host);
+    return node <= NODES_MAX && node > 0 && host->walls[node - 1].log_full;
+}
+
+static bool majority_is_not(const struct partition_host *host,
+                            bool (*is)(const struct partition_host *host, node_id_t node),
+                            const struct raft_member *members, uint32_t count)
 {
     uint32_t good = 0;
     for (uint32_t i = 0; i < count; i++)
-        good += !space_is_low(host, members[i].node);
+        good += !is(host, members[i].node);
     return count == 0 || good > count / 2;
+}
+
+static bool refuses(const struct replica *replica,
+                    bool (*is)(const struct partition_host *host, node_id_t node))
+{
+    const struct partition_host *host = replica->host;
+    const struct raft_config *config = raft_config(replica->raft);
+    return is(host, host->options.node) ||
+           !majority_is_not(host, is, config->incoming, config->incoming_count) ||
+           !majority_is_not(host, is, config->outgoing, config->outgoing_count);
 }
 
 bool space_refuses(const struct replica *replica)
 {
-    const struct partition_host *host = replica->host;
-    const struct raft_config *config = raft_config(replica->raft);
-    return space_is_low_here(host) ||
-           !majority_has_space(host, config->incoming, config->incoming_count) ||
-           !majority_has_space(host, config->outgoing, config->outgoing_count);
+    return refuses(replica, space_is_low);
+}
+
+bool space_refuses_all(const struct replica *replica)
+{
+    return refuses(replica, log_is_full);
+}
+
+/* Why the log is short, in one line. */
+static void log_text(const struct partition_host *host, char *text, size_t size)
+{
+    struct log_statistics log;
+    log_statistics(host->options.log, &log);
+    if (log.no_space || log.bytes_max == 0) {
+        snprintf(text, size, "the log has no room for a segment");
+        return;
+    }
+    snprintf(text, size,
+             "node %u has %llu MiB of log, --log-bytes-max is %llu MiB, and partition %u still "
+             "needs the oldest",
+             host->options.node, (unsigned long long)log.bytes_on_disk >> 20,
+             (unsigned long long)log.bytes_max >> 20, log.oldest_group.value);
 }
 
 void space_text(const struct replica *replica, char *text, size_t size)
@@ -52,11 +103,15 @@ void space_text(const struct replica *replica, char *text, size_t size)
     const struct partition_host *host = replica->host;
     const struct raft_config *config = raft_config(replica->raft);
     if (space_is_low_here(host)) {
-        bool told = host->disk_low;
-        snprintf(text, size, "%s", told ? host->disk_text : "the log has no room for a segment");
+        if (host->disk_low)
+            snprintf(text, size, "%s", host->disk_text);
+        else
+            log_text(host, text, size);
         return;
     }
-    int used = snprintf(text, size, "below their --disk-reserve are the nodes with ids");
+    int used = snprintf(text, size,
+                        "below their --disk-reserve or near their --log-bytes-max are the nodes "
+                        "with ids");
     for (uint32_t i = 0; i < config->incoming_count && used > 0 && (size_t)used < size; i++) {
         if (!space_is_low(host, config->incoming[i].node)) continue;
         used += snprintf(text + used, size - (size_t)used, " %u", config->incoming[i].node);
