@@ -392,6 +392,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->timing = options->timing;
     of->stores = options->stores;
     of->log_segment_size = options->log_segment_size;
+    of->log_bytes_max = options->log_bytes_max;
     of->flush_bytes = options->flush_bytes;
     of->entries_bytes_max = options->entries_bytes_max;
     of->memory = options->memory;

@@ -323,6 +323,18 @@ uint64_t sim_disk_file_size(struct sim_disk *disk, const char *part)
     return inode ? inode->size : 0;
 }
 
+uint64_t sim_disk_bytes_of(struct sim_disk *disk, const char *part, const char *without)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < disk->now.count; i++) {
+        const struct sim_name *name = &disk->now.names[i];
+        if (name->inode->directory || !strstr(name->path, part)) continue;
+        if (!strstr(name->path, without)) bytes += name->inode->size;
+    }
+    return bytes;
+}
+
 struct bytes sim_disk_take_copy(struct sim_disk *disk, const char *part)
 {
     const struct sim_inode *inode = find_part(disk, part);

@@ -37,6 +37,8 @@ void sim_disk_make_dir(struct sim_disk *disk, const char *path);
 bool sim_disk_flip(struct sim_disk *disk, const char *part, uint64_t offset);
 /* Size of the first file whose path contains `part`; 0 if there is none. */
 uint64_t sim_disk_file_size(struct sim_disk *disk, const char *part);
+/* Bytes of all files whose path contains `part`, but not `without`. */
+uint64_t sim_disk_bytes_of(struct sim_disk *disk, const char *part, const char *without);
 /* The offset behind the last nonzero byte of that file, or 0. */
 uint64_t sim_disk_content_end(struct sim_disk *disk, const char *part);
 /* The content of the first file whose path contains `part`, allocated; data NULL: none. And back:

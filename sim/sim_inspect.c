@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { GROUPS_EVERY_TURN = 8 };
+enum { GROUPS_EVERY_TURN = 8, LOG_EVERY_TURNS = 16 };
 
 struct seen_entry { /* committed, somewhere */
     uint64_t term, hash;
@@ -271,6 +271,7 @@ static void after_event(struct sim *sim, void *context, struct sim_world *world)
     if (host == NULL) return;
     uint32_t step = (inspector->group_count + GROUPS_EVERY_TURN - 1) / GROUPS_EVERY_TURN;
     uint32_t first = inspector->turn++ % step;
+    if (inspector->turn % LOG_EVERY_TURNS == 0) sim_inspect_log_bound(inspector->cluster, node);
     for (uint32_t group = first; group < inspector->group_count && !sim->failed; group += step) {
         const struct raft *raft = host_raft(host, (struct group_id){group});
         uint64_t replica = host_replica_id(host, (struct group_id){group}).value;

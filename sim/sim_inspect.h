@@ -36,6 +36,8 @@ node_id_t sim_inspect_leading(struct sim_cluster *cluster, uint32_t group);
 uint32_t sim_inspect_group_of_key(const struct sim_cluster *cluster, uint32_t key);
 
 /* The core of a group's replica in an incarnation, or NULL; and the boot time of its machine. */
+/* B-1: the log's files are within their bound, and its slack. */
+void sim_inspect_log_bound(struct sim_cluster *cluster, struct sim_node *node);
 const struct raft *sim_inspect_raft(struct sim_incarnation *incarnation, uint32_t group);
 /* The id of a group's replica in an incarnation; zero: there is none, or it does not run. */
 struct replica_id sim_inspect_replica_id(struct sim_incarnation *incarnation, uint32_t group);

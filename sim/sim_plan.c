@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "storage/log/log.h"
 
 #include <inttypes.h>
 
@@ -107,6 +108,16 @@ static void draw_big_values(struct sim *sim, struct sim_plan *plan)
     limits->chore_rows = 2 + rows * (1 + (uint32_t)(drawn >> 40 & 7)) / 4;
 }
 
+/* In some seeds the log has room for a few segments only. */
+static void draw_log_bound(struct sim *sim, struct sim_plan *plan)
+{
+    uint64_t drawn = hash_u64(sim->seed ^ UINT64_C(0x6c6f67626f756e64));
+
+    if (drawn % 100 >= 40) return;
+    plan->cluster.log_bytes_max =
+        plan->cluster.log_segment_size * (LOG_SEGMENTS_MIN + (drawn >> 8) % 5);
+}
+
 /* Rough means; a fault that would hurt all at once comes more rarely. */
 static uint64_t pace_min(enum sim_chaos_kind kind)
 {
@@ -148,6 +159,7 @@ void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
     draw_cluster(sim, &plan->cluster);
     draw_workload(sim, plan);
     draw_big_values(sim, plan);
+    draw_log_bound(sim, plan);
     bool calm = draw_chance(sim, 4);
     for (unsigned kind = 0; kind < SIM_CHAOS_COUNT; kind++) {
         uint64_t least = pace_min(kind);

@@ -34,4 +34,10 @@ bool stage_repair(struct sim_bed *bed);
 /* The verdict, with all nodes. */
 void stage_judge(struct sim_bed *bed);
 
+/* Five nodes, many partitions, logs with room for eight segments. */
+void stage_pinned_log_plan(struct sim_plan *plan);
+/* Stops two nodes (pause) while clients write, then runs until an oldest segment of another node
+ * holds only what its groups can neither commit nor flush. False: the run is over. */
+bool stage_pin_logs(struct sim_bed *bed);
+
 #endif

@@ -159,6 +159,22 @@ void scenario_sweep_recycle(struct sim_bed *bed)
     sweep_close(bed);
 }
 
+/* Goal: what is copied forward is there whole before its segment goes (WHY 5.2).
+ * Method: two of five nodes stand still, so that some groups have no quorum and keep old entries
+ * in the logs of the others; early switches make many segments. */
+void scenario_sweep_copy(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    sweep_plan(&plan);
+    stage_pinned_log_plan(&plan);
+    if (!sweep_open(bed, &plan)) return;
+    if (!stage_pin_logs(bed)) return;
+    sim_sweep_begin(&bed->sim);
+    sim_run_for(&bed->sim, 400 * STAGE_MS);
+    sweep_close(bed);
+}
+
 /* Goal: a crash while recovering from a crash (F02): what was cut, rewritten or replayed. */
 void scenario_sweep_restart(struct sim_bed *bed)
 {
