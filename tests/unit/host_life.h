@@ -1,0 +1,310 @@
+/* host_life.h - a host with one replica of three, in the simulator's world; the leader on node 2 is
+ * played by hand. For tests of the birth, the life and the end of a replica. */
+#ifndef HOLON_TESTS_UNIT_HOST_LIFE_H
+#define HOLON_TESTS_UNIT_HOST_LIFE_H
+
+#include "base/hash.h"
+#include "partition/effects.h"
+#include "partition/host_internal.h"
+#include "partition/keep.h"
+#include "partition/salvage.h"
+#include "partition/snapshot_internal.h"
+#include "raft/raft_codec.h"
+#include "sim/sim_files.h"
+#include "sim/sim_process.h"
+#include "storage/engine/engine.h"
+#include "storage/log/log.h"
+#include "unit.h"
+#include "wire/peer_frame.h"
+#include <stdlib.h>
+
+enum { GROUP = GROUP_DATA_FIRST, SELF = 1, SLOT_LAST = 16383, BIRTH_TERM = 1 };
+
+/* Replicas 11 (here), 12 (leader, node 2), 13 (node 3) since the founding. */
+static const struct raft_config founding = {.incoming_count = 3,
+                                            .incoming = {{{11}, 1}, {{12}, 2}, {{13}, 3}}};
+static const struct raft_config without_us = {.incoming_count = 2,
+                                              .incoming = {{{12}, 2}, {{13}, 3}}};
+
+struct bench {
+    struct sim sim;
+    struct sim_machine machine;
+    struct world *world;
+    struct transport transport;
+    struct log *log;
+    struct engine_memory_disk *disk;
+    struct engine *engine;
+    struct partition_host *host;
+    const struct log_recovered *recovered;
+    size_t recovered_count;
+    uint32_t born_count, removed_count, asked_count, answered_count, installed_count;
+    void (*then)(struct group_id group); /* it was dropped */
+    uint64_t removed_id, level0;
+    bool drop_inside;
+};
+
+static struct bench *bench __attribute__((unused));
+
+static inline void fake_send(struct transport *transport, node_id_t node, uint32_t worker,
+                             uint8_t kind, struct bytes payload)
+{
+    if (kind == PEER_FRAME_SNAPSHOT_ACK)
+        bench->installed_count += payload.data[payload.size - 1] == SNAPSHOT_ACK_INSTALLED;
+    if (kind != PEER_FRAME_GONE) return;
+    bench->asked_count += payload.data[0] == 0;
+    bench->answered_count += payload.data[0] == 1;
+}
+
+static inline uint32_t fake_worker_count(struct transport *transport, node_id_t node)
+{
+    return 1;
+}
+
+static inline bool fake_is_up(struct transport *transport, node_id_t node)
+{
+    return true;
+}
+
+static const struct transport_table fake_table = {
+    .send = fake_send, .worker_count = fake_worker_count, .is_up = fake_is_up};
+
+static inline void on_removed(void *context, struct group_id group, struct replica_id replica)
+{
+    assert_int_equal(group.value, GROUP);
+    assert_int_equal(replica.value, bench->removed_id);
+    bench->removed_count++;
+    if (bench->drop_inside) host_drop_replica(bench->host, group);
+}
+
+static inline void on_born(void *context)
+{
+    bench->born_count++;
+}
+
+static inline void on_dropped(void *context, struct group_id group);
+
+static inline void add_replica(uint64_t id, const struct raft_config *birth)
+{
+    struct error error = {0};
+    const struct raft_config learner = {0};
+    const struct log_recovered *recovered = NULL;
+    for (size_t i = 0; i < bench->recovered_count; i++)
+        if (bench->recovered[i].replica.value == id) recovered = &bench->recovered[i];
+    struct replica_options replica = {.group = {GROUP},
+                                      .replica = {id},
+                                      .slot_last = SLOT_LAST,
+                                      .birth_config = birth != NULL ? birth : &learner,
+                                      .recovered = recovered};
+    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+}
+
+static inline void open_host(void)
+{
+    struct error error = {0};
+    struct log_options log = {.directory = "log",
+                              .cluster = {1, 2},
+                              .node = SELF,
+                              .store = 1,
+                              .segment_size = LOG_SEGMENT_SIZE_MIN,
+                              .queue_bytes_max = 1 << 20,
+                              .writer_loops = 1};
+    assert_int_equal(log_open(bench->world, &log, &bench->log, &error), STATUS_OK);
+    log_recovery(bench->log, &bench->recovered, &bench->recovered_count);
+    bench->engine = engine_memory_open(bench->disk);
+    struct host_options host = {
+        .world = bench->world,
+        .transport = &bench->transport,
+        .log = bench->log,
+        .engines = &bench->engine,
+        .quarantine = "data/quarantine",
+        .store_count = 1,
+        .worker_count = 1,
+        .node = SELF,
+        .epoch = 7,
+        .timing = {50000, 300000, 600000, 200000},
+        .flush_bytes = 1,
+        .entries_bytes_max = 4 << 20,
+        .events = {.on_born = on_born, .on_removed = on_removed, .on_dropped = on_dropped}};
+    bench->host = host_open(&host);
+}
+
+static inline void open_founded(void *context)
+{
+    open_host();
+    add_replica(11, &founding);
+}
+
+static inline void close_all(void *context)
+{
+    if (bench->host != NULL) host_close(bench->host);
+    log_close(bench->log);
+    engine_close(bench->engine);
+    bench->host = NULL;
+}
+
+static inline void run(void (*what)(void *context), void *context)
+{
+    sim_world_call(sim_world_of(bench->world), 0, what, context);
+    sim_run_for(&bench->sim, 3 * 1000 * 1000);
+}
+
+static inline void make_data(void *context)
+{
+    struct error error;
+    assert_int_equal(world_make_durable_dir(bench->world, "data", &error), STATUS_OK);
+}
+
+static inline int setup(void **state)
+{
+    bench = calloc(1, sizeof(*bench));
+    sim_init(&bench->sim, 1);
+    sim_machine_init(&bench->machine, &bench->sim, SELF);
+    bench->machine.disk = sim_disk_make(&bench->sim);
+    bench->machine.process = sim_process_make(&bench->machine, 1, NULL, NULL);
+    bench->world = sim_process_world(bench->machine.process, 0);
+    bench->transport.table = &fake_table;
+    bench->removed_id = 11;
+    bench->disk = engine_memory_disk_make();
+    run(make_data, NULL);
+    run(open_founded, NULL);
+    return 0;
+}
+
+static inline int teardown(void **state)
+{
+    run(close_all, NULL);
+    sim_free(&bench->sim);
+    sim_disk_free(bench->machine.disk);
+    engine_memory_disk_free(bench->disk);
+    free(bench);
+    return 0;
+}
+
+/* --- the leader on node 2, by hand ---------------------------------------------------- */
+
+struct append {
+    uint64_t to, index, term_before, commit;
+    struct raft_entry *entry; /* NULL: none */
+};
+
+static inline void send_append(void *context)
+{
+    const struct append *append = context;
+    struct raft_message message = {.type = RAFT_APPEND,
+                                   .group = {GROUP},
+                                   .from = {12},
+                                   .to = {append->to},
+                                   .from_node = 2,
+                                   .to_node = SELF,
+                                   .term = 2,
+                                   .index = append->index,
+                                   .log_term = append->term_before,
+                                   .commit = append->commit};
+    struct raft_entry *entries[1] = {append->entry};
+    struct buffer buffer;
+    if (append->entry != NULL) {
+        message.entries = entries;
+        message.entry_count = 1;
+    }
+    buffer_init(&buffer, 1 << 16);
+    assert_int_equal(raft_message_encode(&message, &buffer), STATUS_OK);
+    struct transport_peer peer = {.node = 2, .epoch = 1};
+    host_on_frame(bench->host, &peer, PEER_FRAME_RAFT, buffer_bytes(&buffer));
+    buffer_free(&buffer);
+    memory_free(append->entry);
+}
+
+static inline struct raft_entry *entry_make(uint64_t index, uint8_t type, struct bytes body)
+{
+    struct raft_entry *entry = raft_entry_make(NULL, type, (uint32_t)body.size);
+    entry->index = index;
+    entry->term = 2;
+    memcpy(entry->body, body.data, body.size);
+    return entry;
+}
+
+static inline struct raft_entry *config_entry(uint64_t index, const struct raft_config *config)
+{
+    struct buffer body;
+    buffer_init(&body, 4096);
+    raft_config_encode(config, &body);
+    struct raft_entry *entry = entry_make(index, RAFT_ENTRY_CONFIG, buffer_bytes(&body));
+    buffer_free(&body);
+    return entry;
+}
+
+/* A SET of one row of `slot`. */
+static inline struct raft_entry *put_entry(uint64_t index, uint16_t slot)
+{
+    struct entry_header header = {0};
+    struct row_header row = {.type = 1};
+    struct buffer body;
+    uint8_t key[ROW_PREFIX_SIZE];
+    buffer_init(&body, 4096);
+    row_prefix_store(key, slot, SERVICE_REDIS, 0);
+    assert_true(entry_header_encode(&header, &body));
+    assert_true(effect_put_encode(&body, bytes_make(key, sizeof(key)), &row, bytes_of("value")));
+    struct raft_entry *entry = entry_make(index, RAFT_ENTRY_NORMAL, buffer_bytes(&body));
+    buffer_free(&body);
+    return entry;
+}
+
+static inline void replicate(uint64_t to, uint64_t index, struct raft_entry *entry)
+{
+    bool behind_birth = to == 11 && index == 2;
+    struct append append = {.to = to,
+                            .index = index - 1,
+                            .term_before = index == 1     ? 0
+                                           : behind_birth ? BIRTH_TERM
+                                                          : 2,
+                            .commit = index,
+                            .entry = entry};
+    run(send_append, &append);
+}
+
+/* slot_last 0xffff: to the end, the records too. */
+static inline uint32_t engine_rows(uint16_t slot_first, uint16_t slot_last)
+{
+    struct error error;
+    struct bytes key, value;
+    uint8_t from[2], to[2];
+    uint32_t count = 0;
+    store_u16_be(from, slot_first);
+    store_u16_be(to, slot_last);
+    struct engine_iterator *iterator = engine_iterate(bench->engine, bytes_make(from, 2),
+                                                      bytes_make(to, slot_last < 0xffff ? 2 : 0));
+    while (engine_iterator_next(bench->engine, iterator, &key, &value))
+        count++;
+    assert_int_equal(engine_iterator_close(bench->engine, iterator, &error), STATUS_OK);
+    return count;
+}
+
+static inline uint64_t applied(void)
+{
+    struct replica_status status;
+    host_replica_status(bench->host, 0, &status);
+    return status.applied;
+}
+
+static inline void drop_only(void *context)
+{
+    host_drop_replica(bench->host, (struct group_id){GROUP});
+}
+
+static inline void add_learner(struct group_id group)
+{
+    add_replica(21, NULL);
+}
+
+static inline void on_dropped(void *context, struct group_id group)
+{
+    if (bench->then != NULL) bench->then(group);
+}
+
+static inline void replace_by_learner(void *context)
+{
+    bench->then = add_learner;
+    host_drop_replica(bench->host, (struct group_id){GROUP});
+}
+
+#endif

@@ -1,0 +1,204 @@
+/* The end of a replica: what it had goes to quarantine, its rows leave the engine, and one with a
+ * new id in its place starts with nothing of the old. */
+#include "host_life.h"
+
+/* --- going ---------------------------------------------------------------------------- */
+
+static void test_rows_and_record_of_a_dropped_replica_leave_the_engine(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    assert_int_equal(engine_rows(0, 0xffff), 2); /* the row and the record */
+    bench->drop_inside = true;
+    replicate(11, 3, config_entry(3, &without_us));
+    assert_int_equal(bench->removed_count, 1);
+    assert_int_equal(host_replica_count(bench->host), 0);
+    assert_int_equal(engine_rows(0, 0xffff), 0);
+    assert_true(host_is_idle(bench->host));
+}
+
+static void check_item(struct reader *reader, enum keep_kind kind, uint16_t slot)
+{
+    assert_int_equal(read_u8(reader), kind);
+    struct bytes key = read_bytes(reader, read_u32(reader));
+    assert_true(key.size >= 2 && load_u16_be(key.data) == slot);
+    assert_true(read_bytes(reader, read_u32(reader)).size > 0);
+}
+
+static struct bytes kept_file(const char *path, uint64_t replica, struct reader *ret_reader)
+{
+    struct bytes file = sim_disk_take_copy(bench->machine.disk, path);
+    assert_true(file.size > 24);
+    *ret_reader = reader_make(bytes_make(file.data, file.size - 4));
+    assert_int_equal(load_u32(file.data + file.size - 4),
+                     crc32c(0, bytes_make(file.data, file.size - 4)));
+    assert_true(bytes_equal(read_bytes(ret_reader, 8), bytes_of("HOLONRM1")));
+    assert_int_equal(read_u32(ret_reader), GROUP);
+    assert_int_equal(read_u64(ret_reader), replica);
+    return file;
+}
+
+static void check_end(struct reader *reader, uint64_t items, struct bytes file)
+{
+    assert_int_equal(read_u8(reader), KEEP_END);
+    assert_int_equal(read_u64(reader), items);
+    assert_false(reader->failed);
+    assert_int_equal(reader_left(reader), 0);
+    memory_free((void *)(uintptr_t)file.data);
+}
+
+/* FAULTS rule 8: what it had, in the engine and not in it yet, goes to quarantine first. */
+static void test_what_a_removed_replica_had_is_in_quarantine(void **state)
+{
+    struct reader reader;
+    replicate(11, 2, put_entry(2, 5));
+    assert_int_equal(engine_rows(0, 0xffff), 2);
+    struct append append = {
+        .to = 11, .index = 2, .term_before = 2, .commit = 3, .entry = put_entry(3, 6)};
+    sim_world_call(sim_world_of(bench->world), 0, send_append, &append);
+    sim_run_for(&bench->sim, 20 * 1000);
+    assert_int_equal(applied(), 3);
+    assert_int_equal(engine_rows(6, 7), 0); /* not flushed yet */
+    run(drop_only, NULL);
+    assert_int_equal(engine_rows(0, 0xffff), 0);
+    struct bytes file = kept_file("data/quarantine/removed/g2-r11.rows", 11, &reader);
+    check_item(&reader, KEEP_STORED, 5);
+    check_item(&reader, KEEP_STORED, ROW_SLOT_RECORDS);
+    check_item(&reader, KEEP_LATER, 6);
+    check_item(&reader, KEEP_LATER, ROW_SLOT_RECORDS);
+    check_end(&reader, 4, file);
+}
+
+static void keep_many(void *context)
+{
+    struct error error;
+    uint8_t slots[2][2] = {{0, 0}, {0xff, 0xfe}};
+    struct keep keep = {.world = bench->world,
+                        .quarantine = "data/quarantine",
+                        .engine = bench->engine,
+                        .group = {GROUP},
+                        .from = bytes_make(slots[0], 2),
+                        .to = bytes_make(slots[1], 2),
+                        .record_key = bytes_of("none")};
+    for (keep.replica.value = 100; keep.replica.value < 120; keep.replica.value++)
+        assert_int_equal(keep_replica(&keep, &error), STATUS_OK);
+}
+
+struct names {
+    uint32_t count;
+    char first[64];
+};
+
+static void count_name(void *context, const char *name)
+{
+    struct names *names = context;
+    if (names->count++ == 0) snprintf(names->first, sizeof(names->first), "%s", name);
+}
+
+static void test_the_newest_removed_replicas_are_kept_and_no_more(void **state)
+{
+    struct names names = {0};
+    replicate(11, 2, put_entry(2, 5));
+    run(keep_many, NULL);
+    world_list_dir(bench->world, "data/quarantine/removed", &names, count_name, NULL);
+    assert_int_equal(names.count, KEPT_REPLICAS_MAX);
+    assert_string_equal(names.first, "g2-r104.rows");
+}
+
+static void fail_and_replace(void *context)
+{
+    engine_memory_disk_fail_next(bench->disk, STATUS_NO_SPACE);
+    replace_by_learner(NULL);
+}
+
+static void test_a_deletion_that_fails_is_tried_again(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    run(fail_and_replace, NULL);
+    assert_int_equal(engine_rows(5, 6), 1);
+    sim_run_for(&bench->sim, 6 * 1000 * 1000);
+    assert_int_equal(engine_rows(0, 0xffff), 0);
+}
+
+static void test_the_replica_in_its_place_keeps_its_own_rows(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    run(replace_by_learner, NULL);
+    replicate(21, 1, config_entry(1, &founding));
+    replicate(21, 2, put_entry(2, 6));
+    assert_int_equal(engine_rows(5, 6), 0);
+    assert_int_equal(engine_rows(6, 7), 1);
+}
+
+/* As after a crash between the log's "removed" and the deletion. */
+static void leave_a_row(void *context)
+{
+    struct error error;
+    struct engine_run *run = NULL;
+    struct buffer value;
+    struct row_header header = {.version = 2, .type = 1};
+    uint8_t key[ROW_PREFIX_SIZE];
+    row_prefix_store(key, 5, SERVICE_REDIS, 0);
+    buffer_init(&value, 4096);
+    row_value_encode(&value, &header, bytes_of("value"));
+    assert_int_equal(engine_run_open(bench->engine, &run, &error), STATUS_OK);
+    assert_int_equal(engine_run_put(bench->engine, run, bytes_make(key, sizeof(key)),
+                                    buffer_bytes(&value), &error),
+                     STATUS_OK);
+    assert_int_equal(engine_run_ingest(bench->engine, run, &error), STATUS_OK);
+    buffer_free(&value);
+}
+
+static void reopen_with(void *context)
+{
+    const uint64_t *id = context;
+    close_all(NULL);
+    open_host();
+    add_replica(*id, NULL);
+    log_recovery_free(bench->log);
+    bench->recovered_count = 0;
+}
+
+static uint64_t rows_in_memory(void)
+{
+    struct replica_status status;
+    host_replica_status(bench->host, 0, &status);
+    return status.rows;
+}
+
+static void test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica(void **state)
+{
+    uint64_t id = 21;
+    replicate(11, 2, put_entry(2, 5));
+    run(drop_only, NULL);
+    run(leave_a_row, NULL);
+    run(reopen_with, &id);
+    assert_int_equal(rows_in_memory(), 0);
+    struct reader reader; /* whose they were is not known any more */
+    struct bytes file = kept_file("data/quarantine/removed/g2-r0.rows", 0, &reader);
+    check_item(&reader, KEEP_STORED, 5);
+    check_end(&reader, 1, file);
+    replicate(21, 1, config_entry(1, &founding));
+    replicate(21, 2, put_entry(2, 6));
+    assert_int_equal(engine_rows(6, 7), 1);
+    assert_int_equal(engine_rows(5, 6), 0);
+    run(reopen_with, &id);
+    assert_int_equal(rows_in_memory(), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_rows_and_record_of_a_dropped_replica_leave_the_engine,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_removed_replica_had_is_in_quarantine, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_the_newest_removed_replicas_are_kept_and_no_more,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_deletion_that_fails_is_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_replica_in_its_place_keeps_its_own_rows, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
