@@ -273,11 +273,14 @@ int sim_command_kept(const struct sim_arguments *arguments)
 {
     static const struct {
         uint64_t seed;
+        bool mesh;
         const char *story;
     } kept[] = {
-#define KEPT_SEED(seed, story) {seed, story},
+#define KEPT_SEED(seed, story) {seed, false, story},
+#define KEPT_SEED_MESH(seed, story) {seed, true, story},
 #include "sim/kept_seeds.def"
 #undef KEPT_SEED
+#undef KEPT_SEED_MESH
     };
     struct sim_campaign_result *result = memory_allocate_zero(sizeof(*result));
     size_t failed = 0;
@@ -286,14 +289,16 @@ int sim_command_kept(const struct sim_arguments *arguments)
         struct sim_campaign campaign = {.first_seed = kept[i].seed,
                                         .seeds = 1,
                                         .jobs = 1,
+                                        .mesh = kept[i].mesh,
                                         .quiet = true,
                                         .keep = arguments->keep,
                                         .real_seconds_max = REAL_SECONDS_MAX};
         sim_campaign_run(&campaign, result);
-        printf("%-8" PRIu64 " %s: %s\n", kept[i].seed, result->failed ? "FAILED" : "ok",
+        const char *verdict = result->failed ? "FAILED" : result->invalid ? "INVALID" : "ok";
+        printf("%-8" PRIu64 "%s %s: %s\n", kept[i].seed, kept[i].mesh ? " --mesh" : "", verdict,
                kept[i].story);
         if (result->failed) sim_campaign_print_failure(&campaign, result, stdout);
-        failed += result->failed > 0;
+        failed += result->failed > 0 || result->invalid > 0;
     }
     printf("%zu kept seeds, %zu failed\n", ARRAY_COUNT(kept), failed);
     memory_free(result);

@@ -19,7 +19,8 @@ void sim_inspector_free(struct sim_inspector *inspector);
 bool sim_inspect_leaders(struct sim_cluster *cluster, uint32_t nodes);
 /* " node 2 is down, group 3 has no leader," */
 void sim_inspect_missing(struct sim_cluster *cluster, char *text, size_t size);
-/* Every group has its leader, all its voters, no learner and no change under way. */
+/* Every group has its leader, all its voters, each of them running under the replica id that
+ * the configuration names, no learner and no change under way. */
 bool sim_inspect_settled(struct sim_cluster *cluster);
 /* S-1: all replicas of each group on `nodes` applied the same index; `text` tells who is
  * behind. A different hash at an equal index is a violation. */

@@ -86,6 +86,20 @@ uint32_t sim_inspect_group_of_key(const struct sim_cluster *cluster, uint32_t ke
     return GROUP_DATA_FIRST + (uint32_t)(((slot + 1) * partitions - 1) / SLOT_COUNT);
 }
 
+/* A voter whose disk was emptied stays in the configuration until the leader hears of it. */
+static bool voters_run(struct sim_cluster *cluster, uint32_t group,
+                       const struct raft_config *config)
+{
+    for (uint8_t i = 0; i < config->incoming_count; i++) {
+        const struct raft_member *voter = &config->incoming[i];
+        struct sim_node *node = &cluster->nodes[voter->node];
+        if (!sim_node_is_up(node) ||
+            !replica_id_equal(sim_inspect_replica_id(node->now, group), voter->replica))
+            return false;
+    }
+    return true;
+}
+
 bool sim_inspect_settled(struct sim_cluster *cluster)
 {
     uint32_t groups = GROUP_DATA_FIRST + cluster->options.partitions;
@@ -101,6 +115,7 @@ bool sim_inspect_settled(struct sim_cluster *cluster)
         const struct raft_config *config = raft_config(raft);
         if (config->outgoing_count || config->learner_count) return false;
         if (group != GROUP_META && config->incoming_count != wanted) return false;
+        if (!voters_run(cluster, group, config)) return false;
     }
     return true;
 }

@@ -27,10 +27,11 @@ static bool group_is_clean(const struct look *look, node_id_t node, uint32_t gro
     bool complete = row_table_complete(table); /* else only the counts are known */
     struct redis_rows rows;
 
+    if (!complete && garbage == 0) return true;
     if (!complete || (garbage > 0 && !look->whole)) {
         snprintf(text, text_size, "group %u on node %u has %" PRIu64 " garbage records", group,
                  node, garbage);
-        return garbage == 0;
+        return false;
     }
     redis_rows_check(table, &rows);
     bool belong =

@@ -1,7 +1,14 @@
 /* What the clients do: a mixture over kinds of keys, drawn per request. */
 #include "sim/sim_client_internal.h"
 
-enum { EXPIRY_MIN_US = 200000, EXPIRY_MAX_US = 4000000 };
+enum {
+    EXPIRY_MIN_US = 200000,
+    EXPIRY_MAX_US = 4000000,
+    /* The checkers look at every request. When there were so many, clients think for longer, so
+     * that a run can go on until each of its faults has found a victim. */
+    CALM_FROM_OPS = 40 * 1000,
+    CALM_THINK_US = 500 * 1000,
+};
 
 uint32_t sim_key_first(const struct sim_workload *workload, enum sim_key_kind kind)
 {
@@ -131,6 +138,8 @@ uint64_t sim_workload_think(struct sim_client *client)
 {
     const struct sim_workload *workload = &client->clients->workload;
 
-    return sim_log_uniform(client->clients->sim, SIM_RANDOM_WORKLOAD, workload->think_min,
-                           workload->think_max);
+    uint64_t calm = client->clients->history.count > CALM_FROM_OPS ? CALM_THINK_US : 0;
+
+    return calm + sim_log_uniform(client->clients->sim, SIM_RANDOM_WORKLOAD, workload->think_min,
+                                  workload->think_max);
 }
