@@ -3,7 +3,7 @@
 #include "log_fixture.h"
 #include "storage/log/salvage.h"
 
-enum { BOUND = 16, BUSY_GROUP = 8 };
+enum { BOUND = 16, BUSY_GROUP = 8, TORN_AT = 100 /* in a batch: behind its header's magic */ };
 
 static const struct group_id busy = {BUSY_GROUP};
 static const struct replica_id busy_replica = {80};
@@ -208,6 +208,44 @@ static void test_a_damaged_segment_is_neither_copied_nor_freed(void **state)
     assert_int_equal(fixture_statistics(fixture).copied_entries, 0);
 }
 
+/* Damage that hides an entry from the copying must not let the one that it overwrote come back. */
+static void test_what_a_damaged_batch_overwrote_is_not_copied(void **state)
+{
+    struct log_fixture *fixture = *state;
+
+    fixture_entry(fixture, 1, 1, "one");
+    fixture_entry(fixture, 2, 1, "void");
+    fixture_flush(fixture);
+    uint64_t offset = fixture_statistics(fixture).active_bytes;
+    fixture_entry(fixture, 2, 2, "two");
+    fixture_flush(fixture);
+    fake_disk_damage(fixture->disk, SEGMENT_1, offset); /* its magic: as if none were there */
+    busy_write(fixture, 0, 100);
+    assert_int_equal(fixture_statistics(fixture).copied_entries, 0);
+    fixture_close(fixture);
+    assert_int_equal(fixture_try_open(fixture), STATUS_CORRUPT);
+}
+
+/* A torn batch stays at the end of its segment when votes in it were taken over: log.c. */
+static void test_a_segment_that_ends_torn_is_copied(void **state)
+{
+    struct log_fixture *fixture = *state;
+
+    fixture_entry(fixture, 1, 1, "one");
+    fixture_flush(fixture);
+    uint64_t torn = fixture_statistics(fixture).active_bytes;
+    fixture_state(fixture, 2, 71);
+    fixture_flush(fixture);
+    fixture_abandon(fixture);
+    fake_disk_damage(fixture->disk, SEGMENT_1, torn + TORN_AT);
+    fixture_open(fixture);
+    assert_true(fake_disk_reached(fixture->disk, "log: vote of a torn batch kept"));
+    busy_write(fixture, 0, 200);
+    assert_null(fake_disk_find(fixture->disk, SEGMENT_1));
+    fixture_restart(fixture);
+    assert_entries(fixture, 0, (const char *const[]){"one"}, 1);
+}
+
 /* --- the bound ---------------------------------------------------------------------------- */
 
 static void test_pressure_rises_to_the_bound_and_falls_by_itself(void **state)
@@ -329,6 +367,11 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_segment_is_neither_copied_nor_freed,
                                         bound_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+test_what_a_damaged_batch_overwrote_is_not_copied, bound_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_a_segment_that_ends_torn_is_copied, bound_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(test_pressure_rises_to_the_bound_and_falls_by_itself,
                                         bound_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_what_waits_counts_before_it_is_written, bound_setup,

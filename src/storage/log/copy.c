@@ -89,6 +89,7 @@ void log_copy_consider(struct log *log)
     }
     copy->segment = log->oldest_segment;
     copy->offset = 0;
+    copy->number = 0;
     copy->scanned = false;
 }
 
@@ -163,6 +164,34 @@ static void copy_damaged(struct log *log, const char *what)
     copy_end(log);
 }
 
+/* No batch was found where the next would be. Is that the end of the segment? Only if the next one
+ * goes on with the next number: else a damaged batch hides what was written behind, and an entry
+ * that was overwritten there would be taken for the one that counts. */
+static bool copy_is_at_end(struct log *log)
+{
+    struct log_copy *copy = &log->copy;
+    struct file *file = NULL;
+    struct bytes bytes;
+    struct log_batch batch;
+    char path[LOG_PATH_SIZE];
+
+    ASSERT(copy->segment < log->active_segment);
+    log_segment_path(log, copy->segment + 1, path);
+    if (copy->number == 0 || file_open(log->world, path, FILE_READ, &file, NULL)) return false;
+    bool valid = log_batch_read(file, copy->segment + 1, 0, &copy->read, &bytes, &batch) ==
+                 LOG_BATCH_VALID;
+    file_close(file);
+    return valid && log_identity_equal(&batch.identity, &log->identity) &&
+           batch.number == copy->number + 1;
+}
+
+static bool copy_is_next(const struct log *log, const struct log_batch *batch)
+{
+    uint64_t last = log->copy.number;
+    return log_identity_equal(&batch->identity, &log->identity) &&
+           (last == 0 || batch->number == last + 1);
+}
+
 static void copy_scan(struct log *log)
 {
     struct log_copy *copy = &log->copy;
@@ -172,15 +201,17 @@ static void copy_scan(struct log *log)
     for (uint64_t start = copy->offset; copy->offset - start < SLICE_BYTES;) {
         enum log_batch_state state =
             log_batch_read(copy->file, copy->segment, copy->offset, &copy->read, &bytes, &batch);
-        if (state == LOG_BATCH_ABSENT && copy->offset > 0) {
+        bool next = state == LOG_BATCH_VALID && copy_is_next(log, &batch);
+        if (!next && copy_is_at_end(log)) { /* a torn batch may be there: log.c, votes_write() */
             copy_scanned(log);
             return;
         }
-        if (state != LOG_BATCH_VALID || !log_identity_equal(&batch.identity, &log->identity)) {
+        if (!next) {
             copy_damaged(log, "cannot be read, so nothing of it is copied forward");
             return;
         }
         copy_scan_batch(log, bytes, &batch);
+        copy->number = batch.number;
         copy->offset += log_batch_size(&batch);
     }
 }

@@ -74,6 +74,7 @@ struct log_copy {
     struct file *file;
     struct buffer read;
     uint64_t offset; /* of the next batch to look through */
+    uint64_t number; /* of the batch before it; 0: it is the first */
     bool scanned;
     bool rests; /* the next batch is for what waits */
     struct copy_place *places;
