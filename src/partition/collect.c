@@ -188,7 +188,7 @@ void collect_tick(struct partition_host *host)
         collect_free(host);
         return;
     }
-    if (host->stores[host->collect->store].drops != NULL) return;
+    if (drop_goes_first(host, host->collect->store)) return;
     host->collect->running = true;
     world_job_start(host->world, LANE_FLUSH, &host->collect->job);
 }

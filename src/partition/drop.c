@@ -6,9 +6,11 @@
  *             Once "removed" is durable a job deletes rows and record from the engine as one run
  *
  * Each waits until nothing else of the store that could write its rows is under way; meanwhile the
- * store neither flushes nor takes a snapshot in. A crash while deleting leaves rows that nobody
- * opens: a later replica of the group has them moved to quarantine and deleted before anything of
- * its own comes (drop_leftovers()); so with rows of a replica that was lost. */
+ * store neither flushes nor takes a snapshot in. But while one that failed waits to be tried again,
+ * which may be for ever (no space for quarantine), only replicas of its group do without. A crash
+ * while deleting leaves rows that nobody opens: a later replica of the group has them moved to
+ * quarantine and deleted before anything of its own comes (drop_leftovers()); so with rows of a
+ * replica that was lost. */
 #include "partition/host_internal.h"
 #include "partition/keep.h"
 
@@ -23,7 +25,7 @@ struct drop_job {
     struct replica_id replica; /* 0: not known */
     uint64_t position;         /* of "removed", or of the birth of another, in the log */
     uint64_t retry_at;
-    bool running, kept;
+    bool running, kept, leftovers, engine_failed;
     uint8_t range_from[2], range_to[2], record_key[REPLICA_RECORD_KEY_SIZE];
     struct buffer later; /* what the engine had not got yet: keep.h */
     enum status status;
@@ -58,13 +60,15 @@ static void drop_run(struct world_job *job)
                         .from = bytes_make(drop->range_from, 2),
                         .to = bytes_make(drop->range_to, 2),
                         .record_key = bytes_make(drop->record_key, sizeof(drop->record_key)),
-                        .later = buffer_bytes(&drop->later)};
+                        .later = buffer_bytes(&drop->later),
+                        .once = drop->leftovers};
     drop->status = STATUS_OK;
+    drop->engine_failed = true;
     bool careless = PLANTED(drop->host->world, "removed_not_kept");
     if (drop->kept)
         drop->status = delete_all(drop);
     else if (options->quarantine != NULL && !careless)
-        drop->status = keep_replica(&keep, &drop->error);
+        drop->status = keep_replica(&keep, &drop->engine_failed, &drop->error);
 }
 
 static void drop_free(struct drop_job *drop)
@@ -102,7 +106,7 @@ static void drop_done(struct world_job *job)
                   "rows of group %u, removed from this node, cannot be moved to quarantine or "
                   "deleted from store %u: %s; trying again",
                   drop->group.value, drop->store, drop->error.text);
-        store_job_ended(host, drop->store, drop->status, &drop->error);
+        if (drop->engine_failed) store_job_ended(host, drop->store, drop->status, &drop->error);
         return;
     }
     if (!drop->kept) {
@@ -132,6 +136,20 @@ void drop_tick(struct partition_host *host)
 bool drop_is_running(const struct host_store *store)
 {
     return store->drops != NULL && store->drops->running;
+}
+
+bool drop_goes_first(const struct partition_host *host, uint32_t store)
+{
+    const struct drop_job *drop = host->stores[store].drops;
+    return drop != NULL && (drop->running || world_now(host->world) >= drop->retry_at);
+}
+
+bool drop_is_of(const struct replica *replica)
+{
+    const struct drop_job *drop = replica->host->stores[replica->store].drops;
+    while (drop != NULL && drop->group.value != replica->group.value)
+        drop = drop->next;
+    return drop != NULL;
 }
 
 void drops_free(struct host_store *store)
@@ -189,11 +207,9 @@ static void copy_later(struct drop_job *drop, const struct replica *replica)
 
 void drop_leftovers(const struct replica *replica, struct replica_id of, uint64_t position)
 {
-    const struct drop_job *drop = replica->host->stores[replica->store].drops;
-    for (; drop != NULL; drop = drop->next)
-        if (drop->group.value == replica->group.value) return;
+    if (drop_is_of(replica)) return;
     SOMETIMES(replica->host->world, "a replica found rows of an earlier one");
-    drop_push(replica, of, position);
+    drop_push(replica, of, position)->leftovers = true;
 }
 
 void host_drop_replica(struct partition_host *host, struct group_id group)

@@ -83,7 +83,8 @@ static void copy_replica(struct flush_job *flush, struct replica *replica)
 
 static bool wants_flush(const struct replica *replica)
 {
-    return !replica->halted && replica->applied > replica->flushed && replica->receive == NULL;
+    return !replica->halted && replica->applied > replica->flushed && replica->receive == NULL &&
+           !drop_is_of(replica);
 }
 
 static enum status write_rows(struct flush_job *flush, struct engine *engine,
@@ -292,7 +293,7 @@ static void flush_start(struct partition_host *host, uint32_t store)
 void flush_store(struct partition_host *host, uint32_t store)
 {
     if (host->stopping) return;
-    bool busy = host->stores[store].flush != NULL || host->stores[store].drops != NULL ||
+    bool busy = host->stores[store].flush != NULL || drop_goes_first(host, store) ||
                 host->stores[store].damaged;
     host->stores[store].flush_wanted = busy;
     if (!busy) flush_start(host, store);
@@ -351,7 +352,7 @@ void flush_tick(struct partition_host *host)
     uint64_t pinning = stores_that_pin_the_log(host);
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         struct host_store *store = &host->stores[i];
-        bool busy = store->flush != NULL || store->drops != NULL || store->damaged;
+        bool busy = store->flush != NULL || drop_goes_first(host, i) || store->damaged;
         if (busy || list_empty(&store->replicas)) continue;
         bool due = (pinning >> i & 1) != 0 || store->flush_wanted ||
                    store_dirty_bytes(store) >= memory_flush_bytes(host) ||

@@ -515,6 +515,10 @@ void remove_on_frame(struct partition_host *host, const struct transport_peer *f
 void drop_leftovers(const struct replica *replica, struct replica_id of, uint64_t position);
 void drop_tick(struct partition_host *host);
 bool drop_is_running(const struct host_store *store);
+/* A removal is under way, or the next thing that the store has to do. */
+bool drop_goes_first(const struct partition_host *host, uint32_t store);
+/* Rows of the replica's group wait for a removal: none may be written before. */
+bool drop_is_of(const struct replica *replica);
 void drops_free(struct host_store *store);
 
 /* snapshot.c */

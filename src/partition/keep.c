@@ -16,6 +16,7 @@ struct keep_file {
     struct buffer buffer;
     uint64_t offset, items;
     uint32_t crc;
+    bool engine_failed;
 };
 
 static void put_path(char path[KEEP_PATH_SIZE], const char *directory, const char *name)
@@ -122,7 +123,9 @@ static enum status put_rows(struct keep_file *file, struct error *error)
     while (status == STATUS_OK && engine_iterator_next(engine, iterator, &key, &value))
         status = put_stored(file, key, value, error);
     enum status closed = engine_iterator_close(engine, iterator, status ? NULL : error);
-    return status ? status : closed;
+    if (status) return status;
+    file->engine_failed = closed != STATUS_OK;
+    return closed;
 }
 
 struct record_put {
@@ -143,6 +146,7 @@ static enum status put_record(struct keep_file *file, struct error *error)
     enum status status =
         engine_get(file->keep->engine, file->keep->record_key, &put, on_record, error);
     if (status == STATUS_NOT_FOUND) return STATUS_OK;
+    file->engine_failed = status != STATUS_OK;
     return status ? status : put.status;
 }
 
@@ -180,15 +184,26 @@ static enum status finish(struct keep_file *file, struct error *error)
     return status ? status : world_sync_dir(world, file->directory, error);
 }
 
-enum status keep_replica(const struct keep *keep, struct error *error)
+static bool is_there(struct world *world, const char *path)
+{
+    struct file *file = NULL;
+    if (file_open(world, path, FILE_READ, &file, NULL)) return false;
+    file_close(file);
+    return true;
+}
+
+enum status keep_replica(const struct keep *keep, bool *ret_engine, struct error *error)
 {
     struct keep_file file = {.keep = keep};
     char name[64];
+    *ret_engine = false;
     put_path(file.directory, keep->quarantine, "removed");
     snprintf(name, sizeof(name), "g%u-r%llu.rows", keep->group.value,
              (unsigned long long)keep->replica.value);
     put_path(file.path, file.directory, name);
     put_path(file.path_new, file.directory, "writing");
+    if (keep->once && keep->replica.value != 0 && is_there(keep->world, file.path))
+        return STATUS_OK;
     buffer_init(&file.buffer, SIZE_MAX / 2);
     enum status status = put_rows(&file, error);
     if (status == STATUS_OK) status = put_record(&file, error);
@@ -196,6 +211,7 @@ enum status keep_replica(const struct keep *keep, struct error *error)
     if (status == STATUS_OK && file.file != NULL) status = finish(&file, error);
     file_close(file.file);
     buffer_free(&file.buffer);
+    *ret_engine = file.engine_failed;
     if (status == STATUS_OK) return status;
     world_remove(keep->world, file.path_new, NULL);
     if (status == STATUS_NO_SPACE) {

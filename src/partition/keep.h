@@ -26,13 +26,14 @@ struct keep {
     struct replica_id replica;
     struct bytes from, to, record_key; /* in the engine */
     struct bytes later;                /* items */
+    bool once; /* what is there of this replica stays: it may have more than the engine now has */
 };
 
 void keep_item(struct buffer *buffer, enum keep_kind kind, struct bytes key, struct bytes value);
 
 /* Durable when it returns; nothing is written if the replica had nothing. Blocks. STATUS_NO_SPACE:
- * the oldest file was removed, trying again may help; or STATUS_IO, STATUS_CORRUPT of the engine.
- */
-enum status keep_replica(const struct keep *keep, struct error *error);
+ * the oldest file was removed, trying again may help. *ret_engine: it is the engine that failed,
+ * and not a file of quarantine. */
+enum status keep_replica(const struct keep *keep, bool *ret_engine, struct error *error);
 
 #endif

@@ -484,8 +484,9 @@ void snapshot_on_frame(struct partition_host *host, const struct transport_peer 
         }
         /* Anything under way for this replica that would write its rows comes first; what
          * begins later leaves it alone. */
-        const struct host_store *store = &host->stores[replica->store];
-        if (store->flush != NULL || store->drops != NULL) return;
+        bool wait = host->stores[replica->store].flush != NULL ||
+                    drop_goes_first(host, replica->store) || drop_is_of(replica);
+        if (wait) return;
         receive_begin(replica, from, &chunk);
     }
     take_chunk(replica, &chunk);

@@ -71,6 +71,7 @@ static void test_what_a_removed_replica_had_is_in_quarantine(void **state)
 static void keep_many(void *context)
 {
     struct error error;
+    bool of_engine;
     uint8_t slots[2][2] = {{0, 0}, {0xff, 0xfe}};
     struct keep keep = {.world = bench->world,
                         .quarantine = "data/quarantine",
@@ -80,7 +81,7 @@ static void keep_many(void *context)
                         .to = bytes_make(slots[1], 2),
                         .record_key = bytes_of("none")};
     for (keep.replica.value = 100; keep.replica.value < 120; keep.replica.value++)
-        assert_int_equal(keep_replica(&keep, &error), STATUS_OK);
+        assert_int_equal(keep_replica(&keep, &of_engine, &error), STATUS_OK);
 }
 
 struct names {
@@ -185,6 +186,99 @@ static void test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica(void *
     assert_int_equal(rows_in_memory(), 1);
 }
 
+static void add_beside(void *context)
+{
+    struct error error = {0};
+    const struct raft_config alone = {.incoming_count = 1, .incoming = {{{31}, SELF}}};
+    struct replica_options replica = {.group = {GROUP + 1},
+                                      .replica = {31},
+                                      .slot_first = SLOT_LAST,
+                                      .slot_last = SLOT_LAST,
+                                      .birth_config = &alone};
+    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+}
+
+static void flush_now(void *context)
+{
+    flush_store(bench->host, 0);
+}
+
+static void drop_without_quarantine(void *context)
+{
+    bench->host->options.quarantine = "missing/quarantine";
+    host_drop_replica(bench->host, (struct group_id){GROUP});
+}
+
+/* What cannot be kept stays, for as long as that lasts; others of its store take no harm. */
+static void test_a_quarantine_that_cannot_be_written_holds_up_nobody_else(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    run(drop_without_quarantine, NULL);
+    run(add_beside, NULL);
+    sim_run_for(&bench->sim, 60 * 1000 * 1000);
+    run(flush_now, NULL);
+    sim_run_for(&bench->sim, 6 * 1000 * 1000);
+    assert_false(bench->host->stores[0].damaged);
+    const struct replica *beside = host_replica(bench->host, (struct group_id){GROUP + 1});
+    assert_true(beside->applied > 0);
+    assert_int_equal(beside->flushed, beside->applied);
+    assert_int_equal(engine_rows(5, 6), 1);
+    bench->host->options.quarantine = "data/quarantine";
+    sim_run_for(&bench->sim, 6 * 1000 * 1000);
+    assert_int_equal(engine_rows(5, 6), 0);
+}
+
+static void put_record_back(void *context)
+{
+    struct error error;
+    struct engine_run *run = NULL;
+    uint8_t key[REPLICA_RECORD_KEY_SIZE];
+    replica_record_key((struct group_id){GROUP}, key);
+    assert_int_equal(engine_run_open(bench->engine, &run, &error), STATUS_OK);
+    assert_int_equal(engine_run_put(bench->engine, run, bytes_make(key, sizeof(key)),
+                                    *(struct bytes *)context, &error),
+                     STATUS_OK);
+    assert_int_equal(engine_run_ingest(bench->engine, run, &error), STATUS_OK);
+}
+
+static void take_record(void *context, struct bytes value)
+{
+    buffer_append(context, value);
+}
+
+/* As after a crash between "removed" and the deletion: the engine has less than was kept. */
+static void test_leftovers_do_not_replace_what_was_kept_of_their_replica(void **state)
+{
+    uint64_t id = 21;
+    struct error error;
+    struct reader reader;
+    struct buffer record;
+    uint8_t key[REPLICA_RECORD_KEY_SIZE];
+    buffer_init(&record, 1 << 20);
+    replicate(11, 2, put_entry(2, 5));
+    replica_record_key((struct group_id){GROUP}, key);
+    assert_int_equal(
+        engine_get(bench->engine, bytes_make(key, sizeof(key)), &record, take_record, &error),
+        STATUS_OK);
+    struct append append = {
+        .to = 11, .index = 2, .term_before = 2, .commit = 3, .entry = put_entry(3, 6)};
+    sim_world_call(sim_world_of(bench->world), 0, send_append, &append);
+    sim_run_for(&bench->sim, 20 * 1000);
+    run(drop_only, NULL);
+    struct bytes put = buffer_bytes(&record);
+    run(put_record_back, &put);
+    run(leave_a_row, NULL);
+    run(reopen_with, &id);
+    assert_int_equal(engine_rows(0, 0xffff), 0);
+    struct bytes file = kept_file("data/quarantine/removed/g2-r11.rows", 11, &reader);
+    check_item(&reader, KEEP_STORED, 5);
+    check_item(&reader, KEEP_STORED, ROW_SLOT_RECORDS);
+    check_item(&reader, KEEP_LATER, 6);
+    check_item(&reader, KEEP_LATER, ROW_SLOT_RECORDS);
+    check_end(&reader, 4, file);
+    buffer_free(&record);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +293,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_quarantine_that_cannot_be_written_holds_up_nobody_else, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_leftovers_do_not_replace_what_was_kept_of_their_replica, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -367,9 +367,8 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_segment_is_neither_copied_nor_freed,
                                         bound_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(
-test_what_a_damaged_batch_overwrote_is_not_copied, bound_setup,
-                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_damaged_batch_overwrote_is_not_copied,
+                                        bound_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_a_segment_that_ends_torn_is_copied, bound_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_pressure_rises_to_the_bound_and_falls_by_itself,

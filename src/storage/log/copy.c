@@ -178,8 +178,8 @@ static bool copy_is_at_end(struct log *log)
     ASSERT(copy->segment < log->active_segment);
     log_segment_path(log, copy->segment + 1, path);
     if (copy->number == 0 || file_open(log->world, path, FILE_READ, &file, NULL)) return false;
-    bool valid = log_batch_read(file, copy->segment + 1, 0, &copy->read, &bytes, &batch) ==
-                 LOG_BATCH_VALID;
+    bool valid =
+        log_batch_read(file, copy->segment + 1, 0, &copy->read, &bytes, &batch) == LOG_BATCH_VALID;
     file_close(file);
     return valid && log_identity_equal(&batch.identity, &log->identity) &&
            batch.number == copy->number + 1;
