@@ -14,6 +14,10 @@ from cluster import Cluster, HOLON  # noqa: E402  (the path comes first)
 LOG_LINES_SHOWN = 15
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes with its like; `make ci` runs it")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield

@@ -189,9 +189,14 @@ def check_is_named(victim, path, follows) -> None:
     assert repair["file"] in told and f'offset {repair["offset"]}' in told, told
 
 
-@pytest.mark.parametrize("kind, damage, running", CELLS, ids=[
-    f"{kind}-{damage.__name__}-{'running' if running else 'stopped'}"
-    for kind, damage, running in CELLS])
+def cell(kind, damage, running):
+    """Each kind of file once in `make test`, the rest in `make ci`."""
+    ident = f"{kind}-{damage.__name__}-{'running' if running else 'stopped'}"
+    first = damage is bit and not running
+    return pytest.param(kind, damage, running, id=ident, marks=[] if first else [pytest.mark.long])
+
+
+@pytest.mark.parametrize("kind, damage, running", [cell(*one) for one in CELLS])
 def test_damage(bed, kind, damage, running):
     cluster, victim = bed.cluster, bed.victim
     path = FILES[kind](bed)

@@ -142,6 +142,7 @@ def points(effects: int, first: int) -> list:
                    *range(end + first, effects + 1, max(1, (effects - end) // POINTS))})
 
 
+@pytest.mark.long
 def test_a_salvage_that_is_killed_is_finished_by_the_next(make_cluster, directory):
     bench = Bench(make_cluster, directory)
     bench.fresh()
