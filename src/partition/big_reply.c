@@ -3,9 +3,9 @@
  * and wait here meanwhile. The sum of what waits is bounded: beyond it a request whose answer is
  * big is refused as busy before it is consumed (big_reply_fits()).
  *
- * Each gateway has a window of its own, and one that has replies waiting may have no more than as
- * much again as is left: so one that takes nothing, or asks for very much, never has more than half
- * of the room, and never anything of the others' windows.
+ * Each gateway has a window of its own, and one that has replies waiting may not have more of them
+ * than it leaves room for: so one that takes nothing, or asks for very much, never has more than
+ * half of the room, unless by a single reply, and never anything of the others' windows.
  *
  * Parts are numbered like replies: a lost one ends the route, and what was unresolved is asked
  * again. What nobody acknowledges any more goes with its route, its node, or its age. */
@@ -46,7 +46,8 @@ bool big_reply_fits(struct partition_host *host, const struct session *session, 
 {
     if (!big_reply_is(host, size)) return true;
     if (host->big_bytes + size > bytes_limit(host)) return false;
-    uint64_t own = peer_of(host, session)->big_bytes, left = bytes_limit(host) - host->big_bytes;
+    uint64_t own = peer_of(host, session)->big_bytes;
+    uint64_t left = bytes_limit(host) - host->big_bytes - size;
     return own == 0 || own + size <= left;
 }
 

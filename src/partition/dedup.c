@@ -10,6 +10,7 @@ enum {
     OUTCOME_INLINE_MAX = 12,
     DEDUP_WINDOWS_MAX = NODES_MAX * WORKERS_MAX,
     DEDUP_SLOTS_MAX = 1 << 16, /* a seq spread is a u16 */
+    SLOTS_KEPT = 64,           /* a window that is not full keeps so many */
 };
 
 struct dedup_slot {
@@ -80,23 +81,31 @@ static void window_free(struct dedup_window *window)
     memory_free(window);
 }
 
-/* Room for one more slot at the end; moves the content down or grows. */
-static void window_make_room(struct dedup_window *window)
+static void window_resize(struct dedup_window *window, size_t capacity)
 {
-    if (window->end < window->capacity) return;
     size_t count = window->end - window->first;
-    if (window->first > window->capacity / 2) {
+    ASSERT(count <= capacity);
+    if (capacity == window->capacity) {
         memmove(window->slots, window->slots + window->first, count * sizeof(*window->slots));
     } else {
-        window->capacity = window->capacity == 0 ? 8 : window->capacity * 2;
-        struct dedup_slot *slots = memory_allocate(window->capacity * sizeof(*slots));
+        struct dedup_slot *slots = memory_allocate(capacity * sizeof(*slots));
         if (count > 0) memcpy(slots, window->slots + window->first, count * sizeof(*slots));
         memory_free(window->slots);
         window->slots = slots;
+        window->capacity = capacity;
     }
     window->applied_end -= window->first;
     window->end = count;
     window->first = 0;
+}
+
+/* Room for one more slot at the end; moves the content down or grows. */
+static void window_make_room(struct dedup_window *window)
+{
+    if (window->end < window->capacity) return;
+    bool enough = window->first > window->capacity / 2;
+    size_t more = window->capacity == 0 ? 8 : window->capacity * 2;
+    window_resize(window, enough ? window->capacity : more);
 }
 
 static void window_push(struct dedup_window *window, uint64_t seq, uint64_t index,
@@ -203,6 +212,9 @@ static void window_trim(struct dedup_window *window)
            window->slots[window->first].seq <= window->watermark) {
         slot_clear(window, &window->slots[window->first++]);
     }
+    size_t count = window->end - window->first;
+    if (window->capacity > SLOTS_KEPT && count < window->capacity / 8)
+        window_resize(window, window->capacity / 2);
 }
 
 void dedup_apply(struct dedup *dedup, const struct entry_header *header, uint64_t index)

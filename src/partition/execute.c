@@ -326,11 +326,30 @@ static bool refuses_big(struct partition_host *host, const struct session *sessi
     return true;
 }
 
+static void refusal_note(struct session *session, const struct request_item *item)
+{
+    struct refusals *refusals = &session->refusals;
+    if (refusals->last <= session->watermark) /* those were answered for good */
+        *refusals = (struct refusals){.first = item->seq, .client = item->client};
+    if (item->seq < refusals->first) refusals->first = item->seq;
+    if (item->seq > refusals->last) refusals->last = item->seq;
+    refusals->of_others = refusals->of_others || item->client != refusals->client;
+}
+
+/* Whether an earlier write of its client was refused, and may be asked again. */
+static bool is_behind_refusal(const struct session *session, const struct request_item *item)
+{
+    const struct refusals *refusals = &session->refusals;
+    bool client = refusals->of_others || refusals->client == item->client;
+    return item->write && item->ordered && client && refusals->last > session->watermark &&
+           refusals->first < item->seq;
+}
+
 /* An answer that is not logged: asked again on another route it may be taken. */
 static void refuse_item(struct replica *replica, struct session *session, uint64_t route,
                         const struct request_item *item, uint8_t outcome, struct bytes text)
 {
-    if (item->write && item->seq > session->refused_seq) session->refused_seq = item->seq;
+    if (item->write) refusal_note(session, item);
     reply_deliver(replica, session, route, item->seq, outcome, text);
 }
 
@@ -386,10 +405,10 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         bool parks = cold_park(replica, session, route, item, time, parked, &scratch->wanted);
         if (!parks) refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
     } else if (result == EVALUATE_DONE && rows.over_budget) { /* no entry can hold an effect */
-        reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
+        refuse_item(replica, session, route, item, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
     } else if (result != EVALUATE_DONE ||
                refuses_big(host, session, buffer_size(&scratch->reply))) {
-        reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
+        refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
     } else if (!item->write && PLANTED(host->world, "expiry_not_logged")) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else if (rows.effect_count == 0 && !must_be_logged(item, &scratch->reply)) {
@@ -429,8 +448,7 @@ static void execute_item(struct replica *replica, struct session *session, uint6
         reply_deliver(replica, session, route, item->seq, OUTCOME_STALE, bytes_make(NULL, 0));
         return;
     }
-    if (item->write && item->ordered && session->refused_seq > session->watermark &&
-        session->refused_seq < item->seq) {
+    if (is_behind_refusal(session, item)) {
         SOMETIMES(replica->host->world, "a write was refused because an earlier one had been");
         refuse_item(replica, session, route, item, OUTCOME_BUSY,
                     bytes_of("BUSY an earlier command of this connection was refused; this one was "

@@ -87,6 +87,15 @@ struct peer_out {
 };
 
 /* A gateway as a leader knows it, for one term (B2, B5). */
+/* Writes that were refused are not remembered: until they are answered for good, no write that
+ * comes after one at its client may be taken (0003). They are not refused in the order of their
+ * seqs: some wait for cold rows first. */
+struct refusals {
+    uint64_t first, last; /* seqs; over when the watermark has passed the last */
+    uint16_t client;
+    bool of_others; /* than this client, too: then they hold back all */
+};
+
 struct session {
     struct gateway_id gateway;
     bool local;
@@ -95,9 +104,7 @@ struct session {
     uint32_t replies;  /* sent on this route */
     /* What must be true before everything evaluated so far is released. */
     uint64_t release_index, release_round;
-    /* A write of this seq was refused and is not remembered: until it is answered for good, no
-     * write that comes after it at its client may be taken (0003). */
-    uint64_t refused_seq;
+    struct refusals refusals;
     bool refused; /* something of this route was: nothing behind it is taken (B5) */
     uint64_t watermark;
 };

@@ -176,11 +176,29 @@ static void test_what_windows_take_is_counted(void **state)
     dedup_free(dedup);
 }
 
+/* A burst is over: what it took comes back, or --memory would be full of empty slots for ever. */
+static void test_a_window_that_was_large_becomes_small_again(void **state)
+{
+    struct dedup *dedup = dedup_make();
+    struct bytes outcome;
+
+    for (uint64_t seq = 1; seq <= 8192; seq++)
+        apply(dedup, 1, 1, seq, 0, "+OK", seq);
+    uint64_t full = dedup_bytes(dedup);
+    for (uint64_t seq = 8193; seq <= 8193 + 32; seq++)
+        apply(dedup, 1, 1, seq, seq - 4, "+OK", seq);
+    assert_true(dedup_bytes(dedup) < full / 64);
+    for (uint64_t seq = 8193 + 29; seq <= 8193 + 32; seq++)
+        assert_int_equal(find(dedup, 1, 1, seq, &outcome), DEDUP_KNOWN);
+    dedup_free(dedup);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seqs_that_do_not_rise_are_found),
         cmocka_unit_test(test_what_windows_take_is_counted),
+        cmocka_unit_test(test_a_window_that_was_large_becomes_small_again),
         cmocka_unit_test(test_a_retry_gets_the_remembered_outcome),
         cmocka_unit_test(test_at_or_below_the_watermark_is_stale),
         cmocka_unit_test(test_a_later_epoch_fences_the_earlier_for_ever),
