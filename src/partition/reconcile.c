@@ -100,21 +100,46 @@ static bool make_room(struct replica *replica, struct raft_config *target, uint6
     return false;
 }
 
-/* All wished-for members are voters or learners that have caught up: swap to the wish. */
+/* The voter of that node, if it runs; NULL. */
+static const struct raft_member *voter_that_runs(const struct replica *replica,
+                                                 const struct raft_config *config, node_id_t node,
+                                                 uint64_t now)
+{
+    for (uint32_t i = 0; i < config->incoming_count; i++) {
+        bool runs = false;
+        if (config->incoming[i].node != node) continue;
+        raft_match_of(replica->raft, config->incoming[i].replica, now, &runs);
+        if (runs) return &config->incoming[i];
+    }
+    return NULL;
+}
+
+/* All wished-for members are voters or learners that have caught up: swap to the wish. One whose
+ * predecessor still runs in its place holds up nobody else: make_room() removes that only when
+ * enough others are voters. */
 static bool swap_voters(struct replica *replica, struct raft_config *target, uint64_t now)
 {
-    bool same = target->incoming_count == replica->wish_count && target->learner_count == 0;
+    const struct raft_config old = *target;
+    bool same = old.incoming_count == replica->wish_count, waits = false;
+    target->incoming_count = target->learner_count = 0;
     for (uint32_t i = 0; i < replica->wish_count; i++) {
-        struct replica_id id = replica->wish[i].replica;
-        bool voter = contains(target->incoming, target->incoming_count, id);
+        const struct raft_member *member = &replica->wish[i];
+        bool voter = contains(old.incoming, old.incoming_count, member->replica);
+        if (!voter && !caught_up(replica, member->replica, now)) {
+            member = voter_that_runs(replica, &old, member->node, now);
+            if (member == NULL) return false;
+            voter = waits = true;
+        }
         same = same && voter;
-        if (!voter && !caught_up(replica, id, now)) return false;
+        target->incoming[target->incoming_count++] = *member;
     }
-    if (same) return false;
-    memcpy(target->incoming, replica->wish, replica->wish_count * sizeof(replica->wish[0]));
-    target->incoming_count = (uint8_t)replica->wish_count;
-    target->learner_count = 0;
-    return true;
+    for (uint32_t i = 0; waits && i < old.learner_count; i++)
+        if (!contains(target->incoming, target->incoming_count, old.learners[i].replica))
+            target->learners[target->learner_count++] = old.learners[i];
+    bool changed = !same || target->learner_count != old.learner_count;
+    if (changed && waits)
+        SOMETIMES(replica->host->world, "a successor waited, and others became voters");
+    return changed;
 }
 
 /* The table names the preferred leader first; after a failure leadership goes back to it once
