@@ -395,6 +395,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .log = node->log,
         .engines = node->engines,
         .quarantine = node->quarantine,
+        .disk_reserve = node->options.disk_reserve,
         .store_count = node->identity.stores,
         .worker_count = node->platform.worker_count,
         .node = node->identity.node,

@@ -54,6 +54,7 @@ static void drop_run(struct world_job *job)
     const struct host_options *options = &drop->host->options;
     struct keep keep = {.world = drop->host->world,
                         .quarantine = options->quarantine,
+                        .reserve = options->disk_reserve,
                         .engine = options->engines[drop->store],
                         .group = drop->group,
                         .replica = drop->replica,

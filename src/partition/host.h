@@ -56,6 +56,7 @@ struct host_options {
     struct log *log;
     struct engine **engines; /* by store */
     const char *quarantine;  /* what removed replicas had goes there first; NULL: nowhere */
+    uint64_t disk_reserve;   /* free space that is not for that */
     uint32_t store_count;
     uint32_t worker_count;
     node_id_t node;

@@ -77,7 +77,14 @@ static void free_oldest(const struct keep_file *file, uint32_t most)
 static enum status write_out(struct keep_file *file, struct error *error)
 {
     struct bytes bytes = buffer_bytes(&file->buffer);
-    enum status status = file_write(file->file, file->offset, bytes, error);
+    const struct keep *keep = file->keep;
+    uint64_t space = 0;
+    enum status status = world_free_space(keep->world, file->directory, &space, error);
+    if (status) return status;
+    if (space < keep->reserve + bytes.size)
+        return error_set(error, STATUS_NO_SPACE, "%.200s: what is left is the reserve of the disk",
+                         file->directory);
+    status = file_write(file->file, file->offset, bytes, error);
     if (status) return status;
     file->offset += bytes.size;
     file->crc = crc32c(file->crc, bytes);

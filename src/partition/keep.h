@@ -21,6 +21,7 @@ enum keep_kind { KEEP_END = 0, KEEP_STORED = 1, KEEP_LATER = 2, KEEP_DELETED = 3
 struct keep {
     struct world *world;
     const char *quarantine; /* made if it is not there */
+    uint64_t reserve;       /* of the disk: that much stays free */
     struct engine *engine;
     struct group_id group;
     struct replica_id replica;

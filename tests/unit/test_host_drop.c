@@ -228,6 +228,25 @@ static void test_a_quarantine_that_cannot_be_written_holds_up_nobody_else(void *
     assert_int_equal(engine_rows(5, 6), 0);
 }
 
+/* WHY 5.10: the last bytes of a disk are for votes and deletes, not for copies. */
+static void test_the_reserve_of_the_disk_is_not_used_for_what_is_kept(void **state)
+{
+    struct sim_disk *disk = bench->machine.disk;
+    struct reader reader;
+    replicate(11, 2, put_entry(2, 5));
+    bench->host->options.disk_reserve = 64 << 10;
+    sim_disk_options(disk)->capacity = sim_disk_used(disk) + (64 << 10);
+    run(drop_only, NULL);
+    sim_run_for(&bench->sim, 20 * 1000 * 1000);
+    assert_int_equal(engine_rows(5, 6), 1);
+    assert_int_equal(sim_disk_file_size(disk, "data/quarantine/removed/writing"), 0);
+    sim_disk_options(disk)->capacity += 64 << 10;
+    sim_run_for(&bench->sim, 6 * 1000 * 1000);
+    assert_int_equal(engine_rows(5, 6), 0);
+    struct bytes file = kept_file("data/quarantine/removed/g2-r11.rows", 11, &reader);
+    memory_free((void *)(uintptr_t)file.data);
+}
+
 static void put_record_back(void *context)
 {
     struct error error;
@@ -295,6 +314,8 @@ int main(void)
             test_rows_left_by_a_crash_do_not_come_back_in_a_later_replica, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_quarantine_that_cannot_be_written_holds_up_nobody_else, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_reserve_of_the_disk_is_not_used_for_what_is_kept,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_leftovers_do_not_replace_what_was_kept_of_their_replica, setup, teardown),
     };
