@@ -49,7 +49,9 @@ static enum status apply_entry(struct replica *replica, const struct raft_entry 
     case RAFT_ENTRY_CONFIG: /* the core has acted on it */
         remove_config_applied(replica, entry->index);
         return STATUS_OK;
-    case RAFT_ENTRY_NOOP:
+    case RAFT_ENTRY_NOOP: /* ours: only now all that earlier leaders wrote, and when, is known */
+        if (is_own_proposal(replica, entry))
+            replica_time_start(replica, world_now(replica->host->world));
         return STATUS_OK;
     default:
         return STATUS_VERSION; /* unknown: stop, never skip (WHY 13.1) */

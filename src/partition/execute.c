@@ -32,7 +32,8 @@ bool replica_may_evaluate(const struct replica *replica, uint64_t now)
 
 /* D3: the wall clock is taken once, at election, and advanced by the boot clock. A leader whose
  * wall clock is behind that of its predecessor goes on from the last entry's time instead of
- * letting time stand still until its own clock gets there. */
+ * letting time stand still until its own clock gets there. Called again when its no-op is applied,
+ * before it evaluates anything: the last entries may have been applied after its election. */
 void replica_time_start(struct replica *replica, uint64_t now)
 {
     int64_t wall = wall_trusted(replica->host, now) - (int64_t)now;

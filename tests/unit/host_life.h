@@ -154,7 +154,8 @@ static inline void make_data(void *context)
     assert_int_equal(world_make_durable_dir(bench->world, "data", &error), STATUS_OK);
 }
 
-static inline int setup(void **state)
+/* No replica yet. */
+static inline void setup_empty(void)
 {
     bench = calloc(1, sizeof(*bench));
     sim_init(&bench->sim, 1);
@@ -166,6 +167,11 @@ static inline int setup(void **state)
     bench->removed_id = 11;
     bench->disk = engine_memory_disk_make();
     run(make_data, NULL);
+}
+
+static inline int setup(void **state)
+{
+    setup_empty();
     run(open_founded, NULL);
     return 0;
 }
