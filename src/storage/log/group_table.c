@@ -163,6 +163,7 @@ static enum log_apply apply_state(struct log_table *table, const struct log_reco
     if (!born && (term_fell || second_vote)) return LOG_APPLY_BAD; /* */
 
     bool vote_changed = new->term != old->term || !replica_id_equal(new->vote, old->vote);
+    if (born && table->old_replica_replayed && old->term > new->term) return LOG_APPLIED_VOTE;
     group->state = *new;
     return born || vote_changed ? LOG_APPLIED_VOTE : LOG_APPLIED;
 }
