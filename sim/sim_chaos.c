@@ -9,7 +9,8 @@
 
 enum { MS = 1000, SUPERVISE_US = 200 * 1000, PACE_STREAM = 77 };
 enum {
-    RETRY_US = 200 * MS,     /* after a strike that found nobody */
+    RETRY_US = 200 * MS, /* after a strike that found nobody */
+    HURRY_OUTAGE_US = 500 * MS,
     DOWN_SLACK_US = 200 * MS /* a node that is down for longer than any outage died by itself */
 };
 
@@ -42,10 +43,19 @@ struct sim_node *sim_chaos_victim(struct sim_chaos *chaos)
     return NULL;
 }
 
+/* Several kinds without a victim would wait for each other's outages, of up to 30 s each. */
+uint64_t sim_chaos_outage_max(const struct sim_chaos *chaos)
+{
+    uint64_t most = chaos->plan.outage_max, since = chaos->cluster->sim->now - chaos->began;
+    bool hurry = chaos->plan.hurry_from > 0 && since >= chaos->plan.hurry_from;
+
+    return hurry && most > HURRY_OUTAGE_US ? HURRY_OUTAGE_US : most;
+}
+
 uint64_t sim_chaos_outage(struct sim_chaos *chaos)
 {
     uint64_t drawn =
-        sim_log_uniform(chaos->cluster->sim, SIM_RANDOM_FAULT, 1 * MS, chaos->plan.outage_max);
+        sim_log_uniform(chaos->cluster->sim, SIM_RANDOM_FAULT, 1 * MS, sim_chaos_outage_max(chaos));
 
     return 1 + drawn * chaos->outage_percent / 100;
 }
@@ -115,7 +125,7 @@ static void replay_next(struct sim_chaos *chaos)
 static void run_supervise(struct sim *sim, struct sim_event *event)
 {
     struct sim_chaos *chaos = event->a;
-    uint64_t longest = chaos->plan.outage_max + DOWN_SLACK_US;
+    uint64_t longest = sim_chaos_outage_max(chaos) + DOWN_SLACK_US;
 
     if (chaos->over) return;
     for (uint32_t i = 1; i <= chaos->cluster->options.nodes; i++) {
@@ -132,6 +142,7 @@ struct sim_chaos *sim_chaos_start(struct sim_cluster *cluster, struct sim_client
     struct sim_chaos *chaos = memory_allocate_zero(sizeof(*chaos));
 
     chaos->cluster = cluster;
+    chaos->began = cluster->sim->now;
     chaos->clients = clients;
     chaos->plan = *plan;
     chaos->outage_percent = 100;

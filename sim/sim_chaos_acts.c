@@ -113,7 +113,7 @@ static void run_supervise(struct sim *sim, struct sim_event *event)
     struct sim_node *node = node_of(event);
 
     if (chaos->over) return;
-    if (!sim_node_is_up(node) && sim->now - node->down_since > chaos->plan.outage_max)
+    if (!sim_node_is_up(node) && sim->now - node->down_since > sim_chaos_outage_max(chaos))
         sim_node_start(node);
 }
 
@@ -124,7 +124,7 @@ static void act_kill_in_job(struct sim_chaos *chaos, struct sim_node *node)
     node->now->process->file_effects_left = sim_log_uniform(sim, SIM_RANDOM_FAULT, 1, 40);
     node->now->process->file_effects_end =
         sim_chance(sim, SIM_RANDOM_FAULT, 1, 2) ? SIM_END_POWER : SIM_END_KILL;
-    later(chaos, chaos->plan.outage_max + 2 * S, run_supervise, node->id);
+    later(chaos, sim_chaos_outage_max(chaos) + 2 * S, run_supervise, node->id);
 }
 
 static void act_stop(struct sim_chaos *chaos, struct sim_node *node)
@@ -134,7 +134,7 @@ static void act_stop(struct sim_chaos *chaos, struct sim_node *node)
     sim_fault_hit(sim, SIM_FAULT_STOP);
     sim_clients_excuse(chaos->clients, node->id, sim->now + 8 * S);
     sim_node_stop(node);
-    later(chaos, chaos->plan.outage_max + 6 * S, run_supervise, node->id);
+    later(chaos, sim_chaos_outage_max(chaos) + 6 * S, run_supervise, node->id);
 }
 
 static bool act_wipe(struct sim_chaos *chaos, struct sim_node *node)
@@ -160,14 +160,15 @@ static void act_disk_full(struct sim_chaos *chaos, struct sim_node *node)
     later(chaos, outage, run_unslow, node->id);
     /* A node that starts meanwhile may refuse; then it is started again. */
     later(chaos, outage + 100 * MS, run_supervise, node->id);
-    later(chaos, outage + chaos->plan.outage_max + 1 * S, run_supervise, node->id);
+    later(chaos, outage + sim_chaos_outage_max(chaos) + 1 * S, run_supervise, node->id);
 }
 
 /* F28: nothing that was handed to the disk comes back for up to a minute. */
 static void act_disk_stall(struct sim_chaos *chaos, struct sim_node *node)
 {
     struct sim *sim = chaos->cluster->sim;
-    uint64_t longest = chaos->plan.outage_max * 4 < 60 * S ? chaos->plan.outage_max * 4 : 60 * S;
+    uint64_t outage_max = sim_chaos_outage_max(chaos);
+    uint64_t longest = outage_max * 4 < 60 * S ? outage_max * 4 : 60 * S;
     uint64_t stall = sim_log_uniform(sim, SIM_RANDOM_FAULT, 50 * MS, longest);
 
     node->machine.disk_stalled_until = sim->now + 1 + stall * chaos->outage_percent / 100;
@@ -218,7 +219,7 @@ static bool act_on_node(struct sim_chaos *chaos, enum sim_chaos_kind kind, struc
         return true;
     case SIM_CHAOS_STALL:
         machine->stall_ppm = chaos->plan.stall_ppm;
-        machine->stall_max = chaos->plan.outage_max;
+        machine->stall_max = sim_chaos_outage_max(chaos);
         later(chaos, 100 * MS + sim_chaos_outage(chaos), run_unslow, node->id);
         return true;
     case SIM_CHAOS_SLOW:
@@ -234,7 +235,7 @@ static bool act_on_node(struct sim_chaos *chaos, enum sim_chaos_kind kind, struc
         sim_disk_options(machine->disk)->sync_fail_ppm = 50000;
         later(chaos, 500 * MS, run_unslow, node->id);
         later(chaos, 500 * MS + sim_chaos_outage(chaos), run_supervise, node->id);
-        later(chaos, 1 * S + chaos->plan.outage_max, run_supervise, node->id);
+        later(chaos, 1 * S + sim_chaos_outage_max(chaos), run_supervise, node->id);
         return true;
     case SIM_CHAOS_DISK_SLOW:
         machine->disk_slow_factor = (uint32_t)sim_log_uniform(sim, SIM_RANDOM_FAULT, 4, 300);

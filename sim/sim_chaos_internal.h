@@ -12,6 +12,7 @@ struct sim_chaos {
     bool only_unhit;    /* kinds that have struck somebody strike no more */
     struct random pace; /* when each kind strikes next: apart from what a strike draws */
     uint32_t outage_percent;
+    uint64_t began;
     const struct sim_decisions *replay; /* NULL: drawn */
     uint32_t replay_next;
     struct sim_decisions *record;
@@ -27,6 +28,8 @@ struct sim_chaos {
 /* A node that may be hurt now, or NULL. */
 struct sim_node *sim_chaos_victim(struct sim_chaos *chaos);
 void sim_chaos_calm_streams(struct sim_chaos *chaos);
+/* Now, and one drawn up to that. */
+uint64_t sim_chaos_outage_max(const struct sim_chaos *chaos);
 uint64_t sim_chaos_outage(struct sim_chaos *chaos);
 /* False: there was nobody to hurt. */
 bool sim_chaos_act(struct sim_chaos *chaos, enum sim_chaos_kind kind);

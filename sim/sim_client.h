@@ -25,6 +25,7 @@ struct sim_workload {
     uint64_t give_up;          /* a client waits no longer than this for a reply */
     uint32_t order_tokens_max; /* per key, then the next */
     bool reads_by_quorum;      /* what the cluster was founded with */
+    bool replies_bounded;      /* the reply of a write may be refused: TOOBIG */
 };
 
 struct sim_clients;

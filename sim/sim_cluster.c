@@ -400,6 +400,9 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->raft_planted_bugs = options->raft_planted_bugs;
     of->redis_limits = options->redis_limits;
     of->reply_part_bytes = options->reply_part_bytes;
+    of->cold_job_bytes_max = options->cold_job_bytes_max;
+    of->big_replies_bytes_max = options->big_replies_bytes_max;
+    of->partial_bytes_max = options->partial_bytes_max;
 }
 
 struct sim_cluster *sim_cluster_make(struct sim *sim, const struct sim_cluster_options *options)

@@ -21,7 +21,9 @@ struct sim_cluster_options {
     uint32_t raft_planted_bugs;
     bool mesh; /* nodes talk by the real net/peer_mesh over simulated streams */
     struct redis_limits redis_limits;
-    uint32_t reply_part_bytes; /* 0: the default */
+    /* 0: the defaults */
+    uint32_t reply_part_bytes, cold_job_bytes_max;
+    uint64_t big_replies_bytes_max, partial_bytes_max;
 };
 void sim_cluster_options_default(struct sim_cluster_options *options);
 

@@ -6,7 +6,7 @@
 
 #include <inttypes.h>
 
-enum { MS = 1000, S = 1000 * 1000 };
+enum { MS = 1000, S = 1000 * 1000, REPLY_HEAD_MOST = 48, TOKENS_OF_SMALL_REPLY = 40 };
 
 const char *sim_chaos_text(enum sim_chaos_kind kind)
 {
@@ -108,6 +108,20 @@ static void draw_big_values(struct sim *sim, struct sim_plan *plan)
     limits->chore_rows = 2 + rows * (1 + (uint32_t)(drawn >> 40 & 7)) / 4;
 }
 
+/* In some seeds there is room for a few of those replies only, and reads of the engine bring a few
+ * values at a time. Any one reply always has room. */
+static void draw_reply_bounds(struct sim *sim, struct sim_plan *plan)
+{
+    uint64_t drawn = hash_u64(sim->seed ^ UINT64_C(0x7265706c696573));
+
+    if (drawn % 100 < 50) plan->cluster.cold_job_bytes_max = 512 + (uint32_t)(drawn >> 8 & 4095);
+    if (plan->cluster.reply_part_bytes == 0 || drawn >> 24 & 1) return;
+    plan->cluster.big_replies_bytes_max = 4096 + (drawn >> 32 & 4095);
+    plan->workload.order_tokens_max = TOKENS_OF_SMALL_REPLY; /* so that values are the biggest */
+    plan->cluster.partial_bytes_max = plan->workload.pad_max + REPLY_HEAD_MOST;
+    plan->workload.replies_bounded = true;
+}
+
 /* In some seeds the log has room for a few segments only. */
 static void draw_log_bound(struct sim *sim, struct sim_plan *plan)
 {
@@ -159,6 +173,7 @@ void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
     draw_cluster(sim, &plan->cluster);
     draw_workload(sim, plan);
     draw_big_values(sim, plan);
+    draw_reply_bounds(sim, plan);
     draw_log_bound(sim, plan);
     bool calm = draw_chance(sim, 4);
     for (unsigned kind = 0; kind < SIM_CHAOS_COUNT; kind++) {
@@ -179,6 +194,7 @@ void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
     plan->delay_max = draw_log(sim, 2 * MS, 1500 * MS);
     plan->stall_ppm = (uint32_t)draw_log(sim, 20, 2000);
     plan->chaos_time = draw(sim, 8, 25) * S;
+    plan->hurry_from = plan->chaos_time;
     plan->maybe_permille = draw_chance(sim, 50) ? (uint32_t)draw_log(sim, 1, 100) : 0;
     plan->heal_majority_only = draw_chance(sim, 30);
     plan->power_loss_at_end = draw_chance(sim, 40);

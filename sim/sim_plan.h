@@ -55,6 +55,7 @@ struct sim_plan {
     uint32_t stall_ppm;
     bool keep_old; /* a sample of all requests, for OLD_FRAMES */
     uint64_t chaos_time;
+    uint64_t hurry_from; /* of chaos: outages are short, to be over within the run; 0: never */
     uint32_t maybe_permille;
     bool heal_majority_only;
     bool power_loss_at_end;

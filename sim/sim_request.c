@@ -180,6 +180,11 @@ static void take_error(struct sim_client *client, struct sim_op *op, struct byte
         clients->busy_replies++;
         return;
     }
+    bool may_be_refused = clients->workload.replies_bounded && op->kind == SIM_OP_GETSET;
+    if (may_be_refused && starts_with(text, "TOOBIG")) {
+        op->outcome = SIM_UNKNOWN;
+        return;
+    }
     if (!starts_with(text, "UNKNOWN") && !starts_with(text, "UNAVAILABLE")) {
         sim_violation(sim, "B7: client %u got an error that no client may see: %s", client->number,
                       shown);

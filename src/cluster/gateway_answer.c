@@ -78,6 +78,7 @@ static void take_item(struct gateway_stream *stream, const struct transport_peer
         return;
     }
     if (!partial_append(gateway, request, item->bytes)) {
+        SOMETIMES(gateway->world, "a reply in parts was too much");
         gateway->statistics.busy++;
         gateway_request_finish(request, request->write ? GATEWAY_TOO_BIG : GATEWAY_BUSY,
                                bytes_make(NULL, 0));

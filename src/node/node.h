@@ -47,9 +47,11 @@ struct node_options {
     uint64_t memory;       /* what rows and buffers of the node may take; 0: no limit */
     uint64_t disk_reserve; /* bytes of free space below which requests that add data are refused */
     struct redis_limits redis_limits;
-    uint32_t reply_part_bytes;  /* host_options */
-    uint32_t raft_planted_bugs; /* simulator only */
-    uint32_t process_id;        /* goes to DIR/holon.pid; 0: none (simulator) */
+    uint32_t reply_part_bytes, cold_job_bytes_max; /* host_options; 0: the defaults */
+    uint64_t big_replies_bytes_max;                /* host_options */
+    uint64_t partial_bytes_max;                    /* gateway_options */
+    uint32_t raft_planted_bugs;                    /* simulator only */
+    uint32_t process_id;                           /* goes to DIR/holon.pid; 0: none (simulator) */
 };
 
 void node_options_default(struct node_options *options);

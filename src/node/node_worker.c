@@ -412,6 +412,8 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .memory_bytes = node->options.memory / node->platform.worker_count,
         .buffer_bytes = worker_buffer_bytes,
         .reply_part_bytes = node->options.reply_part_bytes,
+        .big_replies_bytes_max = node->options.big_replies_bytes_max,
+        .cold_job_bytes_max = node->options.cold_job_bytes_max,
         .events = {.on_leader = worker_on_leader,
                    .on_meta_applied = worker_on_meta_applied,
                    .on_born = worker_on_born,
@@ -435,6 +437,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .patience = node->options.patience,
         .store_count = node->identity.stores,
         .inflight_bytes_max = worker_part(node, 8, GATEWAY_BYTES_LEAST, GATEWAY_INFLIGHT_BYTES_MAX),
+        .partial_bytes_max = node->options.partial_bytes_max,
         .on_fenced = worker_on_fenced,
         .context = worker,
     };

@@ -59,7 +59,9 @@ struct cold_job {
     struct world_timer late; /* simulator: the answer comes long after the read */
     size_t *key_wants;       /* while keys are read: which want each is of */
     struct buffer values;
-    size_t bytes_max;    /* of values: no further range is begun */
+    size_t bytes_max;    /* of values, of keys */
+    size_t range_bytes;  /* of those of one range */
+    size_t ranges_from;  /* of values: no further range is begun */
     atomic_size_t bytes; /* of values, to be read by the loop */
     uint64_t started;
     enum status status;
@@ -248,7 +250,7 @@ static void take_value(void *context, size_t index, struct bytes value)
     struct cold_job *job = context;
     struct cold_want *want = &job->wants[job->key_wants[index]];
     size_t bytes = buffer_size(&job->values);
-    want->left_out = bytes > 0 && bytes + value.size > COLD_JOB_BYTES_MAX;
+    want->left_out = bytes > 0 && bytes + value.size > job->bytes_max;
     if (want->left_out) return;
     want->found = true;
     want->at = buffer_size(&job->values);
@@ -285,8 +287,8 @@ static enum status read_range(struct cold_job *job, struct cold_want *want)
     want->whole = true;
     for (uint32_t rows = 0; engine_iterator_next(job->engine, iterator, &key, &value); rows++) {
         want->size = buffer_size(&job->values) - want->at;
-        bool enough = rows >= want->rows_max || want->size >= COLD_RANGE_BYTES_MAX ||
-                      buffer_size(&job->values) >= job->bytes_max;
+        bool enough = rows >= want->rows_max || want->size >= job->range_bytes ||
+                      buffer_size(&job->values) >= job->ranges_from;
         if (rows > 0 && enough) {
             want->whole = false;
             break;
@@ -307,12 +309,12 @@ static void cold_run(struct world_job *base)
     job->status = read_keys(job);
     /* However much the keys brought, one range is read: else they might keep ranges out for ever.
      */
-    size_t with_range = buffer_size(&job->values) + COLD_RANGE_BYTES_MAX;
-    job->bytes_max = with_range > COLD_JOB_BYTES_MAX ? with_range : COLD_JOB_BYTES_MAX;
+    size_t with_range = buffer_size(&job->values) + job->range_bytes;
+    job->ranges_from = with_range > job->bytes_max ? with_range : job->bytes_max;
     for (size_t i = 0; i < job->want_count && job->status == STATUS_OK; i++) {
         struct cold_want *want = &job->wants[i];
         if (want->to.size == 0) continue;
-        want->left_out = buffer_size(&job->values) >= job->bytes_max;
+        want->left_out = buffer_size(&job->values) >= job->ranges_from;
         if (!want->left_out) job->status = read_range(job, want);
     }
 }
@@ -520,6 +522,7 @@ static void job_take(struct cold_job *job)
         } else if (!may_go_on(parked)) {
             parked->state = PARKED_DELAYED; /* step_down() is about to drop it */
         } else if (parked->left_out) {
+            SOMETIMES(host->world, "a cold read was too much and left requests out");
             queue_up(parked);
         } else {
             run_again(parked, now);
@@ -585,6 +588,10 @@ static void job_start(struct partition_host *host, uint32_t store)
     job->job = (struct world_job){.run = cold_run, .done = cold_done, .context = job};
     job->host = host;
     job->engine = host->options.engines[store];
+    job->bytes_max =
+        host->options.cold_job_bytes_max ? host->options.cold_job_bytes_max : COLD_JOB_BYTES_MAX;
+    job->range_bytes =
+        job->bytes_max < COLD_RANGE_BYTES_MAX ? job->bytes_max : COLD_RANGE_BYTES_MAX;
     job->store = store;
     list_init(&job->parked);
     buffer_init(&job->values, SIZE_MAX / 2);

@@ -29,16 +29,17 @@ enum {
     PARKED_BYTES_MAX = 32 << 20,
     COLD_JOBS_MAX = 16,
     COLD_JOB_KEYS_MAX = 128,      /* of one job; a request is never split */
-    COLD_JOB_BYTES_MAX = 4 << 20, /* of what it brings; the rest is read by the next */
+    COLD_JOB_BYTES_MAX = 4 << 20, /* of what it brings; the rest is read by the next. The default of
+                                   * host_options.cold_job_bytes_max, */
     COLD_ROUNDS_MAX = 128,        /* fetches for one evaluation */
     COLD_ERRORS_MAX = 8,          /* failed reads for one evaluation */
     COLD_RANGES_MAX = 64,         /* fetched for one evaluation, then OUTCOME_BUSY; */
     COLD_SEEKS_MAX = 16,          /* one that can should end after so many: row_may_seek() */
     COLD_RANGE_ROWS_FIRST = 64,   /* of the first fetch of a range; each round doubles it, */
     COLD_RANGE_ROWS_MAX = 2048,   /* up to this many */
-    COLD_RANGE_BYTES_MAX = 1 << 20,
-    COLD_RETRY_US = 10 * 1000, /* after a failed read */
-    COLD_LATE_US = 700 * 1000, /* simulator only: how late a read may come */
+    COLD_RANGE_BYTES_MAX = 1 << 20, /* or what a job may bring */
+    COLD_RETRY_US = 10 * 1000,      /* after a failed read */
+    COLD_LATE_US = 700 * 1000,      /* simulator only: how late a read may come */
 };
 
 /* Does a request of this client have to wait behind a parked one? */

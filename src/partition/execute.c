@@ -323,6 +323,7 @@ static bool slot_is_here(const struct replica *replica, uint16_t slot)
 static bool refuses_big(struct partition_host *host, const struct session *session, size_t size)
 {
     if (big_reply_fits(host, session, size)) return false;
+    SOMETIMES(host->world, "a big reply was refused");
     host->statistics.big_replies_refused++;
     return true;
 }

@@ -80,6 +80,7 @@ struct host_options {
     uint64_t entries_bytes_max;     /* of entries kept in memory for one group: 4 MiB */
     uint32_t reply_part_bytes;      /* larger replies leave for other nodes in parts; 0: 256 KiB */
     uint64_t big_replies_bytes_max; /* such replies that wait, in sum; 0: 64 MiB; then -BUSY */
+    uint32_t cold_job_bytes_max;    /* that one read of the engine brings; 0: COLD_JOB_BYTES_MAX */
     struct host_events events;
     void *context;
 };
