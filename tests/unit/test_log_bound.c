@@ -102,6 +102,18 @@ static void test_only_the_last_of_two_entries_with_one_index_is_copied(void **st
     assert_entries(fixture, 0, (const char *const[]){"one", "two"}, 2);
 }
 
+static void test_the_planted_bug_copies_the_void_one(void **state)
+{
+    struct log_fixture *fixture = *state;
+
+    fixture->disk->planted = "log_copies_overwritten";
+    fixture_entry(fixture, 1, 1, "void");
+    fixture_entry(fixture, 1, 2, "one");
+    busy_write(fixture, 0, 100);
+    fixture_restart(fixture);
+    assert_entries(fixture, 0, (const char *const[]){"void"}, 1);
+}
+
 static void test_an_entry_that_is_overwritten_while_it_waits_is_not_copied(void **state)
 {
     struct log_fixture *fixture = *state;
@@ -349,6 +361,38 @@ static void test_salvage_finds_what_was_copied_forward(void **state)
     fixture_open(fixture);
 }
 
+/* The segment that was copied is still there, and the batch that overwrote an entry is damaged. */
+static void test_salvage_does_not_take_what_a_copy_shows_to_be_void(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct log_salvage salvage;
+
+    fixture_entry(fixture, 1, 1, "one");
+    fixture_entry(fixture, 2, 1, "void");
+    fixture_flush(fixture);
+    uint64_t hidden = fixture_statistics(fixture).active_bytes;
+    fixture_entry(fixture, 2, 2, "two");
+    fixture_flush(fixture);
+    const struct fake_inode *segment = fake_disk_find(fixture->disk, SEGMENT_1);
+    struct bytes bytes = bytes_make(memory_allocate(segment->size), segment->size);
+    memcpy((void *)(uintptr_t)bytes.data, segment->bytes, bytes.size);
+    busy_write(fixture, 0, 100);
+    fixture_close(fixture);
+    assert_null(fake_disk_find(fixture->disk, SEGMENT_1));
+    assert_int_equal(world_replace_file(&fixture->disk->world, SEGMENT_1, bytes, NULL), STATUS_OK);
+    memory_free((void *)(uintptr_t)bytes.data);
+    fake_disk_damage(fixture->disk, SEGMENT_1, hidden);
+    assert_int_equal(log_salvage_read(&fixture->disk->world, "log", &salvage, NULL), STATUS_OK);
+    const struct salvaged_group *group = log_salvage_group(&salvage, GROUP.value);
+    assert_non_null(group);
+    assert_int_equal(group->entry_count, 1); /* whether the other follows it is not sure */
+    assert_true(bytes_equal(group->entries[0].body, bytes_of("one")));
+    assert_true(group->cut);
+    log_salvage_free(&salvage);
+    fake_disk_remove(fixture->disk, SEGMENT_1);
+    fixture_open(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +400,8 @@ int main(void)
                                         bound_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_only_the_last_of_two_entries_with_one_index_is_copied,
                                         bound_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_the_planted_bug_copies_the_void_one, bound_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(
             test_an_entry_that_is_overwritten_while_it_waits_is_not_copied, bound_setup,
             fixture_teardown),
@@ -379,6 +425,8 @@ int main(void)
                                         bound_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_a_lower_bound_is_kept_after_a_restart, bound_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_salvage_does_not_take_what_a_copy_shows_to_be_void,
+                                        bound_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_salvage_finds_what_was_copied_forward, bound_setup,
                                         fixture_teardown),
     };

@@ -130,11 +130,34 @@ static void take_entry(struct log_salvage *salvage, struct salvaged_group *group
     keep_entry(salvage, group, entry);
 }
 
+static bool is_there(const struct salvaged_group *group, uint64_t index)
+{
+    return index >= group->first_index && index - group->first_index < group->entry_count &&
+           group->entries[index - group->first_index].index != 0;
+}
+
+/* Another entry has its place: this one was overwritten by what a gap hides, and with it all that
+ * was behind it then. */
+static void void_from(struct salvaged_group *group, uint64_t index)
+{
+    size_t at = (size_t)(index - group->first_index);
+    uint64_t gaps = group->gaps[at];
+
+    for (; at < group->entry_count; at++)
+        if (group->entries[at].index != 0 && group->gaps[at] <= gaps)
+            group->entries[at] = (struct log_entry){0};
+}
+
 static void take_copy(struct log_salvage *salvage, struct salvaged_group *group,
                       const struct log_entry *entry)
 {
-    if (entry->index > group->seen_index) group->seen_index = entry->index;
-    if (entry->index > group->base_index) keep_entry(salvage, group, entry);
+    uint64_t index = entry->index;
+
+    if (index > group->seen_index) group->seen_index = index;
+    if (index <= group->base_index) return;
+    if (is_there(group, index) && group->entries[index - group->first_index].term != entry->term)
+        void_from(group, index);
+    keep_entry(salvage, group, entry);
 }
 
 static void take_dump(struct log_salvage *salvage, struct salvaged_group *group,
@@ -155,12 +178,6 @@ static void take_release(struct log_salvage *salvage, struct salvaged_group *gro
         group->release_index = index;
         group->release_term = term;
     }
-}
-
-static bool is_there(const struct salvaged_group *group, uint64_t index)
-{
-    return index >= group->first_index && index - group->first_index < group->entry_count &&
-           group->entries[index - group->first_index].index != 0;
 }
 
 /* Of what was kept with holes, the prefix that is surely one history. */
