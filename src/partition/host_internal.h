@@ -86,7 +86,6 @@ struct peer_out {
     struct peer_out *next;
 };
 
-/* A gateway as a leader knows it, for one term (B2, B5). */
 /* Writes that were refused are not remembered: until they are answered for good, no write that
  * comes after one at its client may be taken (0003). They are not refused in the order of their
  * seqs: some wait for cold rows first. */
@@ -96,6 +95,7 @@ struct refusals {
     bool of_others; /* than this client, too: then they hold back all */
 };
 
+/* A gateway as a leader knows it, for one term (B2, B5). */
 struct session {
     struct gateway_id gateway;
     bool local;
