@@ -181,8 +181,10 @@ static void act_stuck(struct sim_chaos *chaos, struct sim_node *node)
     struct sim_process *process = node->now->process;
 
     sim_fault_hit(sim, SIM_FAULT_STUCK);
-    sim_world_stick(&process->worlds[sim_below(sim, SIM_RANDOM_FAULT, process->world_count)],
-                    sim_chaos_outage(chaos));
+    /* One draw after the other: compilers do not agree on the order of arguments (D-1). */
+    uint64_t outage = sim_chaos_outage(chaos);
+    uint64_t worker = sim_below(sim, SIM_RANDOM_FAULT, process->world_count);
+    sim_world_stick(&process->worlds[worker], outage);
 }
 
 static void act_twin(struct sim_chaos *chaos, struct sim_node *node)

@@ -222,8 +222,8 @@ static void send_piece(struct sim_stream *stream, struct bytes piece, uint64_t m
     struct sim_event *event = sim_pipe_event(to, at, SIM_EVENT_DATA, run_data);
     sim_event_copy_data(event, piece);
     if (peer && sim_chance(sim, SIM_RANDOM_NETWORK, options->peer_corrupt_ppm, 1000000)) {
-        event->data[sim_below(sim, SIM_RANDOM_NETWORK, piece.size)] ^=
-            (uint8_t)(1 + sim_below(sim, SIM_RANDOM_NETWORK, 255));
+        uint8_t mask = (uint8_t)(1 + sim_below(sim, SIM_RANDOM_NETWORK, 255));
+        event->data[sim_below(sim, SIM_RANDOM_NETWORK, piece.size)] ^= mask;
         sim_fault_hit(sim, SIM_FAULT_CORRUPT);
     }
     if (!breaks) return;

@@ -150,10 +150,11 @@ static void damage_sealed_files(struct sim_bed *bed, struct sim_node *node)
     path_of(node, name, path);
     uint64_t size = sim_disk_file_size(node->machine.disk, path);
     if (size == 0) return; /* a birth that a repair has taken away */
-    switch (stage_draw(bed, 0, 4)) {
+    uint64_t how = stage_draw(bed, 0, 4), bit = how <= 1 ? stage_draw(bed, 0, 7) : 0;
+    switch (how) {
     case 0:
     case 1:
-        sim_damage_flip(node, path, stage_draw(bed, 0, size - 1), (unsigned)stage_draw(bed, 0, 7));
+        sim_damage_flip(node, path, stage_draw(bed, 0, size - 1), (unsigned)bit);
         return;
     case 2:
         sim_damage_sector(node, path, stage_draw(bed, 0, size - 1));

@@ -19,8 +19,13 @@ SECTOR, BLOCK = 512, 4096
 
 
 def middle(path: pathlib.Path) -> int:
-    """Of what is in it, at the begin of a sector."""
-    return len(path.read_bytes().rstrip(b"\0")) // 2 // SECTOR * SECTOR
+    """Of what is in it, at the begin of a sector that holds something: what fills up a block is zeros,
+    and as good as before when it is zeros again."""
+    content = path.read_bytes().rstrip(b"\0")
+    at = len(content) // 2 // SECTOR * SECTOR
+    while at > 0 and not any(content[at + 40:at + 48]):
+        at -= SECTOR
+    return at
 
 
 def patch(path: pathlib.Path, offset: int, content: bytes) -> None:
