@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const struct sim_planted planted[] = {
-    {SIM_CANARY, SIM_CANARY, 0, NULL, 20, "the canary: replies leave before their entry commits"},
+    {SIM_CANARY, SIM_CANARY, 0, NULL, 60, "the canary: replies leave before their entry commits"},
     {"evaluate_before_noop", "evaluate_before_noop", 0, "new_leader_evaluates", 60,
      "WHY 1.1: a new leader evaluates before its own-term no-op is applied"},
     {"stale_clock_lease", NULL, 0, "stale_clock", 60,

@@ -1,7 +1,5 @@
 #include "base/codec.h"
 
-enum { VARINT_SIZE_MAX = 10 };
-
 uint64_t read_varint(struct reader *reader)
 {
     uint64_t value = 0;
@@ -37,14 +35,7 @@ void write_bytes(struct writer *writer, struct bytes bytes)
 void write_varint(struct writer *writer, uint64_t value)
 {
     uint8_t encoded[VARINT_SIZE_MAX];
-    size_t size = 0;
-
-    while (value >= 0x80) {
-        encoded[size++] = (uint8_t)(value | 0x80);
-        value >>= 7;
-    }
-    encoded[size++] = (uint8_t)value;
-    write_bytes(writer, bytes_make(encoded, size));
+    write_bytes(writer, bytes_make(encoded, (size_t)(store_varint(encoded, value) - encoded)));
 }
 
 void write_sized(struct writer *writer, struct bytes bytes)

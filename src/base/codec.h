@@ -93,6 +93,19 @@ CODEC_WRITER(write_i64, int64_t)
 #undef CODEC_WRITER
 
 /* Fixed-place little- and big-endian access for formats laid out by hand. */
+enum { VARINT_SIZE_MAX = 10 };
+
+/* At most VARINT_SIZE_MAX bytes. Returns one past the last. */
+static inline uint8_t *store_varint(uint8_t *at, uint64_t value)
+{
+    while (value >= 0x80) {
+        *at++ = (uint8_t)(value | 0x80);
+        value >>= 7;
+    }
+    *at++ = (uint8_t)value;
+    return at;
+}
+
 static inline void store_u16(uint8_t *at, uint16_t value)
 {
     memcpy(at, &value, 2);

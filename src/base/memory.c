@@ -30,6 +30,15 @@ void *memory_allocate_zero(size_t size)
     return pointer;
 }
 
+void *memory_allocate_lines(size_t size)
+{
+    enum { LINE_SIZE = 64 };
+    size_t whole = (size + LINE_SIZE - 1) / LINE_SIZE * LINE_SIZE;
+    void *pointer = aligned_alloc(LINE_SIZE, whole ? whole : LINE_SIZE);
+    if (pointer == NULL) memory_exhausted(size);
+    return memset(pointer, 0, whole);
+}
+
 void *memory_resize(void *pointer, size_t size)
 {
     void *resized = realloc(pointer, size ? size : 1);

@@ -10,6 +10,8 @@
 /* Never NULL (size 0 gives a unique pointer). Uninitialised. Free with memory_free(). */
 void *memory_allocate(size_t size) __attribute__((malloc, returns_nonnull));
 void *memory_allocate_zero(size_t size) __attribute__((malloc, returns_nonnull));
+/* Zeroed, from the start of a line of cache on. */
+void *memory_allocate_lines(size_t size) __attribute__((malloc, returns_nonnull));
 void *memory_resize(void *pointer, size_t size) __attribute__((returns_nonnull));
 char *memory_copy_string(const char *string) __attribute__((malloc, returns_nonnull));
 void memory_free(void *pointer);

@@ -1,7 +1,5 @@
 #include "base/slabs.h"
 
-#include <stdbool.h>
-
 #include "base/assert.h"
 #include "base/list.h"
 #include "base/memory.h"
@@ -26,6 +24,8 @@ enum {
     REGION_SLABS = REGION_SIZE / SLAB_SIZE,
     CLASSES = SLABS_FINE_MAX / 16 + (SLABS_BLOCK_MAX - SLABS_FINE_MAX) / 64 + 1,
     COLOR_SIZE = 4096,
+    TOUCH_SIZE = 4096,
+    FREE_SLABS_FEW = REGION_SLABS / 4,
     COLORS = SLAB_SIZE / COLOR_SIZE,
 };
 
@@ -58,6 +58,8 @@ struct slabs {
     struct list regions_full;
     uint32_t regions;
     uint32_t regions_empty;
+    uint32_t free_slabs; /* of all regions */
+    void *spare;         /* a region that is not in use yet, or NULL */
     uint64_t used;
     uint64_t large;
 };
@@ -95,13 +97,16 @@ struct slabs *slabs_make(void)
 
 static void region_make(struct slabs *slabs)
 {
-    void *memory = memory_map(REGION_SIZE, slabs->regions > 0);
+    void *memory = slabs->spare;
+    slabs->spare = NULL;
+    if (memory == NULL) memory = memory_map(REGION_SIZE, slabs->regions > 0);
     struct region *region = region_at((uintptr_t)memory);
     region->free_slabs = all_slabs;
     ASAN_POISON_MEMORY_REGION((char *)memory + SLAB_SIZE, REGION_SIZE - SLAB_SIZE);
     list_insert_before(slabs->regions_open.next, &region->by_slabs);
     slabs->regions++;
     slabs->regions_empty++;
+    slabs->free_slabs += REGION_SLABS - 1;
 }
 
 static void region_free(struct slabs *slabs, struct region *region)
@@ -109,6 +114,7 @@ static void region_free(struct slabs *slabs, struct region *region)
     list_remove(&region->by_slabs);
     slabs->regions--;
     slabs->regions_empty--;
+    slabs->free_slabs -= REGION_SLABS - 1;
     void *memory = (void *)region_base(region);
     ASAN_UNPOISON_MEMORY_REGION(memory, REGION_SIZE);
     memory_unmap(memory, REGION_SIZE);
@@ -120,7 +126,34 @@ void slabs_free(struct slabs *slabs)
     ASSERT(slabs->used == 0 && slabs->large == 0 && list_empty(&slabs->regions_full));
     while (!list_empty(&slabs->regions_open))
         region_free(slabs, CONTAINER_OF(slabs->regions_open.next, struct region, by_slabs));
+    if (slabs->spare) slabs_region_free(slabs->spare);
     memory_free(slabs);
+}
+
+bool slabs_want_region(const struct slabs *slabs)
+{
+    return slabs->spare == NULL && slabs->regions > 0 && slabs->free_slabs < FREE_SLABS_FEW;
+}
+
+void *slabs_region_make(void)
+{
+    volatile char *memory = memory_map(REGION_SIZE, true);
+    for (size_t i = 0; i < REGION_SIZE; i += TOUCH_SIZE)
+        memory[i] = 0;
+    return (void *)memory;
+}
+
+void slabs_region_give(struct slabs *slabs, void *region)
+{
+    if (slabs->spare)
+        slabs_region_free(region);
+    else
+        slabs->spare = region;
+}
+
+void slabs_region_free(void *region)
+{
+    memory_unmap(region, REGION_SIZE);
 }
 
 static struct slab *slab_make(struct slabs *slabs, uint32_t class, size_t block_size)
@@ -130,6 +163,7 @@ static struct slab *slab_make(struct slabs *slabs, uint32_t class, size_t block_
     uint32_t number = (uint32_t)__builtin_ctzll(region->free_slabs);
     if (region->free_slabs == all_slabs) slabs->regions_empty--;
     region->free_slabs &= region->free_slabs - 1;
+    slabs->free_slabs--;
     if (region->free_slabs == 0) {
         list_remove(&region->by_slabs);
         list_insert_before(&slabs->regions_full, &region->by_slabs);
@@ -148,6 +182,7 @@ static void slab_free(struct slabs *slabs, struct region *region, uint32_t numbe
         list_insert_before(&slabs->regions_open, &region->by_slabs); /* last: it may get empty */
     }
     region->free_slabs |= (uint64_t)1 << number;
+    slabs->free_slabs++;
     if (region->free_slabs != all_slabs) return;
     if (++slabs->regions_empty > 1) region_free(slabs, region);
 }
@@ -217,5 +252,6 @@ uint64_t slabs_used_bytes(const struct slabs *slabs)
 
 uint64_t slabs_held_bytes(const struct slabs *slabs)
 {
-    return sizeof(*slabs) + (uint64_t)slabs->regions * REGION_SIZE + slabs->large;
+    uint64_t regions = slabs->regions + (slabs->spare != NULL);
+    return sizeof(*slabs) + regions * REGION_SIZE + slabs->large;
 }

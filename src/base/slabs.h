@@ -6,12 +6,14 @@
  *
  * A slab whose blocks are all given back can serve another class; a region whose slabs are all
  * free goes back to the system, except one. All regions but the first ask for huge pages: an idle
- * node touches little, a large one misses the TLB less. Blocks over SLABS_BLOCK_MAX come from
- * memory_allocate(). With AddressSanitizer free blocks are poisoned.
- * (Bonwick, "The Slab Allocator", USENIX 1994.) Thread: one. */
+ * node touches little, a large one misses the TLB less. To get such a page takes the system up to
+ * milliseconds: a thread that must not stand still has another one do it (slabs_region_make()).
+ * Blocks over SLABS_BLOCK_MAX come from memory_allocate(). With AddressSanitizer free blocks are
+ * poisoned. (Bonwick, "The Slab Allocator", USENIX 1994.) Thread: one. */
 #ifndef HOLON_BASE_SLABS_H
 #define HOLON_BASE_SLABS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +36,14 @@ static inline size_t slabs_size(size_t size)
  * SLABS_BLOCK_MAX. size > 0. */
 void *slabs_allocate(struct slabs *slabs, size_t size) __attribute__((malloc, returns_nonnull));
 void slabs_release(struct slabs *slabs, void *block, size_t size); /* as it was allocated */
+
+/* Free slabs are running out: a region that is given now is used soon. */
+bool slabs_want_region(const struct slabs *slabs);
+/* Has one from the system, and touches its pages. Any thread. */
+void *slabs_region_make(void);
+/* For later use; one too many goes back to the system. */
+void slabs_region_give(struct slabs *slabs, void *region);
+void slabs_region_free(void *region); /* that was made, and not given. Any thread. */
 
 uint64_t slabs_used_bytes(const struct slabs *slabs); /* blocks given out */
 uint64_t slabs_held_bytes(const struct slabs *slabs); /* had from the system */

@@ -24,19 +24,22 @@ struct dedup_slot {
     } outcome;
 };
 
-struct dedup_window {
+struct dedup_window { /* a line of cache */
     struct gateway_id gateway;
     uint64_t watermark; /* applied: seqs <= it are stale */
     uint64_t highest;   /* of all seqs in the window, proposed included */
     struct dedup_slot *slots;
-    size_t first, applied_end, end, capacity; /* [first, applied_end) applied, then proposed */
-    bool unordered;                           /* seqs do not rise along the slots */
-    size_t outcome_bytes;                     /* beside the slots */
+    uint32_t first, applied_end, end, capacity; /* [first, applied_end) applied, then proposed */
+    uint32_t outcome_bytes;                     /* beside the slots */
+    bool unordered;                             /* seqs do not rise along the slots */
+    bool fences;                                /* the least epoch alive of its node is its own */
 };
+_Static_assert(sizeof(struct dedup_window) <= 64, "it is cold whenever it is needed");
 
 struct dedup {
-    struct map windows; /* by node, worker, epoch */
-    struct map fences;  /* node -> least epoch alive */
+    struct dedup_window *last; /* asked for last: mostly the next as well */
+    struct map windows;        /* by node, worker, epoch */
+    struct map fences;         /* node -> least epoch alive */
 };
 
 static uint64_t window_key(struct gateway_id gateway)
@@ -67,7 +70,7 @@ static void slot_fill(struct dedup_window *window, struct dedup_slot *slot, uint
     uint8_t *at = slot->outcome.here;
     if (outcome.size > OUTCOME_INLINE_MAX) {
         slot->outcome.there = memory_allocate(outcome.size);
-        window->outcome_bytes += outcome.size;
+        window->outcome_bytes += (uint32_t)outcome.size;
         at = slot->outcome.there;
     }
     if (outcome.size > 0) memcpy(at, outcome.data, outcome.size);
@@ -81,9 +84,9 @@ static void window_free(struct dedup_window *window)
     memory_free(window);
 }
 
-static void window_resize(struct dedup_window *window, size_t capacity)
+static void window_resize(struct dedup_window *window, uint32_t capacity)
 {
-    size_t count = window->end - window->first;
+    uint32_t count = window->end - window->first;
     ASSERT(count <= capacity);
     if (capacity == window->capacity) {
         memmove(window->slots, window->slots + window->first, count * sizeof(*window->slots));
@@ -104,7 +107,7 @@ static void window_make_room(struct dedup_window *window)
 {
     if (window->end < window->capacity) return;
     bool enough = window->first > window->capacity / 2;
-    size_t more = window->capacity == 0 ? 8 : window->capacity * 2;
+    uint32_t more = window->capacity == 0 ? 4 : window->capacity * 2;
     window_resize(window, enough ? window->capacity : more);
 }
 
@@ -121,17 +124,26 @@ static void window_push(struct dedup_window *window, uint64_t seq, uint64_t inde
 
 static struct dedup_window *window_make(struct dedup *dedup, struct gateway_id gateway)
 {
-    struct dedup_window *window = memory_allocate_zero(sizeof(*window));
+    struct dedup_window *window = memory_allocate_lines(sizeof(*window));
     window->gateway = gateway;
     void *older = map_put(&dedup->windows, window_key(gateway), window);
     ASSERT(older == NULL);
     return window;
 }
 
+static struct dedup_window *window_known(const struct dedup *dedup, struct gateway_id gateway)
+{
+    struct dedup_window *last = dedup->last;
+    if (last != NULL && window_key(last->gateway) == window_key(gateway)) return last;
+    return map_get(&dedup->windows, window_key(gateway));
+}
+
 static struct dedup_window *window_for(struct dedup *dedup, struct gateway_id gateway)
 {
-    struct dedup_window *window = map_get(&dedup->windows, window_key(gateway));
-    return window != NULL ? window : window_make(dedup, gateway);
+    struct dedup_window *window = window_known(dedup, gateway);
+    if (window == NULL) window = window_make(dedup, gateway);
+    dedup->last = window;
+    return window;
 }
 
 static boot_epoch_t fence_of(const struct dedup *dedup, node_id_t node)
@@ -151,6 +163,7 @@ void dedup_forget_all(struct dedup *dedup)
 {
     void *value;
     uint64_t key;
+    dedup->last = NULL;
     for (size_t i = 0; map_next(&dedup->windows, &i, &key, &value);)
         window_free(value);
     map_free(&dedup->windows);
@@ -187,8 +200,9 @@ static const struct dedup_slot *window_find(const struct dedup_window *window, u
 enum dedup_result dedup_find(const struct dedup *dedup, struct gateway_id gateway, uint64_t seq,
                              uint64_t *ret_index, struct bytes *ret_outcome, bool *ret_too_big)
 {
-    if (gateway.epoch < fence_of(dedup, gateway.node)) return DEDUP_FENCED;
-    const struct dedup_window *window = map_get(&dedup->windows, window_key(gateway));
+    const struct dedup_window *window = window_known(dedup, gateway);
+    bool alive = window != NULL && window->fences; /* or it would be gone */
+    if (!alive && gateway.epoch < fence_of(dedup, gateway.node)) return DEDUP_FENCED;
     if (window == NULL || seq > window->highest) return DEDUP_NEW;
     const struct dedup_slot *slot = window_find(window, seq);
     if (slot == NULL) return seq <= window->watermark ? DEDUP_STALE : DEDUP_NEW;
@@ -213,14 +227,20 @@ static void window_trim(struct dedup_window *window)
         slot_clear(window, &window->slots[window->first++]);
     }
     size_t count = window->end - window->first;
+    if (count == 0) window->first = window->applied_end = window->end = 0; /* memory that is warm */
     if (window->capacity > SLOTS_KEPT && count < window->capacity / 8)
         window_resize(window, window->capacity / 2);
 }
 
 void dedup_apply(struct dedup *dedup, const struct entry_header *header, uint64_t index)
 {
-    dedup_fence(dedup, header->gateway.node, header->gateway.epoch);
-    struct dedup_window *window = window_for(dedup, header->gateway);
+    struct dedup_window *window = window_known(dedup, header->gateway);
+    if (window == NULL || !window->fences) {
+        dedup_fence(dedup, header->gateway.node, header->gateway.epoch);
+        window = window_for(dedup, header->gateway);
+        window->fences = fence_of(dedup, header->gateway.node) == header->gateway.epoch;
+    }
+    dedup->last = window;
     bool own_proposal =
         window->applied_end < window->end && window->slots[window->applied_end].index == index;
     if (!own_proposal) {
@@ -247,6 +267,7 @@ void dedup_fence(struct dedup *dedup, node_id_t node, boot_epoch_t epoch)
             found = window->gateway.node == node && window->gateway.epoch < epoch;
             if (!found) continue;
             map_remove(&dedup->windows, key);
+            if (dedup->last == window) dedup->last = NULL;
             window_free(window);
         }
     }

@@ -71,6 +71,9 @@ static void send_message(struct replica *replica, const struct raft_message *mes
 
 void drive_replica(struct replica *replica, uint64_t now)
 {
+    /* Early, so that the memory of few entries goes round and stays warm. What this turn applies
+     * stays until the next: it is still to be answered. */
+    if (raft_everywhere_index(replica->raft) > replica->trimmed) replica_trim(replica, now);
     for (int rounds = 0; raft_has_output(replica->raft) && !replica->halted; rounds++) {
         struct raft_output output;
         bool long_turn = rounds >= DRIVE_ROUNDS_MAX ||
@@ -218,16 +221,11 @@ static uint64_t needed_by_nobody_alive(struct replica *replica, uint64_t limit, 
  * applied. */
 void replica_trim(struct replica *replica, uint64_t now)
 {
-    bool little = replica->trimmed + ENTRIES_KEEP >= replica->applied;
-    if (little && replica->entries_bytes <= memory_entries_bytes_max(replica->host)) return;
     uint64_t applied = replica->applied;
     uint64_t durable = raft_durable_index(replica->raft);
     uint64_t limit = applied < durable ? applied : durable;
-    uint64_t target = limit > ENTRIES_KEEP ? limit - ENTRIES_KEEP : 0;
-    if (raft_role(replica->raft) == RAFT_LEADER) {
-        uint64_t match = raft_match_min(replica->raft);
-        if (match < target) target = match;
-    }
+    uint64_t target = raft_everywhere_index(replica->raft);
+    if (target > limit) target = limit;
     uint64_t bytes_max = memory_entries_bytes_max(replica->host);
     if (replica->entries_bytes > bytes_max) recount_entries(replica);
     bool leads = raft_role(replica->raft) == RAFT_LEADER;

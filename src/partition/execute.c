@@ -10,11 +10,15 @@ static uint64_t session_key(struct gateway_id gateway)
 
 static struct session *session_find(struct replica *replica, struct gateway_id gateway, bool local)
 {
-    struct session *session = map_get(&replica->sessions, session_key(gateway));
+    struct session *session = replica->session_last;
+    bool same = session != NULL && session->gateway.node == gateway.node &&
+                session->gateway.worker == gateway.worker;
+    if (!same) session = map_get(&replica->sessions, session_key(gateway));
     if (session == NULL) {
         session = memory_allocate_zero(sizeof(*session));
         map_put(&replica->sessions, session_key(gateway), session);
     }
+    replica->session_last = session;
     if (session->gateway.epoch < gateway.epoch) {
         cold_drop_session(replica, session);
         *session = (struct session){.gateway = gateway, .local = local};

@@ -112,6 +112,7 @@ static void turn_end(struct world_deferred *deferred)
         peer_out_send(host, out, PEER_FRAME_REPLIES, &out->replies);
     }
     log_queue_submit(host->queue);
+    spare_consider(host);
 }
 
 static void on_durable(void *context, uint64_t position)
@@ -314,8 +315,10 @@ void host_close(struct partition_host *host)
     cold_close(host);
     collect_close(host);
     warm_close(host);
+    spare_close(host);
     memory_free(host->replicas);
     slabs_free(host->row_memory);
+    raft_messages_free(&host->messages);
     peers_free(host);
     log_queue_close(host->queue);
     for (uint32_t i = 0; i < EVALUATE_DEPTH_MAX; i++) {

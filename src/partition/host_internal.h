@@ -14,6 +14,7 @@
  *   memory.c     what may be held in memory: eviction, early flushes, refused writes
  *   collect.c    rows of dropped namespaces out of the engine
  *   warm.c       rows back into memory where there is room
+ *   spare.c      memory for rows before it is needed
  *   flush.c      rows to the engine, so that the log can be cut
  *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side)
  *   wall.c       the wall clock as the cluster sees it
@@ -49,7 +50,6 @@ enum {
     READ_WAIT_BYTES_MAX = 32 << 20, /* their replies */
     EVALUATE_DEPTH_MAX = 4,         /* replies that submit the next request at once */
     REPLY_SIZE_MAX = 64 << 20,
-    ENTRIES_KEEP = 128, /* entries kept in memory though all have them */
     /* A leader keeps this many times entries_bytes_max for members that answer but lag. */
     ENTRIES_RESERVE_FACTOR = 4,
     DRIVE_ROUNDS_MAX = 64, /* outputs of one core in a turn */
@@ -137,58 +137,63 @@ struct held { /* a section that waits until the leader may evaluate */
 struct snapshot_send;
 struct snapshot_receive;
 
+/* What each message and request needs comes first: see struct raft. */
 struct replica {
     struct partition_host *host;
-    struct group_id group;
-    struct replica_id id;
-    uint32_t store;
-    uint16_t slot_first, slot_last;
     struct raft *raft;
-    struct row_table *table;
-    struct dedup *dedup;
+    struct replica_id id;
+    struct group_id group;
     bool halted;  /* damage or an unknown effect: takes part in nothing any more */
     bool removed; /* a committed configuration no longer has it */
-    uint64_t gone_asked_at;
-    bool queued; /* in host->dirty */
+    bool queued;  /* in host->dirty */
     bool heartbeat_now;
     bool was_leader;
     bool was_ready;
-    uint64_t generation;      /* of the table; rises with a snapshot install */
-    uint64_t cold_generation; /* rises when what was read from the engine before is stale */
-    uint64_t evictions_seen, evicted_at; /* warm.c */
-    uint64_t led_term;
-    uint64_t led_since; /* boot clock */
-    uint64_t handed_at; /* last hand-over because of a slow disk; 0: none */
-    uint64_t last_seen, busy_until;
+    bool flush_holds_apply;
+    uint64_t applied, applied_term;
+    uint64_t entries_bytes; /* bodies in memory */
+    struct snapshot_send *sends;
+
+    struct snapshot_receive *receive;
+    struct held *held_first, **held_last;
     node_id_t known_leader;
     uint64_t known_leader_term;
-    uint64_t applied, applied_term;
-    uint64_t flushed, flushed_term;
-    uint64_t entries_bytes; /* bodies in memory */
-    uint64_t trimmed;       /* entries <= it are gone from memory */
-    uint64_t read_round;    /* confirmed */
+    uint64_t read_round; /* confirmed */
+    struct row_table *table;
+    struct dedup *dedup;
+
+    int64_t entry_time;  /* of the last entry evaluated or applied */
+    int64_t time_offset; /* wall clock - boot clock, us (D3) */
+    uint64_t trimmed;    /* entries <= it are gone from memory */
+    uint64_t busy_until;
     /* Leader only: */
-    struct map sessions;
+    struct session *session_last;
     struct pending_write *pending; /* ring by index */
     size_t pending_capacity;
     uint64_t released; /* writes <= it are answered */
     uint64_t uncommitted_bytes;
-    uint64_t sample_index, sample_at; /* an entry that was proposed, and when */
-    struct read_wait *read_waits;
     size_t read_wait_count, read_wait_capacity, read_wait_bytes;
-    struct held *held_first, **held_last;
+    struct read_wait *read_waits;
+    uint64_t sample_index, sample_at; /* an entry that was proposed, and when */
+    struct list parked;               /* cold.c */
+    struct map sessions;
+    uint64_t led_term;
+    uint64_t led_since; /* boot clock */
+    uint64_t handed_at; /* last hand-over because of a slow disk; 0: none */
     size_t held_bytes;
-    struct list parked;              /* cold.c */
-    int64_t time_offset;             /* wall clock - boot clock, us (D3) */
     int64_t time_started;            /* entry time when this term of a leader began */
-    int64_t entry_time;              /* of the last entry evaluated or applied */
     int64_t chore_at[SERVICE_COUNT]; /* entry time; INT64_MAX: nothing is to be done */
     uint64_t chore_index;            /* entry of the last step: one is under way at a time */
     bool chore_parked;               /* ... or one that waits for rows of the engine */
     /* Background work: */
-    bool flush_holds_apply;
-    struct snapshot_send *sends;
-    struct snapshot_receive *receive;
+    uint32_t store;
+    uint16_t slot_first, slot_last;
+    uint64_t gone_asked_at;
+    uint64_t generation;      /* of the table; rises with a snapshot install */
+    uint64_t cold_generation; /* rises when what was read from the engine before is stale */
+    uint64_t evictions_seen, evicted_at; /* warm.c */
+    uint64_t last_seen;
+    uint64_t flushed, flushed_term;
     struct raft_member wish[RAFT_MEMBERS_MAX];
     uint32_t wish_count;
     bool wish_known;
@@ -214,6 +219,7 @@ struct flush_job;
 struct drop_job;
 struct collect_job;
 struct warm_job;
+struct spare_job;
 
 struct host_store {
     struct list replicas;
@@ -263,7 +269,8 @@ struct partition_host {
     struct replica **replicas; /* by group; NULL: not here */
     uint32_t replicas_capacity;
     uint32_t replica_count;
-    struct slabs *row_memory; /* of all row tables */
+    struct slabs *row_memory;      /* of all row tables */
+    struct raft_messages messages; /* of the core whose output is taken */
     struct host_store stores[STORES_MAX];
     struct map peers; /* node, worker -> peer_out */
     struct peer_out *peer_list;
@@ -296,6 +303,7 @@ struct partition_host {
     struct cold cold;
     struct collect_job *collect; /* NULL: nothing to collect */
     struct warm_job *warm;
+    struct spare_job *spare; /* NULL: none is under way */
     struct memory_use memory;
     struct world_timer memory_timer;
     size_t held_bytes;       /* of all replicas */
@@ -384,6 +392,10 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
  * index; 0: leadership is being handed over. The entry fits (execute_entry_fits()). */
 uint64_t execute_propose(struct replica *replica, const struct entry_header *header,
                          struct bytes effects);
+
+/* spare.c */
+void spare_consider(struct partition_host *host); /* each turn */
+void spare_close(struct partition_host *host);
 
 /* big_reply.c */
 bool big_reply_is(const struct partition_host *host, size_t size);

@@ -337,6 +337,7 @@ static enum status open_raft(struct replica *replica, const struct replica_optio
         .vote_at_once = from->vote_at_once,
         .stand_at_once = from->vote_at_once && is_first_member(from),
         .random_seed = world_random(host->world),
+        .messages = &host->messages,
         .planted_bugs = host->options.raft_planted_bugs,
     };
     bool restart = false;
@@ -389,7 +390,7 @@ static void link_by_store(struct replica *replica)
 static struct replica *replica_make(struct partition_host *host,
                                     const struct replica_options *options)
 {
-    struct replica *replica = memory_allocate_zero(sizeof(*replica));
+    struct replica *replica = memory_allocate_lines(sizeof(*replica));
     replica->host = host;
     replica->group = options->group;
     replica->id = options->replica;

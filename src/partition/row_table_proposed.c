@@ -23,7 +23,7 @@ static struct row *proposals_newest(const struct proposals *proposals)
 static void proposals_push(struct proposals *proposals, struct row *row)
 {
     if (proposals->count == proposals->capacity) {
-        size_t capacity = proposals->capacity ? proposals->capacity * 2 : 64;
+        size_t capacity = proposals->capacity ? proposals->capacity * 2 : 8;
         struct row **rows = memory_allocate(capacity * sizeof(*rows));
         for (size_t i = 0; i < proposals->count; i++)
             rows[i] = *proposals_at(proposals, i);
@@ -110,6 +110,7 @@ void row_table_commit(struct row_table *table, uint64_t index)
             row_free(table, row);
         }
     }
+    if (proposals->count == 0) proposals->first = 0; /* where memory is warm */
     if (table->drops.count) drops_commit(table, index);
 }
 

@@ -67,6 +67,7 @@ void raft_on_append(struct raft *raft, struct raft_message *message)
     if (matched > raft->matched) raft->matched = matched;
     if (raft->commit > raft->matched) raft->matched = raft->commit;
     raft->ack_wanted = true;
+    if (message->everywhere > raft->everywhere) raft->everywhere = message->everywhere;
     raft_commit_to(raft, message->commit < raft->matched ? message->commit : raft->matched);
 }
 

@@ -11,9 +11,9 @@
 
 void raft_election_arm(struct raft *raft)
 {
-    uint64_t timeout = random_between(&raft->random, raft->timing.election_timeout_min,
-                                      raft->timing.election_timeout_max);
-    raft->election_deadline = raft->now + timeout;
+    raft->election_timeout = random_between(&raft->random, raft->timing.election_timeout_min,
+                                            raft->timing.election_timeout_max);
+    raft->election_deadline = raft->now + raft->election_timeout;
 }
 
 /* The next attempt after one that failed for a reason which passes quickly: a voter that has

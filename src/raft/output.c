@@ -43,13 +43,21 @@ void raft_send(struct raft *raft, struct raft_message message)
 
 void raft_send_now(struct raft *raft, struct raft_message message)
 {
+    struct raft_messages *messages = raft->messages;
+
     message_fill(raft, &message);
-    if (raft->message_count == raft->message_capacity) {
-        raft->message_capacity = raft->message_capacity ? raft->message_capacity * 2 : 8;
-        raft->messages =
-            memory_resize(raft->messages, raft->message_capacity * sizeof(*raft->messages));
+    if (messages->count == messages->capacity) {
+        messages->capacity = messages->capacity ? messages->capacity * 2 : 8;
+        messages->items =
+            memory_resize(messages->items, messages->capacity * sizeof(*messages->items));
     }
-    raft->messages[raft->message_count++] = message;
+    messages->items[messages->count++] = message;
+}
+
+void raft_messages_free(struct raft_messages *messages)
+{
+    memory_free(messages->items);
+    *messages = (struct raft_messages){0};
 }
 
 void raft_held_drop_older(struct raft *raft, uint64_t term)
@@ -120,7 +128,7 @@ void raft_take_output(struct raft *raft, struct raft_output *ret_output)
                                  .role_changed = raft->role_changed,
                                  .config_changed = raft->config_changed,
                                  .read_round = raft->round_confirmed};
-    raft->message_count = 0;
+    raft->messages->count = 0;
     output.hard_state =
         (struct raft_hard_state){.term = raft->term, .vote = raft->vote, .commit = raft->commit};
     take_persist(raft, &output);
@@ -133,8 +141,8 @@ void raft_take_output(struct raft *raft, struct raft_output *ret_output)
     raft->config_changed = false;
     raft->commit_told = raft->commit;
     raft->round_told = raft->round_confirmed;
-    output.messages = raft->messages;
-    output.message_count = raft->message_count;
+    output.messages = raft->messages->items;
+    output.message_count = raft->messages->count;
     ASSERT(!raft_has_output(raft));
     ASSERT(output.commit <= raft_last_index(raft));
     *ret_output = output;

@@ -24,7 +24,7 @@ void raft_progress_update(struct raft *raft)
 {
     struct raft_member members[RAFT_ALL_MEMBERS_MAX];
     size_t count = raft_other_members(raft, members);
-    struct progress *fresh = memory_allocate((count + 1) * sizeof(*fresh));
+    struct progress *fresh = memory_allocate_lines((count + 1) * sizeof(*fresh));
 
     for (size_t i = 0; i < count; i++) {
         const struct progress *known = raft_progress_find(raft, members[i].replica);
@@ -75,6 +75,7 @@ static void inflight_free(struct progress *progress, uint64_t match)
         progress->inflight_start = (progress->inflight_start + 1) % RAFT_INFLIGHT_APPENDS_MAX;
         progress->inflight_count--;
     }
+    if (progress->inflight_count == 0) progress->inflight_start = 0; /* where memory is warm */
 }
 
 void raft_progress_matched(struct raft *raft, struct progress *progress, uint64_t match)

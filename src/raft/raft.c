@@ -51,13 +51,14 @@ struct raft *raft_open(const struct raft_options *options)
     ASSERT(options->timing.election_timeout_max >= options->timing.election_timeout_min);
     ASSERT(options->timing.lease < options->timing.election_timeout_min);
 
-    struct raft *raft = memory_allocate_zero(sizeof(*raft));
+    struct raft *raft = memory_allocate_lines(sizeof(*raft));
     raft->group = options->group;
     raft->self = options->self;
     raft->node = options->node;
     raft->timing = options->timing;
     raft->planted_bugs = options->planted_bugs;
     raft->now = options->now;
+    raft->messages = options->messages != NULL ? options->messages : &raft->own_messages;
     random_seed(&raft->random, options->random_seed);
 
     raft->term = options->hard_state.term;
@@ -83,7 +84,7 @@ void raft_close(struct raft *raft)
     memory_free(raft->configs);
     memory_free(raft->progress);
     memory_free(raft->held);
-    memory_free(raft->messages);
+    raft_messages_free(&raft->own_messages);
     memory_free(raft);
 }
 
@@ -121,11 +122,15 @@ void raft_follow(struct raft *raft, struct raft_member leader)
     ASSERT(raft->role != RAFT_LEADER);
     ASSERT(leader.replica.value != 0);
     if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, raft->term);
-    if (!replica_id_equal(raft->leader.replica, leader.replica)) raft->role_changed = true;
+    bool same = replica_id_equal(raft->leader.replica, leader.replica);
+    if (!same) raft->role_changed = true;
     raft->leader = leader;
     raft->leader_heard = raft->now;
     raft->leader_link_down = false;
-    raft_election_arm(raft);
+    if (same)
+        raft->election_deadline = raft->now + raft->election_timeout;
+    else
+        raft_election_arm(raft);
 }
 
 /* --- inputs --- */

@@ -97,6 +97,9 @@ struct raft_options {
     struct raft_config config; /* as of snapshot_index */
     struct raft_entry **entries;
     size_t entry_count;
+    /* NULL: its own. What raft_take_output() returned is void once another core that shares it is
+     * asked for its output. */
+    struct raft_messages *messages;
     /* Planted-bug switches of the simulator; zero in production. See sim/planted.c. */
     uint32_t planted_bugs;
 };
@@ -133,6 +136,7 @@ struct raft_message {
     uint64_t index;    /* append: the one before the entries; reply: match; vote: last */
     uint64_t log_term; /* term at `index` */
     uint64_t commit;
+    uint64_t everywhere;            /* append: all members have the entries up to here */
     uint64_t hint_index, hint_term; /* refused append: fast backtracking */
     uint64_t promise; /* vote replies: microseconds the voter still owes the old leader */
     bool reject;      /* replies */
@@ -160,6 +164,14 @@ struct raft_output {
     bool config_changed; /* raft_config() differs (also by truncation) */
     uint64_t read_round; /* highest read-index round confirmed; see raft_read_begin() */
 };
+
+/* Memory for the messages of one output. Cores that take turns may share it (raft_options): it
+ * stays warm, where one for each group would not. Zeroed: empty. */
+struct raft_messages {
+    struct raft_message *items;
+    size_t count, capacity;
+};
+void raft_messages_free(struct raft_messages *messages);
 
 /* NULL: a configuration among the entries cannot be read; the entries are freed all the same. */
 struct raft *raft_open(const struct raft_options *options);
@@ -247,6 +259,8 @@ uint64_t raft_last_index(const struct raft *raft);
 uint64_t raft_durable_index(const struct raft *raft);
 /* Lowest match of all members (voters and learners) known to the leader, for trimming. */
 uint64_t raft_match_min(const struct raft *raft);
+/* All members have the entries up to here, as far as this one knows: from its leader. */
+uint64_t raft_everywhere_index(const struct raft *raft);
 /* Match index of a member; leader only, else 0. Second: acked within an election timeout. */
 uint64_t raft_match_of(const struct raft *raft, struct replica_id replica, uint64_t now,
                        bool *ret_active);

@@ -8,48 +8,57 @@
 
 enum { FLAG_REJECT = 1, FLAG_TRANSFER = 2, FLAGS_ALL = 3 };
 enum { CONFIG_VERSION = 1 };
+enum { MESSAGE_FIXED_SIZE = 30, MESSAGE_HEADER_MAX = MESSAGE_FIXED_SIZE + 9 * VARINT_SIZE_MAX };
 enum { ENTRY_WIRE_SIZE_MIN = 3 };              /* term, type, size */
 static const uint64_t NUMBER_MAX = 1ull << 60; /* of terms and indexes: never reached, and far
                                                 * enough from the end to add to them */
 
 /* --- messages --- */
 
-static void write_entry(struct writer *writer, const struct raft_entry *entry)
+static enum status write_entry(struct buffer *buffer, const struct raft_entry *entry)
 {
     ASSERT(entry->size <= RAFT_ENTRY_BODY_MAX);
     ASSERT(entry->term != 0);
-    write_varint(writer, entry->term);
-    write_u8(writer, entry->type);
-    write_sized(writer, bytes_make(entry->body, entry->size));
+    uint8_t *room = buffer_reserve(buffer, 2 * VARINT_SIZE_MAX + 1 + entry->size);
+    if (room == NULL) return STATUS_FULL;
+    uint8_t *at = store_varint(room, entry->term);
+    *at++ = entry->type;
+    at = store_varint(at, entry->size);
+    if (entry->size) memcpy(at, entry->body, entry->size);
+    buffer_commit(buffer, (size_t)(at - room) + entry->size);
+    return STATUS_OK;
 }
 
 enum status raft_message_encode(const struct raft_message *message, struct buffer *buffer)
 {
     size_t size_before = buffer_size(buffer);
-    struct writer writer = writer_make(buffer);
+    uint8_t *room = buffer_reserve(buffer, MESSAGE_HEADER_MAX);
+    if (room == NULL) return STATUS_FULL;
     uint8_t flags =
         (uint8_t)((message->reject ? FLAG_REJECT : 0) | (message->transfer ? FLAG_TRANSFER : 0));
     ASSERT(message->from.value != 0);
     ASSERT(message->to.value != 0);
-    write_u8(&writer, message->type);
-    write_u8(&writer, flags);
-    write_u32(&writer, message->group.value);
-    write_u64(&writer, message->from.value);
-    write_u64(&writer, message->to.value);
-    write_u32(&writer, message->from_node);
-    write_u32(&writer, message->to_node);
-    write_varint(&writer, message->term);
-    write_varint(&writer, message->index);
-    write_varint(&writer, message->log_term);
-    write_varint(&writer, message->commit);
-    write_varint(&writer, message->hint_index);
-    write_varint(&writer, message->hint_term);
-    write_varint(&writer, message->promise);
-    write_varint(&writer, message->entry_count);
-    for (uint32_t i = 0; i < message->entry_count && !writer.failed; i++) {
-        write_entry(&writer, message->entries[i]);
-    }
-    if (!writer.failed) return STATUS_OK;
+    room[0] = message->type;
+    room[1] = flags;
+    store_u32(room + 2, message->group.value);
+    store_u64(room + 6, message->from.value);
+    store_u64(room + 14, message->to.value);
+    store_u32(room + 22, message->from_node);
+    store_u32(room + 26, message->to_node);
+    uint8_t *at = store_varint(room + MESSAGE_FIXED_SIZE, message->term);
+    at = store_varint(at, message->index);
+    at = store_varint(at, message->log_term);
+    at = store_varint(at, message->commit);
+    at = store_varint(at, message->everywhere);
+    at = store_varint(at, message->hint_index);
+    at = store_varint(at, message->hint_term);
+    at = store_varint(at, message->promise);
+    at = store_varint(at, message->entry_count);
+    buffer_commit(buffer, (size_t)(at - room));
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < message->entry_count && status == STATUS_OK; i++)
+        status = write_entry(buffer, message->entries[i]);
+    if (status == STATUS_OK) return STATUS_OK;
     buffer->end = buffer->start + size_before;
     return STATUS_FULL;
 }
@@ -110,7 +119,7 @@ static bool message_sound(const struct raft_message *message, uint8_t flags)
     bool termless = reply && message->reject; /* from one who is in no term yet */
     bool terms = (message->term != 0 || termless) && message->log_term <= message->term;
     bool bounded = message->term <= NUMBER_MAX && message->index <= NUMBER_MAX &&
-                   message->hint_index <= NUMBER_MAX;
+                   message->hint_index <= NUMBER_MAX && message->everywhere <= NUMBER_MAX;
     bool origin = message->index != 0 || message->log_term == 0; /* nothing precedes index 1 */
     return message->type <= RAFT_TIMEOUT_NOW && flags <= FLAGS_ALL && ids && terms && bounded &&
            origin;
@@ -132,6 +141,7 @@ enum status raft_message_decode(struct reader *reader, struct slabs *memory,
     message.index = read_varint(reader);
     message.log_term = read_varint(reader);
     message.commit = read_varint(reader);
+    message.everywhere = read_varint(reader);
     message.hint_index = read_varint(reader);
     message.hint_term = read_varint(reader);
     message.promise = read_varint(reader);

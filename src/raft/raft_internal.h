@@ -40,22 +40,22 @@ struct inflight {
 /* What the leader knows of one other member. match < next always. */
 struct progress {
     struct raft_member member;
+    uint64_t match; /* durable there and equal to ours */
+    uint64_t next;  /* first index not yet sent */
     enum progress_state state;
-    uint64_t match;    /* durable there and equal to ours */
-    uint64_t next;     /* first index not yet sent */
-    uint64_t acked_at; /* when it last answered in this term; 0: never */
-    uint64_t lease_at; /* newest generation time of a heartbeat it accepted; 0: none counts */
-    uint64_t round;    /* highest read round it acknowledged in this term */
     bool probe_sent;
     bool probe_empty;  /* repeated probes carry no entries: the first may only be slow */
     bool check_wanted; /* ask by an empty append whether all that was sent has arrived */
     bool offer_open;   /* snapshot offered, raft_snapshot_sent() not yet called */
+    uint32_t inflight_start, inflight_count;
+    uint64_t inflight_bytes;
+    uint64_t acked_at; /* when it last answered in this term; 0: never */
+    struct inflight inflight[RAFT_INFLIGHT_APPENDS_MAX];
+    uint64_t lease_at; /* newest generation time of a heartbeat it accepted; 0: none counts */
+    uint64_t round;    /* highest read round it acknowledged in this term */
     uint64_t offer_after;
     uint8_t silent_acks; /* heartbeat acks since `match` last moved */
     uint64_t silent_match;
-    size_t inflight_start, inflight_count;
-    uint64_t inflight_bytes;
-    struct inflight inflight[RAFT_INFLIGHT_APPENDS_MAX];
 };
 
 /* A message and the persist id it must not overtake. */
@@ -70,87 +70,96 @@ struct raft_persisting {
     uint64_t last_index;
 };
 
+/* What every message, answer of the disk and output looks at comes first, and close together: with
+ * hundreds of groups a core is cold whenever its turn comes, and each line of memory is waited for.
+ */
 struct raft {
-    struct group_id group;
-    struct replica_id self;
-    node_id_t node;
-    struct raft_timing timing;
-    uint32_t planted_bugs;
-    struct random random;
+    enum raft_role role;
+    bool send_wanted; /* the leader may have something to replicate */
+    bool role_changed, config_changed;
+    bool hard_changed; /* not yet handed out */
+    bool ack_wanted;
+    bool leader_link_down;
     uint64_t now; /* latest time any input brought */
-
-    /* Hard state, and how far it is durable. */
     uint64_t term;
-    struct replica_id vote;
-    bool hard_changed;     /* not yet handed out */
-    uint64_t hard_id;      /* persist id that carries (term, vote) */
-    uint64_t durable_term; /* what may be told to others */
-    uint64_t persist_last; /* last id handed out */
-    uint64_t persisted;    /* last id reported durable */
-    struct raft_persisting *persisting;
-    size_t persisting_count, persisting_capacity;
 
     /* entries[start .. start + count) hold base_index + 1 and up. */
+    uint64_t base_index;
+    size_t count, start;
     struct raft_entry **entries;
-    size_t start, count, capacity;
-    uint64_t base_index, base_term;
+    uint64_t handed_index; /* handed to the log */
+
+    uint64_t commit, commit_told;
+    uint64_t truncate_from; /* to hand out; 0: none */
+    uint64_t round_confirmed, round_told;
+    size_t held_count;
+    /* Follower: agreement with the leader of this term, and what it was told of it. */
+    uint64_t matched, match_told;
+
+    uint64_t durable_index;
+    uint64_t persist_last; /* last id handed out */
+    uint64_t persisted;    /* last id reported durable */
+    uint64_t hard_id;      /* persist id that carries (term, vote) */
+    size_t persisting_count;
+    struct raft_persisting *persisting;
     /* Terms change rarely: all entries from term_from on have term_last, so that most questions
      * for a term touch no entry. */
     uint64_t term_from, term_last;
-    uint64_t handed_index; /* handed to the log */
-    uint64_t durable_index;
-    uint64_t truncate_from; /* to hand out; 0: none */
-    uint64_t commit, applied;
 
-    /* Configurations by index, oldest first: the one as of base_index and all behind it. */
-    struct raft_config *configs;
-    size_t config_count, config_capacity;
-
-    enum raft_role role;
+    struct group_id group;
+    node_id_t node;
+    struct replica_id self;
     struct raft_member leader;
     uint64_t leader_heard; /* append or heartbeat */
-    bool leader_link_down;
+    uint64_t everywhere;   /* all members have the entries up to here, as far as is known */
+    uint64_t applied;
+    struct raft_messages *messages; /* of the output that was taken last */
+
+    struct progress *progress; /* leader */
+    size_t progress_count;
+    /* Configurations by index, oldest first: the one as of base_index and all behind it. */
+    struct raft_config *configs;
+    size_t config_count;
+    uint64_t durable_term; /* what may be told to others */
+    uint64_t base_term;
+    uint64_t noop_index;
+    struct replica_id transfer_to;
+
+    uint64_t election_timeout; /* drawn anew for each leader and each campaign */
     uint64_t election_deadline;
+    uint64_t evaluate_after; /* longest promise of the voters to former leaders */
+    struct raft_persisting persisting_first[2]; /* most need no more memory */
+    struct random random;
+    struct raft_timing timing;
     uint64_t no_vote_until; /* D1: one election timeout after start */
+    struct replica_id vote;
+    uint32_t planted_bugs;
+    size_t capacity;            /* of entries */
+    size_t persisting_capacity; /* and so on */
+    size_t config_capacity;
+    struct raft_held *held;
+    size_t held_capacity;
+    struct raft_messages own_messages; /* if no memory for them is shared */
+
     /* What this node owes the leaders whose heartbeats it accepted (D1). */
     uint64_t promise_until, promise_term, promise_round;
 
-    /* Candidates: who answered what. */
-    struct replica_id grants[RAFT_VOTERS_MAX];
-    struct replica_id rejects[RAFT_VOTERS_MAX];
-    size_t grant_count, reject_count;
-    uint64_t own_vote_id; /* own vote counts once this persist id is durable; 0: done */
-
-    /* Follower: agreement with the leader of this term, and what it was told of it. */
-    uint64_t matched;
-    uint64_t match_told;
-    bool ack_wanted;
-
     /* Leader. */
-    struct progress *progress;
-    size_t progress_count;
     uint64_t leader_since;
-    uint64_t noop_index;
-    uint64_t evaluate_after;  /* longest promise of the voters to former leaders */
     uint64_t lease_round_min; /* acks of older rounds do not extend the lease */
-    struct replica_id transfer_to;
     bool transfer_sent;
     uint64_t transfer_deadline;
     uint64_t transfer_round; /* heartbeats carry no later round once TimeoutNow is out */
 
     /* Read rounds: never reset, so ids stay unique over role changes. */
     uint64_t round_started;
-    uint64_t round_confirmed;
     bool round_carried; /* a heartbeat with round_started has been made */
 
-    /* Output. */
-    struct raft_held *held;
-    size_t held_count, held_capacity;
-    struct raft_message *messages;
-    size_t message_count, message_capacity;
-    bool send_wanted; /* the leader may have something to replicate */
-    bool role_changed, config_changed;
-    uint64_t commit_told, round_told;
+    /* Candidates: who answered what. */
+    size_t grant_count, reject_count;
+    uint64_t own_vote_id; /* own vote counts once this persist id is durable; 0: done */
+    struct replica_id grants[RAFT_VOTERS_MAX];
+    struct replica_id rejects[RAFT_VOTERS_MAX];
 };
 
 /* raft.c */

@@ -105,6 +105,8 @@ void raft_log_open(struct raft *raft, const struct raft_options *options)
 {
     raft->base_index = options->snapshot_index;
     raft->base_term = options->snapshot_term;
+    raft->persisting = raft->persisting_first;
+    raft->persisting_capacity = ARRAY_COUNT(raft->persisting_first);
     log_term_again(raft);
     for (size_t i = 0; i < options->entry_count; i++) {
         raft_log_append(raft, options->entries[i]);
@@ -119,7 +121,7 @@ void raft_log_close(struct raft *raft)
         raft_entry_free(raft->entries[raft->start + i]);
     }
     memory_free(raft->entries);
-    memory_free(raft->persisting);
+    if (raft->persisting != raft->persisting_first) memory_free(raft->persisting);
 }
 
 /* Nothing above `last` is durable or on its way any more. */
@@ -215,14 +217,20 @@ uint64_t raft_log_back(const struct raft *raft, uint64_t index, uint64_t term, u
     return index;
 }
 
+static void persisting_grow(struct raft *raft)
+{
+    size_t capacity = 4 * raft->persisting_capacity;
+    struct raft_persisting *grown = memory_allocate(capacity * sizeof(*grown));
+    memcpy(grown, raft->persisting, raft->persisting_count * sizeof(*grown));
+    if (raft->persisting != raft->persisting_first) memory_free(raft->persisting);
+    raft->persisting = grown;
+    raft->persisting_capacity = capacity;
+}
+
 void raft_log_persisting(struct raft *raft, uint64_t id)
 {
     ASSERT(id > raft->persisted);
-    if (raft->persisting_count == raft->persisting_capacity) {
-        raft->persisting_capacity = raft->persisting_capacity ? raft->persisting_capacity * 2 : 4;
-        raft->persisting =
-            memory_resize(raft->persisting, raft->persisting_capacity * sizeof(*raft->persisting));
-    }
+    if (raft->persisting_count == raft->persisting_capacity) persisting_grow(raft);
     raft->handed_index = raft_last_index(raft);
     raft->persisting[raft->persisting_count++] =
         (struct raft_persisting){.id = id, .last_index = raft->handed_index};

@@ -110,6 +110,7 @@ static void send_append(struct raft *raft, const struct progress *progress, uint
                                               .index = previous,
                                               .log_term = raft_term_at(raft, previous),
                                               .commit = raft->commit,
+                                              .everywhere = raft->everywhere,
                                               .entries = entries,
                                               .entry_count = entry_count});
 }
@@ -155,6 +156,7 @@ static void send_stream(struct raft *raft, struct progress *progress)
 void raft_replicate(struct raft *raft)
 {
     ASSERT(raft->role == RAFT_LEADER);
+    raft->everywhere = raft_match_min(raft);
     for (size_t i = 0; i < raft->progress_count; i++) {
         struct progress *progress = &raft->progress[i];
         ASSERT(progress->match < progress->next);
@@ -210,6 +212,11 @@ uint64_t raft_match_min(const struct raft *raft)
         if (raft->progress[i].match < lowest) lowest = raft->progress[i].match;
     }
     return lowest;
+}
+
+uint64_t raft_everywhere_index(const struct raft *raft)
+{
+    return raft->role == RAFT_LEADER ? raft_match_min(raft) : raft->everywhere;
 }
 
 uint64_t raft_match_of(const struct raft *raft, struct replica_id replica, uint64_t now,

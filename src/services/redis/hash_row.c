@@ -2,7 +2,7 @@
 
 #include "base/hash.h"
 
-enum { INDEX_FROM = 16, VARINT_SIZE_MAX = 5 };
+enum { INDEX_FROM = 16, SIZE_SIZE_MAX = 5 };
 
 uint64_t hash_row_read_count(struct reader *reader)
 {
@@ -91,23 +91,13 @@ void hash_row_remove(struct hash_row *row, struct hash_field *field)
 
 size_t hash_row_size(const struct hash_row *row)
 {
-    size_t size = VARINT_SIZE_MAX;
+    size_t size = SIZE_SIZE_MAX;
 
     for (uint32_t i = 0; i < row->count; i++) {
         const struct hash_field *field = &row->fields[i];
-        if (!field->removed) size += 2 * VARINT_SIZE_MAX + field->name.size + field->value.size;
+        if (!field->removed) size += 2 * SIZE_SIZE_MAX + field->name.size + field->value.size;
     }
     return size;
-}
-
-static uint8_t *store_varint(uint8_t *at, uint64_t value)
-{
-    while (value >= 0x80) {
-        *at++ = (uint8_t)(value | 0x80);
-        value >>= 7;
-    }
-    *at++ = (uint8_t)value;
-    return at;
 }
 
 static uint8_t *store_sized(uint8_t *at, struct bytes bytes)

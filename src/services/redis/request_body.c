@@ -1,18 +1,6 @@
 #include "services/redis/request_body.h"
 
-enum { HEAD_SIZE = 5, VARINT_SIZE_MAX = 10, REFERENCE_SIZE = 8 + 2 + 8 };
-
-static size_t store_varint(uint8_t *at, uint64_t value)
-{
-    size_t size = 0;
-
-    while (value >= 0x80) {
-        at[size++] = (uint8_t)(value | 0x80);
-        value >>= 7;
-    }
-    at[size++] = (uint8_t)value;
-    return size;
-}
+enum { HEAD_SIZE = 5, REFERENCE_SIZE = 8 + 2 + 8 };
 
 enum status redis_body_encode(const struct redis_body *body, struct buffer *buffer)
 {
@@ -30,17 +18,17 @@ enum status redis_body_encode(const struct redis_body *body, struct buffer *buff
     *at++ = body->database;
     store_u16(at, body->command);
     at += 2;
-    at += store_varint(at, body->count);
+    at = store_varint(at, body->count);
     for (uint32_t i = 0; i < body->count; i++) {
         struct bytes argument = body->arguments[i];
-        at += store_varint(at, argument.size);
+        at = store_varint(at, argument.size);
         if (argument.size) memcpy(at, argument.data, argument.size);
         at += argument.size;
     }
     if (body->flags & REDIS_BODY_REFERENCES) *at++ = (uint8_t)body->reference_count;
     for (uint32_t i = 0; i < body->reference_count; i++) {
         const struct redis_reference *reference = &body->references[i];
-        at += store_varint(at, reference->argument);
+        at = store_varint(at, reference->argument);
         store_u64(at, reference->index);
         store_u16(at + 8, reference->number);
         store_u64(at + 10, reference->size);

@@ -28,7 +28,7 @@ void log_table_free(struct log_table *table)
     for (size_t i = 0; map_next(&table->groups, &i, &key, &value);) {
         struct log_group *group = value;
         memory_free(group->entries);
-        memory_free(group->spans.spans);
+        log_spans_free(&group->spans);
         memory_free(group);
     }
     map_free(&table->groups);
@@ -126,7 +126,7 @@ static struct log_group *table_group(struct log_table *table, struct group_id id
     struct log_group *group = map_get(&table->groups, id.value);
 
     if (group == NULL) {
-        group = memory_allocate_zero(sizeof(*group));
+        group = memory_allocate_lines(sizeof(*group));
         group->group = id;
         map_put(&table->groups, id.value, group);
     }

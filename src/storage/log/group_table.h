@@ -16,12 +16,13 @@
 struct log_group {
     struct group_id group;
     struct replica_id replica; /* 0: none lives */
-    struct replica_id dead;    /* the one before it: whatever still comes of it is void */
-    struct log_state state;
-    uint64_t base_index, base_term;
+    uint64_t base_index;
     uint64_t last_index; /* base_index: no entries */
 
     struct log_spans spans; /* of entries base_index + 1 and up */
+    uint64_t base_term;
+    struct replica_id dead; /* the one before it: whatever still comes of it is void */
+    struct log_state state;
 
     /* Recovery only: entries first_index, first_index + 1, ...; those before first_index lie in
      * segments that were freed, and must turn out to be released, or copied forward. So must the

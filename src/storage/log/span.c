@@ -27,12 +27,29 @@ void log_spans_cut_start(struct log_spans *spans, uint64_t base)
     memmove(spans->spans, spans->spans + freed, spans->count * sizeof(*spans->spans));
 }
 
+static void spans_grow(struct log_spans *spans)
+{
+    if (spans->capacity == 0) {
+        spans->spans = &spans->first;
+        spans->capacity = 1;
+        return;
+    }
+    bool is_first = spans->spans == &spans->first;
+    spans->capacity = is_first ? 4 : spans->capacity * 2;
+    spans->spans =
+        memory_resize(is_first ? NULL : spans->spans, spans->capacity * sizeof(*spans->spans));
+    if (is_first) spans->spans[0] = spans->first;
+}
+
+void log_spans_free(struct log_spans *spans)
+{
+    if (spans->spans != &spans->first) memory_free(spans->spans);
+    *spans = (struct log_spans){0};
+}
+
 static void span_insert(struct log_spans *spans, size_t at, struct log_span span)
 {
-    if (spans->count == spans->capacity) {
-        spans->capacity = spans->capacity ? spans->capacity * 2 : 4;
-        spans->spans = memory_resize(spans->spans, spans->capacity * sizeof(*spans->spans));
-    }
+    if (spans->count == spans->capacity) spans_grow(spans);
     memmove(spans->spans + at + 1, spans->spans + at, (spans->count - at) * sizeof(*spans->spans));
     spans->spans[at] = span;
     spans->count++;

@@ -19,10 +19,12 @@ struct log_span {
     uint64_t bytes; /* of its records; at least what is still needed of them */
 };
 
-struct log_spans {
+struct log_spans {          /* zeroed: empty. Stays where it is. */
     struct log_span *spans; /* last_index rises; owned */
-    size_t count, capacity;
+    uint32_t count, capacity;
+    struct log_span first; /* most need no more memory than this */
 };
+void log_spans_free(struct log_spans *spans);
 
 /* Entries > last, or <= base, are in no span any more. */
 void log_spans_cut_end(struct log_spans *spans, uint64_t base, uint64_t last);
