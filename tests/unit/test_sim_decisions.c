@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 64, FAILING_SEEDS_MAX = 20 };
+enum { PATH_SIZE = 64, FAILING_SEEDS_MAX = 60 };
 static const char planted[] = "release_before_commit";
 
 static void temporary(char path[PATH_SIZE])
