@@ -1,6 +1,6 @@
 #include "base/codec.h"
 
-uint64_t read_varint(struct reader *reader)
+uint64_t read_varint_slowly(struct reader *reader)
 {
     uint64_t value = 0;
 

@@ -56,7 +56,12 @@ CODEC_READER(read_i64, int64_t)
 #undef CODEC_READER
 
 /* LEB128, at most 10 bytes; an overlong or overflowing one fails. */
-uint64_t read_varint(struct reader *reader);
+uint64_t read_varint_slowly(struct reader *reader); /* private: of several bytes */
+static inline uint64_t read_varint(struct reader *reader)
+{
+    bool short_one = !reader->failed && reader->next != reader->end && *reader->next < 0x80;
+    return short_one ? *reader->next++ : read_varint_slowly(reader);
+}
 /* varint length, then that many bytes, borrowed. */
 struct bytes read_sized(struct reader *reader);
 

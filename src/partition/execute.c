@@ -31,6 +31,8 @@ bool replica_may_evaluate(const struct replica *replica, uint64_t now)
 {
     if (raft_role(replica->raft) != RAFT_LEADER) return false;
     if (PLANTED(replica->host->world, "evaluate_before_noop")) return true;
+    /* Once is enough for a term. */
+    if (replica->was_ready && replica->led_term == raft_term(replica->raft)) return true;
     return raft_can_evaluate(replica->raft, now);
 }
 

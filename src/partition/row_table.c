@@ -5,7 +5,7 @@
 
 struct row_table *row_table_make_in(struct slabs *slabs)
 {
-    struct row_table *table = memory_allocate_zero(sizeof(*table));
+    struct row_table *table = memory_allocate_lines(sizeof(*table));
     table->slabs = slabs;
     tree_init(&table->tree, slabs);
     map_init(&table->counts);

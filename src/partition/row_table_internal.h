@@ -36,20 +36,22 @@ struct drops { /* few; of the proposed ones indexes rise */
 };
 
 struct row_table {
-    struct slabs *slabs;
-    bool own_slabs;
     struct tree tree;
+    struct slabs *slabs;
+
     uint64_t rows; /* keys in the tree */
     uint64_t row_bytes;
     uint64_t dirty_bytes; /* of committed rows, covered ones included */
     uint64_t clean_bytes; /* of clean rows that nothing covers */
     uint64_t change;      /* of anything; a cursor must not outlive one */
-    struct map counts;    /* (service, namespace) -> live rows, as a pointer */
-    uint64_t hot_name;    /* the one that changed last: its count is here, not in the map */
+    uint64_t hot_name;    /* the name that changed last: its count is here, not in the map */
     uint64_t hot_count;
+    bool incomplete;
+    bool own_slabs;
+
     struct proposals proposals;
     struct drops drops;
-    bool incomplete;
+    struct map counts; /* (service, namespace) -> live rows, as a pointer */
     uint64_t flush_generation;
     uint64_t evictions;
 };

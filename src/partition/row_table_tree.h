@@ -71,13 +71,13 @@ _Static_assert(offsetof(struct node, heads) == 64, "a leaf takes 13 lines of cac
 _Static_assert(TREE_ITEMS <= 64, "a leaf's bits are one word");
 
 struct tree {
-    struct slabs *slabs;
     struct node *root;
+    uint32_t height; /* inner nodes above a leaf */
+    struct slabs *slabs;
+    uint64_t bytes; /* of nodes and separators */
+    uint64_t leaves;
     struct node *first; /* leaf */
     struct node *hand;  /* leaf where eviction goes on; NULL: the first */
-    uint64_t leaves;
-    uint32_t height; /* inner nodes above a leaf */
-    uint64_t bytes;  /* of nodes and separators */
 };
 
 /* Where a key is or belongs, and how the descent went there. */

@@ -7,7 +7,7 @@
 
 static void refuse(struct raft *raft, const struct raft_message *message)
 {
-    uint64_t last = raft_last_index(raft);
+    uint64_t last = last_index(raft);
     uint64_t hint = message->index < last ? message->index : last;
 
     /* Where the leader has an older term we cannot agree; go back past all of them at once. */
@@ -28,7 +28,7 @@ static uint64_t take_entries(struct raft *raft, struct raft_message *message)
     uint64_t matched = message->index;
     for (uint32_t i = 0; i < message->entry_count; i++) {
         struct raft_entry *entry = message->entries[i];
-        uint64_t last = raft_last_index(raft);
+        uint64_t last = last_index(raft);
         bool known = entry->index <= raft->commit || entry->index <= raft->base_index ||
                      raft_term_at(raft, entry->index) == entry->term;
         struct raft_config config;
@@ -44,7 +44,7 @@ static uint64_t take_entries(struct raft *raft, struct raft_message *message)
         message->entries[i] = NULL;
         if (is_config) raft_config_push(raft, &config);
     }
-    ASSERT(matched <= raft_last_index(raft) || matched <= raft->base_index);
+    ASSERT(matched <= last_index(raft) || matched <= raft->base_index);
     return matched;
 }
 
@@ -56,14 +56,14 @@ void raft_on_append(struct raft *raft, struct raft_message *message)
 
     /* What is committed equals the log of every later leader. */
     bool before_commit = message->index <= raft->commit;
-    bool agrees = message->index <= raft_last_index(raft) &&
+    bool agrees = message->index <= last_index(raft) &&
                   raft_term_at(raft, message->index) == message->log_term;
     if (!before_commit && !agrees) {
         refuse(raft, message);
         return;
     }
     uint64_t matched = take_entries(raft, message);
-    if (matched > raft_last_index(raft)) matched = raft_last_index(raft);
+    if (matched > last_index(raft)) matched = last_index(raft);
     if (matched > raft->matched) raft->matched = matched;
     if (raft->commit > raft->matched) raft->matched = raft->commit;
     raft->ack_wanted = true;
@@ -85,7 +85,7 @@ bool raft_ack_due(const struct raft *raft)
 void raft_ack_send(struct raft *raft)
 {
     uint64_t claim = raft_log_claimable(raft, raft->matched);
-    ASSERT(claim <= raft_last_index(raft));
+    ASSERT(claim <= last_index(raft));
     ASSERT(raft->role != RAFT_LEADER);
     if (claim == raft->matched) raft->ack_wanted = false;
     raft->match_told = claim;

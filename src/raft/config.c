@@ -84,6 +84,7 @@ void raft_config_trim(struct raft *raft)
     size_t dropped = 0;
     while (dropped + 1 < raft->config_count && raft->configs[dropped + 1].index <= raft->base_index)
         dropped++;
+    if (dropped == 0) return;
     raft->config_count -= dropped;
     memmove(raft->configs, raft->configs + dropped, raft->config_count * sizeof(*raft->configs));
     ASSERT(raft->config_count > 0);
@@ -96,7 +97,7 @@ void raft_config_restart(struct raft *raft, const struct raft_config *config)
     struct raft_config of_snapshot = *config; /* may be the caller's copy of our own */
     for (size_t i = 0; i < raft->config_count; i++) {
         uint64_t index = raft->configs[i].index;
-        bool behind = index > raft->base_index && index <= raft_last_index(raft);
+        bool behind = index > raft->base_index && index <= last_index(raft);
         /* One that is kept was pushed after the first, so it never moves to the right. */
         if (behind) raft->configs[kept++] = raft->configs[i];
     }
@@ -112,7 +113,7 @@ static void append_config(struct raft *raft, struct raft_config config)
 {
     struct buffer buffer;
     buffer_init(&buffer, 4096);
-    config.index = raft_last_index(raft) + 1;
+    config.index = last_index(raft) + 1;
     raft_config_encode(&config, &buffer);
 
     struct bytes body = buffer_bytes(&buffer);
@@ -178,7 +179,7 @@ static const char *promotion_fault(const struct raft *raft, const struct raft_co
         if (progress == NULL) return "a new voter must be added as a learner first";
         if (!raft_progress_active(raft, progress, raft->now))
             return "the learner to promote has not answered lately";
-        if (progress->match + RAFT_PROMOTE_LAG_MAX < raft_last_index(raft))
+        if (progress->match + RAFT_PROMOTE_LAG_MAX < last_index(raft))
             return "the learner to promote has not caught up";
     }
     return NULL;
@@ -230,6 +231,6 @@ enum status raft_propose_config(struct raft *raft, const struct raft_config *tar
         memcpy(next.outgoing, config->incoming, sizeof(next.outgoing));
     }
     append_config(raft, next);
-    ASSERT(raft_config(raft)->index == raft_last_index(raft));
+    ASSERT(raft_config(raft)->index == last_index(raft));
     return STATUS_OK;
 }

@@ -36,7 +36,7 @@ static void set_add(struct replica_id *set, size_t *count, struct replica_id rep
 
 static uint64_t last_term(const struct raft *raft)
 {
-    return raft_term_at(raft, raft_last_index(raft));
+    return raft_term_at(raft, last_index(raft));
 }
 
 static void ask_voters(struct raft *raft, struct raft_message request)
@@ -44,7 +44,7 @@ static void ask_voters(struct raft *raft, struct raft_message request)
     struct raft_member voters[RAFT_VOTERS_MAX];
     size_t count = raft_other_voters(raft, voters);
 
-    request.index = raft_last_index(raft);
+    request.index = last_index(raft);
     request.log_term = last_term(raft);
     for (size_t i = 0; i < count; i++) {
         request.to = voters[i].replica;
@@ -149,7 +149,7 @@ bool raft_elect_refuses(const struct raft *raft, const struct raft_message *mess
 static int compare_log(const struct raft *raft, const struct raft_message *message)
 {
     uint64_t term = last_term(raft);
-    uint64_t index = raft_last_index(raft);
+    uint64_t index = last_index(raft);
     if (message->log_term != term) return message->log_term < term ? -1 : 1;
     return (message->index > index) - (message->index < index);
 }

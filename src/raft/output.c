@@ -7,11 +7,6 @@
  * acknowledgement. */
 #include "raft/raft_internal.h"
 
-bool raft_hard_state_durable(const struct raft *raft)
-{
-    return !raft->hard_changed && raft->persisted >= raft->hard_id;
-}
-
 static void message_fill(const struct raft *raft, struct raft_message *message)
 {
     ASSERT(message->to.value != 0);
@@ -93,8 +88,7 @@ static bool held_ready(const struct raft *raft)
 
 static bool persist_due(const struct raft *raft)
 {
-    return raft->hard_changed || raft->truncate_from != 0 ||
-           raft->handed_index < raft_last_index(raft);
+    return raft->hard_changed || raft->truncate_from != 0 || raft->handed_index < last_index(raft);
 }
 
 bool raft_has_output(const struct raft *raft)
@@ -110,7 +104,7 @@ static void take_persist(struct raft *raft, struct raft_output *output)
     uint64_t from = raft->handed_index + 1;
     output->persist_id = ++raft->persist_last;
     output->truncate_from = raft->truncate_from;
-    output->entry_count = raft_last_index(raft) - raft->handed_index;
+    output->entry_count = last_index(raft) - raft->handed_index;
     if (output->entry_count > 0) output->entries = raft_log_entries(raft, from);
     if (raft->hard_changed) {
         output->hard_state_changed = true;
@@ -119,7 +113,7 @@ static void take_persist(struct raft *raft, struct raft_output *output)
     raft->hard_changed = false;
     raft->truncate_from = 0;
     raft_log_persisting(raft, output->persist_id);
-    ASSERT(raft->handed_index == raft_last_index(raft));
+    ASSERT(raft->handed_index == last_index(raft));
 }
 
 void raft_take_output(struct raft *raft, struct raft_output *ret_output)
@@ -144,7 +138,7 @@ void raft_take_output(struct raft *raft, struct raft_output *ret_output)
     output.messages = raft->messages->items;
     output.message_count = raft->messages->count;
     ASSERT(!raft_has_output(raft));
-    ASSERT(output.commit <= raft_last_index(raft));
+    ASSERT(output.commit <= last_index(raft));
     *ret_output = output;
 }
 

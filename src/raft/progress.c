@@ -17,7 +17,7 @@ struct progress *raft_progress_find(const struct raft *raft, struct replica_id r
 static struct progress progress_make(const struct raft *raft, struct raft_member member)
 {
     return (struct progress){
-        .member = member, .state = PROGRESS_PROBE, .next = raft_last_index(raft) + 1};
+        .member = member, .state = PROGRESS_PROBE, .next = last_index(raft) + 1};
 }
 
 void raft_progress_update(struct raft *raft)
@@ -80,7 +80,7 @@ static void inflight_free(struct progress *progress, uint64_t match)
 
 void raft_progress_matched(struct raft *raft, struct progress *progress, uint64_t match)
 {
-    ASSERT(match <= raft_last_index(raft));
+    ASSERT(match <= last_index(raft));
     bool reachable = match >= raft->base_index; /* its next entry is still in memory */
     bool advanced = match > progress->match;
 

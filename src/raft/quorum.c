@@ -157,7 +157,7 @@ static uint64_t value_match(const struct raft *raft, const struct progress *prog
 uint64_t raft_quorum_match(const struct raft *raft)
 {
     bool early = raft_bug(raft, RAFT_BUG_COUNT_SELF_EARLY);
-    uint64_t own = early ? raft_last_index(raft) : raft->durable_index;
+    uint64_t own = early ? last_index(raft) : raft->durable_index;
     return raft_quorum_value(raft, value_match, own);
 }
 

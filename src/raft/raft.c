@@ -1,11 +1,6 @@
 /* raft.c - opening a group's core, the inputs that every role takes, and its state. */
 #include "raft/raft_internal.h"
 
-bool raft_bug(const struct raft *raft, enum raft_planted_bug bug)
-{
-    return (raft->planted_bugs & (uint32_t)bug) != 0;
-}
-
 /* Callers read the clock at different moments of a turn; time only goes forward here. */
 void raft_time(struct raft *raft, uint64_t now)
 {
@@ -14,7 +9,7 @@ void raft_time(struct raft *raft, uint64_t now)
 
 static void open_hard_state(struct raft *raft, const struct raft_options *options)
 {
-    uint64_t last_term = raft_term_at(raft, raft_last_index(raft));
+    uint64_t last_term = raft_term_at(raft, last_index(raft));
     raft->vote = options->hard_state.vote;
     if (last_term > raft->term) { /* an entry of a term implies that we have seen the term */
         raft->term = last_term;
@@ -24,7 +19,7 @@ static void open_hard_state(struct raft *raft, const struct raft_options *option
     raft->durable_term = raft->term;
 
     uint64_t commit = options->hard_state.commit;
-    if (commit > raft_last_index(raft)) commit = raft_last_index(raft);
+    if (commit > last_index(raft)) commit = last_index(raft);
     if (commit < raft->base_index) commit = raft->base_index;
     raft->commit = commit;
     raft->applied = raft->base_index;
@@ -56,7 +51,8 @@ struct raft *raft_open(const struct raft_options *options)
     raft->self = options->self;
     raft->node = options->node;
     raft->timing = options->timing;
-    raft->planted_bugs = options->planted_bugs;
+    ASSERT(options->planted_bugs <= UINT16_MAX);
+    raft->planted_bugs = (uint16_t)options->planted_bugs;
     raft->now = options->now;
     raft->messages = options->messages != NULL ? options->messages : &raft->own_messages;
     random_seed(&raft->random, options->random_seed);

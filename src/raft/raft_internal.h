@@ -80,12 +80,14 @@ struct raft {
     bool hard_changed; /* not yet handed out */
     bool ack_wanted;
     bool leader_link_down;
-    uint64_t now; /* latest time any input brought */
+    uint16_t planted_bugs;
+    uint32_t capacity; /* of entries */
+    uint64_t now;      /* latest time any input brought */
     uint64_t term;
 
     /* entries[start .. start + count) hold base_index + 1 and up. */
     uint64_t base_index;
-    size_t count, start;
+    uint32_t count, start;
     struct raft_entry **entries;
     uint64_t handed_index; /* handed to the log */
 
@@ -100,7 +102,7 @@ struct raft {
     uint64_t persist_last; /* last id handed out */
     uint64_t persisted;    /* last id reported durable */
     uint64_t hard_id;      /* persist id that carries (term, vote) */
-    size_t persisting_count;
+    uint32_t persisting_count, persisting_capacity;
     struct raft_persisting *persisting;
     /* Terms change rarely: all entries from term_from on have term_last, so that most questions
      * for a term touch no entry. */
@@ -128,14 +130,12 @@ struct raft {
     uint64_t election_timeout; /* drawn anew for each leader and each campaign */
     uint64_t election_deadline;
     uint64_t evaluate_after; /* longest promise of the voters to former leaders */
-    struct raft_persisting persisting_first[2]; /* most need no more memory */
+    struct raft_persisting persisting_first[2]; /* most need no more memory than this ... */
+    struct raft_entry *entries_first[4];        /* ... and this */
     struct random random;
     struct raft_timing timing;
     uint64_t no_vote_until; /* D1: one election timeout after start */
     struct replica_id vote;
-    uint32_t planted_bugs;
-    size_t capacity;            /* of entries */
-    size_t persisting_capacity; /* and so on */
     size_t config_capacity;
     struct raft_held *held;
     size_t held_capacity;
@@ -162,9 +162,31 @@ struct raft {
     struct replica_id rejects[RAFT_VOTERS_MAX];
 };
 
+static inline bool raft_bug(const struct raft *raft, enum raft_planted_bug bug)
+{
+    return (raft->planted_bugs & (uint32_t)bug) != 0;
+}
+
+/* raft_last_index() for the files of the core. */
+static inline uint64_t last_index(const struct raft *raft)
+{
+    return raft->base_index + raft->count;
+}
+
+/* What may be claimed of the entries up to `index`. */
+static inline uint64_t raft_log_claimable(const struct raft *raft, uint64_t index)
+{
+    if (raft_bug(raft, RAFT_BUG_ACK_BEFORE_DURABLE)) return index;
+    return index < raft->durable_index ? index : raft->durable_index;
+}
+
+static inline bool raft_hard_state_durable(const struct raft *raft)
+{
+    return !raft->hard_changed && raft->persisted >= raft->hard_id;
+}
+
 /* raft.c */
 void raft_time(struct raft *raft, uint64_t now);
-bool raft_bug(const struct raft *raft, enum raft_planted_bug bug);
 /* Follower in `term`, which is ours or newer. Leadership, candidacy and transfers end. */
 void raft_become_follower(struct raft *raft, uint64_t term);
 /* A leader of our term was heard. */
@@ -173,7 +195,6 @@ void raft_follow(struct raft *raft, struct raft_member leader);
 void raft_enter_term(struct raft *raft, uint64_t term);
 
 /* output.c */
-bool raft_hard_state_durable(const struct raft *raft);
 /* Queues a message; group, from and term are filled in (a term that is set is kept). A reply
  * waits until term and vote are durable; a request does not. */
 void raft_send(struct raft *raft, struct raft_message message);
@@ -194,8 +215,6 @@ struct raft_entry **raft_log_entries(struct raft *raft, uint64_t index);
 uint64_t raft_log_back(const struct raft *raft, uint64_t index, uint64_t term, uint64_t floor);
 void raft_log_persisting(struct raft *raft, uint64_t id);
 void raft_log_persisted(struct raft *raft, uint64_t id);
-/* What may be claimed of the entries up to `index`. */
-uint64_t raft_log_claimable(const struct raft *raft, uint64_t index);
 
 /* quorum.c */
 bool raft_member_find(const struct raft_member *members, size_t count, struct replica_id replica);

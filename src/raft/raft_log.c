@@ -27,7 +27,7 @@ void raft_entry_free(struct raft_entry *entry)
 
 uint64_t raft_last_index(const struct raft *raft)
 {
-    return raft->base_index + raft->count;
+    return last_index(raft);
 }
 
 uint64_t raft_first_index(const struct raft *raft)
@@ -42,7 +42,7 @@ uint64_t raft_durable_index(const struct raft *raft)
 
 const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index)
 {
-    if (index <= raft->base_index || index > raft_last_index(raft)) return NULL;
+    if (index <= raft->base_index || index > last_index(raft)) return NULL;
     const struct raft_entry *entry = raft->entries[raft->start + (index - raft->base_index - 1)];
     ASSERT(entry->index == index);
     return entry;
@@ -50,7 +50,7 @@ const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index)
 
 uint64_t raft_term_at(const struct raft *raft, uint64_t index)
 {
-    if (index > raft_last_index(raft)) return 0;
+    if (index > last_index(raft)) return 0;
     if (index == raft->base_index) return raft->base_term;
     if (index >= raft->term_from) return raft->term_last;
     const struct raft_entry *entry = raft_entry_at(raft, index);
@@ -60,7 +60,7 @@ uint64_t raft_term_at(const struct raft *raft, uint64_t index)
 /* The end of the log was cut, or the log restarted: only what is last is known to be uniform. */
 static void log_term_again(struct raft *raft)
 {
-    uint64_t last = raft_last_index(raft);
+    uint64_t last = last_index(raft);
     const struct raft_entry *entry = raft_entry_at(raft, last);
     raft->term_last = entry ? entry->term : raft->base_term;
     raft->term_from = last;
@@ -69,7 +69,7 @@ static void log_term_again(struct raft *raft)
 struct raft_entry **raft_log_entries(struct raft *raft, uint64_t index)
 {
     ASSERT(index > raft->base_index);
-    ASSERT(index <= raft_last_index(raft) + 1);
+    ASSERT(index <= last_index(raft) + 1);
     return raft->entries + raft->start + (index - raft->base_index - 1);
 }
 
@@ -83,14 +83,17 @@ static void log_reserve(struct raft *raft)
         raft->start = 0;
         return;
     }
-    raft->capacity = raft->capacity ? raft->capacity * 2 : 16;
-    raft->entries = memory_resize(raft->entries, raft->capacity * sizeof(*raft->entries));
+    bool is_first = raft->entries == raft->entries_first;
+    raft->capacity *= 4;
+    raft->entries =
+        memory_resize(is_first ? NULL : raft->entries, raft->capacity * sizeof(*raft->entries));
+    if (is_first) memcpy(raft->entries, raft->entries_first, sizeof(raft->entries_first));
 }
 
 void raft_log_append(struct raft *raft, struct raft_entry *entry)
 {
-    ASSERT(entry->index == raft_last_index(raft) + 1);
-    ASSERT(entry->term >= raft_term_at(raft, raft_last_index(raft)));
+    ASSERT(entry->index == last_index(raft) + 1);
+    ASSERT(entry->term >= raft_term_at(raft, last_index(raft)));
     ASSERT(entry->term <= raft->term);
     log_reserve(raft);
     if (entry->term != raft->term_last) {
@@ -105,14 +108,16 @@ void raft_log_open(struct raft *raft, const struct raft_options *options)
 {
     raft->base_index = options->snapshot_index;
     raft->base_term = options->snapshot_term;
+    raft->entries = raft->entries_first;
+    raft->capacity = ARRAY_COUNT(raft->entries_first);
     raft->persisting = raft->persisting_first;
     raft->persisting_capacity = ARRAY_COUNT(raft->persisting_first);
     log_term_again(raft);
     for (size_t i = 0; i < options->entry_count; i++) {
         raft_log_append(raft, options->entries[i]);
     }
-    raft->handed_index = raft_last_index(raft);
-    raft->durable_index = raft_last_index(raft);
+    raft->handed_index = last_index(raft);
+    raft->durable_index = last_index(raft);
 }
 
 void raft_log_close(struct raft *raft)
@@ -120,7 +125,7 @@ void raft_log_close(struct raft *raft)
     for (size_t i = 0; i < raft->count; i++) {
         raft_entry_free(raft->entries[raft->start + i]);
     }
-    memory_free(raft->entries);
+    if (raft->entries != raft->entries_first) memory_free(raft->entries);
     if (raft->persisting != raft->persisting_first) memory_free(raft->persisting);
 }
 
@@ -138,17 +143,17 @@ static void log_clamp_durable(struct raft *raft, uint64_t last)
 static void log_drop_from(struct raft *raft, uint64_t from_index)
 {
     ASSERT(from_index > raft->base_index);
-    while (raft_last_index(raft) >= from_index) {
+    while (last_index(raft) >= from_index) {
         raft_entry_free(raft->entries[raft->start + raft->count - 1]);
         raft->count--;
     }
-    if (raft_last_index(raft) < raft->term_from) log_term_again(raft);
+    if (last_index(raft) < raft->term_from) log_term_again(raft);
 }
 
 void raft_log_truncate(struct raft *raft, uint64_t from_index)
 {
     ASSERT(from_index > raft->commit); /* committed entries are never cut */
-    ASSERT(from_index <= raft_last_index(raft));
+    ASSERT(from_index <= last_index(raft));
     bool handed = from_index <= raft->handed_index;
 
     log_drop_from(raft, from_index);
@@ -163,9 +168,9 @@ void raft_log_truncate(struct raft *raft, uint64_t from_index)
 static void log_drop_front(struct raft *raft, uint64_t index, uint64_t term)
 {
     ASSERT(index >= raft->base_index);
-    ASSERT(index <= raft_last_index(raft));
-    size_t dropped = index - raft->base_index;
-    for (size_t i = 0; i < dropped; i++) {
+    ASSERT(index <= last_index(raft));
+    uint32_t dropped = (uint32_t)(index - raft->base_index);
+    for (uint32_t i = 0; i < dropped; i++) {
         raft_entry_free(raft->entries[raft->start + i]);
     }
     raft->start += dropped;
@@ -219,7 +224,7 @@ uint64_t raft_log_back(const struct raft *raft, uint64_t index, uint64_t term, u
 
 static void persisting_grow(struct raft *raft)
 {
-    size_t capacity = 4 * raft->persisting_capacity;
+    uint32_t capacity = 4 * raft->persisting_capacity;
     struct raft_persisting *grown = memory_allocate(capacity * sizeof(*grown));
     memcpy(grown, raft->persisting, raft->persisting_count * sizeof(*grown));
     if (raft->persisting != raft->persisting_first) memory_free(raft->persisting);
@@ -231,7 +236,7 @@ void raft_log_persisting(struct raft *raft, uint64_t id)
 {
     ASSERT(id > raft->persisted);
     if (raft->persisting_count == raft->persisting_capacity) persisting_grow(raft);
-    raft->handed_index = raft_last_index(raft);
+    raft->handed_index = last_index(raft);
     raft->persisting[raft->persisting_count++] =
         (struct raft_persisting){.id = id, .last_index = raft->handed_index};
 }
@@ -244,15 +249,9 @@ void raft_log_persisted(struct raft *raft, uint64_t id)
         if (last > raft->durable_index) raft->durable_index = last;
         done++;
     }
-    raft->persisting_count -= done;
+    raft->persisting_count -= (uint32_t)done;
     memmove(raft->persisting, raft->persisting + done,
             raft->persisting_count * sizeof(*raft->persisting));
     ASSERT(raft->durable_index <= raft->handed_index);
-    ASSERT(raft->handed_index <= raft_last_index(raft));
-}
-
-uint64_t raft_log_claimable(const struct raft *raft, uint64_t index)
-{
-    if (raft_bug(raft, RAFT_BUG_ACK_BEFORE_DURABLE)) return index;
-    return index < raft->durable_index ? index : raft->durable_index;
+    ASSERT(raft->handed_index <= last_index(raft));
 }

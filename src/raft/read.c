@@ -62,7 +62,7 @@ void raft_heartbeat_acked(struct raft *raft, const struct raft_heartbeat_ack *ac
         progress->round = ack->round;
         raft_round_confirm(raft);
     }
-    bool news = ack->match > progress->match && ack->match <= raft_last_index(raft);
+    bool news = ack->match > progress->match && ack->match <= last_index(raft);
     if (news) raft_progress_matched(raft, progress, ack->match);
     raft_progress_heard(raft, progress);
     if (news) raft_commit_advance(raft);
@@ -134,7 +134,7 @@ static void heartbeat_accept(struct raft *raft, const struct raft_heartbeat *hea
 
     /* The leader limits this to what we acknowledged in its term, which cannot have been cut
      * since; so it also tells us, after a restart, how far we match. */
-    uint64_t last = raft_last_index(raft);
+    uint64_t last = last_index(raft);
     uint64_t commit = heartbeat->commit < last ? heartbeat->commit : last;
     if (commit > raft->matched) raft->matched = commit;
     raft_commit_to(raft, commit);

@@ -7,7 +7,7 @@
 uint64_t raft_append_own(struct raft *raft, struct raft_entry *entry)
 {
     ASSERT(raft->role == RAFT_LEADER);
-    entry->index = raft_last_index(raft) + 1;
+    entry->index = last_index(raft) + 1;
     entry->term = raft->term;
     raft_log_append(raft, entry);
     raft->send_wanted = true;
@@ -49,7 +49,7 @@ static void on_refusal(struct raft *raft, struct progress *progress,
     if (stale) return;
 
     uint64_t hint = reply->hint_index < reply->index ? reply->hint_index : reply->index - 1;
-    if (hint > raft_last_index(raft)) hint = raft_last_index(raft);
+    if (hint > last_index(raft)) hint = last_index(raft);
     hint = raft_log_back(raft, hint, reply->hint_term, progress->match);
     if (hint < progress->match) hint = progress->match;
     raft_progress_probe(progress, hint + 1);
@@ -67,7 +67,7 @@ void raft_on_append_reply(struct raft *raft, const struct raft_message *message)
         on_refusal(raft, progress, message);
         return;
     }
-    if (message->index > raft_last_index(raft)) return; /* no correct member says so */
+    if (message->index > last_index(raft)) return; /* no correct member says so */
     raft_progress_matched(raft, progress, message->index);
     raft_commit_advance(raft);
 }
@@ -77,7 +77,7 @@ void raft_on_append_reply(struct raft *raft, const struct raft_message *message)
 void raft_commit_to(struct raft *raft, uint64_t index)
 {
     if (index <= raft->commit) return;
-    ASSERT(index <= raft_last_index(raft));
+    ASSERT(index <= last_index(raft));
     raft->commit = index;
 }
 
@@ -90,7 +90,7 @@ void raft_commit_advance(struct raft *raft)
     bool own_term = raft_term_at(raft, agreed) == raft->term;
     if (raft_bug(raft, RAFT_BUG_COMMIT_OLD_TERM)) own_term = true;
 
-    ASSERT(agreed <= raft_last_index(raft));
+    ASSERT(agreed <= last_index(raft));
     if (own_term) raft_commit_to(raft, agreed);
     raft_transfer_advance(raft);
     raft_config_advance(raft);
@@ -102,7 +102,7 @@ static void send_append(struct raft *raft, const struct progress *progress, uint
 {
     uint64_t previous = progress->next - 1;
     ASSERT(previous >= raft->base_index);
-    ASSERT(previous + entry_count <= raft_last_index(raft));
+    ASSERT(previous + entry_count <= last_index(raft));
     struct raft_entry **entries = entry_count ? raft_log_entries(raft, progress->next) : NULL;
     raft_send_now(raft, (struct raft_message){.type = RAFT_APPEND,
                                               .to = progress->member.replica,
@@ -120,7 +120,7 @@ static uint32_t batch_of(const struct raft *raft, uint64_t next, uint64_t *ret_b
 {
     uint32_t count = 0;
     uint64_t bytes = 0;
-    for (uint64_t index = next; index <= raft_last_index(raft); index++) {
+    for (uint64_t index = next; index <= last_index(raft); index++) {
         uint64_t size = sizeof(struct raft_entry) + raft_entry_at(raft, index)->size;
         if (count > 0 && bytes + size > RAFT_APPEND_BYTES_MAX) break;
         bytes += size;
@@ -144,7 +144,7 @@ static void send_stream(struct raft *raft, struct progress *progress)
 {
     if (progress->check_wanted) send_append(raft, progress, 0);
     progress->check_wanted = false;
-    while (progress->next <= raft_last_index(raft) && raft_progress_has_room(progress)) {
+    while (progress->next <= last_index(raft) && raft_progress_has_room(progress)) {
         uint64_t bytes;
         uint32_t count = batch_of(raft, progress->next, &bytes);
         ASSERT(count > 0);

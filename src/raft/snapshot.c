@@ -24,7 +24,7 @@ void raft_snapshot_sent(struct raft *raft, struct replica_id to, uint64_t index,
     if (progress == NULL || progress->state != PROGRESS_SNAPSHOT) return;
     progress->offer_open = false;
     progress->offer_after = raft->now + raft->timing.election_timeout_min;
-    if (ok && index > raft_last_index(raft)) ok = false;
+    if (ok && index > last_index(raft)) ok = false;
     if (!ok) return;
     uint64_t behind = index > progress->match ? index : progress->match;
     raft_progress_probe(progress, behind + 1);
@@ -49,10 +49,10 @@ bool raft_install_snapshot(struct raft *raft, uint64_t index, uint64_t term,
     raft->commit = index;
     raft->applied = index;
     if (raft->matched < index) raft->matched = index;
-    if (raft->matched > raft_last_index(raft)) raft->matched = raft_last_index(raft);
+    if (raft->matched > last_index(raft)) raft->matched = last_index(raft);
     if (raft->match_told > raft->matched) raft->match_told = raft->matched;
     raft->ack_wanted = true;
-    ASSERT(raft->commit <= raft_last_index(raft));
+    ASSERT(raft->commit <= last_index(raft));
     ASSERT(raft->durable_index >= raft->base_index);
     return true;
 }

@@ -64,7 +64,7 @@ void raft_transfer_advance(struct raft *raft)
         transfer_end(raft);
         return;
     }
-    if (progress->match < raft_last_index(raft)) return;
+    if (progress->match < last_index(raft)) return;
     send_timeout_now(raft, progress->member);
     raft->transfer_sent = true;
     ASSERT(raft_bug(raft, RAFT_BUG_LEASE_AFTER_TRANSFER) || !raft_lease_valid(raft, raft->now));

@@ -14,12 +14,12 @@
 #include "storage/log/span.h"
 
 struct log_group {
-    struct group_id group;
     struct replica_id replica; /* 0: none lives */
     uint64_t base_index;
     uint64_t last_index; /* base_index: no entries */
 
     struct log_spans spans; /* of entries base_index + 1 and up */
+    struct group_id group;
     uint64_t base_term;
     struct replica_id dead; /* the one before it: whatever still comes of it is void */
     struct log_state state;
