@@ -61,6 +61,8 @@ static const struct sim_planted planted[] = {
      "WHY 5.2: a group without a leader holds back the log for ever"},
     {"log_copies_empty", "log_copies_empty", 0, "pinned_log", 60,
      "WHY 5.2: what is copied forward is not what was there"},
+    {"log_copies_overwritten", "log_copies_overwritten", 0, "overwritten_tail", 20,
+     "WHY 5.2: what a later leader overwrote is copied forward in its place"},
     {"lost_replica_reborn", "lost_replica_reborn", 0, "damaged_log", 60,
      "FAULTS rule 9: a replica whose log was lost is born again under its old id"},
     {"sealed_checksum_ignored", "sealed_checksum_ignored", 0, "damaged_identity", 60,

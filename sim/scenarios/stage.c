@@ -12,13 +12,17 @@ void stage_plan(struct sim_plan *plan)
     plan->workload.think_max = 6 * STAGE_MS;
 }
 
-bool stage_open(struct sim_bed *bed, const struct sim_plan *plan)
+bool stage_found(struct sim_bed *bed, const struct sim_plan *plan)
 {
     sim_bed_open(bed, &plan->cluster, &plan->workload);
-    if (!sim_cluster_start_all(bed->cluster, 30 * STAGE_S)) {
+    if (!sim_cluster_start_all(bed->cluster, 30 * STAGE_S))
         sim_violation(&bed->sim, "the cluster was not founded");
-        return false;
-    }
+    return !bed->sim.failed;
+}
+
+bool stage_open(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    if (!stage_found(bed, plan)) return false;
     sim_clients_start(bed->clients);
     sim_run_for(&bed->sim, 200 * STAGE_MS);
     return !bed->sim.failed;

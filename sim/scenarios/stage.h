@@ -9,7 +9,9 @@ enum { STAGE_MS = 1000, STAGE_S = 1000 * 1000 };
 
 /* Three nodes, one partition, leases, clients that hardly think; change before stage_open(). */
 void stage_plan(struct sim_plan *ret_plan);
-/* Founds the cluster and starts the clients. False: the run is over. */
+/* Founds the cluster. False: the run is over. */
+bool stage_found(struct sim_bed *bed, const struct sim_plan *plan);
+/* Same, and starts the clients. */
 bool stage_open(struct sim_bed *bed, const struct sim_plan *plan);
 /* A number in [low, high], from the seed. */
 uint64_t stage_draw(struct sim_bed *bed, uint64_t low, uint64_t high);

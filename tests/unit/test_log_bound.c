@@ -96,6 +96,8 @@ static void test_only_the_last_of_two_entries_with_one_index_is_copied(void **st
     log_append_truncate(fixture->queue, GROUP, REPLICA, 3);
     busy_write(fixture, 0, 100);
     assert_null(fake_disk_find(fixture->disk, SEGMENT_1));
+    assert_true(
+        fake_disk_reached(fixture->disk, "log: an overwritten entry was not copied forward"));
     fixture_restart(fixture);
     assert_entries(fixture, 0, (const char *const[]){"one", "two"}, 2);
 }

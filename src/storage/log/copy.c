@@ -145,6 +145,7 @@ static void copy_scanned(struct log *log)
         const struct copy_place *place = &copy->places[i];
         bool same = kept > 0 && copy->places[kept - 1].group == place->group &&
                     copy->places[kept - 1].index == place->index;
+        if (same) SOMETIMES(log->world, "log: an overwritten entry was not copied forward");
         if (same && PLANTED(log->world, "log_copies_overwritten")) continue;
         if (!same) kept++;
         copy->places[kept - 1] = *place;
