@@ -173,9 +173,8 @@ void drive_raft_frame(struct partition_host *host, const struct transport_peer *
             return;
         }
         struct replica *replica = host_replica(host, message.group);
-        bool has_room = message.entry_count == 0 || space_takes_entries(host);
-        if (!has_room) SOMETIMES(host->world, "entries were not taken because the log is full");
-        if (has_room && is_for_this_replica(replica, &message) && message.from_node == from->node) {
+        bool is_ours = is_for_this_replica(replica, &message) && message.from_node == from->node;
+        if (is_ours && space_cut_append(replica, &message)) {
             count_entries(replica, &message);
             raft_step(replica->raft, &message, now);
             mark_if_changed(replica);

@@ -66,6 +66,7 @@ enum {
     SCRATCH_KEPT_BYTES = 1 << 20,        /* memory that an evaluation leaves for the next */
     UNANSWERED_FRAMES_MAX = 2,           /* one on the peer's disk, one behind it */
     RAFT_HELD_BYTES_MAX = 64 << 10,
+    APPEND_SMALL_BYTES_MAX = 4 << 10, /* entries that a log takes on its last segment */
 };
 
 /* What leaves for one worker of one node at the end of the turn. */
@@ -469,8 +470,8 @@ bool space_is_low_here(const struct partition_host *host);
 bool space_is_low(const struct partition_host *host, node_id_t node);
 void space_heard(struct partition_host *host, node_id_t node, bool low, bool log_full);
 bool space_log_is_full_here(const struct partition_host *host);
-/* False: the log has no room for entries of leaders. */
-bool space_takes_entries(const struct partition_host *host);
+/* Takes from the end of an append what a log near its bound has no room for. False: all of it. */
+bool space_cut_append(const struct replica *replica, struct raft_message *message);
 bool space_refuses(const struct replica *replica);
 /* As the log is full: whatever needs an entry. */
 bool space_refuses_all(const struct replica *replica);

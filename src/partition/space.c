@@ -4,8 +4,9 @@
  *
  * A log near --log-bytes-max counts as such a disk. When it is full a leader refuses deletes too,
  * since each of them is an entry: what is left is for votes, terms, changes of members, and for
- * what frees segments. A follower whose log has no room at all takes no entries, and is brought up
- * by a snapshot later.
+ * what frees segments. A follower whose log has no room at all takes small entries only, as long
+ * as half of a segment is left, and is brought up by a snapshot later. Small ones, since the no-op
+ * of a new leader may be all that a group lacks to commit, and so to free, what fills the log.
  *
  * Every heartbeat and every acknowledgement says how its sender stands. */
 #include <stdio.h>
@@ -34,9 +35,37 @@ bool space_log_is_full_here(const struct partition_host *host)
     return log_pressure(host->options.log) >= LOG_PRESSURE_FULL;
 }
 
-bool space_takes_entries(const struct partition_host *host)
+/* What the core does not have yet costs room. */
+static uint64_t new_bytes(const struct replica *replica, const struct raft_entry *entry)
 {
-    return log_pressure(host->options.log) < LOG_PRESSURE_CLOSED;
+    const struct raft_entry *own = raft_entry_at(replica->raft, entry->index);
+    return own != NULL && own->term == entry->term ? 0 : entry->size;
+}
+
+static bool fits(enum log_pressure pressure, const struct raft_entry *entry, uint64_t bytes)
+{
+    if (entry->type == RAFT_ENTRY_NOOP) return true; /* one of each election, as votes are */
+    return bytes == 0 || (pressure == LOG_PRESSURE_CLOSED && bytes <= APPEND_SMALL_BYTES_MAX);
+}
+
+bool space_cut_append(const struct replica *replica, struct raft_message *message)
+{
+    struct world *world = replica->host->world;
+    enum log_pressure pressure = log_pressure(replica->host->options.log);
+    uint32_t count = 0;
+    uint64_t bytes = 0;
+
+    if (message->entry_count == 0 || pressure < LOG_PRESSURE_CLOSED) return true;
+    for (; count < message->entry_count; count++) {
+        bytes += new_bytes(replica, message->entries[count]);
+        if (!fits(pressure, message->entries[count], bytes)) break;
+    }
+    if (count < message->entry_count)
+        SOMETIMES(world, "entries were not taken because the log is full");
+    if (count > 0) SOMETIMES(world, "small entries were taken by a full log");
+    while (message->entry_count > count)
+        raft_entry_free(message->entries[--message->entry_count]);
+    return count > 0;
 }
 
 void space_heard(struct partition_host *host, node_id_t node, bool low, bool log_full)

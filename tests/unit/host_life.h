@@ -40,6 +40,7 @@ struct bench {
     uint32_t born_count, removed_count, asked_count, answered_count, installed_count;
     void (*then)(struct group_id group); /* it was dropped */
     uint64_t removed_id, level0;
+    uint64_t log_bytes_max; /* 0: no bound; set before open_host() */
     bool drop_inside;
 };
 
@@ -106,6 +107,7 @@ static inline void open_host(void)
                               .node = SELF,
                               .store = 1,
                               .segment_size = LOG_SEGMENT_SIZE_MIN,
+                              .bytes_max = bench->log_bytes_max,
                               .queue_bytes_max = 1 << 20,
                               .writer_loops = 1};
     assert_int_equal(log_open(bench->world, &log, &bench->log, &error), STATUS_OK);
@@ -191,6 +193,7 @@ static inline int teardown(void **state)
 struct append {
     uint64_t to, index, term_before, commit;
     struct raft_entry *entry; /* NULL: none */
+    uint64_t term;            /* of the leader; 0: 2 */
 };
 
 static inline void send_append(void *context)
@@ -202,7 +205,7 @@ static inline void send_append(void *context)
                                    .to = {append->to},
                                    .from_node = 2,
                                    .to_node = SELF,
-                                   .term = 2,
+                                   .term = append->term != 0 ? append->term : 2,
                                    .index = append->index,
                                    .log_term = append->term_before,
                                    .commit = append->commit};
@@ -212,7 +215,7 @@ static inline void send_append(void *context)
         message.entries = entries;
         message.entry_count = 1;
     }
-    buffer_init(&buffer, 1 << 16);
+    buffer_init(&buffer, 1 << 20);
     assert_int_equal(raft_message_encode(&message, &buffer), STATUS_OK);
     struct transport_peer peer = {.node = 2, .epoch = 1};
     host_on_frame(bench->host, &peer, PEER_FRAME_RAFT, buffer_bytes(&buffer));

@@ -323,7 +323,7 @@ static void test_a_lower_bound_is_kept_after_a_restart(void **state)
     fixture_close(fixture);
     fixture->options.bytes_max = 8 * LOG_SEGMENT_SIZE_MIN;
     fixture_open(fixture);
-    assert_int_equal(log_pressure(fixture->log), LOG_PRESSURE_CLOSED);
+    assert_int_equal(log_pressure(fixture->log), LOG_PRESSURE_SPENT);
     log_release(fixture->queue, busy, busy_replica, index, 1);
     fixture_flush(fixture);
     assert_int_equal(log_pressure(fixture->log), LOG_PRESSURE_NONE);

@@ -157,7 +157,8 @@ enum log_pressure {
     LOG_PRESSURE_FLUSH,  /* what holds back the oldest segment should be flushed */
     LOG_PRESSURE_SHORT,  /* nothing that adds data */
     LOG_PRESSURE_FULL,   /* no request that writes: votes, terms, births, and what frees segments */
-    LOG_PRESSURE_CLOSED, /* no entries of leaders either */
+    LOG_PRESSURE_CLOSED, /* of leaders small entries only */
+    LOG_PRESSURE_SPENT,  /* nothing that is not needed to elect */
 };
 enum log_pressure log_pressure(const struct log *log);
 /* As statistics.no_space or LOG_PRESSURE_SHORT, without a lock, for every request. When it turns

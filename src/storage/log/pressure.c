@@ -7,8 +7,10 @@
  *   12  short      what adds data is refused, by leaders that see a quorum in that state
  *   14  full       all writes are refused; what keeps groups alive goes on: votes, terms, entries
  *                  without effects, changes of members, and whatever frees segments
- *   15  closed     entries from leaders are not taken either: this replica falls behind and
- *                  is brought up by a snapshot later, which needs no room in the log
+ *   15  closed     of the entries of leaders only small ones are taken, as what would free the
+ *                  log may wait for them: else this replica falls behind and is brought up by a
+ *                  snapshot later, which needs no room in the log
+ *   15 1/2 spent     those are not taken either, but for the no-op of an election
  *
  * Spares are within the bound; what the queues hold counts from the moment it is handed over. */
 #include <inttypes.h>
@@ -38,25 +40,32 @@ bool log_marks_set(struct log *log, uint64_t bytes_max)
     return true;
 }
 
-/* Segments that are used, if what waits is written: with the mutex held. */
-static uint64_t segments_used(const struct log *log)
+/* Segments that are used, if what waits is written, and how much of the newest: with the mutex
+ * held. */
+static uint64_t segments_used(const struct log *log, uint64_t *ret_newest_bytes)
 {
     uint64_t active = log->statistics.active_bytes; /* of a larger segment, after the bound fell */
     uint64_t left = active < log->segment_size ? log->segment_size - active : 0;
     uint64_t more = log->pending_bytes > left ? log->pending_bytes - left : 0;
+    uint64_t added = (more + log->segment_size - 1) / log->segment_size;
 
-    return log->statistics.segments + (more + log->segment_size - 1) / log->segment_size;
+    *ret_newest_bytes =
+        added == 0 ? active + log->pending_bytes : more - (added - 1) * log->segment_size;
+    return log->statistics.segments + added;
 }
 
 void log_pressure_update(struct log *log)
 {
-    uint64_t used = segments_used(log);
+    uint64_t newest_bytes;
+    uint64_t used = segments_used(log, &newest_bytes);
+    bool last_half = used > log->segments_max || newest_bytes > log->segment_size / 2;
     enum log_pressure pressure = LOG_PRESSURE_NONE;
 
     if (used > log->marks.flush) pressure = LOG_PRESSURE_FLUSH;
     if (used > log->marks.is_short) pressure = LOG_PRESSURE_SHORT;
     if (used > log->marks.full) pressure = LOG_PRESSURE_FULL;
     if (used > log->marks.closed) pressure = LOG_PRESSURE_CLOSED;
+    if (used > log->marks.closed && last_half) pressure = LOG_PRESSURE_SPENT;
     if (PLANTED(log->world, "log_bound_ignored") && pressure > LOG_PRESSURE_NONE)
         pressure = LOG_PRESSURE_NONE;
     if (pressure == (enum log_pressure)log->pressure) return;
