@@ -97,7 +97,6 @@ CODEC_WRITER(write_u64, uint64_t)
 CODEC_WRITER(write_i64, int64_t)
 #undef CODEC_WRITER
 
-/* Fixed-place little- and big-endian access for formats laid out by hand. */
 enum { VARINT_SIZE_MAX = 10 };
 
 /* At most VARINT_SIZE_MAX bytes. Returns one past the last. */
@@ -111,6 +110,7 @@ static inline uint8_t *store_varint(uint8_t *at, uint64_t value)
     return at;
 }
 
+/* Fixed-place little- and big-endian access for formats laid out by hand. */
 static inline void store_u16(uint8_t *at, uint16_t value)
 {
     memcpy(at, &value, 2);

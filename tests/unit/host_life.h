@@ -191,7 +191,7 @@ static inline int teardown(void **state)
 /* --- the leader on node 2, by hand ---------------------------------------------------- */
 
 struct append {
-    uint64_t to, index, term_before, commit;
+    uint64_t to, index, term_before, commit, everywhere;
     struct raft_entry *entry; /* NULL: none */
     uint64_t term;            /* of the leader; 0: 2 */
 };
@@ -208,7 +208,8 @@ static inline void send_append(void *context)
                                    .term = append->term != 0 ? append->term : 2,
                                    .index = append->index,
                                    .log_term = append->term_before,
-                                   .commit = append->commit};
+                                   .commit = append->commit,
+                                   .everywhere = append->everywhere};
     struct raft_entry *entries[1] = {append->entry};
     struct buffer buffer;
     if (append->entry != NULL) {

@@ -91,11 +91,96 @@ static void test_a_slab_serves_another_size_when_it_is_free(void **state)
     slabs_free(slabs);
 }
 
+enum { REGION = 2 << 20, CHUNK = 1024 };
+
+/* Blocks until a region is wanted. Returns how many. */
+static size_t fill(struct slabs *slabs, void **blocks)
+{
+    size_t count = 0;
+    while (!slabs_want_region(slabs)) {
+        assert_true(count < BLOCKS);
+        blocks[count++] = slabs_allocate(slabs, CHUNK);
+    }
+    return count;
+}
+
+static void test_a_region_is_wanted_before_memory_runs_out(void **state)
+{
+    struct slabs *slabs = slabs_make();
+    void **blocks = memory_allocate(BLOCKS * sizeof(*blocks));
+    assert_false(slabs_want_region(slabs)); /* who has nothing may never need any */
+    size_t count = fill(slabs, blocks);
+    uint64_t held = slabs_held_bytes(slabs);
+    assert_true(held - slabs_used_bytes(slabs) > REGION / 8); /* in time */
+    assert_true(slabs_used_bytes(slabs) > REGION / 2);        /* and not for everybody */
+
+    uint8_t *region = slabs_region_make();
+    assert_int_equal((uintptr_t)region % REGION, 0);
+    assert_int_equal(slabs_held_bytes(slabs), held); /* as long as it is nobody's */
+    slabs_region_give(slabs, region);
+    assert_false(slabs_want_region(slabs));
+    assert_int_equal(slabs_held_bytes(slabs), held + REGION);
+
+    bool inside = false;
+    while (!inside) { /* it serves once the first is full; nothing else is had from the system */
+        uint8_t *block = blocks[count++] = slabs_allocate(slabs, CHUNK);
+        memset(block, 1, CHUNK);
+        inside = block >= region && block < region + REGION;
+        assert_int_equal(slabs_held_bytes(slabs), held + REGION);
+    }
+    for (size_t i = 0; i < count; i++)
+        slabs_release(slabs, blocks[i], CHUNK);
+    assert_int_equal(slabs_used_bytes(slabs), 0);
+    assert_false(slabs_want_region(slabs));
+    slabs_free(slabs);
+    memory_free(blocks);
+}
+
+/* The sanitizer watches that nothing of them stays. */
+static void test_regions_that_are_not_needed_go_back(void **state)
+{
+    struct slabs *slabs = slabs_make();
+    void **blocks = memory_allocate(BLOCKS * sizeof(*blocks));
+    slabs_region_free(slabs_region_make()); /* made, and nobody was there any more */
+    size_t count = fill(slabs, blocks);
+    uint64_t held = slabs_held_bytes(slabs);
+    slabs_region_give(slabs, slabs_region_make());
+    slabs_region_give(slabs, slabs_region_make()); /* one too many */
+    assert_int_equal(slabs_held_bytes(slabs), held + REGION);
+    for (size_t i = 0; i < count; i++)
+        slabs_release(slabs, blocks[i], CHUNK);
+    slabs_free(slabs);
+    memory_free(blocks);
+}
+
+/* The count of free slabs follows regions that come and go. */
+static void test_a_region_is_wanted_again_after_others_went_back(void **state)
+{
+    struct slabs *slabs = slabs_make();
+    void **blocks = memory_allocate(BLOCKS * sizeof(*blocks));
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < BLOCKS; i++)
+            blocks[i] = slabs_allocate(slabs, CHUNK);
+        for (size_t i = 0; i < BLOCKS; i++)
+            slabs_release(slabs, blocks[i], CHUNK);
+        assert_false(slabs_want_region(slabs)); /* one free region stays */
+        size_t count = fill(slabs, blocks);
+        assert_true(count * CHUNK > REGION / 2 && count * CHUNK < REGION);
+        for (size_t i = 0; i < count; i++)
+            slabs_release(slabs, blocks[i], CHUNK);
+    }
+    slabs_free(slabs);
+    memory_free(blocks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_blocks_keep_what_is_written_and_memory_comes_back),
         cmocka_unit_test(test_a_slab_serves_another_size_when_it_is_free),
+        cmocka_unit_test(test_a_region_is_wanted_before_memory_runs_out),
+        cmocka_unit_test(test_regions_that_are_not_needed_go_back),
+        cmocka_unit_test(test_a_region_is_wanted_again_after_others_went_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,6 +90,53 @@ static void test_level_0_is_read_again_while_it_is_high(void **state)
     bench->engine->table = real;
 }
 
+/* --- entries in memory ------------------------------------------------------------------ */
+
+static uint64_t first_in_memory(void)
+{
+    return raft_first_index(host_raft(bench->host, (struct group_id){GROUP}));
+}
+
+/* Behind entry 2 and up; 0: the leader knows of no new one. */
+static void tell_everywhere(uint64_t last, uint64_t commit, uint64_t everywhere)
+{
+    struct append append = {
+        .to = 11, .index = last, .term_before = 2, .commit = commit, .everywhere = everywhere};
+    run(send_append, &append);
+}
+
+/* One of its members is away: it has the log from 4 on to get, from whoever leads then. */
+static void test_entries_stay_in_memory_while_a_member_lacks_them(void **state)
+{
+    for (uint64_t index = 2; index <= 300; index++)
+        replicate(11, index, put_entry(index, 5));
+    assert_int_equal(applied(), 300);
+    assert_int_equal(first_in_memory(), 1);
+    tell_everywhere(300, 300, 3);
+    assert_int_equal(first_in_memory(), 4);
+    assert_int_equal(host_replica(bench->host, (struct group_id){GROUP})->flushed, 300);
+    struct append append = {
+        .to = 11, .index = 300, .term_before = 2, .commit = 300, .everywhere = 300};
+    sim_world_call(sim_world_of(bench->world), 0, send_append, &append);
+    sim_run_for(&bench->sim, 5000); /* no tick is needed */
+    assert_int_equal(first_in_memory(), 301);
+}
+
+/* A wrong number, or one of a disk that was wound back. */
+static void test_entries_stay_in_memory_until_they_are_applied(void **state)
+{
+    replicate(11, 2, put_entry(2, 5));
+    struct append append = {.to = 11, .index = 2, .term_before = 2, .commit = 2, .everywhere = 9};
+    append.entry = put_entry(3, 6);
+    run(send_append, &append); /* 3 is not committed */
+    assert_int_equal(applied(), 2);
+    assert_int_equal(first_in_memory(), 3);
+    tell_everywhere(3, 3, 9);
+    assert_int_equal(applied(), 3);
+    tell_everywhere(3, 3, 9); /* a turn later */
+    assert_int_equal(first_in_memory(), 4);
+}
+
 /* --- learning ------------------------------------------------------------------------- */
 
 static void test_a_replica_that_applies_its_removal_stops_and_says_so_once(void **state)
@@ -419,6 +466,10 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_birth_is_told_once_it_is_durable, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_host_with_a_deferred_call_is_not_idle, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_entries_stay_in_memory_while_a_member_lacks_them,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_entries_stay_in_memory_until_they_are_applied, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_level_0_is_read_again_while_it_is_high, setup,
                                         teardown),

@@ -69,6 +69,69 @@ static void test_a_later_epoch_fences_the_earlier_for_ever(void **state)
     dedup_free(dedup);
 }
 
+/* An entry that was proposed before the fence may come behind it, and leaves a window. */
+static void test_an_epoch_below_the_fence_is_fenced_whatever_came_before(void **state)
+{
+    struct dedup *dedup = dedup_make();
+    struct bytes outcome;
+    apply(dedup, 1, 2, 1, 0, "x", 10);
+    assert_int_equal(find(dedup, 1, 2, 1, &outcome), DEDUP_KNOWN);
+    apply(dedup, 1, 1, 1, 0, "late", 11);
+    assert_int_equal(find(dedup, 1, 1, 1, &outcome), DEDUP_FENCED);
+    assert_int_equal(find(dedup, 1, 1, 2, &outcome), DEDUP_FENCED);
+    assert_int_equal(find(dedup, 1, 2, 1, &outcome), DEDUP_KNOWN); /* nobody's fence fell */
+
+    struct entry_header proposed = header_of(1, 3, 1, 0, "p");
+    dedup_propose(dedup, &proposed, 12); /* fences nobody before it is applied */
+    assert_int_equal(find(dedup, 1, 2, 1, &outcome), DEDUP_KNOWN);
+    dedup_fence(dedup, 1, 4); /* it is gone, and so is whatever was asked for last */
+    assert_int_equal(find(dedup, 1, 3, 1, &outcome), DEDUP_FENCED);
+    apply(dedup, 1, 3, 1, 0, "p", 12);
+    assert_int_equal(find(dedup, 1, 3, 1, &outcome), DEDUP_FENCED);
+    apply(dedup, 1, 4, 1, 0, "y", 13);
+    assert_int_equal(find(dedup, 1, 4, 1, &outcome), DEDUP_KNOWN);
+    assert_int_equal(find(dedup, 1, 3, 1, &outcome), DEDUP_FENCED);
+    dedup_free(dedup);
+}
+
+/* The ring begins anew whenever it is empty; replicas whose rings did so at other moments agree. */
+static void test_windows_whose_rings_began_anew_are_equal(void **state)
+{
+    struct dedup *often = dedup_make(), *never = dedup_make(), *copy = dedup_make();
+    struct bytes outcome;
+    struct buffer buffer, other;
+    buffer_init(&buffer, 1 << 20);
+    buffer_init(&other, 1 << 20);
+    for (uint64_t seq = 1; seq <= 50; seq++) {
+        struct entry_header header = header_of(1, 1, seq, seq, "an outcome of some length");
+        apply(often, 1, 1, seq, seq, "an outcome of some length", seq);
+        dedup_propose(never, &header, seq); /* there is always one behind it */
+        if (seq > 1) {
+            header = header_of(1, 1, seq - 1, seq - 1, "an outcome of some length");
+            dedup_apply(never, &header, seq - 1);
+        }
+    }
+    struct entry_header last = header_of(1, 1, 50, 50, "an outcome of some length");
+    dedup_apply(never, &last, 50);
+    apply(often, 1, 1, 51, 50, "kept", 51);
+    apply(never, 1, 1, 51, 50, "kept", 51);
+    dedup_encode(often, &buffer);
+    dedup_encode(never, &other);
+    assert_true(bytes_equal(buffer_bytes(&buffer), buffer_bytes(&other)));
+    assert_int_equal(dedup_decode(copy, buffer_bytes(&buffer)), STATUS_OK);
+    assert_int_equal(find(copy, 1, 1, 51, &outcome), DEDUP_KNOWN);
+    assert_int_equal(find(copy, 1, 1, 50, &outcome), DEDUP_STALE);
+    apply(copy, 1, 1, 52, 52, "x", 52); /* what came out of a snapshot fences as well */
+    assert_int_equal(find(copy, 1, 1, 51, &outcome), DEDUP_STALE);
+    dedup_forget_all(copy); /* with what was asked for last */
+    assert_int_equal(find(copy, 1, 1, 51, &outcome), DEDUP_NEW);
+    buffer_free(&buffer);
+    buffer_free(&other);
+    dedup_free(often);
+    dedup_free(never);
+    dedup_free(copy);
+}
+
 static void test_step_down_forgets_proposals_and_nothing_else(void **state)
 {
     struct dedup *dedup = dedup_make();
@@ -202,6 +265,8 @@ int main(void)
         cmocka_unit_test(test_a_retry_gets_the_remembered_outcome),
         cmocka_unit_test(test_at_or_below_the_watermark_is_stale),
         cmocka_unit_test(test_a_later_epoch_fences_the_earlier_for_ever),
+        cmocka_unit_test(test_an_epoch_below_the_fence_is_fenced_whatever_came_before),
+        cmocka_unit_test(test_windows_whose_rings_began_anew_are_equal),
         cmocka_unit_test(test_step_down_forgets_proposals_and_nothing_else),
         cmocka_unit_test(test_leader_and_follower_build_the_same_window),
         cmocka_unit_test(test_encoding_keeps_everything),

@@ -117,6 +117,30 @@ static inline void judge_entry(struct judge *judge, const struct raft_entry *ent
     }
 }
 
+/* What an append says all members have is on the disk of each, and is the sender's. */
+static inline void judge_everywhere(struct judge *judge, const struct raft_message *message,
+                                    const struct raft *raft, const struct disk disks[])
+{
+    const struct raft_config *config = raft_config(raft);
+    const struct raft_member *lists[] = {config->incoming, config->outgoing, config->learners};
+    const uint8_t counts[] = {config->incoming_count, config->outgoing_count,
+                              config->learner_count};
+    uint64_t index = message->everywhere;
+    uint64_t term = raft_term_at(raft, index); /* 0: the sender itself has it in its engine */
+
+    if (message->type != RAFT_APPEND) return;
+    for (size_t list = 0; list < 3; list++) {
+        for (size_t i = 0; i < counts[list]; i++) {
+            const struct disk *disk = &disks[lists[list][i].replica.value - 1];
+            bool has = index <= disk->last_index || index <= disk->base_index;
+            if (has && (term == 0 || disk_holds(disk, index, term))) continue;
+            VIOLATION(judge, "%llu says that all have %llu, %llu does not",
+                      (unsigned long long)message->from.value, (unsigned long long)index,
+                      (unsigned long long)lists[list][i].replica.value);
+        }
+    }
+}
+
 /* one vote per term and replica. R-6: no claim of what is not on the disk. */
 static inline void judge_message(struct judge *judge, const struct raft_message *message,
                                  const struct disk *disk, uint64_t matching_term)

@@ -20,6 +20,7 @@ static struct raft_message sample(struct raft_entry **entries)
                                  .index = 7,
                                  .log_term = 3,
                                  .commit = 6,
+                                 .everywhere = 1ull << 40,
                                  .hint_index = 300,
                                  .hint_term = 2,
                                  .promise = 1u << 20,
@@ -56,6 +57,7 @@ static void test_a_message_survives_the_wire(void **state)
     assert_int_equal(got.index, 7);
     assert_int_equal(got.log_term, 3);
     assert_int_equal(got.commit, 6);
+    assert_true(got.everywhere == 1ull << 40);
     assert_int_equal(got.hint_index, 300);
     assert_int_equal(got.hint_term, 2);
     assert_int_equal(got.promise, 1u << 20);
@@ -67,6 +69,28 @@ static void test_a_message_survives_the_wire(void **state)
     assert_int_equal(got.entries[1]->type, RAFT_ENTRY_NOOP);
     raft_message_clear(&got);
     buffer_free(&buffer);
+}
+
+/* Far beyond what is ever reached: whoever adds to them does not wrap around. */
+static void test_numbers_that_are_too_large_are_refused(void **state)
+{
+    (void)state;
+    for (int field = 0; field < 4; field++) {
+        for (int more = 0; more < 2; more++) {
+            struct raft_message message = {.type = RAFT_APPEND, .from = {1}, .to = {2}}, got;
+            uint64_t *fields[] = {&message.term, &message.index, &message.hint_index,
+                                  &message.everywhere};
+            struct buffer buffer;
+            message.term = 1;
+            *fields[field] = (1ull << 60) + (uint64_t)more;
+            buffer_init(&buffer, 1 << 10);
+            assert_int_equal(raft_message_encode(&message, &buffer), STATUS_OK);
+            struct reader reader = reader_make(buffer_bytes(&buffer));
+            assert_int_equal(raft_message_decode(&reader, NULL, &got),
+                             more ? STATUS_CORRUPT : STATUS_OK);
+            buffer_free(&buffer);
+        }
+    }
 }
 
 static void test_every_cut_is_an_error(void **state)
@@ -158,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_message_survives_the_wire),
+        cmocka_unit_test(test_numbers_that_are_too_large_are_refused),
         cmocka_unit_test(test_every_cut_is_an_error),
         cmocka_unit_test(test_damage_is_an_error_or_another_sound_message),
         cmocka_unit_test(test_a_full_buffer_is_left_as_it_was),

@@ -65,6 +65,7 @@ struct net {
     uint64_t delay_min, delay_max, disk_max; /* us */
     uint32_t drop, duplicate;                /* of 1000 */
     bool snapshots_by_hand;
+    bool trims; /* as its driver does: what all have leaves memory */
     struct raft_config birth;
     uint64_t reads_done, snapshots_done, transfers_done, changes_done;
 };
@@ -266,6 +267,10 @@ static inline void peer_snapshot_offer(struct net *net, int i, const struct raft
 static inline void peer_output(struct net *net, int i)
 {
     struct peer *peer = &net->peers[i];
+    if (peer->raft && net->trims) {
+        uint64_t all = raft_everywhere_index(peer->raft);
+        raft_trim(peer->raft, all < peer->applied ? all : peer->applied);
+    }
     while (peer->raft && raft_has_output(peer->raft)) {
         struct raft_output output;
         judge_leader(&net->judge, peer->raft, (uint64_t)i + 1);
@@ -277,6 +282,7 @@ static inline void peer_output(struct net *net, int i)
             const struct raft_message *message = &output.messages[k];
             uint64_t term = raft_term_at(peer->raft, message->index);
             judge_message(&net->judge, message, &net->disks[i], term);
+            judge_everywhere(&net->judge, message, peer->raft, net->disks);
             if (message->type == RAFT_SNAPSHOT_OFFER) peer_snapshot_offer(net, i, message);
             if (message->type != RAFT_SNAPSHOT_OFFER) send_raft(net, i, message);
         }

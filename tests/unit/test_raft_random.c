@@ -106,6 +106,7 @@ static struct net *random_net(uint64_t seed, uint32_t bugs)
     net->disk_max = random_below(&draw, 30 * MS);
     net->drop = (uint32_t)random_below(&draw, 80);
     net->duplicate = (uint32_t)random_below(&draw, 80);
+    net->trims = random_chance(&draw, 1, 2);
     return net;
 }
 

@@ -324,6 +324,121 @@ static void test_trim_keeps_what_the_own_disk_lacks(void **state)
     one_close(one);
 }
 
+/* --- what all members have --------------------------------------------------------------- */
+
+static void one_told(struct one *one, uint64_t term, uint64_t index, uint64_t log_term,
+                     uint64_t everywhere)
+{
+    one_step(one, (struct raft_message){.type = RAFT_APPEND,
+                                        .from = {2},
+                                        .term = term,
+                                        .index = index,
+                                        .log_term = log_term,
+                                        .everywhere = everywhere});
+}
+
+static void test_a_follower_learns_what_all_have_and_forgets_nothing_of_it(void **state)
+{
+    (void)state;
+    struct one *one = one_open((struct one_disk){.term = 4, .terms = {1, 4, 4, 4}});
+    assert_int_equal(raft_everywhere_index(one->raft), 0); /* a restart knows nothing */
+    one_told(one, 4, 4, 4, 2);
+    assert_int_equal(raft_everywhere_index(one->raft), 2);
+    one_told(one, 4, 4, 4, 1); /* late, or doubled */
+    assert_int_equal(raft_everywhere_index(one->raft), 2);
+    one_told(one, 5, 4, 4, 0); /* a new leader has heard of nobody yet */
+    assert_int_equal(raft_everywhere_index(one->raft), 2);
+    one_told(one, 4, 4, 4, 4); /* of a leader that is none any more */
+    assert_int_equal(raft_everywhere_index(one->raft), 2);
+    one_told(one, 5, 9, 5, 4); /* refused: what it says of its log is not of ours */
+    assert_int_equal(raft_everywhere_index(one->raft), 2);
+    one_close(one);
+}
+
+/* `everywhere` of the append to `to`. */
+static uint64_t told_to(const struct one *one, uint64_t to)
+{
+    for (size_t i = one->sent_count; i-- > 0;)
+        if (one->sent[i].to.value == to && one->sent[i].type == RAFT_APPEND)
+            return one->sent[i].everywhere;
+    fail_msg("no append to %llu", (unsigned long long)to);
+    return 0;
+}
+
+static uint64_t told_behind_a_proposal(struct one *one, uint64_t to)
+{
+    raft_propose(one->raft, entry_of(1));
+    one_take(one);
+    return told_to(one, to);
+}
+
+static void test_a_leader_tells_what_the_slowest_member_has(void **state)
+{
+    (void)state;
+    struct one *one = one_open((struct one_disk){.vote_at_once = true, .learners = 1});
+    one_lead(one); /* no-op at 1 */
+    for (uint64_t member = 2; member <= 4; member++)
+        one_acked(one, member, 1);
+    assert_int_equal(told_behind_a_proposal(one, 2), 1); /* 2 */
+    one_disk_done(one);
+    one_acked(one, 2, 2);
+    assert_int_equal(told_behind_a_proposal(one, 2), 1); /* 3 */
+    one_disk_done(one);
+    one_acked(one, 3, 3);
+    one_acked(one, 2, 3);
+    assert_int_equal(told_behind_a_proposal(one, 3), 1); /* 4: committed, but the learner lacks 2 */
+    one_acked(one, 4, 4);
+    one_acked(one, 2, 4);
+    one_acked(one, 3, 4);
+    assert_int_equal(raft_commit_index(one->raft), 4);
+    assert_int_equal(raft_everywhere_index(one->raft), 3); /* the own disk has no 4 yet */
+    assert_int_equal(told_behind_a_proposal(one, 4), 3);
+    one_close(one);
+}
+
+static void test_a_new_leader_knows_nothing_of_what_all_have(void **state)
+{
+    (void)state;
+    struct one *one = one_open(
+        (struct one_disk){.term = 3, .commit = 2, .terms = {1, 2, 3}, .vote_at_once = true});
+    one_told(one, 3, 3, 3, 2);
+    assert_int_equal(raft_everywhere_index(one->raft), 2);
+    one_lead(one);
+    assert_int_equal(raft_everywhere_index(one->raft), 0); /* who was added since is not counted */
+    one_acked(one, 2, 4);
+    assert_int_equal(raft_everywhere_index(one->raft), 0);
+    one_acked(one, 3, 3);
+    assert_int_equal(raft_everywhere_index(one->raft), 3);
+    one_close(one);
+}
+
+/* What all had is gone when another member comes. */
+static void test_a_new_member_behind_what_all_have_is_offered_a_snapshot(void **state)
+{
+    (void)state;
+    struct one *one = one_open((struct one_disk){.vote_at_once = true});
+    one_lead(one);
+    one_acked(one, 2, 1);
+    one_acked(one, 3, 1);
+    raft_trim(one->raft, raft_everywhere_index(one->raft));
+    assert_int_equal(raft_first_index(one->raft), 2);
+    struct raft_config target = config_of(3, 1);
+    assert_int_equal(raft_propose_config(one->raft, &target, 0, NULL), STATUS_OK);
+    one_take(one);
+    assert_int_equal(raft_everywhere_index(one->raft), 0);
+    struct raft_message refusal = {.type = RAFT_APPEND_REPLY,
+                                   .from = {4},
+                                   .term = raft_term(one->raft),
+                                   .index = raft_last_index(one->raft),
+                                   .reject = true};
+    one_step(one, refusal);
+    const struct raft_message *offer = one_sent(one, RAFT_SNAPSHOT_OFFER);
+    assert_non_null(offer);
+    assert_int_equal(offer->to.value, 4);
+    assert_int_equal(offer->index, 1);
+    one_close(one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +461,10 @@ int main(void)
         cmocka_unit_test(test_an_installed_snapshot_replaces_the_log_and_is_acknowledged),
         cmocka_unit_test(test_a_snapshot_keeps_a_matching_suffix),
         cmocka_unit_test(test_trim_keeps_what_the_own_disk_lacks),
+        cmocka_unit_test(test_a_follower_learns_what_all_have_and_forgets_nothing_of_it),
+        cmocka_unit_test(test_a_leader_tells_what_the_slowest_member_has),
+        cmocka_unit_test(test_a_new_leader_knows_nothing_of_what_all_have),
+        cmocka_unit_test(test_a_new_member_behind_what_all_have_is_offered_a_snapshot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,7 @@ struct one_disk {
     uint64_t term, vote, commit;
     uint64_t terms[16]; /* 0 ends */
     int voters;         /* 0: three */
+    int learners;
     uint32_t bugs;
     bool vote_at_once;
 };
@@ -48,7 +49,7 @@ static inline struct one *one_open(struct one_disk disk)
         .stand_at_once = disk.vote_at_once,
         .random_seed = 1,
         .hard_state = {.term = disk.term, .vote = {disk.vote}, .commit = disk.commit},
-        .config = config_of(disk.voters ? disk.voters : 3, 0),
+        .config = config_of(disk.voters ? disk.voters : 3, disk.learners),
         .entries = entries,
         .entry_count = count,
         .planted_bugs = disk.bugs};
