@@ -35,7 +35,7 @@ struct dedup_window { /* a line of cache */
     bool fences;                                /* the least epoch alive of its node is its own */
 };
 _Static_assert(sizeof(struct dedup_window) <= 64, "it is cold whenever it is needed");
-_Static_assert((uint64_t)DEDUP_SLOTS_MAX * OUTCOME_SIZE_MAX <= UINT32_MAX / 2, "outcome_bytes");
+_Static_assert(DEDUP_SLOTS_MAX <= UINT32_MAX / 2 / OUTCOME_SIZE_MAX, "outcome_bytes");
 
 struct dedup {
     struct dedup_window *last; /* asked for last: mostly the next as well */

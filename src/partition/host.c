@@ -140,6 +140,14 @@ static void check_gap(struct partition_host *host, uint64_t now)
     }
 }
 
+static void tell_everywhere(struct replica *replica)
+{
+    bool few = MAYBE(replica->host->world, "tell a quiet group of few entries");
+    if (!raft_tell_everywhere(replica->raft, few ? 1 : ENTRIES_UNTOLD_MAX)) return;
+    SOMETIMES(replica->host->world, "a quiet group was told what all members have");
+    host_mark_dirty(replica);
+}
+
 /* Every SLOW_TICKS-th tick: nothing here is urgent, and an idle node should do nothing. */
 static void slow_work(struct partition_host *host, uint64_t now)
 {
@@ -149,6 +157,7 @@ static void slow_work(struct partition_host *host, uint64_t now)
         if (raft_role(replica->raft) == RAFT_LEADER) {
             replica_time_correct(replica, now);
             reconcile_tick(replica, now);
+            if (now >= replica->busy_until) tell_everywhere(replica);
         }
         replica_trim(replica, now);
         if (memory_may_evict(replica) && MAYBE(host->world, "evict rows"))

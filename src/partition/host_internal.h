@@ -52,7 +52,8 @@ enum {
     REPLY_SIZE_MAX = 64 << 20,
     /* A leader keeps this many times entries_bytes_max for members that answer but lag. */
     ENTRIES_RESERVE_FACTOR = 4,
-    DRIVE_ROUNDS_MAX = 64, /* outputs of one core in a turn */
+    ENTRIES_UNTOLD_MAX = 128, /* kept by followers of a quiet group though all have them */
+    DRIVE_ROUNDS_MAX = 64,    /* outputs of one core in a turn */
     READY_POLL_US = 2000,
     SLOW_TICKS = 4,
     IDLE_FACTOR = 4,       /* an idle node's ticks are so many heartbeats apart */

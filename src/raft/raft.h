@@ -261,6 +261,10 @@ uint64_t raft_durable_index(const struct raft *raft);
 uint64_t raft_match_min(const struct raft *raft);
 /* All members have the entries up to here, as far as this one knows: from its leader. */
 uint64_t raft_everywhere_index(const struct raft *raft);
+/* A leader's appends say so to the others. Where nothing is proposed any more, those who have not
+ * heard of the last `entries` or more would keep them for ever: they get an empty one. False: that
+ * is not needed. */
+bool raft_tell_everywhere(struct raft *raft, uint64_t entries);
 /* Match index of a member; leader only, else 0. Second: acked within an election timeout. */
 uint64_t raft_match_of(const struct raft *raft, struct replica_id replica, uint64_t now,
                        bool *ret_active);

@@ -2,8 +2,9 @@
  *
  * Frame payload: messages one after the other. Message: u8 type | u8 flags (1 reject, 2
  * transfer) | u32 group | u64 from replica | u64 to replica | u32 from node | u32 to node |
- * then varints: term, index, log_term, commit, hint_index, hint_term, promise, entry count |
- * entries: varint term, u8 type, varint size, body. Entry indexes follow from `index`.
+ * then varints: term, index, log_term, commit, everywhere (all members have the entries up to
+ * there), hint_index, hint_term, promise, entry count | entries: varint term, u8 type, varint size,
+ * body. Entry indexes follow from `index`.
  * Thread: any. */
 #ifndef HOLON_RAFT_RAFT_CODEC_H
 #define HOLON_RAFT_RAFT_CODEC_H

@@ -114,6 +114,7 @@ struct raft {
     struct raft_member leader;
     uint64_t leader_heard; /* append or heartbeat */
     uint64_t everywhere;   /* all members have the entries up to here, as far as is known */
+    uint64_t everywhere_told;
     uint64_t applied;
     struct raft_messages *messages; /* of the output that was taken last */
 

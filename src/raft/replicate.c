@@ -35,6 +35,7 @@ void raft_become_leader(struct raft *raft)
     raft->leader_since = raft->now;
     if (raft_bug(raft, RAFT_BUG_IGNORE_PROMISE)) raft->evaluate_after = 0;
     raft_progress_reset(raft);
+    raft->everywhere_told = 0;
     raft_lease_void(raft);
     raft->noop_index = raft_append_own(raft, raft_entry_make(NULL, RAFT_ENTRY_NOOP, 0));
 }
@@ -104,6 +105,7 @@ static void send_append(struct raft *raft, const struct progress *progress, uint
     ASSERT(previous >= raft->base_index);
     ASSERT(previous + entry_count <= last_index(raft));
     struct raft_entry **entries = entry_count ? raft_log_entries(raft, progress->next) : NULL;
+    raft->everywhere_told = raft->everywhere;
     raft_send_now(raft, (struct raft_message){.type = RAFT_APPEND,
                                               .to = progress->member.replica,
                                               .to_node = progress->member.node,
@@ -217,6 +219,20 @@ uint64_t raft_match_min(const struct raft *raft)
 uint64_t raft_everywhere_index(const struct raft *raft)
 {
     return raft->role == RAFT_LEADER ? raft_match_min(raft) : raft->everywhere;
+}
+
+bool raft_tell_everywhere(struct raft *raft, uint64_t entries)
+{
+    uint64_t index = raft_match_min(raft);
+    bool told = raft->role != RAFT_LEADER || index < raft->everywhere_told + entries;
+    if (told || raft->progress_count == 0) return false;
+    raft->everywhere_told = index;
+    for (size_t i = 0; i < raft->progress_count; i++) {
+        struct progress *progress = &raft->progress[i];
+        progress->check_wanted |= progress->state == PROGRESS_REPLICATE;
+        raft->send_wanted |= progress->check_wanted;
+    }
+    return raft->send_wanted;
 }
 
 uint64_t raft_match_of(const struct raft *raft, struct replica_id replica, uint64_t now,

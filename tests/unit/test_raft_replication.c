@@ -412,6 +412,40 @@ static void test_a_new_leader_knows_nothing_of_what_all_have(void **state)
     one_close(one);
 }
 
+static void test_a_quiet_leader_tells_once_what_all_have(void **state)
+{
+    (void)state;
+    struct one *one = one_open((struct one_disk){.vote_at_once = true});
+    one_lead(one);
+    for (int i = 0; i < 9; i++)
+        raft_propose(one->raft, entry_of(1));
+    one_take(one);
+    one_disk_done(one);
+    one_acked(one, 2, 10);
+    raft_tell_everywhere(one->raft, 10); /* one of them lacks all */
+    one_take(one);
+    assert_int_equal(one->sent_count, 0);
+    one_acked(one, 3, 10);
+    assert_int_equal(one->sent_count, 0); /* nothing is to be sent, so nobody hears of it */
+    raft_tell_everywhere(one->raft, 11);
+    one_take(one);
+    assert_int_equal(one->sent_count, 0);
+    for (int i = 0; i < 2; i++) {
+        raft_tell_everywhere(one->raft, 10);
+        one_take(one);
+        assert_int_equal(one_sent_count(one, RAFT_APPEND), i == 0 ? 2 : 0);
+        if (i > 0) continue;
+        assert_int_equal(told_to(one, 2), 10);
+        assert_int_equal(told_to(one, 3), 10);
+        assert_int_equal(one_sent(one, RAFT_APPEND)->entry_count, 0);
+    }
+    assert_int_equal(told_behind_a_proposal(one, 2), 10);
+    raft_tell_everywhere(one->raft, 1); /* it was told in passing */
+    one_take(one);
+    assert_int_equal(one->sent_count, 0);
+    one_close(one);
+}
+
 /* What all had is gone when another member comes. */
 static void test_a_new_member_behind_what_all_have_is_offered_a_snapshot(void **state)
 {
@@ -464,6 +498,7 @@ int main(void)
         cmocka_unit_test(test_a_follower_learns_what_all_have_and_forgets_nothing_of_it),
         cmocka_unit_test(test_a_leader_tells_what_the_slowest_member_has),
         cmocka_unit_test(test_a_new_leader_knows_nothing_of_what_all_have),
+        cmocka_unit_test(test_a_quiet_leader_tells_once_what_all_have),
         cmocka_unit_test(test_a_new_member_behind_what_all_have_is_offered_a_snapshot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
