@@ -25,6 +25,8 @@ void sim_cluster_options_default(struct sim_cluster_options *options)
                                             .log_segment_size = 1 << 20,
                                             .flush_bytes = 64 << 10,
                                             .entries_bytes_max = 64 << 10,
+                                            .scrub_rate = 512 << 10,
+                                            .scrub_every = 4 * 1000 * 1000,
                                             .redis_limits = redis_limits_default()};
 }
 
@@ -397,6 +399,8 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->entries_bytes_max = options->entries_bytes_max;
     of->memory = options->memory;
     of->disk_reserve = SIM_DISK_RESERVE;
+    of->scrub_rate = options->scrub_rate;
+    of->scrub_every = options->scrub_every;
     of->raft_planted_bugs = options->raft_planted_bugs;
     of->redis_limits = options->redis_limits;
     of->reply_part_bytes = options->reply_part_bytes;

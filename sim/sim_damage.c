@@ -1,10 +1,12 @@
 #include "sim/sim_damage.h"
 
 #include "base/assert.h"
+#include "base/codec.h"
 #include "base/memory.h"
 #include "sim/sim_disk.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static struct sim_inode *find(struct sim_node *node, const char *part)
 {
@@ -44,6 +46,43 @@ bool sim_damage_sector(struct sim_node *node, const char *part, uint64_t offset)
     inode->bad_sector = offset / SIM_SECTOR_SIZE + 1;
     hit(node, "a sector is lost", part);
     return true;
+}
+
+/* "…/log/000000000000000a.seg" of this node's log: its last part, or NULL. */
+static const char *segment_name(const struct sim_node *node, const char *path)
+{
+    size_t data = strlen(node->options.data);
+    bool in_log =
+        strncmp(path, node->options.data, data) == 0 && strncmp(path + data, "/log/0", 6) == 0;
+
+    return in_log ? path + data + 5 : NULL;
+}
+
+uint64_t sim_damage_batches(const struct sim_node *node, uint64_t n, char ret_name[32],
+                            uint64_t *ret_offset)
+{
+    const struct sim_names *names = &node->machine.disk->now;
+    const char *newest = "";
+    uint64_t count = 0;
+
+    for (uint32_t i = 0; i < names->count; i++) {
+        const char *name = segment_name(node, names->names[i].path);
+        if (name != NULL && strcmp(name, newest) > 0) newest = name;
+    }
+    for (uint32_t i = 0; i < names->count; i++) {
+        const char *name = segment_name(node, names->names[i].path);
+        const struct sim_inode *inode = names->names[i].inode;
+        if (name == NULL || strcmp(name, newest) == 0) continue;
+        for (uint32_t p = 0; p < inode->page_count; p++) {
+            const uint8_t *page = inode->pages[p].now;
+            bool is_batch = page != NULL && memcmp(page, "HOLONLOG", 8) == 0 &&
+                            strtoull(name, NULL, 16) == load_u64(page + 16);
+            if (!is_batch || count++ != n) continue;
+            snprintf(ret_name, 32, "%.31s", name);
+            *ret_offset = (uint64_t)p * SIM_PAGE_SIZE;
+        }
+    }
+    return count;
 }
 
 bool sim_damage_truncate(struct sim_node *node, const char *part, uint64_t size)

@@ -12,6 +12,10 @@
 bool sim_damage_flip(struct sim_node *node, const char *part, uint64_t offset, unsigned bit);
 /* Reads that touch this sector fail, until something is written there. */
 bool sim_damage_sector(struct sim_node *node, const char *part, uint64_t offset);
+/* How many batches lie in the sealed segments of the log; of the n-th the last part of the file's
+ * path and the offset, unless there is none. */
+uint64_t sim_damage_batches(const struct sim_node *node, uint64_t n, char ret_name[32],
+                            uint64_t *ret_offset);
 bool sim_damage_truncate(struct sim_node *node, const char *part, uint64_t size);
 /* A file, or a directory with all that is in it. Only while the node is down. */
 bool sim_damage_remove(struct sim_node *node, const char *path);

@@ -15,7 +15,8 @@ void sim_inspect_log_bound(struct sim_cluster *cluster, struct sim_node *node)
         options->log_bytes_max + SLACK_SEGMENTS * options->log_segment_size + MARK_BYTES;
 
     if (options->log_bytes_max == 0 || cluster->sim->failed) return;
-    uint64_t bytes = sim_disk_bytes_of(node->machine.disk, "/log/", "/quarantine/");
+    uint64_t bytes = sim_disk_bytes_of(node->machine.disk, "/log/", "/quarantine/") -
+                     sim_disk_bytes_of(node->machine.disk, "/log/damaged-", "/quarantine/");
     if (bytes > most)
         sim_violation(cluster->sim,
                       "B-1: the log of node %" PRIu32 " has %" PRIu64

@@ -352,6 +352,70 @@ void scenario_store_fails(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+struct segment {
+    struct sim_node *node;
+    char name[32];
+};
+
+static uint64_t segment_size_in(const struct segment *segment, const char *format)
+{
+    char part[128];
+
+    snprintf(part, sizeof(part), format, segment->name);
+    return sim_disk_file_size(segment->node->machine.disk, part);
+}
+
+/* It is no part of the log any more, and what was set aside is in the quarantine. */
+static bool segment_is_out(struct sim_cluster *cluster, void *segment)
+{
+    return segment_size_in(segment, "/log/%.31s") == 0 &&
+           segment_size_in(segment, "/log/damaged-%.31s") == 0;
+}
+
+/* FAULTS F21, F22. Goal: damage of a sealed segment is found while the node runs, and healed
+ * without a restart, unless the segment is freed before; a start in its middle repairs the node.
+ * Method: the header or a sector of a batch of a sealed segment is damaged. */
+void scenario_damaged_segment(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    damage_plan(&plan);
+    plan.cluster.flush_bytes = 64 << 20; /* nothing is flushed for its size: segments stay */
+    plan.cluster.scrub_rate = 64 << 20;
+    plan.cluster.scrub_every = 0;
+    plan.workload.pad_max = 3000;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        sim_run_for(&bed->sim, stage_draw(bed, 200, 1500) * STAGE_MS);
+        struct segment segment = {.node = stage_node(bed, stage_other(bed, 0, 0))};
+        const struct sim_process *process = segment.node->now->process;
+        uint64_t offset = 0;
+        uint64_t count = sim_damage_batches(segment.node, UINT64_MAX, segment.name, &offset);
+        if (count == 0) continue;
+        sim_damage_batches(segment.node, stage_draw(bed, 0, count - 1), segment.name, &offset);
+        if (stage_draw(bed, 0, 1))
+            sim_damage_sector(segment.node, segment.name, offset);
+        else
+            sim_damage_flip(segment.node, segment.name, offset + stage_draw(bed, 0, 95), 5);
+        if (stage_draw(bed, 0, 3) == 0) { /* before it is healed, or after */
+            sim_run_for(&bed->sim, stage_draw(bed, 1, 5000) * STAGE_MS);
+            sim_node_kill(segment.node);
+            sim_run_for(&bed->sim, stage_draw(bed, 1, 500) * STAGE_MS);
+            sim_node_start(segment.node);
+        } else if (sim_cluster_wait(bed->cluster, WHOLE_US, segment_is_out, &segment)) {
+            if (segment_size_in(&segment, "-segment/damaged-%.31s") > 0)
+                sim_reached(&bed->sim, "scenario: a damaged segment was healed while running");
+            SIM_CHECK(&bed->sim, segment.node->now->process == process);
+        } else if (!bed->sim.failed) {
+            sim_violation(&bed->sim,
+                          "V-6: damaged segment %s of node %u is still in its log after 60 s",
+                          segment.name, segment.node->id);
+        }
+        if (!wait_whole(bed)) return;
+    }
+    stage_judge(bed);
+}
+
 /* Writes that go nowhere or astray and are reported done (F24, F25), found at the next start. */
 void scenario_lying_disk(struct sim_bed *bed)
 {

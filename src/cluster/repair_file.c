@@ -195,6 +195,26 @@ enum status quarantine_move(struct world *world, const char *directory, const ch
     return status;
 }
 
+enum status quarantine_take(struct world *world, const char *directory, const char *name,
+                            const char *place, const char *file, struct error *error)
+{
+    char parent[PATH_SIZE_MAX], set[PATH_SIZE_MAX], from[PATH_SIZE_MAX], to[PATH_SIZE_MAX];
+    char place_path[PATH_SIZE_MAX];
+
+    path_join(parent, directory, "quarantine");
+    path_join(set, parent, name);
+    path_join(place_path, directory, place);
+    path_join(from, place_path, file);
+    path_join(to, set, file);
+    enum status status = world_make_durable_dir(world, parent, error);
+    if (status == STATUS_OK) status = world_make_durable_dir(world, set, error);
+    if (status == STATUS_OK) status = world_rename(world, from, to, error);
+    if (status == STATUS_NOT_FOUND) status = STATUS_OK;
+    if (status == STATUS_OK) status = world_sync_dir(world, set, error);
+    if (status == STATUS_OK) status = world_sync_dir(world, place_path, error);
+    return status;
+}
+
 void quarantine_explain(struct world *world, const char *directory, const char *name,
                         const char *text)
 {

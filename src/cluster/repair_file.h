@@ -57,6 +57,9 @@ enum status quarantine_name(struct world *world, const char *directory, const ch
  * directories. May be repeated after a crash: what has moved stays moved. */
 enum status quarantine_move(struct world *world, const char *directory, const char *name,
                             const char *const *items, size_t item_count, struct error *error);
+/* The same for one file of DIR/PLACE, which comes to lie beside others of the set. */
+enum status quarantine_take(struct world *world, const char *directory, const char *name,
+                            const char *place, const char *file, struct error *error);
 /* Puts a text beside the evidence: why it is there. Best effort. */
 void quarantine_explain(struct world *world, const char *directory, const char *name,
                         const char *text);

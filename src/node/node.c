@@ -21,6 +21,8 @@ void node_options_default(struct node_options *options)
         .flush_bytes = 32 << 20,
         .entries_bytes_max = 4 << 20,
         .disk_reserve = 128 << 20,
+        .scrub_rate = 512 << 10,
+        .scrub_every = UINT64_C(86400) * 1000 * 1000,
         .redis_limits = redis_limits_default(),
     };
     snprintf(options->name, sizeof(options->name), "n1");
@@ -156,6 +158,7 @@ void node_destroy(struct node *node)
     for (uint32_t i = 0; i < STORES_MAX; i++)
         if (node->engines[i] != NULL) engine_close(node->engines[i]);
     node_stores_free(node);
+    node_scrub_free(node);
     file_close(node->lock);
     buffer_free(&node->boot.body);
     buffer_free(&node->found.body);

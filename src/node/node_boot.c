@@ -205,6 +205,7 @@ void node_boot_stop(struct node *node)
 {
     world_timer_stop(node->world, &node->confirm_timer);
     world_timer_stop(node->world, &node->disk.timer);
+    world_timer_stop(node->world, &node->scrub.timer);
     world_timer_stop(node->world, &node->boot_timer);
     world_timer_stop(node->world, &node->watch_timer);
     node_save_stop(node);

@@ -11,6 +11,7 @@
  *   node_member.c  founding frames after the founding: START again, rejoin of a wiped node
  *   node_repair.c  damaged log, identity or tables: quarantine, rejoin, until whole again
  *   node_stores.c  damaged stores and lost replicas: out, new ids, a fresh engine, filled
+ *   node_scrub.c   reads what lies on the disk for damage; moves damaged segments away
  *   node_stop.c    SIGTERM: leaderships, requests in flight, log, the clean mark
  *   node_snapshot.c, node_status.c, node_metrics.c, node_admin.c  /status, /metrics, /health */
 #ifndef HOLON_NODE_NODE_INTERNAL_H
@@ -42,6 +43,8 @@ enum {
     NODE_CLOSE_MAX_US = 10 * 1000 * 1000, /* then a log that cannot write is not waited for */
     NODE_SAVE_RETRY_US = 1000 * 1000,
     NODE_DISK_WATCH_US = 1000 * 1000,    /* between looks at the free space */
+    NODE_SCRUB_US = 1000 * 1000,         /* between looks at what is damaged */
+    NODE_SCRUB_PIECE = 1 << 20,          /* read by one job at most, or one batch */
     NODE_CONFIRM_GRACE_US = 1000 * 1000, /* for members that do not answer a start */
     NODE_TRANSFER_MAX_US = 1500 * 1000,  /* of it, for handing leaderships over */
     NODE_ALIVE_US = 1000 * 1000,         /* heard within: that node is alive */
@@ -143,6 +146,30 @@ struct disk_watch { /* node_disk.c */
     struct error error;
 };
 
+struct node_scrub { /* node_scrub.c */
+    struct world_timer timer;
+    struct world_job job;
+    bool busy;
+    struct log_scrub log;
+    /* Passes: boot time; what was read in all. */
+    bool under_way;
+    uint64_t began, passes, read_at; /* read_at: not before */
+    int64_t ended;                   /* wall clock, of the last whole pass; 0: none yet */
+    uint64_t bytes, wanted;
+    bool more; /* the job's: the pass goes on */
+    /* Evidence that is moved, by the job; afterwards what is told of it. */
+    struct log_damaged damaged[LOG_DAMAGED_MAX];
+    uint32_t damaged_count, moved;
+    char quarantine[QUARANTINE_NAME_SIZE];
+    struct quarantine_size measured;
+    uint64_t move_at; /* not before: it failed */
+    enum status status;
+    struct error error;
+    /* The last damage that was healed, since the start; `file` empty: none. */
+    struct log_damaged healed;
+    char healed_in[QUARANTINE_NAME_SIZE];
+};
+
 struct node_damage {
     const char *reason; /* short, for the name of the quarantine */
     const char *file;
@@ -236,6 +263,7 @@ struct node {
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
     struct view_save save;
     struct disk_watch disk;
+    struct node_scrub scrub;
     struct node_repair repair;
     char quarantine[PATH_SIZE_MAX]; /* DIR/quarantine */
     struct node_store stores[STORES_MAX];
@@ -362,6 +390,10 @@ bool worker_may_hear(const struct node_worker *worker, node_id_t from);
 
 /* node_disk.c */
 void node_disk_start(struct node *node);
+
+/* node_scrub.c */
+void node_scrub_start(struct node *node);
+void node_scrub_free(struct node *node);
 
 /* node_member.c */
 void member_on_founding_frame(struct node *node, const struct transport_peer *from,

@@ -107,6 +107,14 @@ static void write_repair(struct buffer *buffer, const struct node *node)
         write_label(buffer, node->stores[i].cause.text);
         buffer_append_format(buffer, "\",offset=\"0\"} 1\n");
     }
+    struct log_damaged damaged[LOG_DAMAGED_MAX];
+    uint32_t count = node->log != NULL ? log_damages(node->log, damaged) : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        buffer_append_format(buffer, "holon_repair_info{reason=\"segment\",file=\"");
+        write_label(buffer, damaged[i].file);
+        buffer_append_format(buffer, "\",offset=\"%llu\"} 1\n",
+                             (unsigned long long)damaged[i].offset);
+    }
     if (!node->repair.active) return;
     buffer_append_format(buffer, "holon_repair_info{reason=\"%s\",file=\"",
                          node->repair.file.reason);

@@ -249,6 +249,7 @@ void node_worker_opened(struct node_worker *zero, void *argument)
     }
     node_read_meta(node);
     node_disk_start(node);
+    node_scrub_start(node);
     node_confirm_start(node);
     node_repair_watch(node);
 }

@@ -281,6 +281,71 @@ static void store_problems(const struct node *node, json_t *problems)
                     group_store(node->lost[0].group, node->identity.stores));
 }
 
+/* --- damage met while running ----------------------------------------------------------------- */
+
+static json_t *damaged_json(const struct log_damaged *damaged, const char *state,
+                            const char *quarantine)
+{
+    return json_pack("{s:s, s:I, s:s, s:s, s:s}", "file", damaged->file, "offset",
+                     (json_int_t)damaged->offset, "what", damaged->what, "state", state,
+                     "quarantine", quarantine);
+}
+
+/* Segments of the log that are damaged, and the last one that was healed. */
+static json_t *log_damage_json(const struct node *node)
+{
+    struct log_damaged damaged[LOG_DAMAGED_MAX];
+    uint32_t count = node->log != NULL ? log_damages(node->log, damaged) : 0;
+    json_t *all = json_array();
+
+    for (uint32_t i = 0; i < count; i++)
+        json_array_append_new(
+            all, damaged_json(&damaged[i], damaged[i].set_aside ? "set aside" : "needed", ""));
+    if (node->scrub.healed.file[0] != '\0')
+        json_array_append_new(all,
+                              damaged_json(&node->scrub.healed, "healed", node->scrub.healed_in));
+    return all;
+}
+
+static json_t *scrub_json(const struct node *node)
+{
+    const struct node_scrub *scrub = &node->scrub;
+
+    return json_pack("{s:I, s:I, s:I, s:b, s:I}", "rate", (json_int_t)node->options.scrub_rate,
+                     "bytes", (json_int_t)scrub->bytes, "passes", (json_int_t)scrub->passes,
+                     "under_way", scrub->under_way, "last_pass_us", (json_int_t)scrub->ended);
+}
+
+static void log_damage_problems(const struct node *node, json_t *problems)
+{
+    struct log_damaged damaged[LOG_DAMAGED_MAX];
+    uint32_t count = node->log != NULL ? log_damages(node->log, damaged) : 0;
+    struct log_statistics log;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (damaged[i].set_aside) {
+            add_problem(problems,
+                        "look at the disk; it is moved to the quarantine when that has room",
+                        "%.120s offset %llu was damaged (%s); nothing was lost", damaged[i].file,
+                        (unsigned long long)damaged[i].offset, damaged[i].what);
+            continue;
+        }
+        log_statistics(node->log, &log);
+        add_problem(problems,
+                    "nothing, if it lasts for seconds: what it is needed for is flushed; else see "
+                    "to it that the partition has a leader and its store is whole",
+                    "%.120s offset %llu is damaged (%s), and partition %u still needs the log from "
+                    "before it",
+                    damaged[i].file, (unsigned long long)damaged[i].offset, damaged[i].what,
+                    log.oldest_group.value);
+    }
+    const struct node_scrub *scrub = &node->scrub;
+    if (scrub->healed.file[0] != '\0' && node->repair.quarantine.sets > 0)
+        add_problem(problems, "look at the disk",
+                    "%.120s offset %llu was damaged; nothing was lost, it is kept in quarantine/%s",
+                    scrub->healed.file, (unsigned long long)scrub->healed.offset, scrub->healed_in);
+}
+
 static int append_text(const char *text, size_t size, void *buffer)
 {
     return buffer_append(buffer, bytes_make(text, size)) ? -1 : 0;
@@ -302,9 +367,10 @@ void node_status_json(struct node *node, struct buffer *buffer)
     log_problem(node, problems);
     repair_problems(node, problems);
     store_problems(node, problems);
+    log_damage_problems(node, problems);
     json_t *status = json_pack(
         "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:i, "
-        "s:{s:i, s:I}, s:o}",
+        "s:{s:i, s:I}, s:o, s:o, s:o}",
         "cluster", cluster, "node", node->options.name, "version", HOLON_VERSION, "ready",
         node->ready, "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000),
         "table_epoch", (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version,
@@ -313,7 +379,7 @@ void node_status_json(struct node *node, struct buffer *buffer)
         "groups", groups_json(node), "repair", repair_json(node), "stores", stores_json(node),
         "lost_replicas", (int)node->lost_count, "quarantine", "sets",
         (int)node->repair.quarantine.sets, "bytes", (json_int_t)node->repair.quarantine.bytes,
-        "problems", problems);
+        "log_damage", log_damage_json(node), "scrub", scrub_json(node), "problems", problems);
     json_dump_callback(status, append_text, buffer, JSON_COMPACT);
     json_decref(status);
 }

@@ -317,12 +317,14 @@ static bool store_wants_flush(const struct host_store *store)
 
 bool flush_is_urgent(const struct partition_host *host)
 {
-    return log_is_short(host->options.log) || log_pressure(host->options.log) >= LOG_PRESSURE_FLUSH;
+    const struct log *log = host->options.log;
+    return log_is_short(log) || log_pressure(log) >= LOG_PRESSURE_FLUSH ||
+           log_damaged_segment(log) != 0;
 }
 
-/* Stores (bits) that hold back the oldest segment of the log: those are flushed, however little
- * they have. Not if that changes nothing, since a group waits for a leader or its rows are on
- * their way to the engine: such entries the log copies forward itself. */
+/* Stores (bits) that hold back the oldest segment of the log, or a damaged one: those are flushed,
+ * however little they have. Not if that changes nothing, since a group waits for a leader or its
+ * rows are on their way to the engine: such entries the log copies forward itself. */
 static uint64_t stores_that_pin_the_log(struct partition_host *host)
 {
     /* Without space for another segment, an old one that becomes free is the only way on; and
@@ -331,10 +333,11 @@ static uint64_t stores_that_pin_the_log(struct partition_host *host)
     struct log_statistics log;
     log_statistics(host->options.log, &log);
     if (!log.oldest_segment_pinned) return 0;
-    uint64_t stores = 0;
+    uint64_t damaged = log_damaged_segment(host->options.log), stores = 0;
+    uint64_t segment = damaged > log.oldest_segment ? damaged : log.oldest_segment;
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         const struct host_store *store = &host->stores[i];
-        if (store->flushed_segment > log.oldest_segment || !store_wants_flush(store)) continue;
+        if (store->flushed_segment > segment || !store_wants_flush(store)) continue;
         stores |= UINT64_C(1) << i;
     }
     const struct replica *oldest = host_replica(host, log.oldest_group);
@@ -350,6 +353,8 @@ uint64_t flush_copied_bytes(const struct host_store *store)
 void flush_tick(struct partition_host *host)
 {
     uint64_t pinning = stores_that_pin_the_log(host);
+    if (log_damaged_segment(host->options.log) != 0) /* releases are written without waiting */
+        world_defer(host->world, &host->turn_end);
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         struct host_store *store = &host->stores[i];
         bool busy = store->flush != NULL || drop_goes_first(host, i) || store->damaged;

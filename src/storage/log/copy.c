@@ -38,8 +38,8 @@ static void copy_end(struct log *log)
 {
     struct log_copy *copy = &log->copy;
 
-    file_close(copy->file);
-    copy->file = NULL;
+    log_walk_close(&copy->walk);
+    copy->walk.segment = 0;
     copy->segment = 0;
     memory_free(copy->places);
     copy->places = NULL;
@@ -49,7 +49,7 @@ static void copy_end(struct log *log)
 void log_copy_free(struct log *log)
 {
     copy_end(log);
-    buffer_free(&log->copy.read);
+    buffer_free(&log->copy.walk.read);
 }
 
 /* --- is it due? --------------------------------------------------------------------------- */
@@ -77,19 +77,17 @@ void log_copy_consider(struct log *log)
 {
     struct log_copy *copy = &log->copy;
     struct error error;
-    char path[LOG_PATH_SIZE];
 
     if (copy->segment != 0 && copy->segment < log->oldest_segment) copy_end(log); /* was freed */
     if (copy->segment != 0 || !copy_is_due(log)) return;
-    log_segment_path(log, log->oldest_segment, path);
-    if (file_open(log->world, path, FILE_READ, &copy->file, &error)) {
+    enum status status = log_walk_open(log, &copy->walk, log->oldest_segment, &error);
+    if (status) {
         LOG_ERROR(world_logger(log->world), "log", "cannot copy forward: %s", error.text);
         copy->gave_up = log->oldest_segment;
+        if (status == STATUS_NOT_FOUND) log_damage_found(log, log->oldest_segment, 0, "is missing");
         return;
     }
     copy->segment = log->oldest_segment;
-    copy->offset = 0;
-    copy->number = 0;
     copy->scanned = false;
 }
 
@@ -155,41 +153,12 @@ static void copy_scanned(struct log *log)
     copy->scanned = true;
 }
 
-/* What the segment says is not what was written: it stays, and is not read again. */
-static void copy_damaged(struct log *log, const char *what)
+/* What the segment says is not what was written: nothing of it is copied, and it is not read again
+ * (damage.c says what becomes of it). */
+static void copy_give_up(struct log *log)
 {
-    LOG_ERROR(world_logger(log->world), "log", "segment %016" PRIx64 " offset %" PRIu64 ": %s",
-              log->copy.segment, log->copy.offset, what);
     log->copy.gave_up = log->copy.segment;
     copy_end(log);
-}
-
-/* No batch was found where the next would be. Is that the end of the segment? Only if the next one
- * goes on with the next number: else a damaged batch hides what was written behind, and an entry
- * that was overwritten there would be taken for the one that counts. */
-static bool copy_is_at_end(struct log *log)
-{
-    struct log_copy *copy = &log->copy;
-    struct file *file = NULL;
-    struct bytes bytes;
-    struct log_batch batch;
-    char path[LOG_PATH_SIZE];
-
-    ASSERT(copy->segment < log->active_segment);
-    log_segment_path(log, copy->segment + 1, path);
-    if (copy->number == 0 || file_open(log->world, path, FILE_READ, &file, NULL)) return false;
-    bool valid =
-        log_batch_read(file, copy->segment + 1, 0, &copy->read, &bytes, &batch) == LOG_BATCH_VALID;
-    file_close(file);
-    return valid && log_identity_equal(&batch.identity, &log->identity) &&
-           batch.number == copy->number + 1;
-}
-
-static bool copy_is_next(const struct log *log, const struct log_batch *batch)
-{
-    uint64_t last = log->copy.number;
-    return log_identity_equal(&batch->identity, &log->identity) &&
-           (last == 0 || batch->number == last + 1);
 }
 
 static void copy_scan(struct log *log)
@@ -198,21 +167,18 @@ static void copy_scan(struct log *log)
     struct bytes bytes;
     struct log_batch batch;
 
-    for (uint64_t start = copy->offset; copy->offset - start < SLICE_BYTES;) {
-        enum log_batch_state state =
-            log_batch_read(copy->file, copy->segment, copy->offset, &copy->read, &bytes, &batch);
-        bool next = state == LOG_BATCH_VALID && copy_is_next(log, &batch);
-        if (!next && copy_is_at_end(log)) { /* a torn batch may be there: log.c, votes_write() */
+    for (uint64_t start = copy->walk.offset; copy->walk.offset - start < SLICE_BYTES;) {
+        enum log_walk_found found = log_walk_next(log, &copy->walk, &bytes, &batch);
+        if (found == LOG_WALK_END) {
             copy_scanned(log);
             return;
         }
-        if (!next) {
-            copy_damaged(log, "cannot be read, so nothing of it is copied forward");
+        if (found != LOG_WALK_BATCH) {
+            log_damage_walked(log, &copy->walk, found);
+            copy_give_up(log);
             return;
         }
         copy_scan_batch(log, bytes, &batch);
-        copy->number = batch.number;
-        copy->offset += log_batch_size(&batch);
     }
 }
 
@@ -225,11 +191,11 @@ static bool copy_add(struct log *log, const struct copy_place *place, struct log
     struct log_record record;
     size_t read = 0;
 
-    buffer_clear(&copy->read);
-    uint8_t *bytes = buffer_reserve(&copy->read, place->size);
+    buffer_clear(&copy->walk.read);
+    uint8_t *bytes = buffer_reserve(&copy->walk.read, place->size);
     ASSERT(bytes != NULL);
     bool good =
-        file_read(copy->file, place->offset, bytes, place->size, &read, NULL) == STATUS_OK &&
+        file_read(copy->walk.file, place->offset, bytes, place->size, &read, NULL) == STATUS_OK &&
         read == place->size && crc32c(0, bytes_make(bytes, read)) == place->crc;
     if (!good) return false;
     struct reader reader = reader_make(bytes_make(bytes, read));
@@ -253,7 +219,9 @@ static void copy_chunk(struct log *log)
         if (chunk->record_count > 0 && chunk->weight + place->size > CHUNK_BYTES) break;
         if (!copy_add(log, place, chunk)) {
             log_chunk_free(chunk);
-            copy_damaged(log, "changed while it was copied forward");
+            log_damage_found(log, copy->segment, place->offset,
+                             "changed while it was copied forward");
+            copy_give_up(log);
             return;
         }
         copy->next++;

@@ -233,6 +233,7 @@ enum status log_open(struct world *world, const struct log_options *options, str
     recovered_take(log);
     log->opened = true;
     log->released = true;
+    log->kept_from = log->oldest_segment;
     log_pin_update(log);
     *ret_log = log;
     return STATUS_OK;
@@ -283,6 +284,8 @@ void log_statistics(struct log *log, struct log_statistics *ret)
     pthread_mutex_lock(&log->mutex);
     *ret = log->statistics;
     ret->pressure = (uint64_t)log->pressure;
+    ret->damages_found = log->damages_found;
+    ret->damaged = log->damaged_count;
     uint64_t files = ret->segments;
     for (uint32_t i = 0; i < LOG_SPARES_MAX; i++)
         files += log->spare_ready[i];

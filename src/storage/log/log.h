@@ -10,6 +10,7 @@
 #ifndef HOLON_STORAGE_LOG_LOG_H
 #define HOLON_STORAGE_LOG_LOG_H
 
+#include "base/buffer.h"
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "world/world.h"
@@ -146,6 +147,8 @@ struct log_statistics {
     uint64_t live_bytes;                     /* of records that are still needed, about */
     uint64_t copied_entries, copied_bytes;   /* forward, so that a segment could be freed */
     uint64_t pressure;                       /* enum log_pressure */
+    uint64_t damages_found;                  /* in sealed segments, since it was opened */
+    uint64_t damaged;                        /* segments known to be damaged, in it or set aside */
     /* No space for another segment: at best a part of the present one is left, at worst batches
      * wait (nothing is lost, it goes on when space is freed). Refuse what makes data grow. */
     bool no_space;
@@ -167,6 +170,43 @@ enum log_pressure log_pressure(const struct log *log);
 bool log_is_short(const struct log *log);
 /* Thread: any. */
 void log_statistics(struct log *log, struct log_statistics *ret);
+
+/* --- damage met while the log is open (damage.c), and looking for it (scrub.c) --------------- */
+
+enum { LOG_DAMAGED_MAX = 16 }; /* known at a time; more are found again by the next pass */
+struct log_damaged {
+    uint64_t segment;
+    char file[LOG_DAMAGE_FILE_SIZE]; /* where it is now */
+    uint64_t offset;
+    const char *what; /* static */
+    bool set_aside;   /* no part of the log any more: evidence, to be moved away */
+};
+/* Thread: any. The list, as of now. */
+uint32_t log_damages(struct log *log, struct log_damaged ret[LOG_DAMAGED_MAX]);
+/* The newest damaged segment that is still needed, 0: none is. What is needed of it and of older
+ * ones should be flushed. Thread: any, without a lock. */
+uint64_t log_damaged_segment(const struct log *log);
+/* The file that was set aside is somewhere else now. Thread: any. */
+void log_damage_moved(struct log *log, uint64_t segment);
+
+/* A reader in a sealed segment: walk.c. */
+struct log_walk {
+    uint64_t segment; /* 0: none yet */
+    struct file *file;
+    struct buffer read;
+    uint64_t offset; /* of the next batch */
+    uint64_t number; /* of the batch before it; 0: it is the first */
+};
+struct log_scrub {
+    uint64_t segment; /* 0: from the oldest on */
+    struct log_walk walk;
+    uint64_t bytes; /* read in all */
+};
+void log_scrub_init(struct log_scrub *scrub);
+void log_scrub_free(struct log_scrub *scrub);
+/* Reads on in the sealed segments, about `bytes_max` more or one batch; damage goes to
+ * log_damages(). False: it has come to their end, and begins again. Blocks: in a job. */
+bool log_scrub(struct log *log, struct log_scrub *scrub, uint64_t bytes_max);
 
 /* `holon inspect log`: prints one line per record to `print`, changes nothing. */
 enum status log_inspect(struct world *world, const char *directory, void *context,

@@ -71,10 +71,7 @@ struct log_queue {
 struct copy_place;
 struct log_copy {
     uint64_t segment; /* 0: none */
-    struct file *file;
-    struct buffer read;
-    uint64_t offset; /* of the next batch to look through */
-    uint64_t number; /* of the batch before it; 0: it is the first */
+    struct log_walk walk;
     bool scanned;
     bool rests; /* the next batch is for what waits */
     struct copy_place *places;
@@ -107,6 +104,8 @@ struct log {
     atomic_bool failed;
     atomic_bool is_short; /* of space: statistics.no_space, to be read without the mutex */
     atomic_int pressure;  /* enum log_pressure; written with the mutex held */
+    /* The newest of the segments with damage that are not freed; 0: none. As `pressure`. */
+    atomic_uint_least64_t damaged_segment;
 
     /* The writer's: whoever set `running`, or open and close. */
     struct log_table table;
@@ -134,6 +133,10 @@ struct log {
 
     pthread_mutex_t mutex; /* guards the rest, and what struct log_queue says */
     struct list queues;
+    struct log_damaged damaged[LOG_DAMAGED_MAX];
+    uint32_t damaged_count;
+    uint64_t kept_from; /* older segments are freed, or about to be */
+    uint64_t damages_found;
     uint64_t pending_bytes;  /* weight of the chunks that are handed over and not written */
     bool running;            /* a writer job was started and is not done */
     struct log_queue *owner; /* who started it */
@@ -210,6 +213,38 @@ void log_copy_consider(struct log *log);
 /* Does a part, if copying is under way; it may put a chunk into log->taken, which is empty. */
 void log_copy_step(struct log *log);
 void log_copy_free(struct log *log);
+
+/* --- walk.c, damage.c ----------------------------------------------------------------------- */
+
+/* Opens the file of a sealed segment, to be read from its start, or from where the same walk was
+ * in it. */
+enum status log_walk_open(const struct log *log, struct log_walk *walk, uint64_t segment,
+                          struct error *error);
+void log_walk_close(struct log_walk *walk);
+enum log_walk_found {
+    LOG_WALK_BATCH,
+    LOG_WALK_END,
+    LOG_WALK_DAMAGED,      /* at walk->offset */
+    LOG_WALK_NEXT_DAMAGED, /* at the start of the segment behind it: perhaps it ends here */
+};
+enum log_walk_found log_walk_next(const struct log *log, struct log_walk *walk,
+                                  struct bytes *ret_bytes, struct log_batch *ret_batch);
+
+void log_aside_path(const struct log *log, uint64_t segment, char path[LOG_PATH_SIZE]);
+/* "damaged-000000000000000a.seg" to 10; 0 if the name is none of a segment that was set aside. */
+uint64_t log_aside_parse(const char *name);
+/* A segment is not what was written. Thread: any. `what` is static. */
+void log_damage_found(struct log *log, uint64_t segment, uint64_t offset, const char *what);
+/* What log_walk_next() has found, unless it is a batch or the end. */
+void log_damage_walked(struct log *log, const struct log_walk *walk, enum log_walk_found found);
+/* While opening: an earlier run has left it. */
+void log_damage_listed(struct log *log, uint64_t segment);
+/* Segments before this one are about to be freed. */
+void log_damage_keep_from(struct log *log, uint64_t segment);
+bool log_damage_is_known(struct log *log, uint64_t segment);
+/* In place of log_segment_discard(). */
+enum status log_damage_set_aside(struct log *log, uint64_t segment, struct error *error);
+
 /* Reads the batch at `offset` into `buffer`, and judges it. A device that cannot read it, or a file
  * that ends before it does, makes it damaged. *ret_bytes: the batch, until the next read. */
 enum log_batch_state log_batch_read(struct file *file, uint64_t segment, uint64_t offset,

@@ -149,12 +149,13 @@ void log_release(struct log_queue *queue, struct group_id group, struct replica_
 }
 
 /* Releases wait for a record that others wait for. Not while space is short: they may make some,
- * and such a record may never come, as requests that add data are refused. */
+ * and such a record may never come, as requests that add data are refused. Nor while a damaged
+ * segment waits for them. */
 static bool releases_due(const struct log_queue *queue)
 {
     if (queue->gather == NULL) return false;
     if (buffer_size(&queue->gather->records) > LOG_RELEASE_BYTES_MAX) return true;
-    if (!log_is_short(queue->log)) return false;
+    if (!log_is_short(queue->log) && log_damaged_segment(queue->log) == 0) return false;
     pthread_mutex_lock(&queue->log->mutex);
     bool due = queue->in_flight == 0;
     pthread_mutex_unlock(&queue->log->mutex);

@@ -47,6 +47,8 @@ static void listing_add(void *context, const char *name)
     } else if (spare < LOG_SPARES_MAX) {
         listing->log->spare_ready[spare] = true;
         listing->any = true;
+    } else if (log_aside_parse(name) != 0) {
+        log_damage_listed(listing->log, log_aside_parse(name));
     } else if (strcmp(name, "durable") == 0) {
         listing->any = true;
     } else if (strcmp(name, "lost+found") != 0) { /* the log may be a file system of its own */

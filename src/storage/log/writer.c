@@ -71,8 +71,9 @@ static enum status batch_place(struct log *log, struct error *error)
 {
     /* Not a segment for each batch: the bound counts them. */
     bool roomy = log_pressure(log) < LOG_PRESSURE_FLUSH;
+    bool damaged = log->active_file != NULL && log_damaged_segment(log) >= log->active_segment;
     bool switching =
-        log->active_file == NULL ||
+        log->active_file == NULL || damaged ||
         log->active_offset + batch_size_bound(log, false) > log->active_size ||
         (log->active_offset > 0 && roomy && MAYBE(log->world, "log: early segment switch"));
 
@@ -274,8 +275,11 @@ static enum status writer_collect(struct log *log, struct error *error)
 
     struct group_id group;
     uint64_t needed = log_table_oldest_needed(&log->table, log->active_segment, &group);
+    if (log->oldest_segment < needed) log_damage_keep_from(log, needed);
     while (log->oldest_segment < needed) {
-        enum status status = log_segment_discard(log, log->oldest_segment, error);
+        bool damaged = log_damage_is_known(log, log->oldest_segment);
+        enum status status = damaged ? log_damage_set_aside(log, log->oldest_segment, error)
+                                     : log_segment_discard(log, log->oldest_segment, error);
         if (status) return writer_failed(log, status, error);
         log->oldest_segment++;
     }
@@ -399,6 +403,6 @@ void log_writer_init(struct log *log)
 {
     list_init(&log->taken);
     buffer_init(&log->batch, (size_t)log->segment_size);
-    buffer_init(&log->copy.read, (size_t)log->segment_size);
+    buffer_init(&log->copy.walk.read, (size_t)log->segment_size);
     log->writer_job = (struct world_job){.run = writer_run, .done = writer_done, .context = log};
 }

@@ -1,0 +1,171 @@
+/* Scrubbing (FAULTS F21): what lies on the disk and nobody asks for is read in the background, so
+ * that damage is found while peers, and the rows in memory, can still heal it. Slowly:
+ * --scrub-rate bytes per second, in jobs on LANE_READ of NODE_SCRUB_PIECE at most; a pass begins
+ * --scrub-every after the one before it began. An idle node writes nothing for it.
+ *
+ * Damage of a sealed segment of the log heals by itself (storage/log/damage.c): what is left of it
+ * is a file that is no part of the log any more, and that is moved to the quarantine from here. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "node/node_internal.h"
+#include "world/probe.h"
+
+enum { MOVE_RETRY_US = 60 * 1000 * 1000 };
+
+/* --- evidence ----------------------------------------------------------------------------- */
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static void move_explain(struct node *node)
+{
+    struct node_scrub *scrub = &node->scrub;
+    char text[LOG_DAMAGED_MAX * (LOG_DAMAGE_FILE_SIZE + 128)];
+    size_t size = 0;
+
+    for (uint32_t i = 0; i < scrub->damaged_count; i++) {
+        const struct log_damaged *damaged = &scrub->damaged[i];
+        int more = snprintf(text + size, sizeof(text) - size, "%s offset %" PRIu64 "\n%s\n",
+                            damaged->file, damaged->offset, damaged->what);
+        if (more > 0 && size + (size_t)more < sizeof(text)) size += (size_t)more;
+    }
+    quarantine_explain(node->world, node->options.data, scrub->quarantine, text);
+}
+
+/* All of them into one set: it is one disk that fails. */
+static void move_run(struct world_job *job)
+{
+    struct node *node = job->context;
+    struct node_scrub *scrub = &node->scrub;
+    const char *data = node->options.data;
+
+    scrub->moved = 0;
+    scrub->status = quarantine_name(node->world, data, "segment", scrub->quarantine, &scrub->error);
+    while (scrub->status == STATUS_OK && scrub->moved < scrub->damaged_count) {
+        scrub->status =
+            quarantine_take(node->world, data, scrub->quarantine, "log",
+                            last_part(scrub->damaged[scrub->moved].file), &scrub->error);
+        scrub->moved += scrub->status == STATUS_OK;
+    }
+    if (scrub->moved > 0) move_explain(node);
+    quarantine_measure(node->world, data, &scrub->measured);
+}
+
+static void move_done(struct world_job *job)
+{
+    struct node *node = job->context;
+    struct node_scrub *scrub = &node->scrub;
+
+    scrub->busy = false;
+    node->repair.quarantine = scrub->measured;
+    for (uint32_t i = 0; i < scrub->moved; i++) {
+        const struct log_damaged *damaged = &scrub->damaged[i];
+        log_damage_moved(node->log, damaged->segment);
+        scrub->healed = *damaged;
+        memcpy(scrub->healed_in, scrub->quarantine, sizeof(scrub->healed_in));
+        SOMETIMES(node->world, "a damaged segment was healed while the node ran");
+        LOG_WARN(node_logger(node), "repair",
+                 "%s offset %" PRIu64 " was damaged; nothing was lost, it is in %s/quarantine/%s",
+                 damaged->file, damaged->offset, node->options.data, scrub->quarantine);
+    }
+    if (scrub->status) {
+        scrub->move_at = world_now(node->world) + MOVE_RETRY_US;
+        LOG_ERROR(node_logger(node), "repair", "a damaged segment stays in %s/log: %s",
+                  node->options.data, scrub->error.text);
+    }
+    if (node->state == NODE_RUNNING) world_timer_start(node->world, &scrub->timer, NODE_SCRUB_US);
+}
+
+static bool move_is_due(struct node *node)
+{
+    struct node_scrub *scrub = &node->scrub;
+    uint32_t kept = 0;
+
+    if (world_now(node->world) < scrub->move_at) return false;
+    uint32_t count = log_damages(node->log, scrub->damaged);
+    for (uint32_t i = 0; i < count; i++)
+        if (scrub->damaged[i].set_aside) scrub->damaged[kept++] = scrub->damaged[i];
+    scrub->damaged_count = kept;
+    return kept > 0;
+}
+
+/* --- reading ------------------------------------------------------------------------------ */
+
+static void scrub_run(struct world_job *job)
+{
+    struct node *node = job->context;
+    struct node_scrub *scrub = &node->scrub;
+
+    scrub->more = log_scrub(node->log, &scrub->log, scrub->wanted);
+}
+
+static void scrub_done(struct world_job *job)
+{
+    struct node *node = job->context;
+    struct node_scrub *scrub = &node->scrub;
+    uint64_t read = scrub->log.bytes - scrub->bytes;
+    uint64_t pause = read * 1000 * 1000 / node->options.scrub_rate;
+
+    if (read == 0) pause = NODE_SCRUB_US; /* the end, or a file that cannot be opened now */
+    scrub->busy = false;
+    scrub->read_at = world_now(node->world) + pause;
+    scrub->bytes = scrub->log.bytes;
+    if (!scrub->more) {
+        scrub->under_way = false;
+        scrub->passes++;
+        scrub->ended = world_wall_time(node->world);
+    }
+    if (node->state == NODE_RUNNING)
+        world_timer_start(node->world, &scrub->timer,
+                          pause < NODE_SCRUB_US ? pause : NODE_SCRUB_US);
+}
+
+static bool scrub_is_due(struct node *node)
+{
+    struct node_scrub *scrub = &node->scrub;
+    uint64_t now = world_now(node->world), rate = node->options.scrub_rate;
+
+    if (rate == 0 || now < scrub->read_at) return false;
+    if (!scrub->under_way) {
+        bool first = scrub->passes == 0;
+        if (!first && now - scrub->began < node->options.scrub_every) return false;
+        scrub->under_way = true;
+        scrub->began = now;
+    }
+    scrub->wanted = rate < NODE_SCRUB_PIECE ? rate : NODE_SCRUB_PIECE;
+    return true;
+}
+
+static void scrub_timer_fired(struct world_timer *timer)
+{
+    struct node *node = timer->context;
+    struct node_scrub *scrub = &node->scrub;
+
+    if (node->state != NODE_RUNNING || scrub->busy) return;
+    if (move_is_due(node)) {
+        scrub->job = (struct world_job){.run = move_run, .done = move_done, .context = node};
+    } else if (scrub_is_due(node)) {
+        scrub->job = (struct world_job){.run = scrub_run, .done = scrub_done, .context = node};
+    } else {
+        world_timer_start(node->world, timer, NODE_SCRUB_US);
+        return;
+    }
+    scrub->busy = true;
+    world_job_start(node->world, LANE_READ, &scrub->job);
+}
+
+void node_scrub_start(struct node *node)
+{
+    log_scrub_init(&node->scrub.log);
+    node->scrub.timer = (struct world_timer){.fire = scrub_timer_fired, .context = node};
+    world_timer_start(node->world, &node->scrub.timer, NODE_SCRUB_US);
+}
+
+void node_scrub_free(struct node *node)
+{
+    log_scrub_free(&node->scrub.log);
+}

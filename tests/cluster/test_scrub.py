@@ -1,0 +1,104 @@
+"""Damage that nobody asks for is found while the node runs, named, and healed without a restart
+(FAULTS F21, F22; docs/reference/damage.md)."""
+import subprocess
+
+import pytest
+
+from cluster import HOLON
+from test_damage import batches, flip, segments
+from waiting import until
+
+BIG = "x" * 15000
+KEYS = 900  # some 13 MiB: of segments of 4 MiB some are full, and nothing is flushed for its size
+OPTIONS = ("--partitions", "8", "--log-bytes-max", "64MiB", "--scrub-rate", "256MiB",
+           "--scrub-every", "0s")
+
+
+def fill(client) -> None:
+    for first in range(0, KEYS, 50):
+        replies = client.pipeline([("SET", f"key{number}", f"{number}{BIG}")
+                                   for number in range(first, first + 50)])
+        assert set(replies) == {"OK"}
+
+
+def check(client) -> None:
+    for first in range(0, KEYS, 50):
+        values = client.pipeline([("GET", f"key{number}") for number in range(first, first + 50)])
+        assert values == [f"{number}{BIG}" for number in range(first, first + 50)]
+
+
+def flipped(path):
+    where = batches(path)[len(batches(path)) // 2]
+    flip(path, where + 200)
+    return where
+
+
+def missing(path):
+    path.unlink()
+    return 0
+
+
+def metric(node, name: str) -> int:
+    for line in node.http("/metrics")[1].splitlines():
+        if line.startswith(f"holon_{name} "):
+            return int(line.split()[1])
+    raise AssertionError(f"no metric {name}")
+
+
+@pytest.mark.parametrize("count", (3, 1))
+@pytest.mark.parametrize("damage", (flipped, missing), ids=lambda damage: damage.__name__)
+def test_a_damaged_segment_of_a_running_node_is_named_and_healed(make_cluster, damage, count):
+    cluster = make_cluster(count=count, options=OPTIONS)
+    cluster.wait_healthy()
+    victim = cluster[count - 1]
+    with cluster[0].client(30) as client:
+        fill(client)
+    before = victim.pid
+    path = segments(victim)[1]
+    assert len(segments(victim)) >= 3
+    where = damage(path)
+    named = until("the damage is named", lambda: victim.status()["log_damage"]
+                  or (damage is missing and metric(victim, "log_damage_found_total")))
+    if damage is flipped:
+        assert named[0]["offset"] == where and path.name in named[0]["file"], named
+    until("the segment is out of the log",
+          lambda: not path.exists() and metric(victim, "log_damaged_segments") == 0
+          and segments(victim)[0].name > path.name)
+    assert f"{path.name} offset {where}" in victim.log()
+    if damage is flipped:
+        kept = list((victim.data / "quarantine").glob(f"*-segment/damaged-{path.name}"))
+        assert len(kept) == 1, kept
+        assert f"offset {where}" in (kept[0].parent / "why").read_text()
+        said = subprocess.run([HOLON, "status", "--admin", f"127.0.0.1:{victim.admin}"], timeout=30,
+                              capture_output=True, text=True, check=False).stdout
+        assert f"{path.name} offset {where} was damaged" in said, said
+    assert victim.pid == before and victim.alive and victim.status()["repair"] is None
+    # The log that is left is sound: it is read by a start, and holds what nobody else would give.
+    victim.kill()
+    victim.start().wait_ready(30)
+    assert victim.status()["repair"] is None and "went into repair" not in victim.log()
+    if count == 3:
+        cluster.wait_healthy()
+        cluster[0].kill()
+    with victim.client(60) as client:
+        check(client)
+
+
+def test_an_idle_node_writes_nothing_for_it(make_cluster):
+    cluster = make_cluster(count=1, options=OPTIONS)
+    with cluster[0].client(30) as client:
+        fill(client)
+    passes = metric(cluster[0], "scrub_passes_total")
+    until("what was written is on the disk and read once",
+          lambda: metric(cluster[0], "scrub_passes_total") > passes + 1)
+    written = cluster[0].bytes_written()
+    passes = metric(cluster[0], "scrub_passes_total")
+    until("it was read again", lambda: metric(cluster[0], "scrub_passes_total") > passes + 2)
+    assert cluster[0].bytes_written() == written
+    assert metric(cluster[0], "scrub_bytes_total") > 0
+
+
+def test_it_can_be_turned_off(make_cluster):
+    cluster = make_cluster(count=1, options=("--partitions", "2", "--scrub-rate", "0"))
+    assert cluster[0].status()["scrub"] == {"rate": 0, "bytes": 0, "passes": 0,
+                                            "under_way": False, "last_pass_us": 0}
