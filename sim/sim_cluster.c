@@ -25,7 +25,7 @@ void sim_cluster_options_default(struct sim_cluster_options *options)
                                             .log_segment_size = 1 << 20,
                                             .flush_bytes = 64 << 10,
                                             .entries_bytes_max = 64 << 10,
-                                            .scrub_rate = 512 << 10,
+                                            .scrub_rate = 0,
                                             .scrub_every = 4 * 1000 * 1000,
                                             .redis_limits = redis_limits_default()};
 }

@@ -132,6 +132,14 @@ static void draw_log_bound(struct sim *sim, struct sim_plan *plan)
         plan->cluster.log_segment_size * (LOG_SEGMENTS_MIN + (drawn >> 8) % 5);
 }
 
+/* In some seeds what lies on the disks is read in the background. */
+static void draw_scrub(struct sim *sim, struct sim_plan *plan)
+{
+    uint64_t drawn = hash_u64(sim->seed ^ UINT64_C(0x7363727562));
+
+    if (drawn % 100 < 30) plan->cluster.scrub_rate = 512 << 10;
+}
+
 /* Rough means; a fault that would hurt all at once comes more rarely. */
 static uint64_t pace_min(enum sim_chaos_kind kind)
 {
@@ -175,6 +183,7 @@ void sim_plan_draw(struct sim *sim, struct sim_plan *plan)
     draw_big_values(sim, plan);
     draw_reply_bounds(sim, plan);
     draw_log_bound(sim, plan);
+    draw_scrub(sim, plan);
     bool calm = draw_chance(sim, 4);
     for (unsigned kind = 0; kind < SIM_CHAOS_COUNT; kind++) {
         uint64_t least = pace_min(kind);
