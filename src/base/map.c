@@ -4,7 +4,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 
-enum { CAPACITY_MIN = 16 };
+enum { CAPACITY_MIN = 4 }; /* most have one or two entries, and there are many of them */
 
 void map_init(struct map *map)
 {

@@ -16,6 +16,13 @@ void raft_election_arm(struct raft *raft)
     raft->election_deadline = raft->now + raft->election_timeout;
 }
 
+static void answers_clear(struct raft *raft)
+{
+    if (raft->answers == NULL) raft->answers = memory_allocate(sizeof(*raft->answers));
+    raft->grant_count = 0;
+    raft->reject_count = 0;
+}
+
 /* The next attempt after one that failed for a reason which passes quickly: a voter that has
  * not yet noticed the broken connection, a split vote. */
 static void election_retry_soon(struct raft *raft)
@@ -65,9 +72,8 @@ void raft_pre_campaign(struct raft *raft)
     raft->role = RAFT_PRE_CANDIDATE;
     raft->leader = (struct raft_member){0};
     raft->own_vote_id = 0;
-    raft->grant_count = 0;
-    raft->reject_count = 0;
-    set_add(raft->grants, &raft->grant_count, raft->self);
+    answers_clear(raft);
+    set_add(raft->answers->grants, &raft->grant_count, raft->self);
     ask_voters(raft, (struct raft_message){.type = RAFT_PRE_VOTE, .term = raft->term + 1});
 
     uint64_t half = raft->timing.election_timeout_min / 2;
@@ -84,8 +90,7 @@ void raft_campaign(struct raft *raft, bool transfer, uint64_t round)
     raft_become_follower(raft, raft->term + 1);
     raft->role = RAFT_CANDIDATE;
     raft->vote = raft->self;
-    raft->grant_count = 0;
-    raft->reject_count = 0;
+    answers_clear(raft);
     raft->own_vote_id = raft->persist_last + 1; /* the id that will carry it */
     raft->evaluate_after = transfer ? 0 : raft->promise_until;
     ask_voters(raft,
@@ -96,7 +101,7 @@ void raft_campaign(struct raft *raft, bool transfer, uint64_t round)
 static void win_if_quorum(struct raft *raft)
 {
     const struct raft_config *config = raft_config(raft);
-    if (!raft_quorum_of_set(config, raft->grants, raft->grant_count)) return;
+    if (!raft_quorum_of_set(config, raft->answers->grants, raft->grant_count)) return;
     if (raft->role == RAFT_PRE_CANDIDATE) {
         raft_campaign(raft, false, 0);
         return;
@@ -115,7 +120,7 @@ void raft_on_own_vote_durable(struct raft *raft)
     ASSERT(raft->role == RAFT_CANDIDATE);
     ASSERT(raft_hard_state_durable(raft));
     raft->own_vote_id = 0;
-    set_add(raft->grants, &raft->grant_count, raft->self);
+    set_add(raft->answers->grants, &raft->grant_count, raft->self);
     win_if_quorum(raft);
 }
 
@@ -186,7 +191,7 @@ void raft_on_pre_vote_reply(struct raft *raft, const struct raft_message *messag
     }
     if (raft->role != RAFT_PRE_CANDIDATE || message->term != raft->term + 1) return;
     if (!raft_is_voter(raft_config(raft), message->from)) return;
-    set_add(raft->grants, &raft->grant_count, message->from);
+    set_add(raft->answers->grants, &raft->grant_count, message->from);
     win_if_quorum(raft);
 }
 
@@ -224,14 +229,14 @@ void raft_on_vote_reply(struct raft *raft, const struct raft_message *message)
     const struct raft_config *config = raft_config(raft);
     if (raft->role != RAFT_CANDIDATE || !raft_is_voter(config, message->from)) return;
     if (message->reject) {
-        set_add(raft->rejects, &raft->reject_count, message->from);
-        if (raft_quorum_lost(config, raft->rejects, raft->reject_count)) election_retry_soon(raft);
+        set_add(raft->answers->rejects, &raft->reject_count, message->from);
+        if (raft_quorum_lost(config, raft->answers->rejects, raft->reject_count)) election_retry_soon(raft);
         return;
     }
     /* Bounded, so that a damaged number cannot keep us from serving for ever. */
     uint64_t promise = message->promise;
     if (promise > raft->timing.election_timeout_max) promise = raft->timing.election_timeout_max;
     if (raft->now + promise > raft->evaluate_after) raft->evaluate_after = raft->now + promise;
-    set_add(raft->grants, &raft->grant_count, message->from);
+    set_add(raft->answers->grants, &raft->grant_count, message->from);
     win_if_quorum(raft);
 }

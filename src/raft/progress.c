@@ -20,6 +20,15 @@ static struct progress progress_make(const struct raft *raft, struct raft_member
         .member = member, .state = PROGRESS_PROBE, .next = last_index(raft) + 1};
 }
 
+void raft_progress_free(struct raft *raft)
+{
+    for (size_t i = 0; i < raft->progress_room; i++)
+        memory_free(raft->progress[i].inflight_more);
+    memory_free(raft->progress);
+    raft->progress = NULL;
+    raft->progress_room = 0;
+}
+
 void raft_progress_update(struct raft *raft)
 {
     struct raft_member members[RAFT_ALL_MEMBERS_MAX];
@@ -27,13 +36,15 @@ void raft_progress_update(struct raft *raft)
     struct progress *fresh = memory_allocate_lines((count + 1) * sizeof(*fresh));
 
     for (size_t i = 0; i < count; i++) {
-        const struct progress *known = raft_progress_find(raft, members[i].replica);
+        struct progress *known = raft_progress_find(raft, members[i].replica);
         fresh[i] = known ? *known : progress_make(raft, members[i]);
+        if (known) known->inflight_more = NULL; /* moved */
         ASSERT(fresh[i].match < fresh[i].next);
     }
-    memory_free(raft->progress);
+    raft_progress_free(raft);
     raft->progress = fresh;
-    raft->progress_count = count;
+    raft->progress_room = (uint32_t)count;
+    raft->progress_count = (uint32_t)count;
     raft->send_wanted = true;
 }
 
@@ -65,14 +76,40 @@ void raft_progress_probe(struct progress *progress, uint64_t next)
     progress->inflight_bytes = 0;
 }
 
+static uint32_t inflight_room(const struct progress *progress)
+{
+    bool first = progress->inflight_more == NULL;
+    return first ? ARRAY_COUNT(progress->inflight_first) : progress->inflight_capacity;
+}
+
+/* The i-th oldest. */
+static struct inflight *inflight_at(struct progress *progress, uint32_t i)
+{
+    struct inflight *ring =
+        progress->inflight_more ? progress->inflight_more : progress->inflight_first;
+    return &ring[(progress->inflight_start + i) % inflight_room(progress)];
+}
+
+static void inflight_grow(struct progress *progress)
+{
+    uint32_t capacity = 4 * inflight_room(progress);
+    struct inflight *ring = memory_allocate(capacity * sizeof(*ring));
+    for (uint32_t i = 0; i < progress->inflight_count; i++)
+        ring[i] = *inflight_at(progress, i);
+    memory_free(progress->inflight_more);
+    progress->inflight_more = ring;
+    progress->inflight_capacity = capacity;
+    progress->inflight_start = 0;
+}
+
 static void inflight_free(struct progress *progress, uint64_t match)
 {
     while (progress->inflight_count > 0) {
-        const struct inflight *oldest = &progress->inflight[progress->inflight_start];
+        const struct inflight *oldest = inflight_at(progress, 0);
         if (oldest->last_index > match) break;
         ASSERT(progress->inflight_bytes >= oldest->bytes);
         progress->inflight_bytes -= oldest->bytes;
-        progress->inflight_start = (progress->inflight_start + 1) % RAFT_INFLIGHT_APPENDS_MAX;
+        progress->inflight_start = (progress->inflight_start + 1) % inflight_room(progress);
         progress->inflight_count--;
     }
     if (progress->inflight_count == 0) progress->inflight_start = 0; /* where memory is warm */
@@ -101,9 +138,9 @@ void raft_progress_sent(struct progress *progress, uint64_t last_index, uint64_t
 {
     ASSERT(progress->state == PROGRESS_REPLICATE);
     ASSERT(raft_progress_has_room(progress));
-    size_t at = (progress->inflight_start + progress->inflight_count) % RAFT_INFLIGHT_APPENDS_MAX;
-    progress->inflight[at] = (struct inflight){.last_index = last_index, .bytes = bytes};
-    progress->inflight_count++;
+    if (progress->inflight_count == inflight_room(progress)) inflight_grow(progress);
+    *inflight_at(progress, progress->inflight_count++) =
+        (struct inflight){.last_index = last_index, .bytes = bytes};
     progress->inflight_bytes += bytes;
     progress->next = last_index + 1;
 }

@@ -78,7 +78,8 @@ void raft_close(struct raft *raft)
     if (raft == NULL) return;
     raft_log_close(raft);
     memory_free(raft->configs);
-    memory_free(raft->progress);
+    raft_progress_free(raft);
+    memory_free(raft->answers);
     memory_free(raft->held);
     raft_messages_free(&raft->own_messages);
     memory_free(raft);

@@ -38,8 +38,8 @@ struct inflight {
 };
 
 /* What the leader knows of one other member. match < next always. */
-struct progress {
-    struct raft_member member;
+struct progress { /* three lines of cache; heartbeats need the last */
+    _Alignas(64) struct raft_member member;
     uint64_t match; /* durable there and equal to ours */
     uint64_t next;  /* first index not yet sent */
     enum progress_state state;
@@ -47,10 +47,11 @@ struct progress {
     bool probe_empty;  /* repeated probes carry no entries: the first may only be slow */
     bool check_wanted; /* ask by an empty append whether all that was sent has arrived */
     bool offer_open;   /* snapshot offered, raft_snapshot_sent() not yet called */
-    uint32_t inflight_start, inflight_count;
+    uint32_t inflight_start, inflight_count, inflight_capacity; /* a ring; 0: of `first` */
     uint64_t inflight_bytes;
     uint64_t acked_at; /* when it last answered in this term; 0: never */
-    struct inflight inflight[RAFT_INFLIGHT_APPENDS_MAX];
+    struct inflight inflight_first[2];
+    struct inflight *inflight_more; /* owned */
     uint64_t lease_at; /* newest generation time of a heartbeat it accepted; 0: none counts */
     uint64_t round;    /* highest read round it acknowledged in this term */
     uint64_t offer_after;
@@ -119,7 +120,7 @@ struct raft {
     struct raft_messages *messages; /* of the output that was taken last */
 
     struct progress *progress; /* leader */
-    size_t progress_count;
+    uint32_t progress_count, progress_room;
     /* Configurations by index, oldest first: the one as of base_index and all behind it. */
     struct raft_config *configs;
     size_t config_count;
@@ -156,9 +157,13 @@ struct raft {
     uint64_t round_started;
     bool round_carried; /* a heartbeat with round_started has been made */
 
-    /* Candidates: who answered what. */
+    /* Candidates: who answered what. NULL before the first campaign. */
     size_t grant_count, reject_count;
     uint64_t own_vote_id; /* own vote counts once this persist id is durable; 0: done */
+    struct raft_answers *answers;
+};
+
+struct raft_answers {
     struct replica_id grants[RAFT_VOTERS_MAX];
     struct replica_id rejects[RAFT_VOTERS_MAX];
 };
@@ -261,6 +266,7 @@ void raft_ack_send(struct raft *raft);
 /* progress.c */
 struct progress *raft_progress_find(const struct raft *raft, struct replica_id replica);
 void raft_progress_reset(struct raft *raft);  /* at the start of a leadership */
+void raft_progress_free(struct raft *raft);
 void raft_progress_update(struct raft *raft); /* after a change of configuration */
 bool raft_progress_active(const struct raft *raft, const struct progress *progress, uint64_t now);
 void raft_progress_probe(struct progress *progress, uint64_t next);
