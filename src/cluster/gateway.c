@@ -19,7 +19,7 @@ struct gateway_stream *gateway_stream_make(struct gateway *gateway, struct group
         gateway->stream_capacity = capacity;
     }
     ASSERT(gateway->streams[group.value] == NULL);
-    struct gateway_stream *stream = memory_allocate_zero(sizeof(*stream));
+    struct gateway_stream *stream = memory_allocate_lines(sizeof(*stream));
     stream->gateway = gateway;
     stream->group = group;
     stream->next_seq = 1;
@@ -35,7 +35,7 @@ static void ring_make_room(struct gateway_stream *stream)
 {
     uint64_t span = stream->next_seq - stream->watermark; /* seqs watermark+1 .. next_seq */
     if (span < stream->capacity) return;
-    uint32_t capacity = stream->capacity == 0 ? 16 : stream->capacity * 2;
+    uint32_t capacity = stream->capacity == 0 ? 4 : stream->capacity * 2;
     struct gateway_request **ring = memory_allocate_zero(capacity * sizeof(*ring));
     for (uint64_t seq = stream->watermark + 1; seq < stream->next_seq; seq++) {
         ring[seq & (capacity - 1)] = *ring_at(stream, seq);

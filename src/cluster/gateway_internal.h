@@ -38,29 +38,30 @@ enum {
     PART_ACK_SIZE_MAX = 64,
 };
 
-struct gateway_stream {
+struct gateway_stream { /* what each request needs comes first */
     struct gateway *gateway;
     struct group_id group;
+    node_id_t target; /* 0: no route at present */
     uint64_t next_seq;
     uint64_t watermark; /* all seqs <= it are resolved */
     uint64_t route;
     uint32_t position;
     uint32_t replies; /* taken on this route: the next one's number */
-    node_id_t target; /* 0: no route at present */
-    uint64_t target_term;
-    bool target_local;
-    uint64_t heard_at; /* last sign of life on this route */
-    uint64_t timeout;  /* a silence longer than that ends it */
-    uint64_t retry_at; /* a new route is due then; 0: not */
-    uint64_t retry_delay;
-    uint32_t probe; /* which replica to ask next when the leader is unknown */
     /* Ring by seq over (watermark, next_seq): NULL where resolved. */
     struct gateway_request **ring;
     uint32_t capacity;
     uint32_t open; /* not NULL in the ring */
+
     uint64_t open_bytes;
-    bool active;  /* in gateway->active */
-    bool routing; /* all that is open is being sent again: new requests go in behind it */
+    uint64_t target_term;
+    uint64_t heard_at; /* last sign of life on this route */
+    bool target_local;
+    bool active;       /* in gateway->active */
+    bool routing;      /* all that is open is being sent again: new requests go in behind it */
+    uint32_t probe;    /* which replica to ask next when the leader is unknown */
+    uint64_t retry_at; /* a new route is due then; 0: not */
+    uint64_t timeout;  /* a silence longer than that ends it */
+    uint64_t retry_delay;
     struct gateway_stream *next_active;
 };
 

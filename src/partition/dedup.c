@@ -16,13 +16,12 @@ enum {
 struct dedup_slot {
     uint64_t seq;
     uint64_t index;
-    uint32_t size;
-    bool too_big;
-    union {
-        uint8_t here[OUTCOME_INLINE_MAX];
-        uint8_t *there;
-    } outcome;
+    uint32_t size : 31;
+    uint32_t too_big : 1;
+    uint8_t outcome[OUTCOME_INLINE_MAX]; /* or a pointer to it */
 };
+_Static_assert(sizeof(struct dedup_slot) == 32, "two in a line of cache");
+_Static_assert(OUTCOME_SIZE_MAX < 1u << 31, "its size has 31 bits");
 
 struct dedup_window { /* a line of cache */
     struct gateway_id gateway;
@@ -48,17 +47,24 @@ static uint64_t window_key(struct gateway_id gateway)
     return ((uint64_t)gateway.node << 48) | ((uint64_t)gateway.worker << 32) | gateway.epoch;
 }
 
+static uint8_t *slot_memory(const struct dedup_slot *slot)
+{
+    uint8_t *memory;
+    memcpy(&memory, slot->outcome, sizeof(memory));
+    return memory;
+}
+
 static struct bytes slot_outcome(const struct dedup_slot *slot)
 {
     bool here = slot->size <= OUTCOME_INLINE_MAX;
-    return bytes_make(here ? slot->outcome.here : slot->outcome.there, slot->size);
+    return bytes_make(here ? slot->outcome : slot_memory(slot), slot->size);
 }
 
 static void slot_clear(struct dedup_window *window, struct dedup_slot *slot)
 {
     if (slot->size > OUTCOME_INLINE_MAX) {
         window->outcome_bytes -= slot->size;
-        memory_free(slot->outcome.there);
+        memory_free(slot_memory(slot));
     }
     slot->size = 0;
 }
@@ -67,12 +73,12 @@ static void slot_fill(struct dedup_window *window, struct dedup_slot *slot, uint
                       uint64_t index, struct bytes outcome, bool too_big)
 {
     *slot = (struct dedup_slot){.seq = seq, .index = index, .too_big = too_big};
-    slot->size = (uint32_t)outcome.size;
-    uint8_t *at = slot->outcome.here;
+    slot->size = (uint32_t)outcome.size & 0x7fffffff;
+    uint8_t *at = slot->outcome;
     if (outcome.size > OUTCOME_INLINE_MAX) {
-        slot->outcome.there = memory_allocate(outcome.size);
+        at = memory_allocate(outcome.size);
+        memcpy(slot->outcome, &at, sizeof(at));
         window->outcome_bytes += (uint32_t)outcome.size;
-        at = slot->outcome.there;
     }
     if (outcome.size > 0) memcpy(at, outcome.data, outcome.size);
 }
@@ -92,7 +98,7 @@ static void window_resize(struct dedup_window *window, uint32_t capacity)
     if (capacity == window->capacity) {
         memmove(window->slots, window->slots + window->first, count * sizeof(*window->slots));
     } else {
-        struct dedup_slot *slots = memory_allocate(capacity * sizeof(*slots));
+        struct dedup_slot *slots = memory_allocate_lines(capacity * sizeof(*slots));
         if (count > 0) memcpy(slots, window->slots + window->first, count * sizeof(*slots));
         memory_free(window->slots);
         window->slots = slots;

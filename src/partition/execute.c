@@ -15,7 +15,7 @@ static struct session *session_find(struct replica *replica, struct gateway_id g
                 session->gateway.worker == gateway.worker;
     if (!same) session = map_get(&replica->sessions, session_key(gateway));
     if (session == NULL) {
-        session = memory_allocate_zero(sizeof(*session));
+        session = memory_allocate_lines(sizeof(*session));
         map_put(&replica->sessions, session_key(gateway), session);
     }
     replica->session_last = session;

@@ -101,14 +101,14 @@ struct refusals {
 struct session {
     struct gateway_id gateway;
     bool local;
+    bool refused; /* something of this route was: nothing behind it is taken (B5) */
     uint64_t route;
     uint32_t position; /* next expected */
     uint32_t replies;  /* sent on this route */
     /* What must be true before everything evaluated so far is released. */
     uint64_t release_index, release_round;
-    struct refusals refusals;
-    bool refused; /* something of this route was: nothing behind it is taken (B5) */
     uint64_t watermark;
+    struct refusals refusals;
 };
 
 struct pending_write {       /* reply of the entry at its index; bytes are in the entry */

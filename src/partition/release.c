@@ -117,7 +117,7 @@ static void pending_make_room(struct replica *replica, uint64_t index)
 {
     ASSERT(index > replica->released);
     if (index - replica->released < replica->pending_capacity) return;
-    size_t capacity = replica->pending_capacity == 0 ? 8 : replica->pending_capacity;
+    size_t capacity = replica->pending_capacity == 0 ? 4 : replica->pending_capacity;
     while (index - replica->released >= capacity)
         capacity *= 2;
     struct pending_write *ring = memory_allocate_zero(capacity * sizeof(*ring));

@@ -230,7 +230,8 @@ void raft_on_vote_reply(struct raft *raft, const struct raft_message *message)
     if (raft->role != RAFT_CANDIDATE || !raft_is_voter(config, message->from)) return;
     if (message->reject) {
         set_add(raft->answers->rejects, &raft->reject_count, message->from);
-        if (raft_quorum_lost(config, raft->answers->rejects, raft->reject_count)) election_retry_soon(raft);
+        if (raft_quorum_lost(config, raft->answers->rejects, raft->reject_count))
+            election_retry_soon(raft);
         return;
     }
     /* Bounded, so that a damaged number cannot keep us from serving for ever. */

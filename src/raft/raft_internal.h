@@ -265,7 +265,7 @@ void raft_ack_send(struct raft *raft);
 
 /* progress.c */
 struct progress *raft_progress_find(const struct raft *raft, struct replica_id replica);
-void raft_progress_reset(struct raft *raft);  /* at the start of a leadership */
+void raft_progress_reset(struct raft *raft); /* at the start of a leadership */
 void raft_progress_free(struct raft *raft);
 void raft_progress_update(struct raft *raft); /* after a change of configuration */
 bool raft_progress_active(const struct raft *raft, const struct progress *progress, uint64_t now);
