@@ -267,7 +267,8 @@ void sim_disk_power_loss(struct sim_disk *disk)
         percent = kind == 0 ? 0 : kind == 1 ? 100 : (uint32_t)sim_below(sim, SIM_RANDOM_DISK, 101);
     }
     if (disk->options.torn) percent = 50;
-    disk->options.torn = false;
+    if (disk->options.power_at_names) percent = 0;
+    disk->options.torn = disk->options.power_at_sync = disk->options.power_at_names = false;
     for (uint32_t i = 0; i < disk->op_count; i++) {
         if (sim_chance(sim, SIM_RANDOM_DISK, percent, 100)) {
             sim_disk_make_durable(disk, &disk->ops[i]);

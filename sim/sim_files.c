@@ -138,11 +138,23 @@ enum status sim_file_write(struct file *base, uint64_t offset, struct bytes byte
     return STATUS_OK;
 }
 
+static void power_fails_now(struct sim_process *process)
+{
+    process->file_effects_left = 1;
+    process->file_effects_end = SIM_END_POWER;
+}
+
 enum status sim_file_sync(struct file *base, struct error *error)
 {
     struct sim_file *file = (struct sim_file *)(void *)base;
     struct sim *sim = file->disk->sim;
+    struct sim_disk_options *options = &file->disk->options;
 
+    if (options->power_at_sync && file->inode->dirty_count > 0) {
+        options->power_at_sync = false;
+        options->torn = true;
+        power_fails_now(file->process);
+    }
     if (sim_process_file_effect(file->process)) return dead(error);
     if (sim_chance(sim, SIM_RANDOM_DISK, file->disk->options.sync_fail_ppm, 1000000)) {
         sim_fault_hit(sim, SIM_FAULT_SYNC_FAILS);
@@ -283,8 +295,10 @@ enum status sim_sync_dir(struct world *world, const char *path, struct error *er
     while (size > 1 && path[size - 1] == '/')
         size--;
     snprintf(dir, sizeof(dir), "%.*s", (int)size, path);
+    struct sim_disk *disk = disk_of(world);
+    if (disk->options.power_at_names && disk->op_count > 0) power_fails_now(process_of(world));
     if (sim_process_file_effect(process_of(world))) return dead(error);
-    sim_disk_sync_dir(disk_of(world), dir);
+    sim_disk_sync_dir(disk, dir);
     return STATUS_OK;
 }
 

@@ -20,6 +20,9 @@ struct sim_disk_options {
     uint32_t sync_fail_ppm;   /* F26: chance per sync */
     uint32_t survive_percent; /* of unsynced sectors at a power loss; > 100: drawn each time */
     bool torn;                /* F20: about half of them at the next power loss */
+    /* Power fails at the next sync that would make something durable: of a file, torn; or of a
+     * directory, and the names are lost. */
+    bool power_at_sync, power_at_names;
 };
 
 struct sim_disk *sim_disk_make(struct sim *sim);
