@@ -298,6 +298,48 @@ static void test_a_restarted_voter_breaks_no_lease(void **state)
     assert_true(restart_breaks_a_lease(RAFT_BUG_VOTE_AFTER_RESTART));
 }
 
+/* Milliseconds of silence of leader `from` until we stand. */
+static uint64_t patience_with(struct one *one, uint64_t from, uint64_t term)
+{
+    uint64_t waited = 0;
+    for (int i = 0; i < 3; i++) { /* the first only teaches the term */
+        one_heartbeat(one, from, term, 1);
+        one_disk_done(one);
+        one_wait(one, 20);
+        assert_int_equal(raft_role(one->raft), RAFT_FOLLOWER);
+    }
+    one_heartbeat(one, from, term, 1);
+    for (; raft_role(one->raft) == RAFT_FOLLOWER; waited++)
+        one_wait(one, 1);
+    return waited;
+}
+
+/* Drawn once for each leader: the next election's is another (paper, 5.2). */
+static void test_patience_is_drawn_anew_for_each_leader(void **state)
+{
+    (void)state;
+    enum { LEADERS = 40 };
+    struct one *one = one_open((struct one_disk){.term = 4, .terms = {4}});
+    uint64_t low = UINT64_MAX, high = 0, equal = 0, before = 0;
+    for (uint64_t i = 0; i < LEADERS; i++) {
+        uint64_t waited = patience_with(one, 2 + i % 2, 5 + i);
+        assert_true(waited >= 300 && waited <= 601); /* of the last heartbeat, not of the first */
+        equal += waited == before;
+        low = waited < low ? waited : low;
+        high = waited > high ? waited : high;
+        before = waited;
+    }
+    assert_true(low < 340 && high > 560);
+    assert_true(equal < 3);
+    for (uint64_t i = 0, same = 0; i < LEADERS; i++) { /* the same one comes back each time */
+        uint64_t waited = patience_with(one, 2, 100);
+        same += waited == before;
+        before = waited;
+        assert_true(same < 3);
+    }
+    one_close(one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_a_member_that_comes_back_does_not_disturb),
         cmocka_unit_test(test_an_isolated_leader_steps_down),
         cmocka_unit_test(test_a_dead_leader_is_replaced_within_its_promise),
+        cmocka_unit_test(test_patience_is_drawn_anew_for_each_leader),
         cmocka_unit_test(test_a_restarted_voter_breaks_no_lease),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
