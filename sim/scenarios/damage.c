@@ -328,6 +328,9 @@ void scenario_store_fails(struct sim_bed *bed)
     struct sim_plan plan;
 
     damage_plan(&plan);
+    plan.cluster.scrub_every = 0;
+    plan.cluster.scrub_rate =
+        bed->sim.seed % 2 ? 64 << 20 : 0; /* nobody asks for what is damaged */
     if (!stage_open(bed, &plan)) return;
     for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
         sim_run_for(&bed->sim, stage_draw(bed, 200, 1500) * STAGE_MS);

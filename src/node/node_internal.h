@@ -156,7 +156,16 @@ struct node_scrub { /* node_scrub.c */
     uint64_t began, passes, read_at; /* read_at: not before */
     int64_t ended;                   /* wall clock, of the last whole pass; 0: none yet */
     uint64_t bytes, wanted;
-    bool more; /* the job's: the pass goes on */
+    uint32_t part;       /* of the pass: 0 the log, then the stores, number + 1 */
+    struct buffer place; /* in that store */
+    uint32_t failures;   /* to read there, one after the other */
+    uint64_t stores_damaged;
+    /* The job's: */
+    struct engine *engine;
+    uint64_t read;
+    bool more;
+    enum status read_status;
+    struct error read_error;
     /* Evidence that is moved, by the job; afterwards what is told of it. */
     struct log_damaged damaged[LOG_DAMAGED_MAX];
     uint32_t damaged_count, moved;
@@ -394,6 +403,8 @@ void node_disk_start(struct node *node);
 /* node_scrub.c */
 void node_scrub_start(struct node *node);
 void node_scrub_free(struct node *node);
+/* A job reads this store: its engine must not be exchanged now. */
+bool node_scrub_reads(const struct node *node, uint32_t store);
 
 /* node_member.c */
 void member_on_founding_frame(struct node *node, const struct transport_peer *from,

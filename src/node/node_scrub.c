@@ -4,14 +4,19 @@
  * --scrub-every after the one before it began. An idle node writes nothing for it.
  *
  * Damage of a sealed segment of the log heals by itself (storage/log/damage.c): what is left of it
- * is a file that is no part of the log any more, and that is moved to the quarantine from here. */
+ * is a file that is no part of the log any more, and that is moved to the quarantine from here. A
+ * store in which it finds damage goes the way of node_stores.c. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "node/node_internal.h"
 #include "world/probe.h"
 
-enum { MOVE_RETRY_US = 60 * 1000 * 1000 };
+enum {
+    MOVE_RETRY_US = 60 * 1000 * 1000,
+    READ_FAILURES_MAX = 5, /* of one place in a store, a second apart: then it is damaged */
+    PLACE_SIZE_MAX = 1 << 20,
+};
 
 /* --- evidence ----------------------------------------------------------------------------- */
 
@@ -99,26 +104,88 @@ static void scrub_run(struct world_job *job)
 {
     struct node *node = job->context;
     struct node_scrub *scrub = &node->scrub;
+    uint64_t before = scrub->log.bytes;
 
+    scrub->read_status = STATUS_OK;
+    if (scrub->part > 0) {
+        scrub->read_status = engine_scrub(scrub->engine, &scrub->place, scrub->wanted, &scrub->read,
+                                          &scrub->more, &scrub->read_error);
+        return;
+    }
     scrub->more = log_scrub(node->log, &scrub->log, scrub->wanted);
+    scrub->read = scrub->log.bytes - before;
+}
+
+/* The next store that can be read; past the last one the pass is over. */
+static void scrub_next_part(struct node *node)
+{
+    struct node_scrub *scrub = &node->scrub;
+
+    buffer_clear(&scrub->place);
+    scrub->failures = 0;
+    do {
+        scrub->part++;
+    } while (scrub->part <= node->identity.stores &&
+             (node->engines[scrub->part - 1] == NULL ||
+              node->stores[scrub->part - 1].state != STORE_SOUND));
+    if (scrub->part <= node->identity.stores) return;
+    scrub->part = 0;
+    scrub->under_way = false;
+    scrub->passes++;
+    scrub->ended = world_wall_time(node->world);
+    SOMETIMES(node->world, "log and stores were scrubbed");
+}
+
+struct damaged_store {
+    uint32_t store;
+    struct error error;
+};
+
+static void worker_store_damaged(struct node_worker *worker, void *argument)
+{
+    struct damaged_store *damaged = argument;
+
+    if (worker->host != NULL && !worker->closing)
+        host_store_damaged(worker->host, damaged->store, &damaged->error);
+    memory_free(damaged);
+}
+
+/* What an engine calls damaged is believed at once; an error of reading may pass. */
+static void scrub_store_failed(struct node *node)
+{
+    struct node_scrub *scrub = &node->scrub;
+    uint32_t store = scrub->part - 1;
+
+    scrub->failures++;
+    if (scrub->read_status != STATUS_CORRUPT && scrub->failures < READ_FAILURES_MAX) return;
+    if (node->stores[store].state == STORE_SOUND) {
+        struct damaged_store *damaged = memory_allocate_zero(sizeof(*damaged));
+        damaged->store = store;
+        damaged->error = scrub->read_error;
+        scrub->stores_damaged++;
+        SOMETIMES(node->world, "scrubbing found a damaged store");
+        node_call_with(&node->workers[0], &node->workers[store % node->platform.worker_count],
+                       worker_store_damaged, damaged, memory_free);
+    }
+    scrub_next_part(node);
 }
 
 static void scrub_done(struct world_job *job)
 {
     struct node *node = job->context;
     struct node_scrub *scrub = &node->scrub;
-    uint64_t read = scrub->log.bytes - scrub->bytes;
-    uint64_t pause = read * 1000 * 1000 / node->options.scrub_rate;
+    uint64_t pause = scrub->read * 1000 * 1000 / node->options.scrub_rate;
 
-    if (read == 0) pause = NODE_SCRUB_US; /* the end, or a file that cannot be opened now */
     scrub->busy = false;
+    scrub->bytes += scrub->read;
+    if (scrub->read_status != STATUS_OK)
+        scrub_store_failed(node);
+    else if (!scrub->more)
+        scrub_next_part(node);
+    /* The end, or what cannot be read now. */
+    if (!scrub->under_way || scrub->failures > 0 || (scrub->more && scrub->read == 0))
+        pause = NODE_SCRUB_US;
     scrub->read_at = world_now(node->world) + pause;
-    scrub->bytes = scrub->log.bytes;
-    if (!scrub->more) {
-        scrub->under_way = false;
-        scrub->passes++;
-        scrub->ended = world_wall_time(node->world);
-    }
     if (node->state == NODE_RUNNING)
         world_timer_start(node->world, &scrub->timer,
                           pause < NODE_SCRUB_US ? pause : NODE_SCRUB_US);
@@ -136,6 +203,9 @@ static bool scrub_is_due(struct node *node)
         scrub->under_way = true;
         scrub->began = now;
     }
+    bool gone = scrub->part > 0 && node->stores[scrub->part - 1].state != STORE_SOUND;
+    if (gone) scrub_next_part(node); /* it was damaged meanwhile */
+    if (!scrub->under_way) return false;
     scrub->wanted = rate < NODE_SCRUB_PIECE ? rate : NODE_SCRUB_PIECE;
     return true;
 }
@@ -149,6 +219,7 @@ static void scrub_timer_fired(struct world_timer *timer)
     if (move_is_due(node)) {
         scrub->job = (struct world_job){.run = move_run, .done = move_done, .context = node};
     } else if (scrub_is_due(node)) {
+        scrub->engine = scrub->part > 0 ? node->engines[scrub->part - 1] : NULL;
         scrub->job = (struct world_job){.run = scrub_run, .done = scrub_done, .context = node};
     } else {
         world_timer_start(node->world, timer, NODE_SCRUB_US);
@@ -161,6 +232,7 @@ static void scrub_timer_fired(struct world_timer *timer)
 void node_scrub_start(struct node *node)
 {
     log_scrub_init(&node->scrub.log);
+    buffer_init(&node->scrub.place, PLACE_SIZE_MAX);
     node->scrub.timer = (struct world_timer){.fire = scrub_timer_fired, .context = node};
     world_timer_start(node->world, &node->scrub.timer, NODE_SCRUB_US);
 }
@@ -168,4 +240,10 @@ void node_scrub_start(struct node *node)
 void node_scrub_free(struct node *node)
 {
     log_scrub_free(&node->scrub.log);
+    buffer_free(&node->scrub.place);
+}
+
+bool node_scrub_reads(const struct node *node, uint32_t store)
+{
+    return node->scrub.busy && node->scrub.part == store + 1;
 }

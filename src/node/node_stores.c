@@ -475,7 +475,7 @@ static void move_when_due(struct node *node, struct node_store *store)
                !store_has_lost(node, store->number) && node_repair_obstacle(node) == NULL &&
                world_now(node->world) >= store->retry_at;
 
-    if (!due) return;
+    if (!due || node_scrub_reads(node, store->number)) return;
     store->state = STORE_MOVING;
     store->busy = true;
     store->old_engine = node->engines[store->number];

@@ -385,10 +385,10 @@ STORES = [sst_flipped, sst_truncated, sst_missing, sst_foreign, manifest_flipped
           store_emptied, store_of_another_number, store_exchanged_for_an_empty_one]
 
 
-def with_rows_in_stores(make_cluster):
+def with_rows_in_stores(make_cluster, *options):
     """Three nodes; the second was wiped and rejoined. By then there were more entries than leaders
     keep for who has none, so its stores hold the snapshots that it was sent."""
-    cluster = make_cluster(options=("--partitions", "2"))
+    cluster = make_cluster(options=("--partitions", "2", *options))
     cluster.wait_healthy()
     fill(cluster[0].client(), 0)
     fill(cluster[0].client(), 0)

@@ -5,7 +5,9 @@ import subprocess
 import pytest
 
 from cluster import HOLON
-from test_damage import batches, flip, segments
+from test_damage import (KEYS as SMALL_KEYS, WHOLE_SECONDS, batches, check as check_small, flip,
+                         replicas_rebuilt, segments, sst_flipped, store_with_rows, wait_whole,
+                         with_rows_in_stores)
 from waiting import until
 
 BIG = "x" * 15000
@@ -82,6 +84,19 @@ def test_a_damaged_segment_of_a_running_node_is_named_and_healed(make_cluster, d
         cluster[0].kill()
     with victim.client(60) as client:
         check(client)
+
+
+def test_a_store_that_rots_unread_is_found_and_rebuilt(make_cluster):
+    cluster = with_rows_in_stores(make_cluster, "--scrub-rate", "256MiB", "--scrub-every", "0s")
+    victim = cluster[1]
+    before = victim.pid
+    sst_flipped(store_with_rows(victim))
+    until("it is found", lambda: metric(victim, "scrub_stores_damaged_total") > 0)
+    until("its replicas are rebuilt", lambda: replicas_rebuilt(victim), WHOLE_SECONDS)
+    wait_whole(cluster, victim)
+    assert victim.pid == before and victim.alive and victim.status()["repair"] is None
+    cluster[0].kill()
+    check_small(victim.client(), SMALL_KEYS)
 
 
 def test_an_idle_node_writes_nothing_for_it(make_cluster):

@@ -119,6 +119,32 @@ static uint64_t expect_all_equal(struct pair *pair)
                         engine_iterate(pair->memory, none, none));
 }
 
+/* Both read the same rows in the same pieces, all of them, and each once. */
+static void scrub_both(struct pair *pair, uint64_t rows)
+{
+    struct engine *engines[2] = {pair->rocks, pair->memory};
+    uint64_t piece = 1 + random_below(&pair->random, 4096), bytes[2], pieces = 0;
+    struct buffer places[2];
+    bool more[2] = {true, true};
+
+    buffer_init(&places[0], 4096);
+    buffer_init(&places[1], 4096);
+    while (more[0]) {
+        for (size_t e = 0; e < ARRAY_COUNT(engines); e++)
+            assert_int_equal(engine_scrub(engines[e], &places[e], piece, &bytes[e], &more[e], NULL),
+                             STATUS_OK);
+        assert_int_equal(bytes[0], bytes[1]);
+        assert_int_equal(more[0], more[1]);
+        assert_true(bytes_equal(buffer_bytes(&places[0]), buffer_bytes(&places[1])));
+        assert_true(bytes[0] >= piece || !more[0]);
+        pieces++;
+    }
+    assert_int_equal(buffer_size(&places[0]), 0);
+    assert_true(pieces <= rows + 1);
+    buffer_free(&places[0]);
+    buffer_free(&places[1]);
+}
+
 static void ranges_both(struct pair *pair)
 {
     char from[KEY_SIZE_MAX], to[KEY_SIZE_MAX];
@@ -241,6 +267,7 @@ static void differ(uint64_t seed, unsigned keys, unsigned steps)
         if (i % 10 == 9) {
             uint64_t rows = expect_all_equal(&pair);
             if (rows > rows_max) rows_max = rows;
+            scrub_both(&pair, rows);
         }
         if (random_chance(&pair.random, 1, 15)) {
             pair_close(&pair);

@@ -217,6 +217,14 @@ static void test_damage_is_told_as_damage(void **state)
         engine_iterate(fixture->engine, bytes_make(NULL, 0), bytes_make(NULL, 0));
     assert_false(engine_iterator_next(fixture->engine, iterator, &key, &value));
     assert_int_equal(engine_iterator_close(fixture->engine, iterator, &error), STATUS_CORRUPT);
+    struct buffer place;
+    uint64_t bytes = 0;
+    bool more = true;
+    buffer_init(&place, 100);
+    assert_int_equal(engine_scrub(fixture->engine, &place, 1000, &bytes, &more, &error),
+                     STATUS_CORRUPT);
+    assert_false(more);
+    buffer_free(&place);
 }
 
 static void test_a_checkpoint_opens_as_a_store(void **state)

@@ -11,6 +11,7 @@
 #ifndef HOLON_STORAGE_ENGINE_ENGINE_H
 #define HOLON_STORAGE_ENGINE_ENGINE_H
 
+#include "base/buffer.h"
 #include "base/bytes.h"
 #include "base/status.h"
 
@@ -151,6 +152,12 @@ static inline uint64_t engine_bytes_on_disk(struct engine *engine)
 {
     return engine->table->bytes_on_disk(engine);
 }
+
+/* Reads rows from *place on (empty: from the first), about bytes_max of keys and values, so that
+ * what cannot be read or fails its checksum is found: STATUS_CORRUPT, STATUS_IO, and *place is as
+ * it was. *ret_more: it goes on at *place, else that was the last. Blocks (engine_scrub.c). */
+enum status engine_scrub(struct engine *engine, struct buffer *place, uint64_t bytes_max,
+                         uint64_t *ret_bytes, bool *ret_more, struct error *error);
 
 /* Opens or makes the store in `directory`. STATUS_CORRUPT: what is there cannot be used (also when
  * files of it are missing); STATUS_IO: something around it is wrong (rights, locks, limits). Small
