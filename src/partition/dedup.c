@@ -14,11 +14,11 @@ enum {
 };
 
 struct dedup_slot {
-    uint64_t seq;
-    uint64_t index;
+    _Alignas(8) uint8_t outcome[OUTCOME_INLINE_MAX]; /* or a pointer to it */
     uint32_t size : 31;
     uint32_t too_big : 1;
-    uint8_t outcome[OUTCOME_INLINE_MAX]; /* or a pointer to it */
+    uint64_t seq;
+    uint64_t index;
 };
 _Static_assert(sizeof(struct dedup_slot) == 32, "two in a line of cache");
 _Static_assert(OUTCOME_SIZE_MAX < 1u << 31, "its size has 31 bits");
