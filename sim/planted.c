@@ -41,6 +41,8 @@ static const struct sim_planted planted[] = {
      "D1: what voters owe the old leader is ignored"},
     {"expiry_not_logged", "expiry_not_logged", 0, "expired_and_back", 60,
      "K-4: an expired row is answered as absent without a logged delete"},
+    {"expiry_without_mark", "expiry_without_mark", 0, "expired_and_back", 60,
+     "K-4: the same while the log is full, and no entry is as late as the expiry"},
     {"cold_stale_absence", "cold_stale_absence", 0, NULL, 400,
      "A6: what the engine said is taken although a flush came in between"},
     {"parked_survives_route", "parked_survives_route", 0, NULL, 400,

@@ -223,6 +223,7 @@ void scenario_expired_and_back(struct sim_bed *bed)
     plan.workload.think_min = 2 * STAGE_MS;
     plan.workload.think_max = 16 * STAGE_MS;
     if (!stage_open(bed, &plan)) return;
+    if (stage_draw(bed, 0, 1)) bed->sim.maybe_always = EXPIRED_LEFT; /* as with a full log */
     bed->judge_expiry_times = false; /* the clocks are off by as much as expiries are long */
     int64_t ahead[SIM_NODES_MAX + 1] = {0};
     for (int round = 0; round < ROUNDS * 2 && !bed->sim.failed; round++) {

@@ -34,6 +34,7 @@ static enum status apply_normal(struct replica *replica, const struct raft_entry
     if (status) return status;
     if (header.gateway.node != 0) dedup_apply(replica->dedup, &header, entry->index);
     if (header.entry_time > replica->entry_time) replica->entry_time = header.entry_time;
+    if (header.entry_time > replica->applied_time) replica->applied_time = header.entry_time;
     if (own) {
         ASSERT(replica->uncommitted_bytes >= entry->size);
         replica->uncommitted_bytes -= entry->size;
@@ -115,6 +116,7 @@ static void step_up(struct replica *replica, uint64_t now)
     replica->led_since = now;
     replica->released = replica->applied;
     replica->uncommitted_bytes = 0;
+    replica->proposed_time = INT64_MIN;
     replica_time_start(replica, now);
     host->statistics.elections++;
     if (PLANTED(host->world, "forget_window")) dedup_forget_all(replica->dedup);

@@ -218,7 +218,7 @@ uint64_t execute_propose(struct replica *replica, const struct entry_header *hea
     uint32_t size = entry->size;
     uint64_t index = raft_propose(replica->raft, entry);
     if (index == 0) return 0;
-    replica->entry_time = header->entry_time;
+    replica->entry_time = replica->proposed_time = header->entry_time;
     replica->entries_bytes += size;
     replica->uncommitted_bytes += size;
     host->statistics.entries_proposed++;
@@ -376,6 +376,16 @@ static void refuse_no_space(struct replica *replica, struct session *session, ui
     refuse_item(replica, session, route, item, OUTCOME_NO_SPACE, bytes_of(text));
 }
 
+/* What a read would change is to delete rows that are expired. */
+static bool reads_past_expired(struct replica *replica, const struct request_item *item,
+                               struct row_context *rows, uint64_t now)
+{
+    if (item->write) return false;
+    bool full = space_refuses_all(replica);
+    if (!full && !MAYBE(replica->host->world, EXPIRED_LEFT)) return false;
+    return expired_for_good(replica, rows, now, &rows->dep);
+}
+
 /* `parked`: it waited for rows and runs again; NULL: for the first time. */
 static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, struct parked *parked, uint64_t now)
@@ -421,7 +431,9 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else if (rows.effect_count == 0 && !must_be_logged(item, &scratch->reply)) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
-    } else if (!item->write && space_refuses_all(replica)) { /* a read that met an expired row */
+    } else if (reads_past_expired(replica, item, &rows, now)) {
+        finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
+    } else if (!item->write && space_refuses_all(replica)) {
         refuse_no_space(replica, session, route, item);
     } else {
         propose_write(replica, session, route, item, time, now, scratch);

@@ -18,6 +18,7 @@
 enum { STORES_DEFAULT = 8 };
 /* The simulator may let flushes fail: MAYBE() of that. */
 #define FLUSH_WITHOUT_SPACE "a flush found no space"
+#define EXPIRED_LEFT "leave an expired row to others"
 
 struct partition_host;
 
@@ -210,9 +211,10 @@ struct host_statistics {
     uint64_t evaluations, reads, writes, dedup_hits, nacks, lease_reads, round_reads;
     uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
     uint64_t flushes, flushed_bytes, loop_gaps;
-    uint64_t no_space;   /* refused, because disks are full */
-    uint64_t log_full;   /* of which writes that add no data: the log is at its bound */
-    uint64_t slow_disks; /* times the log's disk was found slow */
+    uint64_t no_space;     /* refused, because disks are full */
+    uint64_t log_full;     /* of which writes that add no data: the log is at its bound */
+    uint64_t expiry_marks; /* entries logged so that reads need not delete what is expired */
+    uint64_t slow_disks;   /* times the log's disk was found slow */
     uint64_t slow_disk_handovers;
     uint64_t chores, chore_entries, chore_effects;
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */

@@ -68,6 +68,8 @@ enum {
     UNANSWERED_FRAMES_MAX = 2,           /* one on the peer's disk, one behind it */
     RAFT_HELD_BYTES_MAX = 64 << 10,
     APPEND_SMALL_BYTES_MAX = 4 << 10, /* entries that a log takes on its last segment */
+    EXPIRY_MARKS_BURST = 16,          /* expired.c; of a worker */
+    EXPIRY_MARK_US = 100 * 1000,      /* ... and then so far apart */
 };
 
 /* What leaves for one worker of one node at the end of the turn. */
@@ -164,9 +166,10 @@ struct replica {
     struct row_table *table;
     struct dedup *dedup;
 
-    int64_t entry_time;  /* of the last entry evaluated or applied */
-    int64_t time_offset; /* wall clock - boot clock, us (D3) */
-    uint64_t trimmed;    /* entries <= it are gone from memory */
+    int64_t entry_time;   /* of the last entry evaluated or applied */
+    int64_t applied_time; /* of the last entry applied since this node started */
+    int64_t time_offset;  /* wall clock - boot clock, us (D3) */
+    uint64_t trimmed;     /* entries <= it are gone from memory */
     uint64_t busy_until;
     /* Leader only: */
     struct session *session_last;
@@ -183,6 +186,7 @@ struct replica {
     uint64_t led_since; /* boot clock */
     uint64_t handed_at; /* last hand-over because of a slow disk; 0: none */
     size_t held_bytes;
+    int64_t proposed_time;           /* of the last entry of this term */
     int64_t time_started;            /* entry time when this term of a leader began */
     int64_t chore_at[SERVICE_COUNT]; /* entry time; INT64_MAX: nothing is to be done */
     uint64_t chore_index;            /* entry of the last step: one is under way at a time */
@@ -283,6 +287,7 @@ struct partition_host {
     struct world_timer drive_timer; /* outputs were left for another turn */
     struct world_timer chore_timer;
     uint64_t chore_timer_at; /* boot clock; 0: it does not run */
+    uint64_t marks_until;    /* boot clock: expired.c has logged as if up to then */
     uint32_t chore_next;     /* group whose turn it is */
     bool ready_timer_runs;
     uint64_t last_tick, ticks;
@@ -465,6 +470,11 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
                         struct bytes payload);
 void heartbeat_on_acks(struct partition_host *host, const struct transport_peer *from,
                        struct bytes payload);
+
+/* expired.c: may a read that saw these rows answer without deleting those that are expired? Once
+ * *ret_dep, which it may raise, is committed. */
+bool expired_for_good(struct replica *replica, const struct row_context *rows, uint64_t now,
+                      uint64_t *ret_dep);
 
 /* space.c */
 bool space_is_low_here(const struct partition_host *host);

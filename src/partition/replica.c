@@ -399,6 +399,7 @@ static struct replica *replica_make(struct partition_host *host,
     replica->slot_last = options->slot_last;
     replica->table = row_table_make_in(host->row_memory);
     replica->dedup = dedup_make();
+    replica->applied_time = replica->proposed_time = INT64_MIN;
     replica->held_last = &replica->held_first;
     map_init(&replica->sessions);
     list_init(&replica->by_store);

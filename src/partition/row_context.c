@@ -57,6 +57,7 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->range_count = 0;
     rows->ranges_used = 0;
     rows->seeks_max = UINT32_MAX;
+    rows->expired_at = INT64_MIN;
     rows->chore_at = INT64_MAX;
     rows->pending = NULL;
     rows->pending_count = 0;

@@ -77,6 +77,7 @@ struct row_context {
     uint64_t next_index;  /* of the entry, if one is made: with a number of the service's own it
                            * names things for ever (DESIGN.md 6, collections) */
     const void *options;  /* host_options.service_options of the service; may be NULL */
+    int64_t expired_at;   /* us: of the rows found expired the last was so from then on */
     int64_t chore_at;     /* us, as `time`: the service wants its chore to run then (see
                            * row_want_chore()); INT64_MAX: it does not */
     struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
@@ -105,6 +106,11 @@ void row_want(struct row_context *rows, struct bytes key);
 void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t flags,
              uint64_t expiry_ms, struct bytes value);
 void row_delete(struct row_context *rows, struct bytes key);
+/* The service takes a row for gone, as `time` is not before `since_us`. */
+static inline void row_found_expired(struct row_context *rows, int64_t since_us)
+{
+    if (since_us > rows->expired_at) rows->expired_at = since_us;
+}
 /* Adds to the number in the row, in an effect that is a put of the sum. */
 void row_add(struct row_context *rows, struct bytes key, int64_t delta);
 void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t namespace);

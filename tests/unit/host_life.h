@@ -41,6 +41,7 @@ struct bench {
     void (*then)(struct group_id group); /* it was dropped */
     uint64_t removed_id, level0;
     uint64_t log_bytes_max; /* 0: no bound; set before open_host() */
+    evaluate_fn *evaluate;  /* as well */
     bool drop_inside;
 };
 
@@ -124,6 +125,7 @@ static inline void open_host(void)
         .node = SELF,
         .epoch = 7,
         .timing = {50000, 300000, 600000, 200000},
+        .evaluate = {[SERVICE_REDIS] = bench->evaluate},
         .flush_bytes = 1,
         .entries_bytes_max = 4 << 20,
         .events = {.on_born = on_born, .on_removed = on_removed, .on_dropped = on_dropped}};

@@ -129,6 +129,198 @@ static void test_of_a_longer_message_the_small_beginning_is_taken(void **state)
     raft_message_clear(&message);
 }
 
+/* --- a leader whose log is full, and reads of expired rows ------------------------------------ */
+
+enum { TTL_MS = 1000, ROW_EXPIRES = 1, ROW_BIG = 100, MS = 1000 };
+
+static struct {
+    uint64_t seq; /* of the last request */
+    uint32_t count;
+    uint8_t outcome;
+    char text[8];
+} answered;
+
+static void on_reply(void *context, struct group_id group, uint64_t route, uint64_t seq,
+                     uint8_t outcome, struct bytes bytes)
+{
+    answered.count++;
+    answered.outcome = outcome;
+    snprintf(answered.text, sizeof(answered.text), "%.*s", (int)bytes.size,
+             (const char *)bytes.data);
+}
+
+/* "p" row: puts it, to expire in a second; "b" row: a big one; "d" row: deletes it; "g" row: reads
+ * it, as the redis service does. */
+static enum evaluate_result evaluate(struct row_context *rows, const struct request *request,
+                                     struct reply *reply)
+{
+    static const uint8_t zeros[BIG_BODY];
+    uint8_t key_memory[ROW_PREFIX_SIZE + 1];
+    struct bytes key = bytes_make(key_memory, sizeof(key_memory));
+    const char *text = "done";
+    struct row_view row;
+
+    row_prefix_store(key_memory, 7, SERVICE_REDIS, 0);
+    key_memory[ROW_PREFIX_SIZE] = request->body.data[1];
+    switch (request->body.data[0]) {
+    case 'p':
+        row_put(rows, key, 1, 0, (uint64_t)rows->time / 1000 + TTL_MS, bytes_of("value"));
+        break;
+    case 'b':
+        row_put(rows, key, 1, 0, 0, bytes_make(zeros, sizeof(zeros)));
+        break;
+    case 'd':
+        row_delete(rows, key);
+        break;
+    default: {
+        bool found = row_get(rows, key, &row) == ROW_FOUND;
+        int64_t since = found ? ((int64_t)row.header.expiry + 1) * 1000 : 0;
+        text = found && rows->time < since ? "there" : "gone";
+        if (!found || rows->time < since) break;
+        row_found_expired(rows, since);
+        row_delete(rows, key);
+    }
+    }
+    buffer_append(reply->buffer, bytes_of(text));
+    return EVALUATE_DONE;
+}
+
+static void open_alone(void *context)
+{
+    struct error error = {0};
+    const struct raft_config alone = {.incoming_count = 1, .incoming = {{{11}, SELF}}};
+    struct replica_options replica = {.group = {GROUP},
+                                      .replica = {11},
+                                      .slot_last = SLOT_LAST,
+                                      .birth_config = &alone,
+                                      .vote_at_once = true};
+
+    open_host();
+    if (bench->recovered_count > 0) replica.recovered = &bench->recovered[0];
+    host_set_gateway(bench->host, &(struct host_gateway){.on_reply = on_reply});
+    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+    log_recovery_free(bench->log);
+    bench->recovered_count = 0;
+}
+
+static int setup_alone(void **state)
+{
+    setup_empty();
+    bench->log_bytes_max = BOUND;
+    bench->evaluate = evaluate;
+    memset(&answered, 0, sizeof(answered));
+    run(open_alone, NULL);
+    return 0;
+}
+
+static void send_request(void *context)
+{
+    const uint8_t *body = context;
+    bool write = body[0] != 'g';
+    struct host_request request = {.gateway = {.node = SELF, .epoch = 7},
+                                   .route = ++answered.seq, /* one request of each */
+                                   .term = host_leads(bench->host, (struct group_id){GROUP}),
+                                   .seq = answered.seq,
+                                   .watermark = answered.seq - 1,
+                                   .service = SERVICE_REDIS,
+                                   .write = write,
+                                   .grows = body[0] == 'p' || body[0] == 'b',
+                                   .slot = 7,
+                                   .body = bytes_make(body, 2)};
+
+    assert_true(host_request_local(bench->host, (struct group_id){GROUP}, &request,
+                                   world_now(bench->world)));
+}
+
+static uint8_t ask(char kind, uint8_t row)
+{
+    uint32_t before = answered.count;
+    uint8_t body[2] = {(uint8_t)kind, row};
+
+    sim_world_call(sim_world_of(bench->world), 0, send_request, body);
+    sim_run_for(&bench->sim, 20 * MS);
+    assert_int_equal(answered.count, before + 1);
+    return answered.outcome;
+}
+
+static void assert_gone(uint8_t row)
+{
+    assert_int_equal(ask('g', row), OUTCOME_REPLY);
+    assert_string_equal(answered.text, "gone");
+}
+
+/* Rows [first, first + count) expire later than all entries. */
+static void fill_leader(uint8_t first, uint8_t count)
+{
+    for (uint8_t i = 0; i < count; i++)
+        assert_int_equal(ask('p', (uint8_t)(first + i)), OUTCOME_REPLY);
+    bench->sim.maybe_always = FLUSH_WITHOUT_SPACE;
+    for (uint8_t i = 0; ask('b', (uint8_t)(ROW_BIG + i)) == OUTCOME_REPLY; i++)
+        continue;
+    for (uint8_t i = 0; log_pressure(bench->log) < LOG_PRESSURE_FULL; i++)
+        ask('d', ROW_BIG);
+    assert_int_equal(ask('d', ROW_BIG), OUTCOME_NO_SPACE);
+}
+
+static void test_a_read_of_an_expired_row_is_answered_while_the_log_is_full(void **state)
+{
+    fill_leader(ROW_EXPIRES, 2);
+    uint64_t before = raft_last_index(core());
+    sim_run_for(&bench->sim, 2 * TTL_MS * MS);
+    assert_int_equal(ask('d', ROW_BIG), OUTCOME_NO_SPACE);
+    assert_gone(ROW_EXPIRES);
+    assert_true(raft_last_index(core()) - before <= 1);
+    uint64_t marked = raft_last_index(core());
+    for (int i = 0; i < 100; i++) { /* one entry is enough for all that expired before it */
+        assert_gone(ROW_EXPIRES);
+        assert_gone(ROW_EXPIRES + 1);
+    }
+    assert_int_equal(raft_last_index(core()), marked);
+}
+
+/* The clock does not decide what was answered: an entry does, so that no later leader's clock can
+ * bring the row back. */
+static void test_what_was_answered_as_expired_stays_so_when_the_clock_goes_back(void **state)
+{
+    assert_int_equal(ask('p', ROW_EXPIRES), OUTCOME_REPLY);
+    bench->sim.maybe_always = EXPIRED_LEFT;
+    sim_run_for(&bench->sim, 2 * TTL_MS * MS);
+    uint64_t before = raft_last_index(core());
+    assert_gone(ROW_EXPIRES);
+    assert_int_equal(raft_last_index(core()), before + 1);
+    bench->sim.maybe_always = NULL;
+    run(close_all, NULL);
+    sim_machine_jump_wall_clock(&bench->machine, -3600ll * 1000 * MS);
+    run(open_alone, NULL);
+    assert_gone(ROW_EXPIRES);
+}
+
+static void mark_often(void *context)
+{
+    struct replica *replica = host_replica(bench->host, (struct group_id){GROUP});
+    uint64_t now = world_now(bench->world), dep = 0;
+    uint32_t *marks = context;
+
+    for (int i = 1; i <= 2 * EXPIRY_MARKS_BURST; i++) {
+        struct row_context rows = {.time = replica_time(replica, now) + i};
+        rows.expired_at = rows.time;
+        *marks += expired_for_good(replica, &rows, now, &dep);
+        assert_int_equal(dep, raft_last_index(replica->raft));
+    }
+}
+
+static void test_few_entries_are_logged_for_reads(void **state)
+{
+    uint32_t marks = 0;
+
+    sim_world_call(sim_world_of(bench->world), 0, mark_often, &marks);
+    sim_run_for(&bench->sim, EXPIRY_MARK_US);
+    assert_int_equal(marks, EXPIRY_MARKS_BURST);
+    sim_world_call(sim_world_of(bench->world), 0, mark_often, &marks);
+    sim_run_for(&bench->sim, EXPIRY_MARK_US / 2);
+    assert_int_equal(marks, EXPIRY_MARKS_BURST + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +330,13 @@ int main(void)
                                         setup_small_log, teardown),
         cmocka_unit_test_setup_teardown(test_of_a_longer_message_the_small_beginning_is_taken,
                                         setup_small_log, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_read_of_an_expired_row_is_answered_while_the_log_is_full, setup_alone, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_what_was_answered_as_expired_stays_so_when_the_clock_goes_back, setup_alone,
+            teardown),
+        cmocka_unit_test_setup_teardown(test_few_entries_are_logged_for_reads, setup_alone,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,7 +99,9 @@ static inline uint64_t redis_key_expiry(const struct redis_key *key)
 static inline bool redis_row_is_expired(const struct redis_call *call,
                                         const struct row_header *header)
 {
-    return header->expiry != 0 && call->now_ms > (int64_t)header->expiry;
+    bool expired = header->expiry != 0 && call->now_ms > (int64_t)header->expiry;
+    if (expired) row_found_expired(call->rows, ((int64_t)header->expiry + 1) * 1000);
+    return expired;
 }
 /* Of a key that is to be written: it is deleted instead (SET with PXAT, or a value whose parts took
  * long). Its reminder would lie before those that the background still looks at. */
