@@ -361,6 +361,34 @@ static void test_each_local_command_writes_one_value(void **state)
                     "*2\r\n$10\r\n1700000000\r\n$6\r\n123456\r\n");
 }
 
+static bool output_has(const struct play_stream *s, const char *text)
+{
+    struct bytes output = buffer_bytes(&s->head.output);
+
+    return memmem(output.data, output.size, text, strlen(text)) != NULL;
+}
+
+/* Of many words each counts, once, whatever stands before it. */
+static void test_info_and_config_get_write_what_any_word_asks_for(void **state)
+{
+    struct fixture *f = *state;
+    struct play_stream *s = connect_client(f);
+
+    f->at_once = true;
+    say(s, "INFO nosuch s MEMORY statsx memory Replication\r\n");
+    assert_true(output_has(s, "# Memory\r\n") && output_has(s, "\r\n\r\n# Replication\r\n"));
+    assert_false(output_has(s, "# Server") || output_has(s, "# Stats"));
+    buffer_clear(&s->head.output);
+    say(s, "INFO nosuch eVerything\r\n");
+    assert_true(output_has(s, "# Server\r\n") && output_has(s, "# Keyspace\r\n"));
+    buffer_clear(&s->head.output);
+    say(s, "CONFIG GET nosuch SAVE s* MAXMEM??Y save ma save '' zz*\r\n");
+    check_output(s, "*4\r\n$9\r\nmaxmemory\r\n$1\r\n0\r\n$4\r\nSAVE\r\n$0\r\n\r\n");
+    say(s, "CONFIG GET [st]ave *only save \\port*x t?p-*\r\n");
+    check_output(s, "*6\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n$4\r\nsave\r\n$0\r\n\r\n"
+                    "$13\r\ntcp-keepalive\r\n$3\r\n300\r\n");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
@@ -383,6 +411,7 @@ int main(void)
         TEST(test_the_protocol_and_database_of_a_connection),
         TEST(test_each_command_refuses_too_few_arguments),
         TEST(test_each_local_command_writes_one_value),
+        TEST(test_info_and_config_get_write_what_any_word_asks_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

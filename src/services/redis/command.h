@@ -80,4 +80,11 @@ const struct redis_command *redis_command_find(const struct redis_command_index 
 /* Is `word` the same as `lower`, which is in lower case, in any case? */
 bool redis_word_is(struct bytes word, const char *lower);
 
+/* For tables of words by their first letter, in either case: below REDIS_LETTERS. */
+enum { REDIS_LETTERS = 32 };
+static inline uint32_t redis_letter(struct bytes word)
+{
+    return word.size > 0 ? word.data[0] % REDIS_LETTERS : 0;
+}
+
 #endif

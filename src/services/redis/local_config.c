@@ -62,30 +62,51 @@ static bool is_glob(struct bytes pattern)
     return false;
 }
 
-/* True: *ret_name is what the reply calls it: as it was asked for, if by its name. */
-static bool is_asked(const struct local_call *call, const char *name, struct bytes *ret_name)
+/* What was asked for, and how the reply calls it: as it was asked for, if by its name. */
+struct asked {
+    uint32_t bits, by_letter[REDIS_LETTERS]; /* a bit by parameter */
+    struct bytes names[ARRAY_COUNT(parameters)];
+};
+
+_Static_assert(ARRAY_COUNT(parameters) < 32, "a bit each");
+
+/* No other parameter can match, by its first byte. */
+static uint32_t candidates_of(const struct asked *asked, struct bytes pattern)
 {
-    for (uint32_t i = 2; i < call->count; i++) {
-        struct bytes pattern = call->arguments[i];
-        if (!glob_matches_lower(pattern, bytes_of(name))) continue;
-        *ret_name = is_glob(pattern) ? bytes_of(name) : pattern;
-        return true;
-    }
-    return false;
+    bool any = pattern.size > 0 && memchr("*?[\\", pattern.data[0], 4);
+    return ~asked->bits & (any ? UINT32_MAX : asked->by_letter[redis_letter(pattern)]);
 }
 
+static void add_pattern(struct asked *asked, struct bytes pattern)
+{
+    bool glob = is_glob(pattern);
+    uint32_t left = candidates_of(asked, pattern) & ((1u << ARRAY_COUNT(parameters)) - 1);
+
+    for (; left != 0; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(left);
+        struct bytes name = bytes_of(parameters[i].name);
+        if (!glob_matches_lower(pattern, name)) continue;
+        asked->bits |= 1u << i;
+        asked->names[i] = glob ? name : pattern;
+    }
+}
+
+/* One look at each argument, there may be a million; at those parameters only that begin like it
+ * and were not asked for yet. */
 static void config_get(struct local_call *call)
 {
     char room[VALUE_SIZE_MAX];
-    struct bytes name;
-    uint64_t count = 0;
+    struct asked asked = {0};
+    uint32_t every = (1u << ARRAY_COUNT(parameters)) - 1;
 
-    for (size_t i = 0; i < ARRAY_COUNT(parameters); i++)
-        count += is_asked(call, parameters[i].name, &name);
-    resp_write_map(call->out, count);
-    for (size_t i = 0; i < ARRAY_COUNT(parameters); i++) {
-        if (!is_asked(call, parameters[i].name, &name)) continue;
-        resp_write_bulk(call->out, name);
+    for (uint32_t i = 0; i < ARRAY_COUNT(parameters); i++)
+        asked.by_letter[redis_letter(bytes_of(parameters[i].name))] |= 1u << i;
+    for (uint32_t i = 2; i < call->count && asked.bits != every; i++)
+        add_pattern(&asked, call->arguments[i]);
+    resp_write_map(call->out, (uint64_t)__builtin_popcount(asked.bits));
+    for (uint32_t i = 0; i < ARRAY_COUNT(parameters); i++) {
+        if (!(asked.bits & 1u << i)) continue;
+        resp_write_bulk(call->out, asked.names[i]);
         resp_write_bulk_text(call->out, value_of(call, &parameters[i], room));
     }
 }

@@ -183,16 +183,36 @@ static const struct {
     {"keyspace", write_keyspace},
 };
 
+enum { EVERY_SECTION = (1 << ARRAY_COUNT(sections)) - 1 };
+
+/* The bits of what a word asks for, those of its first letter being `candidates`. */
+static uint32_t sections_of(struct bytes word, uint32_t candidates)
+{
+    for (; candidates != 0; candidates &= candidates - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(candidates);
+        if (redis_word_is(word, sections[i].name)) return 1u << i;
+    }
+    bool all = redis_word_is(word, "all") || redis_word_is(word, "default") ||
+               redis_word_is(word, "everything");
+    return all ? EVERY_SECTION : 0;
+}
+
+/* A bit by section. One look at each word: there may be a million. */
+static uint32_t sections_asked(const struct bytes *arguments, uint32_t count)
+{
+    uint32_t by_letter[REDIS_LETTERS] = {0};
+    uint32_t asked = count == 1 ? EVERY_SECTION : 0;
+
+    for (uint32_t i = 0; i < ARRAY_COUNT(sections); i++)
+        by_letter[redis_letter(bytes_of(sections[i].name))] |= 1u << i;
+    for (uint32_t i = 1; i < count && asked != EVERY_SECTION; i++)
+        asked |= sections_of(arguments[i], by_letter[redis_letter(arguments[i])]);
+    return asked;
+}
+
 bool info_section_is_asked(const struct bytes *arguments, uint32_t count, const char *section)
 {
-    if (count == 1) return true;
-    for (uint32_t i = 1; i < count; i++) {
-        struct bytes word = arguments[i];
-        if (redis_word_is(word, section) || redis_word_is(word, "all") ||
-            redis_word_is(word, "default") || redis_word_is(word, "everything"))
-            return true;
-    }
-    return false;
+    return sections_asked(arguments, count) & sections_of(bytes_of(section), EVERY_SECTION);
 }
 
 void info_write(struct local_call *call, const struct info_numbers *numbers)
@@ -200,10 +220,11 @@ void info_write(struct local_call *call, const struct info_numbers *numbers)
     struct buffer text;
     struct info info = {.call = call, .text = &text, .numbers = numbers};
 
+    uint32_t asked = sections_asked(call->arguments, call->count);
     buffer_init(&text, INFO_SIZE_MAX);
     service_facts(call->service, &info.facts);
     for (size_t i = 0; i < ARRAY_COUNT(sections); i++) {
-        if (!info_section_is_asked(call->arguments, call->count, sections[i].name)) continue;
+        if (!(asked & 1u << i)) continue;
         if (buffer_size(&text)) buffer_append(&text, bytes_of("\r\n"));
         sections[i].write(&info);
     }
