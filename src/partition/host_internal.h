@@ -178,6 +178,7 @@ struct replica {
     uint64_t released; /* writes <= it are answered */
     uint64_t uncommitted_bytes;
     size_t read_wait_count, read_wait_capacity, read_wait_bytes;
+    size_t read_wait_big_bytes; /* of which host->big_bytes has, too */
     struct read_wait *read_waits;
     uint64_t sample_index, sample_at; /* an entry that was proposed, and when */
     struct list parked;               /* cold.c */

@@ -48,7 +48,8 @@ void memory_measure(struct partition_host *host)
         use.clean += row_table_clean_bytes(replica->table);
         use.dirty += row_table_dirty_bytes(replica->table);
         use.entries += replica->entries_bytes;
-        use.waiting += replica->held_bytes + replica->read_wait_bytes;
+        use.waiting += replica->held_bytes;
+        use.waiting += replica->read_wait_bytes - replica->read_wait_big_bytes;
         use.windows += dedup_bytes(replica->dedup);
         use.incomplete += !row_table_complete(replica->table);
     }

@@ -141,6 +141,11 @@ void release_write_later(struct replica *replica, struct session *session, uint6
     big_reply_hold(replica->host, session, big);
 }
 
+static size_t big_part(const struct replica *replica, struct bytes reply)
+{
+    return big_reply_is(replica->host, reply.size) ? reply.size : 0;
+}
+
 bool release_read_later(struct replica *replica, struct session *session, uint64_t route,
                         uint64_t seq, uint64_t dep, uint64_t round, uint8_t outcome,
                         struct bytes reply)
@@ -152,6 +157,7 @@ bool release_read_later(struct replica *replica, struct session *session, uint64
                                                                      sizeof(*replica->read_waits));
     }
     replica->read_wait_bytes += reply.size;
+    replica->read_wait_big_bytes += big_part(replica, reply);
     replica->read_waits[replica->read_wait_count++] =
         (struct read_wait){.session = session,
                            .route = route,
@@ -208,6 +214,7 @@ static void release_reads(struct replica *replica)
         struct read_wait *wait = &replica->read_waits[i];
         if (read_is_ready(replica, wait)) {
             replica->read_wait_bytes -= wait->reply.size;
+            replica->read_wait_big_bytes -= big_part(replica, wait->reply);
             out[ready++] = *wait;
         } else {
             replica->read_waits[kept++] = *wait;
@@ -280,7 +287,7 @@ void leader_state_drop(struct replica *replica, bool tell)
         memory_free((void *)replica->read_waits[i].reply.data);
     }
     replica->read_wait_count = 0;
-    replica->read_wait_bytes = 0;
+    replica->read_wait_bytes = replica->read_wait_big_bytes = 0;
     replica->uncommitted_bytes = 0;
     replica->sample_index = 0;
     held_drop(replica, tell);

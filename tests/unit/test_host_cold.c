@@ -704,6 +704,29 @@ static void test_a_write_whose_reply_has_no_room_holds_back_its_client(void **st
     assert_int_equal(ask(behind)->outcome, OUTCOME_REPLY);
 }
 
+static void wait_with_a_big_reply(void *context)
+{
+    struct ask write = {.kind = 's', .first = 1, .client = 1, .ordered = true};
+    struct ask read = {.kind = 'b', .first = 8, .client = 1, .ordered = true};
+    uint64_t *waiting = context;
+
+    send_one(&write);
+    waiting[0] = statistics().waiting_bytes;
+    send_one(&read); /* until the write is committed */
+    waiting[1] = statistics().waiting_bytes;
+}
+
+static void test_a_big_reply_that_waits_is_counted_once(void **state)
+{
+    uint64_t waiting[2];
+
+    ask((struct ask){.kind = 'm', .first = 1, .number = 1}); /* the row is in memory now */
+    sim_world_call(sim_world_of(bench->world), 0, wait_with_a_big_reply, waiting);
+    sim_run_for(&bench->sim, SECOND);
+    assert_int_equal(waiting[1] - waiting[0], 8 * PART_BYTES);
+    assert_true(bench->answer_count > 0);
+}
+
 static void test_a_write_that_is_too_big_holds_back_its_client(void **state)
 {
     bench->watermark = bench->seq;
@@ -755,6 +778,7 @@ int main(void)
         TEST(test_what_waited_is_refused_if_the_disk_is_full_by_then),
         TEST(test_what_waited_is_refused_if_memory_is_full_by_then),
         TEST(test_a_write_whose_reply_has_no_room_holds_back_its_client),
+        TEST(test_a_big_reply_that_waits_is_counted_once),
         TEST(test_a_write_that_is_too_big_holds_back_its_client),
         TEST(test_each_of_two_refused_writes_holds_back_its_client),
     };
