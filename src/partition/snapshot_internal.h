@@ -20,6 +20,7 @@ enum {
     SNAPSHOT_RECORD_MAX = 64 << 20,
     SNAPSHOT_RESEND_US = 500 * 1000,
     SNAPSHOT_GIVE_UP_US = 20 * 1000 * 1000,
+    OFFER_FLUSHES_MAX = 8, /* that entries left memory behind; then it begins all the same */
     SNAPSHOT_ACK_RECEIVING = 0,
     SNAPSHOT_ACK_INSTALLED = 1,
 };

@@ -10,8 +10,6 @@
 #include "partition/host_internal.h"
 #include "partition/snapshot_internal.h"
 
-enum { OFFER_FLUSHES_MAX = 8 };
-
 enum send_stage { SEND_WAITS_FOR_FLUSH, SEND_STREAMS };
 
 struct hidden { /* rows of a namespace up to an index do not count */

@@ -42,6 +42,7 @@ struct bench {
     uint64_t removed_id, level0;
     uint64_t log_bytes_max; /* 0: no bound; set before open_host() */
     evaluate_fn *evaluate;  /* as well */
+    void (*on_sent)(uint8_t kind, struct bytes payload);
     bool drop_inside;
 };
 
@@ -50,6 +51,7 @@ static struct bench *bench __attribute__((unused));
 static inline void fake_send(struct transport *transport, node_id_t node, uint32_t worker,
                              uint8_t kind, struct bytes payload)
 {
+    if (bench->on_sent != NULL) bench->on_sent(kind, payload);
     if (kind == PEER_FRAME_SNAPSHOT_ACK)
         bench->installed_count += payload.data[payload.size - 1] == SNAPSHOT_ACK_INSTALLED;
     if (kind != PEER_FRAME_GONE) return;

@@ -1,6 +1,6 @@
 /* A follower whose log is near its bound (space.c): what it still takes, so that its group does not
  * stand still, and that the bound holds all the same. */
-#include "host_life.h"
+#include "host_alone.h"
 
 enum {
     BIG_BODY = 200 << 10,
@@ -16,11 +16,6 @@ static int setup_small_log(void **state)
     bench->log_bytes_max = BOUND;
     run(open_founded, NULL);
     return 0;
-}
-
-static struct raft *core(void)
-{
-    return host_replica(bench->host, (struct group_id){GROUP})->raft;
 }
 
 static struct raft_entry *sized_entry(uint64_t index, uint32_t size)
@@ -133,22 +128,6 @@ static void test_of_a_longer_message_the_small_beginning_is_taken(void **state)
 
 enum { TTL_MS = 1000, ROW_EXPIRES = 1, ROW_BIG = 100, MS = 1000 };
 
-static struct {
-    uint64_t seq; /* of the last request */
-    uint32_t count;
-    uint8_t outcome;
-    char text[8];
-} answered;
-
-static void on_reply(void *context, struct group_id group, uint64_t route, uint64_t seq,
-                     uint8_t outcome, struct bytes bytes)
-{
-    answered.count++;
-    answered.outcome = outcome;
-    snprintf(answered.text, sizeof(answered.text), "%.*s", (int)bytes.size,
-             (const char *)bytes.data);
-}
-
 /* "p" row: puts it, to expire in a second; "b" row: a big one; "d" row: deletes it; "g" row: reads
  * it, as the redis service does. */
 static enum evaluate_result evaluate(struct row_context *rows, const struct request *request,
@@ -185,62 +164,13 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
     return EVALUATE_DONE;
 }
 
-static void open_alone(void *context)
-{
-    struct error error = {0};
-    const struct raft_config alone = {.incoming_count = 1, .incoming = {{{11}, SELF}}};
-    struct replica_options replica = {.group = {GROUP},
-                                      .replica = {11},
-                                      .slot_last = SLOT_LAST,
-                                      .birth_config = &alone,
-                                      .vote_at_once = true};
-
-    open_host();
-    if (bench->recovered_count > 0) replica.recovered = &bench->recovered[0];
-    host_set_gateway(bench->host, &(struct host_gateway){.on_reply = on_reply});
-    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
-    log_recovery_free(bench->log);
-    bench->recovered_count = 0;
-}
-
 static int setup_alone(void **state)
 {
     setup_empty();
     bench->log_bytes_max = BOUND;
     bench->evaluate = evaluate;
-    memset(&answered, 0, sizeof(answered));
-    run(open_alone, NULL);
+    setup_leader();
     return 0;
-}
-
-static void send_request(void *context)
-{
-    const uint8_t *body = context;
-    bool write = body[0] != 'g';
-    struct host_request request = {.gateway = {.node = SELF, .epoch = 7},
-                                   .route = ++answered.seq, /* one request of each */
-                                   .term = host_leads(bench->host, (struct group_id){GROUP}),
-                                   .seq = answered.seq,
-                                   .watermark = answered.seq - 1,
-                                   .service = SERVICE_REDIS,
-                                   .write = write,
-                                   .grows = body[0] == 'p' || body[0] == 'b',
-                                   .slot = 7,
-                                   .body = bytes_make(body, 2)};
-
-    assert_true(host_request_local(bench->host, (struct group_id){GROUP}, &request,
-                                   world_now(bench->world)));
-}
-
-static uint8_t ask(char kind, uint8_t row)
-{
-    uint32_t before = answered.count;
-    uint8_t body[2] = {(uint8_t)kind, row};
-
-    sim_world_call(sim_world_of(bench->world), 0, send_request, body);
-    sim_run_for(&bench->sim, 20 * MS);
-    assert_int_equal(answered.count, before + 1);
-    return answered.outcome;
 }
 
 static void assert_gone(uint8_t row)

@@ -1,0 +1,84 @@
+/* host_alone.h - host_life.h with a replica that has no others: it leads, and answers requests of
+ * this node by bench->evaluate. */
+#ifndef HOLON_TESTS_UNIT_HOST_ALONE_H
+#define HOLON_TESTS_UNIT_HOST_ALONE_H
+
+#include "host_life.h"
+
+static struct {
+    uint64_t seq; /* of the last request */
+    uint32_t count;
+    uint8_t outcome;
+    char text[8];
+} answered __attribute__((unused));
+
+static inline void on_reply(void *context, struct group_id group, uint64_t route, uint64_t seq,
+                            uint8_t outcome, struct bytes bytes)
+{
+    answered.count++;
+    answered.outcome = outcome;
+    snprintf(answered.text, sizeof(answered.text), "%.*s", (int)bytes.size,
+             (const char *)bytes.data);
+}
+
+static inline struct raft *core(void)
+{
+    return host_replica(bench->host, (struct group_id){GROUP})->raft;
+}
+
+static inline void open_alone(void *context)
+{
+    struct error error = {0};
+    const struct raft_config alone = {.incoming_count = 1, .incoming = {{{11}, SELF}}};
+    struct replica_options replica = {.group = {GROUP},
+                                      .replica = {11},
+                                      .slot_last = SLOT_LAST,
+                                      .birth_config = &alone,
+                                      .vote_at_once = true};
+
+    open_host();
+    if (bench->recovered_count > 0) replica.recovered = &bench->recovered[0];
+    host_set_gateway(bench->host, &(struct host_gateway){.on_reply = on_reply});
+    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+    log_recovery_free(bench->log);
+    bench->recovered_count = 0;
+}
+
+static inline void setup_leader(void)
+{
+    memset(&answered, 0, sizeof(answered));
+    run(open_alone, NULL);
+}
+
+/* "g": a read; "p", "b": writes that add data; others: writes. */
+static inline void send_request(void *context)
+{
+    const uint8_t *body = context;
+    bool write = body[0] != 'g';
+    struct host_request request = {.gateway = {.node = SELF, .epoch = 7},
+                                   .route = ++answered.seq, /* one request of each */
+                                   .term = host_leads(bench->host, (struct group_id){GROUP}),
+                                   .seq = answered.seq,
+                                   .watermark = answered.seq - 1,
+                                   .service = SERVICE_REDIS,
+                                   .write = write,
+                                   .grows = strchr("pb", body[0]) != NULL,
+                                   .slot = 7,
+                                   .body = bytes_make(body, 2)};
+
+    assert_true(host_request_local(bench->host, (struct group_id){GROUP}, &request,
+                                   world_now(bench->world)));
+}
+
+static inline uint8_t ask(char kind, uint8_t row)
+{
+    uint32_t before = answered.count;
+    uint8_t body[2] = {(uint8_t)kind, row};
+
+    sim_world_call(sim_world_of(bench->world), 0, send_request, body);
+    sim_run_for(&bench->sim, 20 * 1000);
+    assert_int_equal(answered.count, before + 1);
+    return answered.outcome;
+}
+
+#endif
