@@ -23,25 +23,16 @@ static inline void on_reply(void *context, struct group_id group, uint64_t route
 
 static inline struct raft *core(void)
 {
-    return host_replica(bench->host, (struct group_id){GROUP})->raft;
+    return host_replica(bed.host, (struct group_id){GROUP})->raft;
 }
 
 static inline void open_alone(void *context)
 {
-    struct error error = {0};
-    const struct raft_config alone = {.incoming_count = 1, .incoming = {{{11}, SELF}}};
-    struct replica_options replica = {.group = {GROUP},
-                                      .replica = {11},
-                                      .slot_last = SLOT_LAST,
-                                      .birth_config = &alone,
-                                      .vote_at_once = true};
-
     open_host();
-    if (bench->recovered_count > 0) replica.recovered = &bench->recovered[0];
-    host_set_gateway(bench->host, &(struct host_gateway){.on_reply = on_reply});
-    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
-    log_recovery_free(bench->log);
-    bench->recovered_count = 0;
+    host_set_gateway(bed.host, &(struct host_gateway){.on_reply = on_reply});
+    bed_add_alone();
+    log_recovery_free(bed.log);
+    bed.recovered_count = 0;
 }
 
 static inline void setup_leader(void)
@@ -57,7 +48,7 @@ static inline void send_request(void *context)
     bool write = body[0] != 'g';
     struct host_request request = {.gateway = {.node = SELF, .epoch = 7},
                                    .route = ++answered.seq, /* one request of each */
-                                   .term = host_leads(bench->host, (struct group_id){GROUP}),
+                                   .term = host_leads(bed.host, (struct group_id){GROUP}),
                                    .seq = answered.seq,
                                    .watermark = answered.seq - 1,
                                    .service = SERVICE_REDIS,
@@ -66,8 +57,8 @@ static inline void send_request(void *context)
                                    .slot = 7,
                                    .body = bytes_make(body, 2)};
 
-    assert_true(host_request_local(bench->host, (struct group_id){GROUP}, &request,
-                                   world_now(bench->world)));
+    assert_true(
+        host_request_local(bed.host, (struct group_id){GROUP}, &request, world_now(bed.world)));
 }
 
 static inline uint8_t ask(char kind, uint8_t row)
@@ -75,8 +66,8 @@ static inline uint8_t ask(char kind, uint8_t row)
     uint32_t before = answered.count;
     uint8_t body[2] = {(uint8_t)kind, row};
 
-    sim_world_call(sim_world_of(bench->world), 0, send_request, body);
-    sim_run_for(&bench->sim, 20 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, send_request, body);
+    sim_run_for(&bed.sim, 20 * 1000);
     assert_int_equal(answered.count, before + 1);
     return answered.outcome;
 }

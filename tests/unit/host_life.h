@@ -4,21 +4,17 @@
 #define HOLON_TESTS_UNIT_HOST_LIFE_H
 
 #include "base/hash.h"
+#include "host_bed.h"
 #include "partition/effects.h"
 #include "partition/host_internal.h"
 #include "partition/keep.h"
 #include "partition/salvage.h"
 #include "partition/snapshot_internal.h"
 #include "raft/raft_codec.h"
-#include "sim/sim_files.h"
-#include "sim/sim_process.h"
-#include "storage/engine/engine.h"
-#include "storage/log/log.h"
-#include "unit.h"
 #include "wire/peer_frame.h"
 #include <stdlib.h>
 
-enum { GROUP = GROUP_DATA_FIRST, SELF = 1, SLOT_LAST = 16383, BIRTH_TERM = 1 };
+enum { BIRTH_TERM = 1 };
 
 /* Replicas 11 (here), 12 (leader, node 2), 13 (node 3) since the founding. */
 static const struct raft_config founding = {.incoming_count = 3,
@@ -27,16 +23,6 @@ static const struct raft_config without_us = {.incoming_count = 2,
                                               .incoming = {{{12}, 2}, {{13}, 3}}};
 
 struct bench {
-    struct sim sim;
-    struct sim_machine machine;
-    struct world *world;
-    struct transport transport;
-    struct log *log;
-    struct engine_memory_disk *disk;
-    struct engine *engine;
-    struct partition_host *host;
-    const struct log_recovered *recovered;
-    size_t recovered_count;
     uint32_t born_count, removed_count, asked_count, answered_count, installed_count;
     void (*then)(struct group_id group); /* it was dropped */
     uint64_t removed_id, level0;
@@ -77,7 +63,7 @@ static inline void on_removed(void *context, struct group_id group, struct repli
     assert_int_equal(group.value, GROUP);
     assert_int_equal(replica.value, bench->removed_id);
     bench->removed_count++;
-    if (bench->drop_inside) host_drop_replica(bench->host, group);
+    if (bench->drop_inside) host_drop_replica(bed.host, group);
 }
 
 static inline void on_born(void *context)
@@ -92,46 +78,27 @@ static inline void add_replica(uint64_t id, const struct raft_config *birth)
     struct error error = {0};
     const struct raft_config learner = {0};
     const struct log_recovered *recovered = NULL;
-    for (size_t i = 0; i < bench->recovered_count; i++)
-        if (bench->recovered[i].replica.value == id) recovered = &bench->recovered[i];
+    for (size_t i = 0; i < bed.recovered_count; i++)
+        if (bed.recovered[i].replica.value == id) recovered = &bed.recovered[i];
     struct replica_options replica = {.group = {GROUP},
                                       .replica = {id},
                                       .slot_last = SLOT_LAST,
                                       .birth_config = birth != NULL ? birth : &learner,
                                       .recovered = recovered};
-    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+    assert_int_equal(host_add_replica(bed.host, &replica, &error), STATUS_OK);
 }
 
 static inline void open_host(void)
 {
-    struct error error = {0};
-    struct log_options log = {.directory = "log",
-                              .cluster = {1, 2},
-                              .node = SELF,
-                              .store = 1,
-                              .segment_size = LOG_SEGMENT_SIZE_MIN,
-                              .bytes_max = bench->log_bytes_max,
-                              .queue_bytes_max = 1 << 20,
-                              .writer_loops = 1};
-    assert_int_equal(log_open(bench->world, &log, &bench->log, &error), STATUS_OK);
-    log_recovery(bench->log, &bench->recovered, &bench->recovered_count);
-    bench->engine = engine_memory_open(bench->disk);
     struct host_options host = {
-        .world = bench->world,
-        .transport = &bench->transport,
-        .log = bench->log,
-        .engines = &bench->engine,
         .quarantine = "data/quarantine",
-        .store_count = 1,
-        .worker_count = 1,
-        .node = SELF,
-        .epoch = 7,
         .timing = {50000, 300000, 600000, 200000},
         .evaluate = {[SERVICE_REDIS] = bench->evaluate},
         .flush_bytes = 1,
         .entries_bytes_max = 4 << 20,
         .events = {.on_born = on_born, .on_removed = on_removed, .on_dropped = on_dropped}};
-    bench->host = host_open(&host);
+
+    bed_open(&host, bench->log_bytes_max, 1 << 20);
 }
 
 static inline void open_founded(void *context)
@@ -140,38 +107,23 @@ static inline void open_founded(void *context)
     add_replica(11, &founding);
 }
 
-static inline void close_all(void *context)
-{
-    if (bench->host != NULL) host_close(bench->host);
-    log_close(bench->log);
-    engine_close(bench->engine);
-    bench->host = NULL;
-}
-
 static inline void run(void (*what)(void *context), void *context)
 {
-    sim_world_call(sim_world_of(bench->world), 0, what, context);
-    sim_run_for(&bench->sim, 3 * 1000 * 1000);
+    bed_call(what, context, 3 * 1000 * 1000);
 }
 
 static inline void make_data(void *context)
 {
     struct error error;
-    assert_int_equal(world_make_durable_dir(bench->world, "data", &error), STATUS_OK);
+    assert_int_equal(world_make_durable_dir(bed.world, "data", &error), STATUS_OK);
 }
 
 /* No replica yet. */
 static inline void setup_empty(void)
 {
     bench = calloc(1, sizeof(*bench));
-    sim_init(&bench->sim, 1);
-    sim_machine_init(&bench->machine, &bench->sim, SELF);
-    bench->machine.disk = sim_disk_make(&bench->sim);
-    bench->machine.process = sim_process_make(&bench->machine, 1, NULL, NULL);
-    bench->world = sim_process_world(bench->machine.process, 0);
-    bench->transport.table = &fake_table;
+    bed_make(&fake_table);
     bench->removed_id = 11;
-    bench->disk = engine_memory_disk_make();
     run(make_data, NULL);
 }
 
@@ -184,10 +136,8 @@ static inline int setup(void **state)
 
 static inline int teardown(void **state)
 {
-    run(close_all, NULL);
-    sim_free(&bench->sim);
-    sim_disk_free(bench->machine.disk);
-    engine_memory_disk_free(bench->disk);
+    run(bed_close, NULL);
+    bed_free();
     free(bench);
     return 0;
 }
@@ -223,7 +173,7 @@ static inline void send_append(void *context)
     buffer_init(&buffer, 1 << 20);
     assert_int_equal(raft_message_encode(&message, &buffer), STATUS_OK);
     struct transport_peer peer = {.node = 2, .epoch = 1};
-    host_on_frame(bench->host, &peer, PEER_FRAME_RAFT, buffer_bytes(&buffer));
+    host_on_frame(bed.host, &peer, PEER_FRAME_RAFT, buffer_bytes(&buffer));
     buffer_free(&buffer);
     memory_free(append->entry);
 }
@@ -285,24 +235,24 @@ static inline uint32_t engine_rows(uint16_t slot_first, uint16_t slot_last)
     uint32_t count = 0;
     store_u16_be(from, slot_first);
     store_u16_be(to, slot_last);
-    struct engine_iterator *iterator = engine_iterate(bench->engine, bytes_make(from, 2),
-                                                      bytes_make(to, slot_last < 0xffff ? 2 : 0));
-    while (engine_iterator_next(bench->engine, iterator, &key, &value))
+    struct engine_iterator *iterator =
+        engine_iterate(bed.engine, bytes_make(from, 2), bytes_make(to, slot_last < 0xffff ? 2 : 0));
+    while (engine_iterator_next(bed.engine, iterator, &key, &value))
         count++;
-    assert_int_equal(engine_iterator_close(bench->engine, iterator, &error), STATUS_OK);
+    assert_int_equal(engine_iterator_close(bed.engine, iterator, &error), STATUS_OK);
     return count;
 }
 
 static inline uint64_t applied(void)
 {
     struct replica_status status;
-    host_replica_status(bench->host, 0, &status);
+    host_replica_status(bed.host, 0, &status);
     return status.applied;
 }
 
 static inline void drop_only(void *context)
 {
-    host_drop_replica(bench->host, (struct group_id){GROUP});
+    host_drop_replica(bed.host, (struct group_id){GROUP});
 }
 
 static inline void add_learner(struct group_id group)
@@ -318,7 +268,7 @@ static inline void on_dropped(void *context, struct group_id group)
 static inline void replace_by_learner(void *context)
 {
     bench->then = add_learner;
-    host_drop_replica(bench->host, (struct group_id){GROUP});
+    host_drop_replica(bed.host, (struct group_id){GROUP});
 }
 
 #endif

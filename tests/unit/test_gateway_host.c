@@ -1,17 +1,12 @@
 /* Rules A and B at a leader and its gateway: a host with one replica that is alone in its group,
  * in the simulator's world, over a transport that keeps what is sent. */
 #include "cluster/gateway_internal.h"
-#include "partition/host.h"
-#include "sim/sim_files.h"
-#include "sim/sim_process.h"
-#include "storage/engine/engine.h"
-#include "storage/log/log.h"
-#include "unit.h"
+#include "host_bed.h"
 #include "wire/peer_frame.h"
 #include "wire/request_frame.h"
 #include <stdlib.h>
 
-enum { GROUP = GROUP_DATA_FIRST, SELF = 1, OTHER = 2, ANSWERS_MAX = 64, TEXT_MAX = 32 };
+enum { OTHER = 2, ANSWERS_MAX = 64, TEXT_MAX = 32 };
 
 struct answer {
     uint64_t route, seq;
@@ -20,15 +15,6 @@ struct answer {
 };
 
 struct bench {
-    struct sim sim;
-    struct sim_machine machine;
-    struct sim_process *process;
-    struct world *world;
-    struct transport transport;
-    struct log *log;
-    struct engine_memory_disk *disk;
-    struct engine *engine;
-    struct partition_host *host;
     struct gateway *gateway;
     struct cluster_view view;
     struct view_group groups[GROUP + 1];
@@ -43,7 +29,7 @@ struct bench {
     char evaluated[256];     /* bodies of writes in order of evaluation */
 };
 
-static struct bench *bench; /* an evaluation has no context of its own */
+static struct bench *bench;
 
 static void copy_text(char *text, struct bytes bytes)
 {
@@ -102,7 +88,7 @@ static void fake_send(struct transport *transport, node_id_t node, uint32_t work
             assert_int_equal(request_item_decode(&reader, &item), STATUS_OK);
         bench->requests_sent += bench->requested.count;
     }
-    if (bench->busy) sim_world_call(sim_world_of(bench->world), 1000, say_busy, NULL);
+    if (bench->busy) sim_world_call(sim_world_of(bed.world), 1000, say_busy, NULL);
 }
 
 static uint32_t fake_worker_count(struct transport *transport, node_id_t node)
@@ -143,39 +129,16 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
 
 static void open_all(void *context)
 {
-    struct error error = {0};
-    struct log_options log = {.directory = "log",
-                              .cluster = {1, 2},
-                              .node = SELF,
-                              .store = 1,
-                              .segment_size = LOG_SEGMENT_SIZE_MIN,
-                              .queue_bytes_max = 1 << 20,
-                              .writer_loops = 1};
-    assert_int_equal(log_open(bench->world, &log, &bench->log, &error), STATUS_OK);
-    bench->engine = engine_memory_open(bench->disk);
-    struct host_options host = {.world = bench->world,
-                                .transport = &bench->transport,
-                                .log = bench->log,
-                                .engines = &bench->engine,
-                                .store_count = 1,
-                                .worker_count = 1,
-                                .node = SELF,
-                                .epoch = 7,
-                                .timing = {50000, 300000, 600000, 240000},
+    struct host_options host = {.timing = {50000, 300000, 600000, 240000},
                                 .evaluate = {[SERVICE_REDIS] = evaluate},
                                 .flush_bytes = 32 << 20,
                                 .entries_bytes_max = 4 << 20};
-    bench->host = host_open(&host);
-    struct raft_config config = {.incoming_count = 1, .incoming = {{{11}, SELF}}};
-    struct replica_options replica = {.group = {GROUP},
-                                      .replica = {11},
-                                      .slot_last = 16383,
-                                      .birth_config = &config,
-                                      .vote_at_once = true};
-    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
-    struct gateway_options gateway = {.world = bench->world,
-                                      .transport = &bench->transport,
-                                      .host = bench->host,
+
+    bed_open(&host, 0, 1 << 20);
+    bed_add_alone();
+    struct gateway_options gateway = {.world = bed.world,
+                                      .transport = &bed.transport,
+                                      .host = bed.host,
                                       .view = &bench->view,
                                       .node = SELF,
                                       .epoch = 7,
@@ -190,38 +153,25 @@ static int setup(void **state)
 {
     bench = calloc(1, sizeof(*bench));
     *state = bench;
-    sim_init(&bench->sim, 1);
-    sim_machine_init(&bench->machine, &bench->sim, SELF);
-    bench->machine.disk = sim_disk_make(&bench->sim);
-    bench->process = sim_process_make(&bench->machine, 1, NULL, NULL);
-    bench->machine.process = bench->process;
-    bench->world = sim_process_world(bench->process, 0);
-    bench->transport.table = &fake_table;
+    bed_make(&fake_table);
     bench->answer_seq = 1;
-    bench->disk = engine_memory_disk_make();
     bench->view.group_count = GROUP + 1;
     bench->view.groups = bench->groups;
-    sim_world_call(sim_world_of(bench->world), 0, open_all, NULL);
-    sim_run_for(&bench->sim, 2 * 1000 * 1000);
+    bed_call(open_all, NULL, 2 * 1000 * 1000);
     return 0;
 }
 
 static void close_all(void *context)
 {
     gateway_close(bench->gateway);
-    host_close(bench->host);
-    log_close(bench->log);
-    engine_close(bench->engine);
+    bed_close(NULL);
 }
 
 static int teardown(void **state)
 {
-    sim_run_for(&bench->sim, 1000 * 1000);
-    sim_world_call(sim_world_of(bench->world), 0, close_all, NULL);
-    sim_run_for(&bench->sim, 1000 * 1000);
-    sim_free(&bench->sim);
-    sim_disk_free(bench->machine.disk);
-    engine_memory_disk_free(bench->disk);
+    sim_run_for(&bed.sim, 1000 * 1000);
+    bed_call(close_all, NULL, 1000 * 1000);
+    bed_free();
     free(bench);
     return 0;
 }
@@ -239,7 +189,7 @@ static void send_frame(const struct frame *frame)
     buffer_init(&buffer, 1 << 16);
     struct writer writer = writer_make(&buffer);
     struct request_section section = {.group = {GROUP},
-                                      .term = host_leads(bench->host, (struct group_id){GROUP}),
+                                      .term = host_leads(bed.host, (struct group_id){GROUP}),
                                       .route = frame->route,
                                       .position = frame->position,
                                       .patience_ms = frame->patience_ms,
@@ -253,7 +203,7 @@ static void send_frame(const struct frame *frame)
     store_u16(buffer.memory + buffer.end - 2, 1);
     request_item_encode(&writer, &item);
     struct transport_peer peer = {.node = OTHER, .epoch = frame->epoch};
-    host_on_frame(bench->host, &peer, PEER_FRAME_REQUESTS, buffer_bytes(&buffer));
+    host_on_frame(bed.host, &peer, PEER_FRAME_REQUESTS, buffer_bytes(&buffer));
     buffer_free(&buffer);
 }
 
@@ -264,7 +214,7 @@ static void write_big_twice(void *context)
     send_frame(&(struct frame){.epoch = 3, .route = 1, .seq = 1, .body = "b"});
     send_frame(&(struct frame){.epoch = 3, .route = 2, .seq = 1, .body = "b"});
     struct replica_status status;
-    host_replica_status(bench->host, 0, &status);
+    host_replica_status(bed.host, 0, &status);
     assert_true(status.last > status.commit); /* nothing can have been answered */
     bench->answer_count = 0;
 }
@@ -272,15 +222,15 @@ static void write_big_twice(void *context)
 static void no_answer_yet(void *context)
 {
     struct replica_status status;
-    host_replica_status(bench->host, 0, &status);
+    host_replica_status(bed.host, 0, &status);
     if (status.last > status.commit) assert_int_equal(bench->answer_count, 0);
 }
 
 static void test_a_retry_is_not_told_too_big_before_the_commit(void **state)
 {
-    sim_world_call(sim_world_of(bench->world), 0, write_big_twice, NULL);
-    sim_world_call(sim_world_of(bench->world), 0, no_answer_yet, NULL);
-    sim_run_for(&bench->sim, 1000 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, write_big_twice, NULL);
+    sim_world_call(sim_world_of(bed.world), 0, no_answer_yet, NULL);
+    sim_run_for(&bed.sim, 1000 * 1000);
     assert_int_equal(bench->answer_count, 1);
     assert_int_equal(bench->answers[0].route, 2);
     assert_int_equal(bench->answers[0].outcome, OUTCOME_TOO_BIG);
@@ -346,8 +296,8 @@ static void test_what_a_reply_brings_goes_behind_what_is_sent_again(void **state
     struct ask open = {.body = "s0"};
     submit(&open); /* keeps the stream active */
     submit(&warm);
-    sim_world_call(sim_world_of(bench->world), 0, submit_without_route, &asks);
-    sim_run_for(&bench->sim, 1000 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, submit_without_route, &asks);
+    sim_run_for(&bed.sim, 1000 * 1000);
     assert_int_equal(asks.third.answers, 1);
     assert_int_equal(asks.second.answers, 1);
     assert_string_equal(bench->evaluated, "s0s1s2");
@@ -363,8 +313,8 @@ static void old_life_then_new(void *context)
 
 static void test_a_reply_to_an_earlier_life_of_a_gateway_is_not_sent(void **state)
 {
-    sim_world_call(sim_world_of(bench->world), 0, old_life_then_new, NULL);
-    sim_run_for(&bench->sim, 1000 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, old_life_then_new, NULL);
+    sim_run_for(&bed.sim, 1000 * 1000);
     assert_int_equal(bench->answer_count, 1);
     assert_true(bench->answers[0].route >> 32 == 4);
     assert_string_equal(bench->answers[0].text, "s1");
@@ -375,8 +325,8 @@ static void test_the_route_number_names_the_life_of_the_gateway(void **state)
     static struct ask ask = {.body = "s1"};
     bench->groups[GROUP_COORD] = (struct view_group){.leader = OTHER, .leader_term = 5};
     ask.request.slot = ROW_SLOT_COORD;
-    sim_world_call(sim_world_of(bench->world), 0, submit_any, &ask);
-    sim_run_for(&bench->sim, 100 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, submit_any, &ask);
+    sim_run_for(&bed.sim, 100 * 1000);
     assert_true(bench->requested.route > UINT64_C(7) << 32);
     assert_true(bench->requested.route < UINT64_C(8) << 32);
     assert_int_equal(bench->requested.count, 1);
@@ -405,10 +355,10 @@ static void test_a_leader_that_is_busy_is_not_hammered(void **state)
         strcpy(crowd[i].body, "s1");
         crowd[i].request.slot = ROW_SLOT_COORD;
     }
-    sim_world_call(sim_world_of(bench->world), 0, submit_crowd, NULL);
-    sim_run_for(&bench->sim, 100 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, submit_crowd, NULL);
+    sim_run_for(&bed.sim, 100 * 1000);
     assert_true(bench->requests_sent >= 2 * CROWD); /* once more costs nothing */
-    sim_run_for(&bench->sim, 11 * 1000 * 1000);
+    sim_run_for(&bed.sim, 11 * 1000 * 1000);
     /* Once, once more, what was saved, and 4096 in each second. */
     assert_in_range(bench->requests_sent, 4 * CROWD, 2 * CROWD + 8192 + 11 * 4096);
     struct gateway_statistics statistics;
@@ -464,26 +414,26 @@ static void test_an_answer_is_taken_while_a_retry_waits_for_its_budget(void **st
         strcpy(crowd[i].body, "s1");
         crowd[i].request.slot = ROW_SLOT_COORD;
     }
-    sim_world_call(sim_world_of(bench->world), 0, submit_crowd, NULL);
+    sim_world_call(sim_world_of(bed.world), 0, submit_crowd, NULL);
     for (int i = 0; i < 1000 && resends_delayed() == 0; i++)
-        sim_run_for(&bench->sim, 10 * 1000);
+        sim_run_for(&bed.sim, 10 * 1000);
     assert_true(resends_delayed() > 0);
     /* The budget suffices once more, and is used up; then OTHER says nothing. */
     uint64_t sent = bench->requests_sent, delayed;
     bench->busy = false;
     for (int i = 0; i < 100 && bench->requests_sent == sent; i++)
-        sim_run_for(&bench->sim, 10 * 1000);
+        sim_run_for(&bed.sim, 10 * 1000);
     assert_true(bench->requests_sent > sent);
     delayed = resends_delayed();
     for (int i = 0; i < 100 && resends_delayed() == delayed; i++)
-        sim_run_for(&bench->sim, 10 * 1000);
+        sim_run_for(&bed.sim, 10 * 1000);
     assert_true(resends_delayed() > delayed);
     assert_int_equal(crowd[0].answers, 0);
-    sim_world_call(sim_world_of(bench->world), 0, say_ok, NULL);
-    sim_run_for(&bench->sim, 1000);
+    sim_world_call(sim_world_of(bed.world), 0, say_ok, NULL);
+    sim_run_for(&bed.sim, 1000);
     assert_int_equal(crowd[0].answers, 1);
     assert_int_equal(crowd[0].outcome, GATEWAY_REPLY);
-    sim_run_for(&bench->sim, 11 * 1000 * 1000);
+    sim_run_for(&bed.sim, 11 * 1000 * 1000);
     for (int i = 0; i < CROWD; i++)
         assert_int_equal(crowd[i].answers, 1);
     free(crowd);
@@ -538,17 +488,17 @@ static void test_a_request_too_far_from_the_watermark_is_refused(void **state)
     struct late late = {.first = {.body = "s1"}, .next = {.body = "s2"}};
     late.first.request.slot = late.next.request.slot = ROW_SLOT_COORD;
     bench->groups[GROUP_COORD] = (struct view_group){.leader = OTHER, .leader_term = 5};
-    sim_world_call(sim_world_of(bench->world), 0, submit_first, &late);
-    sim_run_for(&bench->sim, 10 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, submit_first, &late);
+    sim_run_for(&bed.sim, 10 * 1000);
     uint64_t first = late.first.request.seq, answered = 0;
     for (; answered < 100 * 1000; answered++) {
         late.next.answers = 0; /* 16 bits of distance would overflow long before this ends */
-        sim_world_call(sim_world_of(bench->world), 0, submit_next, &late);
-        sim_run_for(&bench->sim, 10);
+        sim_world_call(sim_world_of(bed.world), 0, submit_next, &late);
+        sim_run_for(&bed.sim, 10);
         if (late.next.answers > 0) break; /* refused before it was sent */
         bench->answer_seq = late.next.request.seq;
-        sim_world_call(sim_world_of(bench->world), 0, say_ok, NULL);
-        sim_run_for(&bench->sim, 10);
+        sim_world_call(sim_world_of(bed.world), 0, say_ok, NULL);
+        sim_run_for(&bed.sim, 10);
         assert_int_equal(late.next.answers, 1);
         assert_int_equal(late.next.outcome, GATEWAY_REPLY);
     }
@@ -556,12 +506,12 @@ static void test_a_request_too_far_from_the_watermark_is_refused(void **state)
     assert_int_equal(1 + answered, SEQ_SPREAD_MAX); /* numbered, behind the watermark */
     assert_int_equal(late.first.answers, 0);
     bench->answer_seq = first; /* and goes on when that is answered */
-    sim_world_call(sim_world_of(bench->world), 0, say_ok, NULL);
-    sim_run_for(&bench->sim, 10);
+    sim_world_call(sim_world_of(bed.world), 0, say_ok, NULL);
+    sim_run_for(&bed.sim, 10);
     assert_int_equal(late.first.answers, 1);
     late.next.answers = 0;
-    sim_world_call(sim_world_of(bench->world), 0, submit_next, &late);
-    sim_run_for(&bench->sim, 10);
+    sim_world_call(sim_world_of(bed.world), 0, submit_next, &late);
+    sim_run_for(&bed.sim, 10);
     assert_int_equal(late.next.answers, 0);
     gateway_forget(bench->gateway, &late.next.request);
 }
@@ -588,20 +538,20 @@ static void write_three(void *context)
 static void test_a_leader_that_cannot_commit_holds_requests_as_long_as_somebody_waits(void **state)
 {
     struct host_statistics statistics;
-    bench->machine.job_min = bench->machine.job_max = 8 * 1000 * 1000;
-    sim_world_call(sim_world_of(bench->world), 0, write_one, NULL);
-    sim_world_call(sim_world_of(bench->world), 3000 * 1000, write_two, NULL);
-    sim_world_call(sim_world_of(bench->world), 3000 * 1000, write_three, NULL);
-    sim_run_for(&bench->sim, 3500 * 1000);
+    bed.machine.job_min = bed.machine.job_max = 8 * 1000 * 1000;
+    sim_world_call(sim_world_of(bed.world), 0, write_one, NULL);
+    sim_world_call(sim_world_of(bed.world), 3000 * 1000, write_two, NULL);
+    sim_world_call(sim_world_of(bed.world), 3000 * 1000, write_three, NULL);
+    sim_run_for(&bed.sim, 3500 * 1000);
     assert_string_equal(bench->evaluated, "s1");
     assert_int_equal(bench->answer_count, 0);
-    sim_run_for(&bench->sim, 1000 * 1000);
+    sim_run_for(&bed.sim, 1000 * 1000);
     assert_int_equal(bench->answer_count, 1);
     assert_int_equal(bench->answers[0].code, NACK_BUSY);
-    host_statistics(bench->host, &statistics);
+    host_statistics(bed.host, &statistics);
     assert_int_equal(statistics.expired, 1);
-    bench->machine.job_min = bench->machine.job_max = 100;
-    sim_run_for(&bench->sim, 20 * 1000 * 1000);
+    bed.machine.job_min = bed.machine.job_max = 100;
+    sim_run_for(&bed.sim, 20 * 1000 * 1000);
     assert_string_equal(bench->evaluated, "s1"); /* the third is not the second */
     assert_int_equal(bench->answers[bench->answer_count - 1].code, NACK_GAP);
 }

@@ -3,16 +3,12 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "host_bed.h"
 #include "partition/host_internal.h"
-#include "sim/sim_files.h"
-#include "sim/sim_process.h"
-#include "unit.h"
 #include "wire/peer_frame.h"
 #include "wire/request_frame.h"
 
 enum {
-    GROUP = GROUP_DATA_FIRST,
-    SELF = 1,
     OTHER = 2,
     ROWS = 400,
     VALUE_BYTES = 8 << 10,
@@ -33,15 +29,6 @@ struct answer {
 };
 
 struct bench {
-    struct sim sim;
-    struct sim_machine machine;
-    struct sim_process *process;
-    struct world *world;
-    struct transport transport;
-    struct log *log;
-    struct engine_memory_disk *disk;
-    struct engine *engine;
-    struct partition_host *host;
     struct answer answers[ANSWERS_MAX];
     uint32_t answer_count;
     uint64_t seq, route, watermark;
@@ -49,7 +36,7 @@ struct bench {
     uint32_t runs; /* of evaluate() */
 };
 
-static struct bench *bench; /* an evaluation has no context of its own */
+static struct bench *bench;
 
 static void take_replies(uint32_t gateway, struct bytes payload)
 {
@@ -202,39 +189,16 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
 
 static void open_all(void *context)
 {
-    struct error error = {0};
-    struct log_options log = {.directory = "log",
-                              .cluster = {1, 2},
-                              .node = SELF,
-                              .store = 1,
-                              .segment_size = LOG_SEGMENT_SIZE_MIN,
-                              .queue_bytes_max = 8 << 20,
-                              .writer_loops = 1};
-    assert_int_equal(log_open(bench->world, &log, &bench->log, &error), STATUS_OK);
-    bench->engine = engine_memory_open(bench->disk);
-    struct host_options host = {.world = bench->world,
-                                .transport = &bench->transport,
-                                .log = bench->log,
-                                .engines = &bench->engine,
-                                .store_count = 1,
-                                .worker_count = 1,
-                                .node = SELF,
-                                .epoch = 7,
-                                .timing = {50000, 300000, 600000, 240000},
+    struct host_options host = {.timing = {50000, 300000, 600000, 240000},
                                 .evaluate = {[SERVICE_REDIS] = evaluate},
                                 .flush_bytes = 64 << 10,
                                 .entries_bytes_max = 64 << 10,
                                 .memory_bytes = MEMORY_BYTES,
                                 .reply_part_bytes = PART_BYTES,
                                 .big_replies_bytes_max = BIG_BYTES_MAX};
-    bench->host = host_open(&host);
-    struct raft_config config = {.incoming_count = 1, .incoming = {{{11}, SELF}}};
-    struct replica_options replica = {.group = {GROUP},
-                                      .replica = {11},
-                                      .slot_last = 16383,
-                                      .birth_config = &config,
-                                      .vote_at_once = true};
-    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+
+    bed_open(&host, 0, 8 << 20);
+    bed_add_alone();
 }
 
 struct ask {
@@ -254,7 +218,7 @@ static uint64_t send_one(const struct ask *ask)
     store_u16(body + 1, ask->first);
     store_u16(body + 3, ask->number);
     struct request_section section = {.group = {GROUP},
-                                      .term = host_leads(bench->host, (struct group_id){GROUP}),
+                                      .term = host_leads(bed.host, (struct group_id){GROUP}),
                                       .route = bench->route,
                                       .watermark = bench->watermark,
                                       .position = bench->positions[ask->gateway]++,
@@ -269,7 +233,7 @@ static uint64_t send_one(const struct ask *ask)
     request_section_encode(&writer, &section);
     request_item_encode(&writer, &item);
     struct transport_peer peer = {.node = OTHER, .worker = ask->gateway, .epoch = 3};
-    host_on_frame(bench->host, &peer, PEER_FRAME_REQUESTS, buffer_bytes(&buffer));
+    host_on_frame(bed.host, &peer, PEER_FRAME_REQUESTS, buffer_bytes(&buffer));
     buffer_free(&buffer);
     return item.seq;
 }
@@ -283,9 +247,9 @@ static void send_call(void *context)
 static const struct answer *ask(struct ask ask)
 {
     uint32_t before = bench->answer_count;
-    sim_world_call(sim_world_of(bench->world), 0, send_call, &ask);
+    sim_world_call(sim_world_of(bed.world), 0, send_call, &ask);
     for (int i = 0; i < 400 && bench->answer_count == before; i++)
-        sim_run_for(&bench->sim, SECOND / 100);
+        sim_run_for(&bed.sim, SECOND / 100);
     assert_int_equal(bench->answer_count, before + 1);
     return &bench->answers[before];
 }
@@ -296,14 +260,14 @@ static void fill(void)
         const struct answer *answer = ask((struct ask){.kind = 's', .first = i});
         if (answer->outcome == OUTCOME_REPLY) i++; /* BUSY: memory is full, again */
     }
-    sim_run_for(&bench->sim, 3 * SECOND);
+    sim_run_for(&bed.sim, 3 * SECOND);
     bench->answer_count = 0;
 }
 
 static struct host_statistics statistics(void)
 {
     struct host_statistics now;
-    host_statistics(bench->host, &now);
+    host_statistics(bed.host, &now);
     return now;
 }
 
@@ -312,35 +276,17 @@ static int setup(void **state)
     bench = calloc(1, sizeof(*bench));
     *state = bench;
     bench->route = 1;
-    sim_init(&bench->sim, 1);
-    sim_machine_init(&bench->machine, &bench->sim, SELF);
-    bench->machine.disk = sim_disk_make(&bench->sim);
-    bench->process = sim_process_make(&bench->machine, 1, NULL, NULL);
-    bench->machine.process = bench->process;
-    bench->world = sim_process_world(bench->process, 0);
-    bench->transport.table = &fake_table;
-    bench->disk = engine_memory_disk_make();
-    sim_world_call(sim_world_of(bench->world), 0, open_all, NULL);
-    sim_run_for(&bench->sim, 2 * SECOND);
+    bed_make(&fake_table);
+    bed_call(open_all, NULL, 2 * SECOND);
     fill();
     return 0;
 }
 
-static void close_all(void *context)
-{
-    host_close(bench->host);
-    log_close(bench->log);
-    engine_close(bench->engine);
-}
-
 static int teardown(void **state)
 {
-    sim_run_for(&bench->sim, SECOND);
-    sim_world_call(sim_world_of(bench->world), 0, close_all, NULL);
-    sim_run_for(&bench->sim, SECOND);
-    sim_free(&bench->sim);
-    sim_disk_free(bench->machine.disk);
-    engine_memory_disk_free(bench->disk);
+    sim_run_for(&bed.sim, SECOND);
+    bed_call(bed_close, NULL, SECOND);
+    bed_free();
     free(bench);
     return 0;
 }
@@ -382,9 +328,9 @@ static void test_counts_and_walks_see_what_is_on_disk(void **state)
     assert_string_equal(ask((struct ask){.kind = 's', .first = 9002})->text, "s0");
     assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c401");
     uint64_t hash = 0;
-    assert_true(host_state_hash(bench->host, (struct group_id){GROUP}, &hash));
+    assert_true(host_state_hash(bed.host, (struct group_id){GROUP}, &hash));
     assert_string_equal(ask((struct ask){.kind = 'm', .first = 9, .number = 1})->text, "m0");
-    sim_run_for(&bench->sim, 3 * SECOND); /* flushed, evicted: the same */
+    sim_run_for(&bed.sim, 3 * SECOND); /* flushed, evicted: the same */
     assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c401");
     assert_string_equal(ask((struct ask){.kind = 'm', .first = 9, .number = 2})->text, "m1");
 }
@@ -414,17 +360,17 @@ static void test_a_drop_reaches_what_is_on_disk(void **state)
     assert_string_equal(ask((struct ask){.kind = 'r'})->text, "r0");
     assert_string_equal(ask((struct ask){.kind = 's', .first = 5})->text, "s0");
     assert_string_equal(ask((struct ask){.kind = 'c'})->text, "c1");
-    sim_run_for(&bench->sim, 20 * SECOND);
+    sim_run_for(&bed.sim, 20 * SECOND);
     assert_true(statistics().collected_rows > ROWS / 2);
     uint32_t left = 0;
     struct bytes key, value, none = bytes_make(NULL, 0);
     uint8_t records[2];
     store_u16_be(records, ROW_SLOT_RECORDS);
     struct engine_iterator *iterator =
-        engine_iterate(bench->engine, none, bytes_make(records, sizeof(records)));
-    while (engine_iterator_next(bench->engine, iterator, &key, &value))
+        engine_iterate(bed.engine, none, bytes_make(records, sizeof(records)));
+    while (engine_iterator_next(bed.engine, iterator, &key, &value))
         left++;
-    assert_int_equal(engine_iterator_close(bench->engine, iterator, NULL), STATUS_OK);
+    assert_int_equal(engine_iterator_close(bed.engine, iterator, NULL), STATUS_OK);
     assert_true(left <= 1);
     assert_string_equal(ask((struct ask){.kind = 'm', .first = 0, .number = 50})->text, "m1");
     assert_string_equal(ask((struct ask){.kind = 'r'})->text, "r1");
@@ -448,8 +394,8 @@ static void send_pipeline(void *context)
 static void test_only_the_same_client_waits_behind_a_cold_read(void **state)
 {
     uint64_t first = bench->seq + 1;
-    sim_world_call(sim_world_of(bench->world), 0, send_pipeline, NULL);
-    sim_run_for(&bench->sim, SECOND);
+    sim_world_call(sim_world_of(bed.world), 0, send_pipeline, NULL);
+    sim_run_for(&bed.sim, SECOND);
     assert_int_equal(bench->answer_count, 6);
     assert_int_equal(bench->answers[0].seq, first + 2);
     uint64_t before = 0; /* those of client 1, in their order */
@@ -474,8 +420,8 @@ static void send_and_change_route(void *context)
 static void test_a_parked_request_ends_with_its_route(void **state)
 {
     uint64_t seq = bench->seq;
-    sim_world_call(sim_world_of(bench->world), 0, send_and_change_route, &seq);
-    sim_run_for(&bench->sim, SECOND);
+    sim_world_call(sim_world_of(bed.world), 0, send_and_change_route, &seq);
+    sim_run_for(&bed.sim, SECOND);
     assert_int_equal(bench->answer_count, 1); /* the second was not sent on the new route */
     assert_string_equal(bench->answers[0].text, "m30");
     assert_int_equal(statistics().parked, 0);
@@ -491,8 +437,8 @@ static void send_walks(void *context)
 static void test_what_a_cold_job_brings_is_bounded(void **state)
 {
     uint64_t reads = statistics().cold_reads;
-    sim_world_call(sim_world_of(bench->world), 0, send_walks, NULL);
-    sim_run_for(&bench->sim, 5 * SECOND);
+    sim_world_call(sim_world_of(bed.world), 0, send_walks, NULL);
+    sim_run_for(&bed.sim, 5 * SECOND);
     assert_int_equal(bench->answer_count, 20);
     for (int i = 0; i < 20; i++) {
         assert_int_equal(bench->answers[i].outcome, OUTCOME_REPLY);
@@ -504,7 +450,7 @@ static void test_what_a_cold_job_brings_is_bounded(void **state)
 
 static void begin_close(void *context)
 {
-    host_begin_close(bench->host);
+    host_begin_close(bed.host);
 }
 
 /* A host that is to be closed begins nothing more, and so becomes idle whatever waits. */
@@ -512,14 +458,14 @@ static void test_a_host_that_is_to_be_closed_becomes_idle(void **state)
 {
     for (uint16_t i = 0; i < 40; i++)
         ask((struct ask){.kind = 's', .first = i});
-    sim_world_call(sim_world_of(bench->world), 0, begin_close, NULL);
-    sim_run_for(&bench->sim, SECOND);
+    sim_world_call(sim_world_of(bed.world), 0, begin_close, NULL);
+    sim_run_for(&bed.sim, SECOND);
     uint64_t reads = statistics().cold_reads, flushes = statistics().flushes;
     struct ask cold = {.kind = 'm', .first = 100, .number = 60};
-    sim_world_call(sim_world_of(bench->world), 0, send_call, &cold);
+    sim_world_call(sim_world_of(bed.world), 0, send_call, &cold);
     for (int i = 0; i < 300; i++) {
-        sim_run_for(&bench->sim, SECOND / 100);
-        assert_true(host_is_idle(bench->host));
+        sim_run_for(&bed.sim, SECOND / 100);
+        assert_true(host_is_idle(bed.host));
     }
     assert_int_equal(statistics().cold_reads, reads);
     assert_int_equal(statistics().flushes, flushes);
@@ -527,12 +473,12 @@ static void test_a_host_that_is_to_be_closed_becomes_idle(void **state)
 
 static void disk_is_full(void *context)
 {
-    host_set_disk(bench->host, true, "full");
+    host_set_disk(bed.host, true, "full");
 }
 
 static void disk_has_room(void *context)
 {
-    host_set_disk(bench->host, false, "");
+    host_set_disk(bed.host, false, "");
 }
 
 /* Decision 0003, point 5: a refused write is remembered nowhere; were a later one of its client
@@ -542,10 +488,10 @@ static void test_a_refused_write_holds_back_its_client(void **state)
     struct ask delete = {.kind = 'd', .client = 1, .ordered = true};
 
     bench->watermark = bench->seq;
-    sim_world_call(sim_world_of(bench->world), 0, disk_is_full, NULL);
+    sim_world_call(sim_world_of(bed.world), 0, disk_is_full, NULL);
     assert_int_equal(ask((struct ask){.kind = 's', .client = 1})->outcome, OUTCOME_NO_SPACE);
     assert_int_equal(ask(delete)->outcome, OUTCOME_BUSY);
-    sim_world_call(sim_world_of(bench->world), 0, disk_has_room, NULL);
+    sim_world_call(sim_world_of(bed.world), 0, disk_has_room, NULL);
     assert_int_equal(ask(delete)->outcome, OUTCOME_BUSY);
     struct ask other = {.kind = 'd', .first = 1, .client = 2};
     assert_int_equal(ask(other)->outcome, OUTCOME_REPLY);
@@ -581,9 +527,9 @@ static void check_writes_are_refused(void (*run_out)(void), uint8_t outcome)
 {
     uint64_t before = bench->seq;
 
-    sim_world_call(sim_world_of(bench->world), 0, park_and_run_out, &run_out);
+    sim_world_call(sim_world_of(bed.world), 0, park_and_run_out, &run_out);
     for (int i = 0; i < 400 && bench->answer_count < 4; i++)
-        sim_run_for(&bench->sim, SECOND / 1000);
+        sim_run_for(&bed.sim, SECOND / 1000);
     assert_int_equal(outcome_of(before + 1), OUTCOME_REPLY);
     assert_int_equal(outcome_of(before + 2), outcome);
     assert_int_equal(outcome_of(before + 3), outcome);
@@ -592,18 +538,18 @@ static void check_writes_are_refused(void (*run_out)(void), uint8_t outcome)
 
 static void disk_runs_full(void)
 {
-    host_set_disk(bench->host, true, "a test took it");
+    host_set_disk(bed.host, true, "a test took it");
 }
 
 static void test_what_waited_is_refused_if_the_disk_is_full_by_then(void **state)
 {
     check_writes_are_refused(disk_runs_full, OUTCOME_NO_SPACE);
-    host_set_disk(bench->host, false, "");
+    host_set_disk(bed.host, false, "");
 }
 
 static void memory_runs_full(void)
 {
-    bench->host->memory.writes_refused = true;
+    bed.host->memory.writes_refused = true;
 }
 
 static void test_what_waited_is_refused_if_memory_is_full_by_then(void **state)
@@ -635,8 +581,8 @@ static void ask_big(uint32_t gateway, uint16_t parts)
 {
     struct ask ask = {.kind = 'b', .first = parts, .gateway = gateway};
 
-    sim_world_call(sim_world_of(bench->world), 0, send_call, &ask);
-    sim_run_for(&bench->sim, SECOND / 20);
+    sim_world_call(sim_world_of(bed.world), 0, send_call, &ask);
+    sim_run_for(&bed.sim, SECOND / 20);
 }
 
 /* The gateway has taken all of its oldest big reply. */
@@ -649,7 +595,7 @@ static void acknowledge(void *context)
     buffer_init(&buffer, 1024);
     struct writer writer = writer_make(&buffer);
     part_ack_encode(&writer, ack);
-    host_on_frame(bench->host, &peer, PEER_FRAME_REPLY_ACKS, buffer_bytes(&buffer));
+    host_on_frame(bed.host, &peer, PEER_FRAME_REPLY_ACKS, buffer_bytes(&buffer));
     buffer_free(&buffer);
 }
 
@@ -664,8 +610,8 @@ static void test_a_gateway_that_takes_nothing_does_not_hold_up_others(void **sta
     assert_int_equal(tally_of(1).parts, 3);
     struct part_ack ack = {
         .group = {GROUP}, .route = 1, .seq = bench->seq - 1, .bytes = 3 * PART_BYTES};
-    sim_world_call(sim_world_of(bench->world), 0, acknowledge, &ack);
-    sim_run_for(&bench->sim, SECOND / 20);
+    sim_world_call(sim_world_of(bed.world), 0, acknowledge, &ack);
+    sim_run_for(&bed.sim, SECOND / 20);
     assert_int_equal(tally_of(1).parts, 6);
     assert_int_equal(tally_of(0).parts, 4);
 }
@@ -683,7 +629,7 @@ static void test_big_replies_of_one_gateway_leave_room_for_others(void **state)
     assert_int_equal(tally_of(2).busy, 0);
     assert_int_equal(tally_of(2).ends, 1);
     /* Nobody has taken anything for ten seconds: all are given up, and there is room again. */
-    sim_run_for(&bench->sim, 15 * SECOND);
+    sim_run_for(&bed.sim, 15 * SECOND);
     assert_int_equal(statistics().big_reply_bytes, 0);
 }
 
@@ -695,8 +641,8 @@ static void test_a_write_whose_reply_has_no_room_holds_back_its_client(void **st
     ask_big(0, 8);
     uint32_t busy = tally_of(0).busy;
     struct ask big = {.kind = 'g', .first = 16, .number = 1, .client = 1};
-    sim_world_call(sim_world_of(bench->world), 0, send_call, &big);
-    sim_run_for(&bench->sim, SECOND / 20);
+    sim_world_call(sim_world_of(bed.world), 0, send_call, &big);
+    sim_run_for(&bed.sim, SECOND / 20);
     assert_int_equal(tally_of(0).busy, busy + 1); /* remembered nowhere */
     struct ask behind = {.kind = 'd', .first = 1, .client = 1, .ordered = true};
     assert_int_equal(ask(behind)->outcome, OUTCOME_BUSY);
@@ -721,8 +667,8 @@ static void test_a_big_reply_that_waits_is_counted_once(void **state)
     uint64_t waiting[2];
 
     ask((struct ask){.kind = 'm', .first = 1, .number = 1}); /* the row is in memory now */
-    sim_world_call(sim_world_of(bench->world), 0, wait_with_a_big_reply, waiting);
-    sim_run_for(&bench->sim, SECOND);
+    sim_world_call(sim_world_of(bed.world), 0, wait_with_a_big_reply, waiting);
+    sim_run_for(&bed.sim, SECOND);
     assert_int_equal(waiting[1] - waiting[0], 8 * PART_BYTES);
     assert_true(bench->answer_count > 0);
 }
@@ -744,7 +690,7 @@ static void park_and_refuse_another(void *context)
     send_one(&(struct ask){.kind = 's', .first = 40, .client = 1});
     send_one(&(struct ask){.kind = 'd', .first = 41, .client = 1, .ordered = true});
     assert_int_equal(bench->answer_count, 0);
-    bench->host->memory.writes_refused = true;
+    bed.host->memory.writes_refused = true;
     send_one(&(struct ask){.kind = 's', .first = 60, .client = 2});
 }
 
@@ -752,9 +698,9 @@ static void test_each_of_two_refused_writes_holds_back_its_client(void **state)
 {
     uint64_t before = bench->watermark = bench->seq;
 
-    sim_world_call(sim_world_of(bench->world), 0, park_and_refuse_another, NULL);
+    sim_world_call(sim_world_of(bed.world), 0, park_and_refuse_another, NULL);
     for (int i = 0; i < 400 && bench->answer_count < 3; i++)
-        sim_run_for(&bench->sim, SECOND / 1000);
+        sim_run_for(&bed.sim, SECOND / 1000);
     assert_int_equal(outcome_of(before + 3), OUTCOME_BUSY);
     assert_int_equal(outcome_of(before + 1), OUTCOME_BUSY);
     assert_int_equal(outcome_of(before + 2), OUTCOME_BUSY);

@@ -11,9 +11,9 @@ static void test_rows_and_record_of_a_dropped_replica_leave_the_engine(void **st
     bench->drop_inside = true;
     replicate(11, 3, config_entry(3, &without_us));
     assert_int_equal(bench->removed_count, 1);
-    assert_int_equal(host_replica_count(bench->host), 0);
+    assert_int_equal(host_replica_count(bed.host), 0);
     assert_int_equal(engine_rows(0, 0xffff), 0);
-    assert_true(host_is_idle(bench->host));
+    assert_true(host_is_idle(bed.host));
 }
 
 static void check_item(struct reader *reader, enum keep_kind kind, uint16_t slot)
@@ -26,7 +26,7 @@ static void check_item(struct reader *reader, enum keep_kind kind, uint16_t slot
 
 static struct bytes kept_file(const char *path, uint64_t replica, struct reader *ret_reader)
 {
-    struct bytes file = sim_disk_take_copy(bench->machine.disk, path);
+    struct bytes file = sim_disk_take_copy(bed.machine.disk, path);
     assert_true(file.size > 24);
     *ret_reader = reader_make(bytes_make(file.data, file.size - 4));
     assert_int_equal(load_u32(file.data + file.size - 4),
@@ -54,8 +54,8 @@ static void test_what_a_removed_replica_had_is_in_quarantine(void **state)
     assert_int_equal(engine_rows(0, 0xffff), 2);
     struct append append = {
         .to = 11, .index = 2, .term_before = 2, .commit = 3, .entry = put_entry(3, 6)};
-    sim_world_call(sim_world_of(bench->world), 0, send_append, &append);
-    sim_run_for(&bench->sim, 20 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, send_append, &append);
+    sim_run_for(&bed.sim, 20 * 1000);
     assert_int_equal(applied(), 3);
     assert_int_equal(engine_rows(6, 7), 0); /* not flushed yet */
     run(drop_only, NULL);
@@ -73,9 +73,9 @@ static void keep_many(void *context)
     struct error error;
     bool of_engine;
     uint8_t slots[2][2] = {{0, 0}, {0xff, 0xfe}};
-    struct keep keep = {.world = bench->world,
+    struct keep keep = {.world = bed.world,
                         .quarantine = "data/quarantine",
-                        .engine = bench->engine,
+                        .engine = bed.engine,
                         .group = {GROUP},
                         .from = bytes_make(slots[0], 2),
                         .to = bytes_make(slots[1], 2),
@@ -100,14 +100,14 @@ static void test_the_newest_removed_replicas_are_kept_and_no_more(void **state)
     struct names names = {0};
     replicate(11, 2, put_entry(2, 5));
     run(keep_many, NULL);
-    world_list_dir(bench->world, "data/quarantine/removed", &names, count_name, NULL);
+    world_list_dir(bed.world, "data/quarantine/removed", &names, count_name, NULL);
     assert_int_equal(names.count, KEPT_REPLICAS_MAX);
     assert_string_equal(names.first, "g2-r104.rows");
 }
 
 static void fail_and_replace(void *context)
 {
-    engine_memory_disk_fail_next(bench->disk, STATUS_NO_SPACE);
+    engine_memory_disk_fail_next(bed.disk, STATUS_NO_SPACE);
     replace_by_learner(NULL);
 }
 
@@ -116,7 +116,7 @@ static void test_a_deletion_that_fails_is_tried_again(void **state)
     replicate(11, 2, put_entry(2, 5));
     run(fail_and_replace, NULL);
     assert_int_equal(engine_rows(5, 6), 1);
-    sim_run_for(&bench->sim, 6 * 1000 * 1000);
+    sim_run_for(&bed.sim, 6 * 1000 * 1000);
     assert_int_equal(engine_rows(0, 0xffff), 0);
 }
 
@@ -141,28 +141,28 @@ static void leave_a_row(void *context)
     row_prefix_store(key, 5, SERVICE_REDIS, 0);
     buffer_init(&value, 4096);
     row_value_encode(&value, &header, bytes_of("value"));
-    assert_int_equal(engine_run_open(bench->engine, &run, &error), STATUS_OK);
-    assert_int_equal(engine_run_put(bench->engine, run, bytes_make(key, sizeof(key)),
-                                    buffer_bytes(&value), &error),
-                     STATUS_OK);
-    assert_int_equal(engine_run_ingest(bench->engine, run, &error), STATUS_OK);
+    assert_int_equal(engine_run_open(bed.engine, &run, &error), STATUS_OK);
+    assert_int_equal(
+        engine_run_put(bed.engine, run, bytes_make(key, sizeof(key)), buffer_bytes(&value), &error),
+        STATUS_OK);
+    assert_int_equal(engine_run_ingest(bed.engine, run, &error), STATUS_OK);
     buffer_free(&value);
 }
 
 static void reopen_with(void *context)
 {
     const uint64_t *id = context;
-    close_all(NULL);
+    bed_close(NULL);
     open_host();
     add_replica(*id, NULL);
-    log_recovery_free(bench->log);
-    bench->recovered_count = 0;
+    log_recovery_free(bed.log);
+    bed.recovered_count = 0;
 }
 
 static uint64_t rows_in_memory(void)
 {
     struct replica_status status;
-    host_replica_status(bench->host, 0, &status);
+    host_replica_status(bed.host, 0, &status);
     return status.rows;
 }
 
@@ -195,18 +195,18 @@ static void add_beside(void *context)
                                       .slot_first = SLOT_LAST,
                                       .slot_last = SLOT_LAST,
                                       .birth_config = &alone};
-    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_OK);
+    assert_int_equal(host_add_replica(bed.host, &replica, &error), STATUS_OK);
 }
 
 static void flush_now(void *context)
 {
-    flush_store(bench->host, 0);
+    flush_store(bed.host, 0);
 }
 
 static void drop_without_quarantine(void *context)
 {
-    bench->host->options.quarantine = "missing/quarantine";
-    host_drop_replica(bench->host, (struct group_id){GROUP});
+    bed.host->options.quarantine = "missing/quarantine";
+    host_drop_replica(bed.host, (struct group_id){GROUP});
 }
 
 /* What cannot be kept stays, for as long as that lasts; others of its store take no harm. */
@@ -215,33 +215,33 @@ static void test_a_quarantine_that_cannot_be_written_holds_up_nobody_else(void *
     replicate(11, 2, put_entry(2, 5));
     run(drop_without_quarantine, NULL);
     run(add_beside, NULL);
-    sim_run_for(&bench->sim, 60 * 1000 * 1000);
+    sim_run_for(&bed.sim, 60 * 1000 * 1000);
     run(flush_now, NULL);
-    sim_run_for(&bench->sim, 6 * 1000 * 1000);
-    assert_false(bench->host->stores[0].damaged);
-    const struct replica *beside = host_replica(bench->host, (struct group_id){GROUP + 1});
+    sim_run_for(&bed.sim, 6 * 1000 * 1000);
+    assert_false(bed.host->stores[0].damaged);
+    const struct replica *beside = host_replica(bed.host, (struct group_id){GROUP + 1});
     assert_true(beside->applied > 0);
     assert_int_equal(beside->flushed, beside->applied);
     assert_int_equal(engine_rows(5, 6), 1);
-    bench->host->options.quarantine = "data/quarantine";
-    sim_run_for(&bench->sim, 6 * 1000 * 1000);
+    bed.host->options.quarantine = "data/quarantine";
+    sim_run_for(&bed.sim, 6 * 1000 * 1000);
     assert_int_equal(engine_rows(5, 6), 0);
 }
 
 /* WHY 5.10: the last bytes of a disk are for votes and deletes, not for copies. */
 static void test_the_reserve_of_the_disk_is_not_used_for_what_is_kept(void **state)
 {
-    struct sim_disk *disk = bench->machine.disk;
+    struct sim_disk *disk = bed.machine.disk;
     struct reader reader;
     replicate(11, 2, put_entry(2, 5));
-    bench->host->options.disk_reserve = 64 << 10;
+    bed.host->options.disk_reserve = 64 << 10;
     sim_disk_options(disk)->capacity = sim_disk_used(disk) + (64 << 10);
     run(drop_only, NULL);
-    sim_run_for(&bench->sim, 20 * 1000 * 1000);
+    sim_run_for(&bed.sim, 20 * 1000 * 1000);
     assert_int_equal(engine_rows(5, 6), 1);
     assert_int_equal(sim_disk_file_size(disk, "data/quarantine/removed/writing"), 0);
     sim_disk_options(disk)->capacity += 64 << 10;
-    sim_run_for(&bench->sim, 6 * 1000 * 1000);
+    sim_run_for(&bed.sim, 6 * 1000 * 1000);
     assert_int_equal(engine_rows(5, 6), 0);
     struct bytes file = kept_file("data/quarantine/removed/g2-r11.rows", 11, &reader);
     memory_free((void *)(uintptr_t)file.data);
@@ -253,11 +253,11 @@ static void put_record_back(void *context)
     struct engine_run *run = NULL;
     uint8_t key[REPLICA_RECORD_KEY_SIZE];
     replica_record_key((struct group_id){GROUP}, key);
-    assert_int_equal(engine_run_open(bench->engine, &run, &error), STATUS_OK);
-    assert_int_equal(engine_run_put(bench->engine, run, bytes_make(key, sizeof(key)),
+    assert_int_equal(engine_run_open(bed.engine, &run, &error), STATUS_OK);
+    assert_int_equal(engine_run_put(bed.engine, run, bytes_make(key, sizeof(key)),
                                     *(struct bytes *)context, &error),
                      STATUS_OK);
-    assert_int_equal(engine_run_ingest(bench->engine, run, &error), STATUS_OK);
+    assert_int_equal(engine_run_ingest(bed.engine, run, &error), STATUS_OK);
 }
 
 static void take_record(void *context, struct bytes value)
@@ -277,12 +277,12 @@ static void test_leftovers_do_not_replace_what_was_kept_of_their_replica(void **
     replicate(11, 2, put_entry(2, 5));
     replica_record_key((struct group_id){GROUP}, key);
     assert_int_equal(
-        engine_get(bench->engine, bytes_make(key, sizeof(key)), &record, take_record, &error),
+        engine_get(bed.engine, bytes_make(key, sizeof(key)), &record, take_record, &error),
         STATUS_OK);
     struct append append = {
         .to = 11, .index = 2, .term_before = 2, .commit = 3, .entry = put_entry(3, 6)};
-    sim_world_call(sim_world_of(bench->world), 0, send_append, &append);
-    sim_run_for(&bench->sim, 20 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, send_append, &append);
+    sim_run_for(&bed.sim, 20 * 1000);
     run(drop_only, NULL);
     struct bytes put = buffer_bytes(&record);
     run(put_record_back, &put);

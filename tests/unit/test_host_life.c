@@ -17,7 +17,7 @@ static void open_damaged(void *context)
                                       .entry_count = 2};
     struct replica_options replica = {
         .group = {GROUP + 1}, .replica = {31}, .slot_last = SLOT_LAST, .recovered = &recovered};
-    assert_int_equal(host_add_replica(bench->host, &replica, &error), STATUS_NOT_FOUND);
+    assert_int_equal(host_add_replica(bed.host, &replica, &error), STATUS_NOT_FOUND);
     assert_non_null(strstr(error.text, "its configuration cannot be read"));
 }
 
@@ -25,15 +25,15 @@ static void open_damaged(void *context)
 static void test_a_replica_with_a_damaged_configuration_is_refused(void **state)
 {
     run(open_damaged, NULL);
-    assert_int_equal(host_replica_count(bench->host), 1);
+    assert_int_equal(host_replica_count(bed.host), 1);
 }
 
 static void add_late(void *context)
 {
     bench->born_count = 0;
-    assert_true(host_is_born(bench->host));
+    assert_true(host_is_born(bed.host));
     add_replica(21, NULL);
-    assert_false(host_is_born(bench->host));
+    assert_false(host_is_born(bed.host));
 }
 
 static void test_a_birth_is_told_once_it_is_durable(void **state)
@@ -41,7 +41,7 @@ static void test_a_birth_is_told_once_it_is_durable(void **state)
     assert_int_equal(bench->born_count, 1);
     run(drop_only, NULL);
     run(add_late, NULL);
-    assert_true(host_is_born(bench->host));
+    assert_true(host_is_born(bed.host));
     assert_int_equal(bench->born_count, 1);
 }
 
@@ -49,14 +49,14 @@ static void test_a_birth_is_told_once_it_is_durable(void **state)
 
 static void defer_and_ask(void *context)
 {
-    assert_true(host_is_idle(bench->host));
-    host_mark_dirty(host_replica(bench->host, (struct group_id){GROUP}));
-    assert_false(host_is_idle(bench->host)); /* it cannot be taken back */
+    assert_true(host_is_idle(bed.host));
+    host_mark_dirty(host_replica(bed.host, (struct group_id){GROUP}));
+    assert_false(host_is_idle(bed.host)); /* it cannot be taken back */
 }
 
 static void ask_idle(void *context)
 {
-    assert_true(host_is_idle(bench->host));
+    assert_true(host_is_idle(bed.host));
 }
 
 static void test_a_host_with_a_deferred_call_is_not_idle(void **state)
@@ -75,26 +75,26 @@ static uint64_t level0_files(struct engine *engine)
 /* Compaction lowers it, without a flush that would look. */
 static void test_level_0_is_read_again_while_it_is_high(void **state)
 {
-    struct engine_table table = *bench->engine->table;
-    const struct engine_table *real = bench->engine->table;
+    struct engine_table table = *bed.engine->table;
+    const struct engine_table *real = bed.engine->table;
     table.level0_files = level0_files;
-    bench->engine->table = &table;
+    bed.engine->table = &table;
     bench->level0 = 1000;
     replicate(11, 2, put_entry(2, 5));
-    assert_int_equal(bench->host->memory.level0_files, 1000);
-    uint64_t flushes = bench->host->statistics.flushes;
+    assert_int_equal(bed.host->memory.level0_files, 1000);
+    uint64_t flushes = bed.host->statistics.flushes;
     bench->level0 = 2;
     run(ask_idle, NULL);
-    assert_int_equal(bench->host->statistics.flushes, flushes);
-    assert_int_equal(bench->host->memory.level0_files, 2);
-    bench->engine->table = real;
+    assert_int_equal(bed.host->statistics.flushes, flushes);
+    assert_int_equal(bed.host->memory.level0_files, 2);
+    bed.engine->table = real;
 }
 
 /* --- entries in memory ------------------------------------------------------------------ */
 
 static uint64_t first_in_memory(void)
 {
-    return raft_first_index(host_raft(bench->host, (struct group_id){GROUP}));
+    return raft_first_index(host_raft(bed.host, (struct group_id){GROUP}));
 }
 
 /* Behind entry 2 and up; 0: the leader knows of no new one. */
@@ -114,11 +114,11 @@ static void test_entries_stay_in_memory_while_a_member_lacks_them(void **state)
     assert_int_equal(first_in_memory(), 1);
     tell_everywhere(300, 300, 3);
     assert_int_equal(first_in_memory(), 4);
-    assert_int_equal(host_replica(bench->host, (struct group_id){GROUP})->flushed, 300);
+    assert_int_equal(host_replica(bed.host, (struct group_id){GROUP})->flushed, 300);
     struct append append = {
         .to = 11, .index = 300, .term_before = 2, .commit = 300, .everywhere = 300};
-    sim_world_call(sim_world_of(bench->world), 0, send_append, &append);
-    sim_run_for(&bench->sim, 5000); /* no tick is needed */
+    sim_world_call(sim_world_of(bed.world), 0, send_append, &append);
+    sim_run_for(&bed.sim, 5000); /* no tick is needed */
     assert_int_equal(first_in_memory(), 301);
 }
 
@@ -177,7 +177,7 @@ static void send_gone(void *context)
     write_u32(&writer, GROUP);
     write_u64(&writer, gone->replica);
     write_u64(&writer, gone->index);
-    host_on_frame(bench->host, &peer, PEER_FRAME_GONE, buffer_bytes(&buffer));
+    host_on_frame(bed.host, &peer, PEER_FRAME_GONE, buffer_bytes(&buffer));
     buffer_free(&buffer);
 }
 
@@ -189,7 +189,7 @@ static void gone(bool answer, uint64_t replica, uint64_t index)
 
 static void wish_others(void *context)
 {
-    host_set_wish(bench->host, (struct group_id){GROUP}, without_us.incoming, 2);
+    host_set_wish(bed.host, (struct group_id){GROUP}, without_us.incoming, 2);
 }
 
 static void test_a_replica_that_is_not_wished_for_asks_and_believes_an_answer(void **state)
@@ -249,7 +249,7 @@ static void test_a_later_replica_of_its_node_tells_a_learner_that_it_is_gone(voi
 static void wish_for_33(void *context)
 {
     static const struct raft_member wish[] = {{{33}, SELF}, {{12}, 2}, {{13}, 3}};
-    host_set_wish(bench->host, (struct group_id){GROUP}, wish, 3);
+    host_set_wish(bed.host, (struct group_id){GROUP}, wish, 3);
 }
 
 static void test_a_learner_that_nothing_came_to_asks_too(void **state)
@@ -307,7 +307,7 @@ static void send_snapshot(void *context)
     write_block(&writer, buffer_bytes(&record));
     assert_false(writer.failed);
     struct transport_peer peer = {.node = 2, .epoch = 1};
-    host_on_frame(bench->host, &peer, PEER_FRAME_SNAPSHOT, buffer_bytes(&frame));
+    host_on_frame(bed.host, &peer, PEER_FRAME_SNAPSHOT, buffer_bytes(&frame));
     buffer_free(&config);
     buffer_free(&windows);
     buffer_free(&record);
@@ -317,10 +317,10 @@ static void send_snapshot(void *context)
 /* Until it is in the engine, and on its way into the log. */
 static void run_until_ingested(void)
 {
-    struct replica *replica = host_replica(bench->host, (struct group_id){GROUP});
-    sim_world_call(sim_world_of(bench->world), 0, send_snapshot, NULL);
+    struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
+    sim_world_call(sim_world_of(bed.world), 0, send_snapshot, NULL);
     for (int i = 0; i < 100 * 1000 && !snapshot_holds_core(replica); i++)
-        sim_run_for(&bench->sim, 1);
+        sim_run_for(&bed.sim, 1);
     assert_true(snapshot_holds_core(replica));
     assert_int_equal(bench->installed_count, 0);
 }
@@ -328,7 +328,7 @@ static void run_until_ingested(void)
 static void test_a_snapshot_is_acknowledged_once_it_is_installed(void **state)
 {
     run_until_ingested();
-    sim_run_for(&bench->sim, 1000 * 1000);
+    sim_run_for(&bed.sim, 1000 * 1000);
     assert_int_equal(bench->installed_count, 1);
     assert_int_equal(applied(), SNAPSHOT_INDEX);
 }
@@ -336,9 +336,9 @@ static void test_a_snapshot_is_acknowledged_once_it_is_installed(void **state)
 static void test_a_snapshot_that_cannot_be_read_back_is_not_acknowledged(void **state)
 {
     run_until_ingested();
-    engine_memory_disk_damage(bench->disk);
-    sim_run_for(&bench->sim, 1000 * 1000);
-    assert_true(host_replica(bench->host, (struct group_id){GROUP})->halted);
+    engine_memory_disk_damage(bed.disk);
+    sim_run_for(&bed.sim, 1000 * 1000);
+    assert_true(host_replica(bed.host, (struct group_id){GROUP})->halted);
     assert_int_equal(bench->installed_count, 0);
 }
 
@@ -352,9 +352,8 @@ static void salvage_twice(void *context)
     struct error error = {0};
     struct salvage_record record = {0};
     for (int i = 0; i < 2; i++) { /* the second time as after a crash before its step 2 */
-        assert_int_equal(salvage_records_rename(bench->engine, &to_99, 1, &error), STATUS_OK);
-        assert_int_equal(salvage_record_read(bench->engine, to_99.group, &record, &error),
-                         STATUS_OK);
+        assert_int_equal(salvage_records_rename(bed.engine, &to_99, 1, &error), STATUS_OK);
+        assert_int_equal(salvage_record_read(bed.engine, to_99.group, &record, &error), STATUS_OK);
         assert_int_equal(record.replica.value, 99);
         assert_int_equal(record.applied, 2);
     }
@@ -371,7 +370,7 @@ static void record_decode(struct buffer *buffer, struct replica_record *ret_reco
     uint8_t key[REPLICA_RECORD_KEY_SIZE];
     replica_record_key((struct group_id){GROUP}, key);
     assert_int_equal(
-        engine_get(bench->engine, bytes_make(key, sizeof(key)), buffer, copy_record, &error),
+        engine_get(bed.engine, bytes_make(key, sizeof(key)), buffer, copy_record, &error),
         STATUS_OK);
     assert_int_equal(replica_record_decode(buffer_bytes(buffer), ret_record), STATUS_OK);
 }
@@ -382,10 +381,10 @@ static void put_record(struct bytes value)
     struct engine_run *run = NULL;
     uint8_t key[REPLICA_RECORD_KEY_SIZE];
     replica_record_key((struct group_id){GROUP}, key);
-    assert_int_equal(engine_run_open(bench->engine, &run, &error), STATUS_OK);
-    assert_int_equal(
-        engine_run_put(bench->engine, run, bytes_make(key, sizeof(key)), value, &error), STATUS_OK);
-    assert_int_equal(engine_run_ingest(bench->engine, run, &error), STATUS_OK);
+    assert_int_equal(engine_run_open(bed.engine, &run, &error), STATUS_OK);
+    assert_int_equal(engine_run_put(bed.engine, run, bytes_make(key, sizeof(key)), value, &error),
+                     STATUS_OK);
+    assert_int_equal(engine_run_ingest(bed.engine, run, &error), STATUS_OK);
 }
 
 /* As after a FLUSHALL whose rows are not all collected yet. */
@@ -442,11 +441,11 @@ static void damage_and_salvage(void *context)
     struct bytes value = bytes_make(&format, 1);
     replica_record_key(to_99.group, key);
     put_record(value);
-    assert_int_equal(salvage_records_rename(bench->engine, &to_99, 1, &error),
+    assert_int_equal(salvage_records_rename(bed.engine, &to_99, 1, &error),
                      format == 99 ? STATUS_VERSION : STATUS_CORRUPT);
     buffer_init(&found, 4096);
     assert_int_equal(
-        engine_get(bench->engine, bytes_make(key, sizeof(key)), &found, copy_record, &error),
+        engine_get(bed.engine, bytes_make(key, sizeof(key)), &found, copy_record, &error),
         STATUS_OK);
     assert_true(bytes_equal(buffer_bytes(&found), value));
     buffer_free(&found);

@@ -49,7 +49,7 @@ static int setup_leader_alone(void **state)
 /* Then a drop leaves a mark, as it does not know what the engine has. */
 static void evict(void *context)
 {
-    struct replica *replica = host_replica(bench->host, (struct group_id){GROUP});
+    struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
 
     assert_true(row_table_evict(replica->table, UINT64_MAX) > 0);
 }
@@ -57,23 +57,23 @@ static void evict(void *context)
 static void put_and_evict(void)
 {
     assert_int_equal(ask('p', ROW), OUTCOME_REPLY);
-    sim_run_for(&bench->sim, 3 * 1000 * 1000);
+    sim_run_for(&bed.sim, 3 * 1000 * 1000);
     assert_int_equal(engine_rows(7, 8), 1);
     run(evict, NULL);
-    bench->sim.maybe_always = FLUSH_WITHOUT_SPACE; /* what comes now stays in memory */
+    bed.sim.maybe_always = FLUSH_WITHOUT_SPACE; /* what comes now stays in memory */
 }
 
 static void offer(void *context)
 {
     struct raft_message message = {.to = {12}, .to_node = 2};
 
-    snapshot_offer(host_replica(bench->host, (struct group_id){GROUP}), &message);
+    snapshot_offer(host_replica(bed.host, (struct group_id){GROUP}), &message);
 }
 
 /* A flush of what the engine has got ends, as one that began before the drop. */
 static void end_flush(void *context)
 {
-    struct replica *replica = host_replica(bench->host, (struct group_id){GROUP});
+    struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
     struct buffer record;
 
     assert_true(replica->applied > replica->flushed);
@@ -91,8 +91,8 @@ static void test_a_snapshot_has_what_was_dropped_after_its_state(void **state)
     assert_int_equal(ask('f', 0), OUTCOME_REPLY);
     run(offer, NULL);
     assert_int_equal(frames, 0); /* it waits for the flush */
-    sim_world_call(sim_world_of(bench->world), 0, end_flush, NULL);
-    sim_run_for(&bench->sim, 100 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, end_flush, NULL);
+    sim_run_for(&bed.sim, 100 * 1000);
     assert_true(frames > 0);
     assert_int_equal(frames_with_row, frames);
 }
@@ -102,10 +102,10 @@ static void test_a_snapshot_leaves_out_what_was_dropped_before(void **state)
 {
     put_and_evict();
     assert_int_equal(ask('f', 0), OUTCOME_REPLY);
-    bench->sim.maybe_always = NULL;
-    sim_world_call(sim_world_of(bench->world), 0, offer, NULL);
+    bed.sim.maybe_always = NULL;
+    sim_world_call(sim_world_of(bed.world), 0, offer, NULL);
     for (int i = 0; i < 1000 && frames == 0; i++)
-        sim_run_for(&bench->sim, 100);
+        sim_run_for(&bed.sim, 100);
     assert_true(frames > 0);
     assert_int_equal(frames_with_row, 0);
     assert_int_equal(engine_rows(7, 8), 1);

@@ -40,7 +40,7 @@ static uint64_t log_bytes(void)
 {
     struct log_statistics log;
 
-    log_statistics(bench->log, &log);
+    log_statistics(bed.log, &log);
     return log.bytes_on_disk;
 }
 
@@ -55,8 +55,8 @@ static bool offer(struct raft_entry *entry, uint64_t term)
                             .entry = entry,
                             .term = term};
 
-    sim_world_call(sim_world_of(bench->world), 0, send_append, &append);
-    sim_run_for(&bench->sim, 20 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, send_append, &append);
+    sim_run_for(&bed.sim, 20 * 1000);
     assert_true(log_bytes() <= BOUND + MARK_BYTES);
     return raft_last_index(core()) == index;
 }
@@ -65,7 +65,7 @@ static uint64_t fill_log(void)
 {
     uint64_t last = raft_last_index(core());
 
-    while (log_pressure(bench->log) < LOG_PRESSURE_CLOSED)
+    while (log_pressure(bed.log) < LOG_PRESSURE_CLOSED)
         assert_true(offer(sized_entry(++last, BIG_BODY), 0));
     return last;
 }
@@ -90,7 +90,7 @@ static void test_a_full_log_takes_the_no_op_that_frees_it(void **state)
         .to = 11, .index = last + 1, .term_before = 3, .commit = last + 1, .term = 3};
     run(send_append, &commit);
     assert_int_equal(applied(), last + 1);
-    assert_int_equal(log_pressure(bench->log), LOG_PRESSURE_NONE);
+    assert_int_equal(log_pressure(bed.log), LOG_PRESSURE_NONE);
     assert_true(log_bytes() < BOUND / 2);
 }
 
@@ -103,7 +103,7 @@ static void test_a_full_log_takes_small_entries_and_keeps_its_bound(void **state
     while (taken < MANY && offer(sized_entry(last + 1 + taken, SMALL_BODY), 0))
         taken++;
     assert_in_range(taken, 10, MANY - 1);
-    assert_int_equal(log_pressure(bench->log), LOG_PRESSURE_SPENT);
+    assert_int_equal(log_pressure(bed.log), LOG_PRESSURE_SPENT);
     last += taken;
     assert_false(offer(sized_entry(last + 1, 1), 0));
     assert_true(offer(noop_entry(last + 1, 3), 3)); /* as a vote: one of each election */
@@ -119,7 +119,7 @@ static void test_of_a_longer_message_the_small_beginning_is_taken(void **state)
 
     message.entries = memory_allocate(sizeof(entries));
     memcpy(message.entries, entries, sizeof(entries));
-    assert_true(space_cut_append(host_replica(bench->host, (struct group_id){GROUP}), &message));
+    assert_true(space_cut_append(host_replica(bed.host, (struct group_id){GROUP}), &message));
     assert_int_equal(message.entry_count, 2); /* the first stands in the log already */
     raft_message_clear(&message);
 }
@@ -184,10 +184,10 @@ static void fill_leader(uint8_t first, uint8_t count)
 {
     for (uint8_t i = 0; i < count; i++)
         assert_int_equal(ask('p', (uint8_t)(first + i)), OUTCOME_REPLY);
-    bench->sim.maybe_always = FLUSH_WITHOUT_SPACE;
+    bed.sim.maybe_always = FLUSH_WITHOUT_SPACE;
     for (uint8_t i = 0; ask('b', (uint8_t)(ROW_BIG + i)) == OUTCOME_REPLY; i++)
         continue;
-    for (uint8_t i = 0; log_pressure(bench->log) < LOG_PRESSURE_FULL; i++)
+    for (uint8_t i = 0; log_pressure(bed.log) < LOG_PRESSURE_FULL; i++)
         ask('d', ROW_BIG);
     assert_int_equal(ask('d', ROW_BIG), OUTCOME_NO_SPACE);
 }
@@ -196,7 +196,7 @@ static void test_a_read_of_an_expired_row_is_answered_while_the_log_is_full(void
 {
     fill_leader(ROW_EXPIRES, 2);
     uint64_t before = raft_last_index(core());
-    sim_run_for(&bench->sim, 2 * TTL_MS * MS);
+    sim_run_for(&bed.sim, 2 * TTL_MS * MS);
     assert_int_equal(ask('d', ROW_BIG), OUTCOME_NO_SPACE);
     assert_gone(ROW_EXPIRES);
     assert_true(raft_last_index(core()) - before <= 1);
@@ -213,22 +213,22 @@ static void test_a_read_of_an_expired_row_is_answered_while_the_log_is_full(void
 static void test_what_was_answered_as_expired_stays_so_when_the_clock_goes_back(void **state)
 {
     assert_int_equal(ask('p', ROW_EXPIRES), OUTCOME_REPLY);
-    bench->sim.maybe_always = EXPIRED_LEFT;
-    sim_run_for(&bench->sim, 2 * TTL_MS * MS);
+    bed.sim.maybe_always = EXPIRED_LEFT;
+    sim_run_for(&bed.sim, 2 * TTL_MS * MS);
     uint64_t before = raft_last_index(core());
     assert_gone(ROW_EXPIRES);
     assert_int_equal(raft_last_index(core()), before + 1);
-    bench->sim.maybe_always = NULL;
-    run(close_all, NULL);
-    sim_machine_jump_wall_clock(&bench->machine, -3600ll * 1000 * MS);
+    bed.sim.maybe_always = NULL;
+    run(bed_close, NULL);
+    sim_machine_jump_wall_clock(&bed.machine, -3600ll * 1000 * MS);
     run(open_alone, NULL);
     assert_gone(ROW_EXPIRES);
 }
 
 static void mark_often(void *context)
 {
-    struct replica *replica = host_replica(bench->host, (struct group_id){GROUP});
-    uint64_t now = world_now(bench->world), dep = 0;
+    struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
+    uint64_t now = world_now(bed.world), dep = 0;
     uint32_t *marks = context;
 
     for (int i = 1; i <= 2 * EXPIRY_MARKS_BURST; i++) {
@@ -243,11 +243,11 @@ static void test_few_entries_are_logged_for_reads(void **state)
 {
     uint32_t marks = 0;
 
-    sim_world_call(sim_world_of(bench->world), 0, mark_often, &marks);
-    sim_run_for(&bench->sim, EXPIRY_MARK_US);
+    sim_world_call(sim_world_of(bed.world), 0, mark_often, &marks);
+    sim_run_for(&bed.sim, EXPIRY_MARK_US);
     assert_int_equal(marks, EXPIRY_MARKS_BURST);
-    sim_world_call(sim_world_of(bench->world), 0, mark_often, &marks);
-    sim_run_for(&bench->sim, EXPIRY_MARK_US / 2);
+    sim_world_call(sim_world_of(bed.world), 0, mark_often, &marks);
+    sim_run_for(&bed.sim, EXPIRY_MARK_US / 2);
     assert_int_equal(marks, EXPIRY_MARKS_BURST + 1);
 }
 

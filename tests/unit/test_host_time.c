@@ -19,16 +19,16 @@ static int setup_alone(void **state)
 
 static struct replica *leader(void)
 {
-    struct replica *replica = host_replica(bench->host, (struct group_id){GROUP});
+    struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
 
     assert_non_null(replica);
-    assert_true(replica_may_evaluate(replica, world_now(bench->world)));
+    assert_true(replica_may_evaluate(replica, world_now(bed.world)));
     return replica;
 }
 
 static void propose_from_the_future(void *ret_time)
 {
-    struct entry_header header = {.attempt = 1, .entry_time = world_wall_time(bench->world) + year};
+    struct entry_header header = {.attempt = 1, .entry_time = world_wall_time(bed.world) + year};
 
     *(int64_t *)ret_time = header.entry_time;
     assert_true(execute_propose(leader(), &header, bytes_make(NULL, 0)) > 0);
@@ -41,12 +41,12 @@ static void test_a_leader_goes_on_from_an_entry_applied_after_its_election(void 
     int64_t ahead;
 
     run(propose_from_the_future, &ahead);
-    run(close_all, NULL);
+    run(bed_close, NULL);
     run(open_alone, NULL);
-    int64_t first = replica_time(leader(), world_now(bench->world));
+    int64_t first = replica_time(leader(), world_now(bed.world));
     assert_true(first >= ahead);
-    sim_run_for(&bench->sim, 10 * 1000 * 1000);
-    int64_t then = replica_time(leader(), world_now(bench->world));
+    sim_run_for(&bed.sim, 10 * 1000 * 1000);
+    int64_t then = replica_time(leader(), world_now(bed.world));
     assert_true(then >= first + 9 * 1000 * 1000); /* it may slew by a tenth */
 }
 
