@@ -18,7 +18,8 @@ from waiting import until
 
 
 LOAD = str(pathlib.Path(HOLON).resolve().parent / "bench-load")
-OTHERS_WAIT_MAX = 3.0  # times as long as beside a load that behaves
+OTHERS_WAIT_MAX = 3.0  # times as long as beside a load that behaves ...
+USUAL_US_LEAST = 10_000  # ... or as that: 3 MB of a hog's writes that lie before one's own on the disk
 GOODPUT_MIN = 0.7
 ATTEMPTS = 3  # other work on the machine can only make a ratio worse
 
@@ -362,6 +363,6 @@ def test_others_are_served_beside(make_cluster, hog):
         beside = p99_beside(HOGS[hog](nodes))
         print(f"attempt {attempt}: p99 {usual} us beside the usual load, {beside} us beside {hog}")
         assert nodes[0].resident() < 600 << 20
-        if beside <= OTHERS_WAIT_MAX * usual:
+        if beside <= OTHERS_WAIT_MAX * max(usual, USUAL_US_LEAST):
             return
     raise AssertionError(f"p99 {beside} us beside {hog}, {usual} us beside the usual load")
