@@ -183,7 +183,7 @@ static inline struct raft_entry *entry_make(uint64_t index, uint8_t type, struct
     struct raft_entry *entry = raft_entry_make(NULL, type, (uint32_t)body.size);
     entry->index = index;
     entry->term = 2;
-    memcpy(entry->body, body.data, body.size);
+    if (body.size > 0) memcpy(entry->body, body.data, body.size);
     return entry;
 }
 
