@@ -22,24 +22,9 @@ static void damage_plan(struct sim_plan *plan)
     plan->workload.write_percent = 70;
 }
 
-static bool all_whole(struct sim_cluster *cluster, void *unused)
-{
-    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
-        if (!sim_node_is_ready(&cluster->nodes[i]) || !node_is_whole(cluster->nodes[i].now->node))
-            return false;
-    return sim_inspect_settled(cluster);
-}
-
 static bool wait_whole(struct sim_bed *bed)
 {
-    char missing[400];
-
-    if (bed->sim.failed) return false;
-    if (sim_cluster_wait(bed->cluster, WHOLE_US, all_whole, NULL)) return !bed->sim.failed;
-    sim_inspect_missing(bed->cluster, missing, sizeof(missing));
-    if (!bed->sim.failed)
-        sim_violation(&bed->sim, "V-6: a damaged node is not whole again after 60 s:%s", missing);
-    return false;
+    return stage_wait_whole(bed, "a damaged node is not whole again");
 }
 
 /* Down, with all that it ever told anyone long since marked as durable: the last milliseconds

@@ -11,30 +11,15 @@ enum {
     ROUNDS = 12,
     MECHANISM_US = 20 * STAGE_S,
     NEAR_US = 400 * STAGE_MS, /* of what counts as near: sim_feature.h */
-    WHOLE_US = 60 * STAGE_S,
     STEP_US = 1000,
     LOOPS = 3,
     TAILS_MAX = 6,
     TAIL_US = 2 * STAGE_S,
 };
 
-static bool all_whole(struct sim_cluster *cluster, void *unused)
-{
-    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
-        if (!sim_node_is_ready(&cluster->nodes[i]) || !node_is_whole(cluster->nodes[i].now->node))
-            return false;
-    return sim_inspect_settled(cluster);
-}
-
 static bool make_whole(struct sim_bed *bed)
 {
-    char missing[400];
-
-    if (!stage_repair(bed)) return false;
-    if (sim_cluster_wait(bed->cluster, WHOLE_US, all_whole, NULL)) return !bed->sim.failed;
-    sim_inspect_missing(bed->cluster, missing, sizeof(missing));
-    if (!bed->sim.failed) sim_violation(&bed->sim, "V-6: not whole again after 60 s:%s", missing);
-    return false;
+    return stage_repair(bed) && stage_wait_whole(bed, "not whole again");
 }
 
 static bool wait_feature(struct sim_bed *bed, enum sim_feature feature, uint64_t most)

@@ -134,6 +134,25 @@ bool stage_repair(struct sim_bed *bed)
     return !bed->sim.failed;
 }
 
+static bool all_whole(struct sim_cluster *cluster, void *unused)
+{
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++)
+        if (!sim_node_is_ready(&cluster->nodes[i]) || !node_is_whole(cluster->nodes[i].now->node))
+            return false;
+    return sim_inspect_settled(cluster);
+}
+
+bool stage_wait_whole(struct sim_bed *bed, const char *what)
+{
+    char missing[400];
+
+    if (bed->sim.failed) return false;
+    if (sim_cluster_wait(bed->cluster, 60 * STAGE_S, all_whole, NULL)) return !bed->sim.failed;
+    sim_inspect_missing(bed->cluster, missing, sizeof(missing));
+    if (!bed->sim.failed) sim_violation(&bed->sim, "V-6: %s after 60 s:%s", what, missing);
+    return false;
+}
+
 void stage_judge(struct sim_bed *bed)
 {
     if (stage_repair(bed)) sim_bed_judge(bed, ((1u << bed->cluster->options.nodes) - 1) << 1);

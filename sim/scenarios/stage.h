@@ -33,6 +33,8 @@ node_id_t stage_catch(struct sim_bed *bed, uint32_t nodes, enum raft_role role, 
 const struct raft *stage_raft(struct sim_bed *bed, node_id_t node);
 /* All links heal, who is down starts, who is paused goes on; waits until all are ready. */
 bool stage_repair(struct sim_bed *bed);
+/* Until no node lacks anything (60 s); else V-6, with `what` is still not so. */
+bool stage_wait_whole(struct sim_bed *bed, const char *what);
 /* The verdict, with all nodes. */
 void stage_judge(struct sim_bed *bed);
 

@@ -148,14 +148,6 @@ static void check_kept(struct sim_bed *bed, struct sim_node *node, struct group_
                       (unsigned long long)old.value, group.value, node->id);
 }
 
-static bool all_whole(struct sim_cluster *cluster, void *unused)
-{
-    for (node_id_t id = 1; id <= cluster->options.nodes; id++)
-        if (!sim_node_is_ready(&cluster->nodes[id]) || !node_is_whole(cluster->nodes[id].now->node))
-            return false;
-    return sim_inspect_settled(cluster);
-}
-
 static void superseded_plan(struct sim_plan *plan)
 {
     stage_plan(plan);
@@ -172,7 +164,6 @@ static void superseded_plan(struct sim_plan *plan)
 void scenario_superseded_beside_lost(struct sim_bed *bed)
 {
     struct sim_plan plan;
-    char missing[400];
 
     superseded_plan(&plan);
     if (!stage_open(bed, &plan)) return;
@@ -194,18 +185,13 @@ void scenario_superseded_beside_lost(struct sim_bed *bed)
     if (bed->sim.now < until)
         sim_reached(&bed->sim, "scenario: a replica was superseded while another was lost");
     sim_node_start(lost);
-    if (!sim_cluster_wait(bed->cluster, GONE_US, all_whole, NULL)) {
-        sim_inspect_missing(bed->cluster, missing, sizeof(missing));
-        if (!bed->sim.failed)
-            sim_violation(&bed->sim, "V-6: not all are voters again after 60 s:%s", missing);
-    }
+    stage_wait_whole(bed, "not all are voters again");
     stage_judge(bed);
 }
 
 void scenario_superseded_replica(struct sim_bed *bed)
 {
     struct sim_plan plan;
-    char missing[400];
 
     superseded_plan(&plan);
     if (!stage_open(bed, &plan)) return;
@@ -227,11 +213,7 @@ void scenario_superseded_replica(struct sim_bed *bed)
             alarm.node->lost_count = 0;
             continue;
         }
-        if (!sim_cluster_wait(bed->cluster, GONE_US, all_whole, NULL)) {
-            sim_inspect_missing(bed->cluster, missing, sizeof(missing));
-            if (!bed->sim.failed)
-                sim_violation(&bed->sim, "V-6: the successor is no voter after 60 s:%s", missing);
-        }
+        stage_wait_whole(bed, "the successor is no voter");
         if (watched == WENT) check_kept(bed, node, alarm.group, alarm.replica);
     }
     stage_judge(bed);
