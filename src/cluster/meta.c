@@ -38,6 +38,7 @@ void meta_request_encode(const struct meta_request *request, struct buffer *buff
     write_sized(&writer, bytes_of(request->redis_cluster));
     write_sized(&writer, bytes_of(request->peer));
     write_sized(&writer, bytes_of(request->admin));
+    if (request->kind == META_REJOIN) write_u64(&writer, request->replaces);
     if (request->kind == META_REPLACE) {
         write_u32(&writer, request->lost_count);
         for (uint32_t i = 0; i < request->lost_count; i++) {
@@ -63,6 +64,9 @@ static bool meta_request_decode(struct bytes bytes, struct meta_request *ret_req
     read_text(&reader, ret_request->redis_cluster, sizeof(ret_request->redis_cluster));
     read_text(&reader, ret_request->peer, sizeof(ret_request->peer));
     read_text(&reader, ret_request->admin, sizeof(ret_request->admin));
+    /* 0.1.0 did not say it. */
+    if (ret_request->kind == META_REJOIN && reader_left(&reader) > 0)
+        ret_request->replaces = read_u64(&reader);
     if (ret_request->kind == META_REPLACE) ret_request->lost_count = read_u32(&reader);
     if (ret_request->lost_count > META_REPLACE_MAX) return false;
     for (uint32_t i = 0; i < ret_request->lost_count; i++) {
@@ -355,6 +359,10 @@ static bool meta_rejoin(struct meta_evaluation *evaluation, const struct meta_re
     if (!repeated && row->node.store == request->store) {
         meta_refuse(&evaluation->reply, "store %016llx is registered already",
                     (unsigned long long)request->store);
+        return true;
+    }
+    if (!repeated && request->replaces != 0 && request->replaces != row->node.store) {
+        evaluation->reply.result = META_RETRY;
         return true;
     }
     if (!repeated) {

@@ -8,7 +8,8 @@
  *           that is not the node's (F09)
  *   EPOCHS  reserves the next block of boot epochs
  *   REJOIN  a node came back with an empty disk: a new store id, a new block of epochs above
- *           all of its old ones, and new replica ids for all its replicas
+ *           all of its old ones, and new replica ids for all its replicas. It names the store it
+ *           replaces: one that was held up on its way must not bring back a store that is gone
  *   REPLACE replicas of a node are lost (their store was damaged): each that the table still names
  *           gets a new id. Whether a group can do without the old one is not asked here: its own
  *           configuration is the truth (WHY 6.3), and the node asks only for groups that have a
@@ -44,8 +45,9 @@ struct meta_request {
     enum meta_kind kind;
     node_id_t node;
     store_id_t store;
-    boot_epoch_t epoch; /* BOOT: the one that was taken; EPOCHS: last of the block it has */
-    uint64_t token;     /* random, of the process that asks */
+    store_id_t replaces; /* REJOIN: the store that the node had, as who asks for it knows; 0: any */
+    boot_epoch_t epoch;  /* BOOT: the one that was taken; EPOCHS: last of the block it has */
+    uint64_t token;      /* random, of the process that asks */
     char name[NODE_NAME_SIZE_MAX];
     char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX];
     char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX]; /* empty peer: as it was */
@@ -56,7 +58,7 @@ struct meta_request {
 enum meta_result {
     META_DONE = 0,
     META_REFUSED = 1, /* text says why; asking again does not help */
-    META_RETRY = 2,   /* FOUND has not come yet */
+    META_RETRY = 2,   /* FOUND has not come yet; REJOIN: another store is replaced than is known */
 };
 
 struct meta_reply {

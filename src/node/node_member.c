@@ -136,7 +136,12 @@ static void member_on_rejoin(struct node *node, const struct transport_peer *fro
     rejoin->question.on_answer = rejoin_answered;
 
     struct meta_request request = {
-        .kind = META_REJOIN, .node = from->node, .store = message->store, .token = message->token};
+        .kind = META_REJOIN,
+        .node = from->node,
+        .store = message->store,
+        .replaces = known->store,
+        .token = message->token,
+    };
     memcpy(request.name, message->name, sizeof(request.name));
     memcpy(request.redis, message->redis, sizeof(request.redis));
     memcpy(request.redis_cluster, message->redis_cluster, sizeof(request.redis_cluster));

@@ -93,17 +93,30 @@ static struct meta_reply found(struct fixture *fixture)
     return submit(fixture);
 }
 
-static struct meta_reply ask(struct fixture *fixture, enum meta_kind kind, node_id_t node,
-                             store_id_t store, boot_epoch_t epoch, uint64_t token)
+static struct meta_reply ask_this(struct fixture *fixture, struct meta_request request)
 {
-    struct meta_request request = {
-        .kind = kind, .node = node, .store = store, .epoch = epoch, .token = token};
-
-    snprintf(request.name, sizeof(request.name), "n%u", node);
+    snprintf(request.name, sizeof(request.name), "n%u", request.node);
     snprintf(request.redis, sizeof(request.redis), "127.0.0.1:6379");
     buffer_clear(&fixture->body);
     meta_request_encode(&request, &fixture->body);
     return submit(fixture);
+}
+
+static struct meta_reply ask(struct fixture *fixture, enum meta_kind kind, node_id_t node,
+                             store_id_t store, boot_epoch_t epoch, uint64_t token)
+{
+    return ask_this(
+        fixture, (struct meta_request){
+                     .kind = kind, .node = node, .store = store, .epoch = epoch, .token = token});
+}
+
+static struct meta_reply ask_to_replace(struct fixture *fixture, store_id_t store,
+                                        store_id_t replaces, uint64_t token)
+{
+    return ask_this(
+        fixture,
+        (struct meta_request){
+            .kind = META_REJOIN, .node = 3, .store = store, .replaces = replaces, .token = token});
 }
 
 static void test_founding_writes_the_view_once(void **state)
@@ -221,6 +234,27 @@ static void test_a_wiped_node_gets_new_ids_for_everything(void **state)
     cluster_view_free(&after);
 }
 
+/* Emptied twice; the first request of the first time comes last. Seed 540040022287: the node that
+ * had asked on its behalf was cut off, and asked when it came back. */
+static void test_a_late_rejoin_does_not_bring_back_a_store(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster_view view;
+
+    found(fixture);
+    assert_int_equal(ask_to_replace(fixture, 555, 102, 77).result, META_DONE);
+    assert_int_equal(ask_to_replace(fixture, 556, 102, 78).result, META_RETRY);
+    assert_int_equal(ask_to_replace(fixture, 556, 555, 78).result, META_DONE);
+    uint64_t epoch = meta_rows_epoch(fixture->table);
+    assert_int_equal(ask_to_replace(fixture, 555, 102, 77).result, META_RETRY);
+    assert_int_equal(ask_to_replace(fixture, 556, 555, 78).result, META_DONE); /* repeated */
+    assert_int_equal(meta_rows_epoch(fixture->table), epoch);
+    cluster_view_init(&view);
+    assert_int_equal(meta_rows_view(fixture->table, &view), STATUS_OK);
+    assert_int_equal(view.nodes[2].store, 556);
+    cluster_view_free(&view);
+}
+
 static void test_no_bytes_crash_the_evaluation(void **state)
 {
     struct fixture *fixture = *state;
@@ -248,6 +282,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_twin_and_an_old_disk_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_blocks_of_epochs_do_not_overlap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_wiped_node_gets_new_ids_for_everything, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_late_rejoin_does_not_bring_back_a_store, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_no_bytes_crash_the_evaluation, setup, teardown),
     };
