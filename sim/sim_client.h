@@ -3,7 +3,7 @@
  *
  * All live in one process on a machine of their own that never fails, whose clock is true.
  * The rules they hold the cluster to (V-2, B7): no error reply but -UNKNOWN and -UNAVAILABLE
- * after the patience has run out, and -BUSY. Thread: one. */
+ * after the patience has run out, -BUSY, and what says that nothing was executed. Thread: one. */
 #ifndef HOLON_SIM_SIM_CLIENT_H
 #define HOLON_SIM_SIM_CLIENT_H
 

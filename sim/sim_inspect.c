@@ -192,6 +192,7 @@ static uint64_t durable_of(const struct view *view, const struct raft_member *me
         return UINT64_MAX;
     if (sim_node_is_up(node) && seen->incarnation == node->now->number) {
         const struct raft *raft = sim_inspect_raft(node->now, view->group);
+        if (raft == NULL && sampled) return UINT64_MAX; /* the same, of a node that is stopping */
         if (raft) seen->durable = raft_durable_index(raft);
     }
     return seen->durable;

@@ -180,6 +180,10 @@ static void take_error(struct sim_client *client, struct sim_op *op, struct byte
         clients->busy_replies++;
         return;
     }
+    if (starts_with(text, "TOOBIG what this would change")) { /* remembered, as done */
+        op->outcome = SIM_NOT_DONE;
+        return;
+    }
     bool may_be_refused = clients->workload.replies_bounded && op->kind == SIM_OP_GETSET;
     if (may_be_refused && starts_with(text, "TOOBIG")) {
         op->outcome = SIM_UNKNOWN;

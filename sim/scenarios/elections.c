@@ -37,6 +37,50 @@ void scenario_new_leader_evaluates(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+/* Who leads in the place of `first`, which is not heard for a while but lives on; 0: nobody, or not
+ * for long enough. */
+static node_id_t successor_of(struct sim_bed *bed, node_id_t first)
+{
+    node_id_t second;
+
+    stage_cut_from(bed, first);
+    second = stage_catch(bed, 0xeu & ~(1u << first), RAFT_LEADER, 5 * STAGE_S);
+    sim_network_heal_all(bed->cluster->network);
+    sim_run_for(&bed->sim, stage_draw(bed, 100 * STAGE_MS, 200 * STAGE_MS));
+    return sim_inspect_leader(bed->cluster, GROUP_DATA_FIRST) == second ? second : 0;
+}
+
+/* Goal: that a leader was ready in an earlier term says nothing about this one (WHY 1.1, rule A1).
+ * Method: a leader is succeeded and follows. The last entries of its successor reach it alone, and
+ * are neither acknowledged nor answered; then the successor dies, and the first one leads again,
+ * for its log is longer. The third one's gateway retries there what these entries did. */
+void scenario_leader_again(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    plan_counters(&plan);
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS / 2 && !bed->sim.failed; round++) {
+        node_id_t first = stage_leader(bed);
+        if (first == 0) return;
+        sim_run_for(&bed->sim, 300 * STAGE_MS);
+        node_id_t second = successor_of(bed, first);
+        if (second != 0) {
+            node_id_t third = stage_other(bed, first, second);
+            sim_network_cut(bed->cluster->network, second, third, false);
+            sim_network_cut(bed->cluster->network, first, second, false);
+            sim_run_for(&bed->sim, stage_draw(bed, 5 * STAGE_MS, 30 * STAGE_MS));
+            sim_node_kill(stage_node(bed, second));
+            if (stage_catch(bed, 0xeu & ~(1u << second), RAFT_LEADER, 5 * STAGE_S) == first)
+                sim_reached(&bed->sim, "scenario: a former leader led again");
+            sim_run_for(&bed->sim, 500 * STAGE_MS);
+        }
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, stage_draw(bed, 50 * STAGE_MS, 500 * STAGE_MS));
+    }
+    stage_judge(bed);
+}
+
 /* Goal: a gateway that was cut off is remembered as long as it may retry (WHY 2.1, rule B4).
  * Method: its leader's answers do not reach it; then the leader dies too. */
 void scenario_forgotten_gateway(struct sim_bed *bed)

@@ -20,8 +20,9 @@ enum gateway_outcome {
     GATEWAY_UNAVAILABLE, /* B7: it surely was not */
     GATEWAY_BUSY,        /* a limit was reached; nothing was executed */
     GATEWAY_NO_SPACE,    /* disks are full; nothing was executed; reply: a text that says which */
-    GATEWAY_TOO_BIG,     /* done, but its reply was too big to repeat after a failover, or the
-                            write is larger than an entry may be (then nothing was executed) */
+    GATEWAY_TOO_BIG,     /* done, but its reply was too big to repeat after a failover; with a
+                            text as reply: the write is larger than an entry may be and was not
+                            executed */
 };
 
 /* Memory of the caller until on_reply ran. `body` is copied by gateway_submit(). */

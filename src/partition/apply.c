@@ -111,7 +111,7 @@ static void step_up(struct replica *replica, uint64_t now)
 {
     struct partition_host *host = replica->host;
     replica->was_leader = true;
-    replica->was_ready = false;
+    if (!PLANTED(host->world, "ready_from_before")) replica->was_ready = false;
     replica->led_term = raft_term(replica->raft);
     replica->led_since = now;
     replica->released = replica->applied;

@@ -32,6 +32,7 @@ enum effect_kind {
     EFFECT_FENCE,
     EFFECT_INSERT
 };
+/* Executed, but the reply was too big to keep; with an outcome, a text: the write was too big. */
 enum entry_flags { ENTRY_OUTCOME_TOO_BIG = 1 };
 
 struct gateway_id { /* rule B1 */

@@ -228,17 +228,27 @@ uint64_t execute_propose(struct replica *replica, const struct entry_header *hea
     return index;
 }
 
+#define TOO_BIG_TEXT                                                                               \
+    "TOOBIG what this would change is larger than a log entry may be; nothing was executed"
+
+/* `refused`: no entry can hold what it would change, now or later. That is its outcome then, and
+ * remembered like any other, so that what its client sent behind it goes on (decision 0003). */
 static void propose_write(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, int64_t time, uint64_t now,
-                          struct evaluate_scratch *scratch)
+                          struct evaluate_scratch *scratch, bool refused)
 {
     struct partition_host *host = replica->host;
     struct bytes reply = buffer_bytes(&scratch->reply);
     struct bytes effects = buffer_bytes(&scratch->effects);
+    if (refused) {
+        SOMETIMES(host->world, "a write that is too big was logged as one without effects");
+        reply = bytes_of(TOO_BIG_TEXT);
+        effects = bytes_make(NULL, 0);
+    }
     bool big_reply = reply.size > OUTCOME_SIZE_MAX;
     uint64_t distance = item->seq - session->watermark;
     struct entry_header header = {
-        .flags = big_reply ? ENTRY_OUTCOME_TOO_BIG : 0,
+        .flags = big_reply || refused ? ENTRY_OUTCOME_TOO_BIG : 0,
         .gateway = session->gateway,
         .seq = item->seq,
         .attempt = 1,
@@ -246,10 +256,6 @@ static void propose_write(struct replica *replica, struct session *session, uint
         .entry_time = time,
         .outcome = big_reply ? bytes_make(NULL, 0) : reply,
     };
-    if (ENTRY_HEADER_SIZE + header.outcome.size + effects.size > ENTRY_BODY_MAX) {
-        reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
-        return;
-    }
     uint64_t index = execute_propose(replica, &header, effects);
     if (index == 0) { /* leadership is being handed over */
         session->refused = true;
@@ -265,7 +271,8 @@ static void propose_write(struct replica *replica, struct session *session, uint
     dedup_propose(replica->dedup, &header, index);
     note_release(session, index, 0);
     if (PLANTED(host->world, "release_before_commit")) {
-        reply_deliver(replica, session, route, item->seq, OUTCOME_REPLY, reply);
+        uint8_t outcome = refused ? OUTCOME_TOO_BIG : OUTCOME_REPLY;
+        reply_deliver(replica, session, route, item->seq, outcome, reply);
         return;
     }
     release_write_later(replica, session, route, item->seq, index,
@@ -318,6 +325,21 @@ static enum evaluate_result evaluate_once(struct replica *replica, struct sessio
 static bool must_be_logged(const struct request_item *item, const struct buffer *reply)
 {
     return item->write && buffer_size(reply) <= OUTCOME_SIZE_MAX;
+}
+
+/* What it would change does not fit an entry, or it looks at more than any may: it would end like
+ * this each time. */
+static bool is_too_big(const struct replica *replica, const struct request_item *item,
+                       enum evaluate_result result, const struct row_context *rows,
+                       const struct evaluate_scratch *scratch)
+{
+    if (result == EVALUATE_OVER_BUDGET || rows->over_budget) return true;
+    size_t reply = buffer_size(&scratch->reply);
+    size_t outcome = reply > OUTCOME_SIZE_MAX ? 0 : reply;
+    size_t size = ENTRY_HEADER_SIZE + outcome + buffer_size(&scratch->effects);
+    if (size > ENTRY_BODY_MAX) return true;
+    return item->grows && replica->group.value != GROUP_META &&
+           MAYBE(replica->host->world, "a write is taken for too big");
 }
 
 static bool slot_is_here(const struct replica *replica, uint16_t slot)
@@ -422,8 +444,12 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     if (result == EVALUATE_NEED_ROWS) {
         bool parks = cold_park(replica, session, route, item, time, parked, &scratch->wanted);
         if (!parks) refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
-    } else if (result == EVALUATE_DONE && rows.over_budget) { /* no entry can hold an effect */
-        refuse_item(replica, session, route, item, OUTCOME_TOO_BIG, bytes_make(NULL, 0));
+    } else if (is_too_big(replica, item, result, &rows, scratch)) {
+        if (item->write && !PLANTED(host->world, "too_big_not_logged"))
+            propose_write(replica, session, route, item, time, now, scratch, true);
+        else
+            reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG,
+                          bytes_of(TOO_BIG_TEXT));
     } else if (result != EVALUATE_DONE ||
                refuses_big(host, session, buffer_size(&scratch->reply))) {
         refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
@@ -436,7 +462,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     } else if (!item->write && space_refuses_all(replica)) {
         refuse_no_space(replica, session, route, item);
     } else {
-        propose_write(replica, session, route, item, time, now, scratch);
+        propose_write(replica, session, route, item, time, now, scratch, false);
         if (rows.chore_at != INT64_MAX) chore_note(replica, item->service, rows.chore_at, now);
     }
     if (scratch->reply.capacity > SCRATCH_KEPT_BYTES) buffer_release(&scratch->reply);

@@ -181,8 +181,10 @@ static void release_write(struct replica *replica, uint64_t index)
     struct entry_header header;
     enum status status = entry_header_decode(&reader, &header);
     ASSERT(status == STATUS_OK && header.seq == pending.seq);
-    struct bytes reply = pending.big.data != NULL ? pending.big : header.outcome;
-    reply_deliver(replica, pending.session, pending.route, pending.seq, OUTCOME_REPLY, reply);
+    bool big = pending.big.data != NULL;
+    bool refused = !big && (header.flags & ENTRY_OUTCOME_TOO_BIG) != 0;
+    reply_deliver(replica, pending.session, pending.route, pending.seq,
+                  refused ? OUTCOME_TOO_BIG : OUTCOME_REPLY, big ? pending.big : header.outcome);
     big_reply_let_go(replica->host, pending.session, pending.big);
     memory_free((void *)pending.big.data);
 }

@@ -45,8 +45,8 @@ enum reply_outcome {
     OUTCOME_NO_SPACE = 4, /* refused as OUTCOME_BUSY is: disks are full; bytes: a text */
     OUTCOME_BUSY = 1,     /* refused before its seq was consumed */
     OUTCOME_STALE = 2,    /* seq <= watermark: the gateway gave it up before */
-    OUTCOME_TOO_BIG = 3,  /* executed, but its reply was too big to keep; or the write is too
-                             big for an entry, then nothing was executed */
+    OUTCOME_TOO_BIG = 3,  /* executed, but its reply was too big to keep; with bytes, a text:
+                             the write is too big for an entry and was not executed */
     OUTCOME_PART = 5,     /* bytes of a reply whose rest follows */
 };
 

@@ -61,6 +61,22 @@ def test_a_value_that_is_too_big_is_refused_before_it_comes(make_cluster):
     assert node.call("CONFIG", "GET", "proto-max-bulk-len")[1] == "16777216"
 
 
+def test_what_is_pipelined_behind_a_write_that_is_too_big_goes_on(make_cluster):
+    cluster = make_cluster(3)
+    for node in cluster:
+        with node.client(timeout=60) as client:
+            for too_big in (["SET", "k" * (64 * KIB + 1), "v"], ["HSET", "k", "f", value_of(320 * KIB)]):
+                replies = client.pipeline([["DEL", "k"], too_big, ["SET", "k", "v"], ["GET", "k"],
+                                           too_big, ["APPEND", "k", "w"], ["GET", "k"]] * 5)
+                for first in range(0, len(replies), 7):
+                    gone, refused, done, value, again, size, last = replies[first:first + 7]
+                    assert gone == (first > 0) and done == "OK" and value == "v"
+                    assert isinstance(refused, resp.ErrorReply) and isinstance(again, resp.ErrorReply)
+                    assert not refused.startswith("BUSY") and not again.startswith("BUSY")
+                    assert size == 2 and last == "vw"
+                assert client.call("DEL", "k") == 1
+
+
 def test_several_big_values_in_one_command(make_cluster):
     cluster = make_cluster(3)
     client = cluster[1].client(timeout=60)

@@ -234,10 +234,12 @@ void outcome_write(struct redis_service *service, struct resp_writer *out,
                                 "not executed. Reads and deletes go on",
                                 partition, (int)text.size, (const char *)text.data);
         break;
-    case GATEWAY_TOO_BIG:
-        resp_write_error(out, "TOOBIG either the write is larger than one log entry may be and "
-                              "was not executed, or it was executed and its reply was too big to "
-                              "be repeated after a change of leader");
+    case GATEWAY_TOO_BIG: /* with a text it was not executed */
+        if (text.size > 0)
+            resp_write_error_format(out, "%.*s", (int)text.size, (const char *)text.data);
+        else
+            resp_write_error(out, "TOOBIG the command was executed, but its reply was too big to "
+                                  "be repeated after a change of leader");
         break;
     }
 }

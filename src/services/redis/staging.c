@@ -110,7 +110,8 @@ static void on_stage_outcome(struct staging *staging, enum gateway_outcome outco
     struct buffer text;
 
     /* Whether the stage was done or not: the command itself was not. */
-    bool sure = outcome == GATEWAY_BUSY || outcome == GATEWAY_NO_SPACE;
+    bool sure = outcome == GATEWAY_BUSY || outcome == GATEWAY_NO_SPACE ||
+                (outcome == GATEWAY_TOO_BIG && reply.size > 0);
     if (!sure) outcome = GATEWAY_UNAVAILABLE;
     outcome_count(connection->service, outcome);
     buffer_init(&text, 1 << 20);
