@@ -389,6 +389,38 @@ static void test_info_and_config_get_write_what_any_word_asks_for(void **state)
                     "$13\r\ntcp-keepalive\r\n$3\r\n300\r\n");
 }
 
+/* CONFIG GET with so many names, then so many patterns that match nothing. */
+static void say_config_get(struct play_stream *s, uint32_t names, const char *pattern,
+                           uint32_t patterns)
+{
+    char text[4096];
+    size_t size = (size_t)snprintf(text, sizeof(text), "CONFIG GET");
+
+    for (uint32_t i = 0; i < names + patterns; i++)
+        size += (size_t)snprintf(text + size, sizeof(text) - size, " %s",
+                                 i < names ? "mnosuch" : pattern);
+    snprintf(text + size, sizeof(text) - size, " save\r\n");
+    buffer_clear(&s->head.output);
+    say(s, text);
+}
+
+static void test_patterns_of_config_get_are_bounded_and_names_are_not(void **state)
+{
+    static const char save[] = "*2\r\n$4\r\nsave\r\n$0\r\n\r\n";
+    struct fixture *f = *state;
+    struct play_stream *s = connect_client(f);
+
+    f->at_once = true;
+    say_config_get(s, 300, "*zz", 128);
+    check_output(s, save);
+    say_config_get(s, 0, "zz*", 300); /* no parameter begins like it */
+    check_output(s, save);
+    say_config_get(s, 0, "*zz", 129);
+    assert_true(output_has(s, "-ERR CONFIG GET matches at most 128 patterns"));
+    say_config_get(s, 0, "m?zz", 129);
+    assert_true(output_has(s, "-ERR CONFIG GET matches at most 128 patterns"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
@@ -412,6 +444,7 @@ int main(void)
         TEST(test_each_command_refuses_too_few_arguments),
         TEST(test_each_local_command_writes_one_value),
         TEST(test_info_and_config_get_write_what_any_word_asks_for),
+        TEST(test_patterns_of_config_get_are_bounded_and_names_are_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,8 @@
 #include "services/redis/local.h"
 #include "services/redis/local_functions.h"
 
-enum { VALUE_SIZE_MAX = 64 };
+/* One with wildcards costs up to some microseconds for each parameter that it may mean. */
+enum { VALUE_SIZE_MAX = 64, PATTERNS_MAX = 128 };
 
 struct parameter {
     const char *name;
@@ -57,14 +58,17 @@ static const char *value_of(struct local_call *call, const struct parameter *par
 
 static bool is_glob(struct bytes pattern)
 {
-    for (size_t i = 0; i < pattern.size; i++)
-        if (memchr("*?[\\", pattern.data[i], 4)) return true;
+    for (size_t i = 0; i < pattern.size; i++) {
+        uint8_t c = pattern.data[i];
+        if (c == '*' || c == '?' || c == '[' || c == '\\') return true;
+    }
     return false;
 }
 
 /* What was asked for, and how the reply calls it: as it was asked for, if by its name. */
 struct asked {
     uint32_t bits, by_letter[REDIS_LETTERS]; /* a bit by parameter */
+    uint32_t patterns;                       /* with wildcards, that were looked at */
     struct bytes names[ARRAY_COUNT(parameters)];
 };
 
@@ -77,11 +81,14 @@ static uint32_t candidates_of(const struct asked *asked, struct bytes pattern)
     return ~asked->bits & (any ? UINT32_MAX : asked->by_letter[redis_letter(pattern)]);
 }
 
-static void add_pattern(struct asked *asked, struct bytes pattern)
+/* False: there are too many. */
+static bool add_pattern(struct asked *asked, struct bytes pattern)
 {
-    bool glob = is_glob(pattern);
     uint32_t left = candidates_of(asked, pattern) & ((1u << ARRAY_COUNT(parameters)) - 1);
 
+    if (left == 0) return true;
+    bool glob = is_glob(pattern);
+    if (glob && ++asked->patterns > PATTERNS_MAX) return false;
     for (; left != 0; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(left);
         struct bytes name = bytes_of(parameters[i].name);
@@ -89,6 +96,7 @@ static void add_pattern(struct asked *asked, struct bytes pattern)
         asked->bits |= 1u << i;
         asked->names[i] = glob ? name : pattern;
     }
+    return true;
 }
 
 /* One look at each argument, there may be a million; at those parameters only that begin like it
@@ -101,8 +109,14 @@ static void config_get(struct local_call *call)
 
     for (uint32_t i = 0; i < ARRAY_COUNT(parameters); i++)
         asked.by_letter[redis_letter(bytes_of(parameters[i].name))] |= 1u << i;
-    for (uint32_t i = 2; i < call->count && asked.bits != every; i++)
-        add_pattern(&asked, call->arguments[i]);
+    for (uint32_t i = 2; i < call->count && asked.bits != every; i++) {
+        if (add_pattern(&asked, call->arguments[i])) continue;
+        resp_write_error_format(call->out,
+                                "ERR CONFIG GET matches at most %u patterns with wildcards at "
+                                "once in this version of Holon: ask in several commands",
+                                PATTERNS_MAX);
+        return;
+    }
     resp_write_map(call->out, (uint64_t)__builtin_popcount(asked.bits));
     for (uint32_t i = 0; i < ARRAY_COUNT(parameters); i++) {
         if (!(asked.bits & 1u << i)) continue;
