@@ -78,7 +78,8 @@ static const struct raft_member *wish_for_node(const struct replica *replica, no
 
 /* A voter that runs where its successor has to: a node has one replica of a group, and the old one
  * goes only once a committed configuration has removed it (FAULTS rule 8). Two that have caught up
- * must be left. */
+ * must be left: with one, what is acknowledged until the successor is filled would lie on one disk
+ * (decision 0008). */
 static bool make_room(struct replica *replica, struct raft_config *target, uint64_t now)
 {
     for (uint32_t i = 0; i < target->incoming_count; i++) {
