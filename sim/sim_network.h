@@ -27,7 +27,8 @@ struct sim_network_options {
     uint64_t delay_max;                /* of a delayed, doubled or reordered frame */
     uint64_t timeout_min, timeout_max; /* until a silent connection counts as broken */
     bool keep_old;
-    node_id_t capture_from; /* a scenario wants this node's raft frames; see sim_network_again() */
+    /* A scenario wants this node's raft frames, or its requests; see sim_network_again(). */
+    node_id_t capture_from, capture_requests_from;
 };
 
 struct sim_network;
@@ -62,7 +63,7 @@ void sim_network_sever(struct sim_network *network, node_id_t a, node_id_t b);
  * incarnations speak; the sample is kept with options.keep_old only. False: there are none. */
 bool sim_network_replay_old(struct sim_network *network);
 
-/* Delivers the newest captured raft frame from -> to once more, over any cut. False: none. */
+/* Delivers the newest captured frame from -> to once more, over any cut. False: none. */
 bool sim_network_again(struct sim_network *network, node_id_t from, node_id_t to);
 
 struct sim_network_counts {

@@ -183,8 +183,10 @@ static void send_over_link(struct sim_transport *transport, struct sim_transport
     uint64_t moment = sim_world_moment(transport->world);
 
     if (sim_process_send_effect(transport->world->process)) return;
-    if (options->capture_from == frame->from.node && frame->kind == PEER_FRAME_RAFT)
-        remember(network, frame, payload);
+    bool wanted =
+        (options->capture_from == frame->from.node && frame->kind == PEER_FRAME_RAFT) ||
+        (options->capture_requests_from == frame->from.node && frame->kind == PEER_FRAME_REQUESTS);
+    if (wanted) remember(network, frame, payload);
     if (link->cut && link->hold) {
         hold_frame(network, link, to, frame, payload);
         return;
