@@ -172,6 +172,7 @@ struct sim {
     uint64_t wall_error_max;  /* of any node, by drift: what expiry may be early or late by */
     uint32_t maybe_permille;  /* how often MAYBE() says yes */
     const char *maybe_always; /* the tag whose MAYBE() always says yes, or NULL */
+    uint32_t maybe_node;      /* on this node; 0: on all */
     struct sim_sweep sweep;
     bool failed;
     char violation[SIM_VIOLATION_SIZE_MAX]; /* the first one */

@@ -27,6 +27,8 @@ struct sim_network_options {
     uint64_t delay_max;                /* of a delayed, doubled or reordered frame */
     uint64_t timeout_min, timeout_max; /* until a silent connection counts as broken */
     bool keep_old;
+    bool few_snapshot_frames; /* a scenario: only so many more arrive */
+    uint32_t snapshot_frames_left;
     /* A scenario wants this node's raft frames, or its requests; see sim_network_again(). */
     node_id_t capture_from, capture_requests_from;
 };

@@ -187,6 +187,14 @@ static void send_over_link(struct sim_transport *transport, struct sim_transport
         (options->capture_from == frame->from.node && frame->kind == PEER_FRAME_RAFT) ||
         (options->capture_requests_from == frame->from.node && frame->kind == PEER_FRAME_REQUESTS);
     if (wanted) remember(network, frame, payload);
+    if (options->few_snapshot_frames && frame->kind == PEER_FRAME_SNAPSHOT) {
+        if (options->snapshot_frames_left == 0) {
+            sim_fault_hit(sim, SIM_FAULT_DROP);
+            network->counts.lost++;
+            return;
+        }
+        network->options.snapshot_frames_left--;
+    }
     if (link->cut && link->hold) {
         hold_frame(network, link, to, frame, payload);
         return;

@@ -336,9 +336,11 @@ void sim_job_start(struct world *base, enum world_lane number, struct world_job 
 
 static bool sim_maybe(struct world *base, const char *tag)
 {
+    const struct sim_world *world = sim_world_of(base);
     struct sim *sim = sim_of(sim_world_of(base));
 
-    bool always = sim->maybe_always && strcmp(sim->maybe_always, tag) == 0;
+    bool here = sim->maybe_node == 0 || sim->maybe_node == world->process->machine->number;
+    bool always = here && sim->maybe_always && strcmp(sim->maybe_always, tag) == 0;
     if (!always && !sim_chance(sim, SIM_RANDOM_SCHEDULE, sim->maybe_permille, 1000)) return false;
     sim_reached(sim, tag);
     return true;

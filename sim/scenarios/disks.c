@@ -25,6 +25,34 @@ void scenario_torn_tail(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+/* Goal: a vote that was on its way to the disk counts after the restart if it can be read (R-5);
+ * whatever becomes of it, nobody votes twice in a term.
+ * Method: as soon as one stands, the disks of both that are left lose power in their next sync:
+ * part of the batch with the vote is there. All come back and elect. */
+void scenario_torn_vote(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.counters = 1;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < 8 && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        sim_node_kill(stage_node(bed, leader));
+        stage_catch(bed, 0xe & ~(1u << leader), RAFT_CANDIDATE, 3 * STAGE_S);
+        for (node_id_t node = 1; node <= plan.cluster.nodes; node++)
+            if (node != leader)
+                sim_disk_options(stage_node(bed, node)->machine.disk)->power_at_sync = true;
+        sim_run_for(&bed->sim, stage_draw(bed, 20, 100) * STAGE_MS);
+        for (node_id_t node = 1; node <= plan.cluster.nodes; node++)
+            sim_disk_options(stage_node(bed, node)->machine.disk)->power_at_sync = false;
+        if (!stage_repair(bed)) return;
+        sim_run_for(&bed->sim, stage_draw(bed, 20, 200) * STAGE_MS);
+    }
+    stage_judge(bed);
+}
+
 static void supervise(struct sim *sim, void *context)
 {
     struct sim_cluster *cluster = context;

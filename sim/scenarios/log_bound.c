@@ -67,6 +67,38 @@ void scenario_full_log(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+static const char NOT_TAKEN[] = "entries were not taken because the log is full";
+
+/* Goal: one log at its bound refuses nobody: its node stops taking entries, the others go on, and
+ * it is brought up to them afterwards.
+ * Method: for some seconds every flush of one follower fails for want of space. */
+void scenario_one_full_log(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.cluster.log_bytes_max = LOG_SEGMENTS_MIN * SEGMENT;
+    plan.workload.registers = 12;
+    plan.workload.write_percent = 95;
+    plan.workload.pad_max = 50000;
+    plan.workload.pipeline_max = 16;
+    plan.workload.think_min = 30 * STAGE_MS;
+    plan.workload.think_max = 90 * STAGE_MS;
+    if (!stage_open(bed, &plan)) return;
+    node_id_t leader = stage_leader(bed);
+    if (leader == 0) return;
+    bed->sim.maybe_node = stage_other(bed, leader, 0);
+    bed->sim.maybe_always = FLUSH_WITHOUT_SPACE;
+    uint64_t until = bed->sim.now + 10 * STAGE_S;
+    while (!bed->sim.failed && bed->sim.now < until && !sim_tags_get(bed->sim.reached, NOT_TAKEN))
+        sim_run_for(&bed->sim, 20 * STAGE_MS);
+    sim_run_for(&bed->sim, 300 * STAGE_MS);
+    bed->sim.maybe_always = NULL;
+    bed->sim.maybe_node = 0;
+    SIM_CHECK(&bed->sim, sim_clients_no_space(bed->clients) == 0);
+    stage_judge(bed);
+}
+
 void stage_pinned_log_plan(struct sim_plan *plan)
 {
     plan->cluster.nodes = 5;

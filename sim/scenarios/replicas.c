@@ -1,4 +1,5 @@
 /* Replicas that fall behind, are lost and rebuilt. */
+#include "base/assert.h"
 #include "base/memory.h"
 #include "sim/scenarios/stage.h"
 
@@ -41,9 +42,53 @@ void scenario_snapshot_under_change(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+enum { FIRST_FRAME_US = 5 * STAGE_S };
+
+/* The first frame of the snapshot that the node needs has arrived, and no other will. */
+static bool one_frame_arrives(struct sim_bed *bed, struct sim_node *behind)
+{
+    struct sim_network_options *network = sim_network_options(bed->cluster->network);
+    uint64_t until = bed->sim.now + FIRST_FRAME_US;
+
+    network->few_snapshot_frames = true;
+    network->snapshot_frames_left = 1;
+    sim_node_start(behind);
+    while (!bed->sim.failed && bed->sim.now < until && network->snapshot_frames_left > 0)
+        sim_run_for(&bed->sim, 1 * STAGE_MS);
+    sim_run_for(&bed->sim, 50 * STAGE_MS);
+    return !bed->sim.failed && network->snapshot_frames_left == 0;
+}
+
+static void half_for_too_long(struct sim_bed *bed, struct sim_node *behind)
+{
+    if (one_frame_arrives(bed, behind)) sim_run_for(&bed->sim, 22 * STAGE_S);
+}
+
+static void half_and_restarted(struct sim_bed *bed, struct sim_node *behind)
+{
+    if (!one_frame_arrives(bed, behind)) return;
+    sim_node_kill(behind);
+    sim_run_for(&bed->sim, stage_draw(bed, 1, 300) * STAGE_MS);
+    sim_node_start(behind);
+}
+
+static void half_and_nobody_there(struct sim_bed *bed, struct sim_node *behind)
+{
+    struct sim_network_options *network = sim_network_options(bed->cluster->network);
+
+    network->drop_ppm = 400000;
+    sim_node_start(behind);
+    sim_run_for(&bed->sim, stage_draw(bed, 100 * STAGE_MS, 700 * STAGE_MS));
+    network->drop_ppm = 0;
+    sim_network_split(bed->cluster->network, 1u << behind->id, false);
+    sim_run_for(&bed->sim, stage_draw(bed, 0, 1) ? 25 * STAGE_S : 1 * STAGE_S);
+}
+
 /* Goal: half a snapshot is of no use and does not stay (S-4): neither when its sender is gone nor
- * when the log has got further. Method: values that do not fit into one chunk, a leader that loses
- * every other frame and dies, a receiver that nobody talks to for longer than it waits. */
+ * when the log has got further; and a receiver that has forgotten it is sent all of it.
+ * Method: values that do not fit into one chunk. Three ways to have half of it, in turn: all but
+ * the first frame are lost for longer than the receiver waits; then it restarts; nobody talks to
+ * it at all. */
 void scenario_half_a_snapshot(struct sim_bed *bed)
 {
     struct sim_plan plan;
@@ -57,19 +102,16 @@ void scenario_half_a_snapshot(struct sim_bed *bed)
     plan.workload.think_max = 40 * STAGE_MS;
     plan.cluster.entries_bytes_max = 2 << 10;
     if (!stage_open(bed, &plan)) return;
-    struct sim_network_options *network = sim_network_options(bed->cluster->network);
-    for (int round = 0; round < 3 && !bed->sim.failed; round++) {
+    static void (*const halves[])(struct sim_bed * bed, struct sim_node * behind) = {
+        half_for_too_long, half_and_restarted, half_and_nobody_there};
+    for (size_t round = 0; round < ARRAY_COUNT(halves) && !bed->sim.failed; round++) {
         node_id_t leader = stage_leader(bed);
         if (leader == 0) return;
         struct sim_node *behind = stage_node(bed, stage_other(bed, leader, 0));
         sim_node_kill(behind);
         sim_run_for(&bed->sim, 1500 * STAGE_MS);
-        network->drop_ppm = 400000;
-        sim_node_start(behind);
-        sim_run_for(&bed->sim, stage_draw(bed, 100 * STAGE_MS, 700 * STAGE_MS));
-        network->drop_ppm = 0;
-        sim_network_split(bed->cluster->network, 1u << behind->id, false);
-        sim_run_for(&bed->sim, stage_draw(bed, 0, 1) ? 25 * STAGE_S : 1 * STAGE_S);
+        halves[round](bed, behind);
+        sim_network_options(bed->cluster->network)->few_snapshot_frames = false;
         if (!stage_repair(bed)) return;
         sim_run_for(&bed->sim, 2 * STAGE_S);
     }
