@@ -24,6 +24,8 @@ static const struct sim_planted planted[] = {
      "WHY 1.6: frames of an older route are taken"},
     {"forget_window", "forget_window", 0, "away_for_minutes", 60,
      "WHY 2.1: the window of a living gateway is dropped"},
+    {"serve_unregistered", "serve_unregistered", 0, "epoch_unregistered", 20,
+     "B1: clients are served under an epoch that meta has not registered"},
     {"fence_ignored", "fence_ignored", 0, "fenced_gateway", 20,
      "B4: a request of a gateway that is fenced is evaluated"},
     {"log_old_replica_replayed", "log_old_replica_replayed", 0, "store_born_again", 20,

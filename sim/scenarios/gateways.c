@@ -1,4 +1,5 @@
 /* Gateways that are dead, and what they have sent (rule B4). */
+#include "base/memory.h"
 #include "sim/scenarios/stage.h"
 
 enum {
@@ -144,5 +145,61 @@ void scenario_fenced_gateway(struct sim_bed *bed)
         sim_run_for(&bed->sim, 500 * STAGE_MS);
     }
     if (played) sim_reached(&bed->sim, "scenario: a frame of a former life was delivered");
+    stage_judge(bed);
+}
+
+/* --- an epoch that nobody has heard of --- */
+
+static bool is_up_for(struct sim_cluster *cluster, void *node)
+{
+    return sim_node_is_up(node);
+}
+
+/* Goal: no boot epoch is used twice, not even one that was never registered (B1, F11).
+ * Method: meta has no quorum while a node of no meta starts and could serve: then it starts again
+ * with the identity file of before. Nobody's table can tell; its requests would carry the numbers
+ * of the former life's, and get their answers. */
+void scenario_epoch_unregistered(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.cluster.nodes = 5;
+    plan.cluster.partitions = 6;
+    plan.cluster.patience = 2 * STAGE_S;
+    plan.workload.patience = plan.cluster.patience;
+    plan.workload.give_up = plan.cluster.patience + 3 * STAGE_S;
+    plan.workload.registers = 0;
+    plan.workload.counters = 12;
+    plan.workload.write_percent = 90;
+    plan.workload.think_min = 5 * STAGE_MS;
+    plan.workload.think_max = 60 * STAGE_MS;
+    if (!stage_open(bed, &plan)) return;
+    struct sim_node *node = stage_node(bed, 4 + (node_id_t)stage_draw(bed, 0, 1));
+    sim_clients_use(bed->clients, 0x3e & ~bit(node->id));
+    sim_node_kill(node);
+    struct bytes image = sim_disk_take_copy(node->machine.disk, "identity");
+    sim_node_kill(stage_node(bed, 1));
+    sim_node_kill(stage_node(bed, 2));
+    sim_clients_use(bed->clients, bit(node->id));
+    for (int life = 0; life < 2 && !bed->sim.failed; life++) {
+        sim_run_for(&bed->sim, 100 * STAGE_MS);
+        sim_node_start(node);
+        sim_cluster_wait(bed->cluster, STAGE_S, is_up_for, node);
+        sim_run_for(&bed->sim, stage_draw(bed, 3, 6) * STAGE_S);
+        if (life > 0) break;
+        sim_node_kill(node);
+        SIM_CHECK(&bed->sim, sim_disk_put_copy(node->machine.disk, "identity", image));
+    }
+    memory_free((void *)(uintptr_t)image.data);
+    bed->cluster->failures_expected = true; /* meta may know of the first of the two starts */
+    sim_clients_use(bed->clients, 0x3e);
+    for (int i = 0; i < 2 && !bed->sim.failed; i++) {
+        if (!sim_node_is_up(node)) sim_node_start(node); /* as a supervisor does */
+        for (node_id_t id = 1; id <= 2; id++)
+            if (!sim_node_is_up(stage_node(bed, id))) sim_node_start(stage_node(bed, id));
+        sim_run_for(&bed->sim, 3 * STAGE_S);
+    }
+    bed->cluster->failures_expected = false;
     stage_judge(bed);
 }

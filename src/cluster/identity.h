@@ -11,7 +11,8 @@
  *
  * Every start takes the next boot epoch and makes that durable before any group runs (rule
  * B1): epochs never repeat. They come in blocks from meta, so that a node can start while
- * meta has no quorum. Calls block; only while starting, or in jobs. */
+ * meta has no quorum: its replicas vote and lead, its clients are served once meta has registered
+ * the epoch. Calls block; only while starting, or in jobs. */
 #ifndef HOLON_CLUSTER_IDENTITY_H
 #define HOLON_CLUSTER_IDENTITY_H
 
@@ -35,7 +36,7 @@ struct identity {
     store_id_t store;
     char name[NODE_NAME_SIZE_MAX];
     /* Reserved block, both included, and the next one to take. next > last: the block is used
-     * up; then epochs go on, but the node serves no client before meta has registered one. */
+     * up; then epochs go on. */
     boot_epoch_t epoch_first, epoch_last, epoch_next;
     uint32_t proposal; /* of the founding that made it; 0: it joined as a wiped node */
     uint32_t stores;   /* number of engine stores that the data is spread over; never changes */

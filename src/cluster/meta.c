@@ -12,7 +12,7 @@
  * request: u8 kind | FOUND: view (view_codec.h); else: u32 node | u64 store | u32 epoch |
  *          u64 token | name | redis | redis-cluster | peer | admin
  *          REPLACE: then u32 count, each: u32 group | u64 replica
- * reply:   u8 result | u64 table epoch | u32 first | u32 last | text */
+ * reply:   u8 result | u64 table epoch | u32 first | u32 last | text | u64 token */
 
 void meta_found_encode(const struct cluster_view *view, struct buffer *buffer)
 {
@@ -85,6 +85,7 @@ static void meta_reply_write(struct reply *reply, const struct meta_reply *conte
     write_u32(&writer, content->epoch_first);
     write_u32(&writer, content->epoch_last);
     write_sized(&writer, bytes_of(content->text));
+    write_u64(&writer, content->token);
 }
 
 enum status meta_reply_decode(struct bytes bytes, struct meta_reply *ret_reply)
@@ -97,6 +98,7 @@ enum status meta_reply_decode(struct bytes bytes, struct meta_reply *ret_reply)
     reply.epoch_first = read_u32(&reader);
     reply.epoch_last = read_u32(&reader);
     read_text(&reader, reply.text, sizeof(reply.text));
+    if (!reader.failed && reader_left(&reader) > 0) reply.token = read_u64(&reader);
     if (reader.failed || reply.result > META_RETRY) return STATUS_CORRUPT;
     *ret_reply = reply;
     return STATUS_OK;
@@ -248,6 +250,7 @@ static void meta_boot(struct meta_evaluation *evaluation, const struct meta_requ
                     (unsigned long long)request->store);
         return;
     }
+    evaluation->reply.token = request->token;
     if (request->epoch == row->node.epoch && request->token == row->boot_token) return;
     if (request->epoch <= row->node.epoch) {
         meta_refuse(&evaluation->reply,

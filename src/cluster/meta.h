@@ -66,6 +66,9 @@ struct meta_reply {
     uint64_t table_epoch;
     boot_epoch_t epoch_first, epoch_last; /* EPOCHS, REJOIN: the reserved block */
     char text[ERROR_TEXT_SIZE_MAX];
+    /* BOOT: whose epoch is registered; 0: not said (0.1.0). A remembered answer to another start of
+     * the node under the same epoch and number tells itself by it. */
+    uint64_t token;
 };
 
 enum evaluate_result meta_evaluate(struct row_context *rows, const struct request *request,

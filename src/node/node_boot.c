@@ -169,13 +169,21 @@ static void boot_answered(struct node *node, struct meta_question *question)
     case META_DONE:
         break;
     }
+    if (question->reply.token != 0 && question->reply.token != node->token) {
+        error_set(&error, STATUS_REFUSED,
+                  "boot epoch %u of this node was registered by another start: the disk was "
+                  "restored from an older image, or another process runs with a copy of this "
+                  "directory. Stop the other one; if there is none, start again",
+                  node->epoch);
+        node_fail(node, &error);
+        return;
+    }
     if (!node->booted) {
         LOG_DEBUG(node_logger(node), "node", "meta knows of this start epoch=%u", node->epoch);
         node->booted = true;
         node_confirm_booted(node);
         for (uint32_t i = 0; i < node->platform.worker_count; i++)
-            if (node->epoch > node->identity.epoch_last)
-                node_call(zero, &node->workers[i], worker_open_late, NULL);
+            node_call(zero, &node->workers[i], worker_open_late, NULL);
     }
     if (epochs_are_low(node)) epochs_ask(node);
     node_check_ready(node);

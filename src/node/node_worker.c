@@ -447,10 +447,12 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
     if (status) return status;
     worker_set_wishes(worker);
     if (host_is_born(worker->host)) worker_on_born(worker);
-    /* An epoch that no block covers is unknown to meta and to the leaders' windows: it serves
-     * nobody before it is registered (identity.h). */
-    bool reserved = node->epoch <= node->identity.epoch_last;
-    return reserved ? worker_open_services(worker, error) : STATUS_OK;
+    /* Whether this epoch was taken before, from an identity file of which this one is an older
+     * image, only meta can tell: requests of a second life under it would carry the numbers of the
+     * first's, and get their answers. So nobody is served before it is registered (B1, F11). */
+    bool fresh = !node_needs_confirmation(node) && node->epoch <= node->identity.epoch_last;
+    bool serves = fresh || PLANTED(node->world, "serve_unregistered");
+    return serves ? worker_open_services(worker, error) : STATUS_OK;
 }
 
 void worker_open(struct node_worker *worker, void *unused)
@@ -467,7 +469,7 @@ void worker_open(struct node_worker *worker, void *unused)
     node_call_with(worker, zero, node_worker_failed, copy, memory_free);
 }
 
-/* After meta has registered an epoch beyond the reserved block. */
+/* After meta has registered the epoch. */
 void worker_open_late(struct node_worker *worker, void *unused)
 {
     struct error error = {0};

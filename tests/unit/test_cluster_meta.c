@@ -152,6 +152,8 @@ static void test_a_boot_registers_its_epoch_and_addresses(void **state)
     struct meta_reply reply = ask(fixture, META_BOOT, 2, 101, 4, 5);
     assert_int_equal(reply.result, META_DONE);
     assert_int_equal(reply.table_epoch, 3);
+    assert_int_equal(reply.token, 5); /* so that another start knows that it is not meant */
+    assert_int_equal(ask(fixture, META_BOOT, 2, 101, 4, 5).token, 5);
     cluster_view_init(&view);
     assert_int_equal(meta_rows_view(fixture->table, &view), STATUS_OK);
     assert_int_equal(view.nodes[1].epoch, 4);
