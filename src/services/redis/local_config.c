@@ -92,7 +92,8 @@ static bool add_pattern(struct asked *asked, struct bytes pattern)
     for (; left != 0; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(left);
         struct bytes name = bytes_of(parameters[i].name);
-        if (!glob_matches_lower(pattern, name)) continue;
+        bool fits = glob || pattern.size == name.size;
+        if (!fits || !glob_matches_lower(pattern, name)) continue;
         asked->bits |= 1u << i;
         asked->names[i] = glob ? name : pattern;
     }
