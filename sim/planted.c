@@ -77,6 +77,8 @@ static const struct sim_planted planted[] = {
      "F22: the checksums of identity and table are not looked at"},
     {"repairing_founds", "repairing_founds", 0, "all_damaged", 5,
      "FAULTS rule 9: nodes in repair count as empty ones, and found a cluster"},
+    {"salvage_without_plan", "salvage_without_plan", 0, "salvage_cut", 20,
+     "F01: a salvage moves old files before its plan is durable"},
     {"superseded_dropped", "superseded_dropped", 0, "superseded_replica", 20,
      "FAULTS rule 8: a sound replica is dropped because the table names another"},
     {"removed_not_kept", "removed_not_kept", 0, "superseded_replica", 20,

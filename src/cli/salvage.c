@@ -1,387 +1,55 @@
-/* holon salvage - what can be kept of a directory that no peer can rebuild, offline. It says what
- * may be missing before it does anything, and does it only when told --accept-loss. */
+/* holon salvage - the command: real files and RocksDB for src/node/salvage.c. */
 #include <stdio.h>
 
-#include "base/assert.h"
-#include "base/memory.h"
 #include "cli/commands.h"
-#include "cli/salvage_internal.h"
+#include "node/salvage.h"
 #include "world/world_real.h"
 
-enum {
-    SALVAGE_CACHE_BYTES = 1 << 20,
-    REPLICA_IDS_SKIPPED = 1000 * 1000, /* ids and epochs that others may have given out since */
-    EPOCHS_SKIPPED = 1024,
-    TABLE_EPOCHS_SKIPPED = 1000,
-};
+enum { SALVAGE_CACHE_BYTES = 1 << 20 };
 
-/* --- reading -------------------------------------------------------------------------- */
-
-static enum status read_view(struct salvage *salvage, struct error *error)
+static enum status open_engine(void *context, const char *directory, bool read_only,
+                               struct engine **ret_engine, struct error *error)
 {
-    enum status status =
-        view_file_load(salvage->world, salvage->data, "table", &salvage->view, error);
-    if (status == STATUS_OK) return status;
-    cluster_view_free(&salvage->view);
-    cluster_view_init(&salvage->view);
-    status = view_file_load(salvage->world, salvage->data, "birth", &salvage->view, error);
-    if (status == STATUS_OK) return status;
-    return error_set(error, STATUS_CORRUPT,
-                     "neither %.300s/table nor birth can be read, so nobody knows which keys the "
-                     "data belongs to: put one of them back from a backup",
-                     salvage->data);
+    if (read_only)
+        return engine_rocksdb_open_read_only(directory, SALVAGE_CACHE_BYTES, ret_engine, error);
+    return engine_rocksdb_open(directory, SALVAGE_CACHE_BYTES, ret_engine, error);
 }
 
-static uint32_t count_stores(struct salvage *salvage)
+static void say(void *context, const char *text)
 {
-    char name[24], path[PATH_SIZE_MAX];
-    uint32_t count = 0;
-
-    for (; count < STORES_MAX; count++) {
-        struct error error;
-        struct file *file = NULL;
-        snprintf(name, sizeof(name), "store-%u", count);
-        path_join(path, salvage->data, name);
-        enum status status = file_open(salvage->world, path, FILE_READ, &file, &error);
-        file_close(file);
-        if (status == STATUS_NOT_FOUND) break;
-    }
-    return count;
+    fputs(text, stdout);
+    fflush(stdout); /* it stands before what it tells of is done */
 }
 
-/* The identity as it was, or as table and log tell it. */
-static enum status read_identity(struct salvage *salvage, struct error *error)
+static enum salvage_wish wish_of(const struct cli_options *options)
 {
-    struct identity *identity = &salvage->identity;
-    const struct cluster_view *view = &salvage->view;
-    struct error cause;
-
-    enum status status = identity_load(salvage->world, salvage->data, identity, &cause);
-    if (status == STATUS_OK && identity->state == IDENTITY_MEMBER) return STATUS_OK;
-    if (status == STATUS_OK || status == STATUS_VERSION || status == STATUS_IO)
-        return error_set(error, STATUS_REFUSED, "%.400s",
-                         status == STATUS_OK ? "no cluster was founded here yet" : cause.text);
-    node_id_t id = view->node_count == 1 ? view->nodes[0].id : salvage->log.node;
-    const struct view_node *self = cluster_view_node(view, id);
-    if (self == NULL)
-        return error_set(error, STATUS_CORRUPT,
-                         "%.300s/identity cannot be read, and the log does not say which node of "
-                         "the table this is",
-                         salvage->data);
-    salvage->identity_lost = true;
-    *identity = (struct identity){.state = IDENTITY_MEMBER,
-                                  .cluster = view->cluster,
-                                  .node = id,
-                                  .store = self->store,
-                                  .epoch_next = self->epoch + EPOCHS_SKIPPED,
-                                  .stores = count_stores(salvage),
-                                  .partitions = view->partition_count,
-                                  .replicas = view->replicas,
-                                  .reads = view->reads};
-    memcpy(identity->name, self->name, sizeof(identity->name));
-    if (identity->stores >= 1) return STATUS_OK;
-    return error_set(error, STATUS_CORRUPT, "%.300s has no stores", salvage->data);
-}
-
-static enum status read_store_records(struct salvage *salvage, struct engine *engine,
-                                      uint32_t store, struct error *error)
-{
-    enum status status = STATUS_OK;
-
-    for (uint32_t g = 0; g < salvage->view.group_count && status == STATUS_OK; g++) {
-        struct salvage_group *group = &salvage->groups[g];
-        if (group_store((struct group_id){g}, salvage->identity.stores) != store) continue;
-        status = salvage_record_read(engine, (struct group_id){g}, &group->record, error);
-        group->stored = status == STATUS_OK;
-        if (status == STATUS_NOT_FOUND) status = STATUS_OK;
-    }
-    return status;
-}
-
-/* A store counts only if it is there and every row of it can be read; STATUS_CORRUPT: it is lost.
- * Nothing is written. What passes (any other status) is no reason to give a store up. */
-static enum status read_store(struct salvage *salvage, uint32_t store, struct error *error)
-{
-    char name[24], path[PATH_SIZE_MAX];
-    struct bytes all = bytes_make(NULL, 0), key, value;
-    struct engine *engine = NULL;
-
-    snprintf(name, sizeof(name), "store-%u", store);
-    path_join(path, salvage->data, name);
-    enum status status = store_owner_check(salvage->world, path, &salvage->identity, store, error);
-    if (status == STATUS_NOT_FOUND)
-        return error_set(error, STATUS_CORRUPT, "%.300s/owner is missing: the store was lost",
-                         path);
-    /* One that is damaged says nothing of the rows, and is written anew. */
-    if (status == STATUS_OK || status == STATUS_CORRUPT)
-        status = engine_rocksdb_open_read_only(path, SALVAGE_CACHE_BYTES, &engine, error);
-    if (status) return status;
-    struct engine_iterator *iterator = engine_iterate(engine, all, all);
-    while (engine_iterator_next(engine, iterator, &key, &value))
-        continue;
-    status = engine_iterator_close(engine, iterator, error);
-    if (status == STATUS_OK) status = read_store_records(salvage, engine, store, error);
-    engine_close(engine);
-    return status;
-}
-
-/* --- judging -------------------------------------------------------------------------- */
-
-static void judge_group(struct salvage *salvage, uint32_t id)
-{
-    struct salvage_group *group = &salvage->groups[id];
-    const struct salvaged_group *log = log_salvage_group(&salvage->log, id);
-    uint64_t applied = 0;
-
-    group->keep_from = 1;
-    group->log = log;
-    if (log != NULL && group->stored && !replica_id_equal(log->replica, group->record.replica))
-        group->stored = false; /* of an earlier replica */
-    if (group->stored) {
-        group->from = group->record.replica;
-        applied = group->last = group->seen = group->record.applied;
-    }
-    if (log == NULL) return;
-    group->from = log->replica;
-    uint64_t last = log->base_index + log->entry_count;
-    if (log->seen_index > group->seen) group->seen = log->seen_index;
-    bool joins = log->base_index <= applied && last > applied;
-    if (applied > log->base_index && joins)
-        joins = log->entries[applied - log->base_index - 1].term == group->record.term;
-    if (!joins) return;
-    group->keep_from = applied + 1;
-    group->keep_to = last;
-    group->last = last;
-}
-
-static void judge(struct salvage *salvage)
-{
-    struct cluster_view *view = &salvage->view;
-    uint64_t next = view->next_replica_id;
-
-    for (uint32_t g = 0; g < view->group_count; g++) {
-        judge_group(salvage, g);
-        if (salvage->groups[g].from.value > next) next = salvage->groups[g].from.value;
-    }
-    next += REPLICA_IDS_SKIPPED;
-    for (uint32_t g = 0; g < view->group_count; g++) {
-        struct view_group *group = &view->groups[g];
-        struct salvage_group *kept = &salvage->groups[g];
-        if (group->replica_count == 0) continue;
-        for (uint32_t k = 0; k < group->replica_count; k++) {
-            group->replicas[k].replica.value = next++;
-            if (group->replicas[k].node != salvage->identity.node) continue;
-            kept->here = true;
-            kept->to = group->replicas[k].replica;
-        }
-        if (!kept->here) { /* nothing of it is left: it begins empty, here */
-            uint32_t at = group->replica_count < VIEW_REPLICAS_MAX ? group->replica_count++ : 0;
-            group->replicas[at] =
-                (struct view_replica){.node = salvage->identity.node, .replica = {next++}};
-            kept->to = group->replicas[at].replica;
-        }
-        salvage->incomplete += !kept->here || kept->seen > kept->last;
-    }
-    view->next_replica_id = next;
-}
-
-/* Everything that tells this directory from the one before: ids, epochs, cluster. */
-static void renew(struct salvage *salvage)
-{
-    struct identity *identity = &salvage->identity;
-    struct cluster_view *view = &salvage->view;
-    uint8_t secret[24];
-
-    world_random_secret(salvage->world, secret, sizeof(secret));
-    salvage->majority_lost = view->node_count > 1;
-    if (salvage->majority_lost)
-        view->cluster = (struct cluster_id){load_u64(secret) | 1, load_u64(secret + 8)};
-    view->table_epoch += TABLE_EPOCHS_SKIPPED;
-    identity->cluster = view->cluster;
-    identity->store = load_u64(secret + 16) | 1;
-    for (uint32_t i = 0; i < view->node_count; i++) {
-        struct view_node *node = &view->nodes[i];
-        node->epoch += EPOCHS_SKIPPED;
-        node->store = hash_u64(identity->store + node->id) | 1; /* old disks are refused */
-        if (node->id != identity->node) continue;
-        if (identity->epoch_next > node->epoch) node->epoch = identity->epoch_next;
-        node->store = identity->store;
-        identity->epoch_next = identity->epoch_first = node->epoch + 1;
-        identity->epoch_last = node->epoch + EPOCH_BLOCK_SIZE;
-    }
-    identity->proposal = 0;
-    identity->born = identity->made = true;
-    identity->clean = false;
-}
-
-/* --- telling -------------------------------------------------------------------------- */
-
-static void report_log(const struct salvage *salvage)
-{
-    const struct log_salvage *log = &salvage->log;
-
-    printf("log        %llu batches can be read", (unsigned long long)log->batches);
-    if (log->gaps == 0 && log->bytes_unreadable == 0 && !log->mark_lost) {
-        printf(", none is missing\n");
-        return;
-    }
-    printf(", %llu are missing; %llu bytes belong to none\n",
-           (unsigned long long)log->batches_missing, (unsigned long long)log->bytes_unreadable);
-    if (log->gaps > 0)
-        printf("           first gap: %s offset %llu\n", log->first_gap,
-               (unsigned long long)log->first_gap_offset);
-    if (log->mark_lost)
-        printf("           its mark is lost: how many batches there were is not known\n");
-}
-
-static void report_groups(const struct salvage *salvage)
-{
-    const struct cluster_view *view = &salvage->view;
-
-    printf("\n  group  slots          kept up to   seen up to  what may be missing\n");
-    for (uint32_t g = 0; g < view->group_count; g++) {
-        const struct salvage_group *group = &salvage->groups[g];
-        if (group->to.value == 0) continue;
-        printf("  %5u  ", g);
-        if (g == GROUP_META)
-            printf("%-13s", "meta");
-        else
-            printf("%5u - %5u", view->groups[g].slot_first, view->groups[g].slot_last);
-        printf("  %11llu  %11llu  ", (unsigned long long)group->last,
-               (unsigned long long)group->seen);
-        if (!group->here)
-            printf("everything: no replica of it is in this directory\n");
-        else if (group->last == 0 && group->seen > 0)
-            printf("everything\n");
-        else if (group->seen > group->last)
-            printf("at least %llu writes\n", (unsigned long long)(group->seen - group->last));
-        else if (salvage->log.gaps > 0 || salvage->log.mark_lost)
-            printf("nothing that can be seen; writes in the missing batches, if any\n");
-        else if (salvage->majority_lost)
-            printf("writes that other nodes had and this one had not heard of\n");
-        else
-            printf("nothing\n");
-    }
-}
-
-static void report(const struct salvage *salvage)
-{
-    const struct cluster_view *view = &salvage->view;
-
-    printf("directory  %s, node %s of %u\n", salvage->data, salvage->identity.name,
-           view->node_count);
-    if (salvage->identity_lost) printf("identity   damaged: told by table and log\n");
-    report_log(salvage);
-    for (uint32_t i = 0; i < salvage->identity.stores; i++)
-        if (salvage->stores_lost >> i & 1) printf("store %-4u damaged: its rows are lost\n", i);
-    report_groups(salvage);
-    if (salvage->majority_lost)
-        printf(
-            "\nThis node becomes the only voter of all %u groups, in a cluster with a new id: the "
-            "other\nnodes must never be started again with the data they have. They may join "
-            "with empty\ndirectories, and are filled.\n",
-            view->group_count);
-    printf("\n%u groups lose something that is known. Old files are kept in %s/quarantine.\n",
-           salvage->incomplete, salvage->data);
-}
-
-/* --- the command ---------------------------------------------------------------------- */
-
-static enum status read_all(struct salvage *salvage, struct error *error)
-{
-    char path[PATH_SIZE_MAX];
-    struct error cause;
-
-    enum status status = read_view(salvage, error);
-    if (status) return status;
-    path_join(path, salvage->data, "log");
-    status = log_salvage_read(salvage->world, path, &salvage->log, error);
-    if (status == STATUS_NOT_FOUND) salvage->log.mark_lost = true;
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND) return status;
-    status = read_identity(salvage, error);
-    if (status) return status;
-    salvage->groups = memory_allocate_zero(salvage->view.group_count * sizeof(*salvage->groups));
-    for (uint32_t store = 0; store < salvage->identity.stores; store++) {
-        status = read_store(salvage, store, &cause);
-        if (status == STATUS_OK) continue;
-        if (status != STATUS_CORRUPT) return error_set(error, status, "%.400s", cause.text);
-        salvage->stores_lost |= UINT64_C(1) << store;
-        for (uint32_t g = 0; g < salvage->view.group_count; g++)
-            if (group_store((struct group_id){g}, salvage->identity.stores) == store)
-                salvage->groups[g].stored = false;
-        fprintf(stderr, "holon: store %u: %s\n", store, cause.text);
-    }
-    judge(salvage);
-    renew(salvage);
-    return STATUS_OK;
-}
-
-static int run(struct salvage *salvage, const struct cli_options *options, struct error *error)
-{
-    struct salvage_plan plan;
-
-    enum status status = salvage_plan_load(salvage->world, salvage->data, &plan, error);
-    if (status == STATUS_OK) {
-        if (options->salvage_dry_run) {
-            printf("an interrupted salvage is to be finished: run it without --dry-run\n");
-            salvage_plan_free(&plan);
-            return EXIT_CODE_FAILED;
-        }
-        status = salvage_finish(salvage->world, salvage->data, &plan, error);
-        salvage_plan_free(&plan);
-        if (status) return EXIT_CODE_FAILED;
-        printf("finished what an interrupted salvage had begun: start the node\n");
-        return EXIT_CODE_OK;
-    }
-    if (status != STATUS_NOT_FOUND) return EXIT_CODE_FAILED;
-    error->text[0] = '\0';
-    if (read_all(salvage, error)) return EXIT_CODE_FAILED;
-    report(salvage);
-    if (options->salvage_dry_run) return EXIT_CODE_OK;
-    if (!options->salvage_accept_loss) {
-        printf("\nNothing was changed. To go on: holon salvage --data %s --accept-loss\n",
-               salvage->data);
-        return EXIT_CODE_FAILED;
-    }
-    if (salvage_write(salvage, error)) return EXIT_CODE_FAILED;
-    printf("\ndone: start the node\n");
-    return EXIT_CODE_OK;
+    if (options->salvage_dry_run) return SALVAGE_LOOK;
+    return options->salvage_accept_loss ? SALVAGE_ACCEPT_LOSS : SALVAGE_ASK;
 }
 
 int command_salvage(const struct cli_options *options)
 {
-    struct salvage *salvage = memory_allocate_zero(sizeof(*salvage));
     struct world_real_options world_options;
+    enum salvage_wish wish = wish_of(options);
+    enum salvage_outcome outcome;
     struct logger logger;
     struct host *host = NULL;
-    struct file *lock = NULL;
-    struct error error = {0};
-    char path[PATH_SIZE_MAX];
-    int code = EXIT_CODE_FAILED;
+    struct error error;
 
     logger_to_stderr(&logger, LOG_LEVEL_WARN);
     world_options = (struct world_real_options){.logger = &logger};
-    if (host_create(&world_options, &host, &error)) goto out;
-    salvage->world = world_real_create(host, 0);
-    salvage->data = options->node.data;
-    cluster_view_init(&salvage->view);
-    path_join(path, salvage->data, "lock");
-    enum status status = file_open(salvage->world, path, FILE_WRITE, &lock, &error);
-    if (status == STATUS_OK) status = file_lock(lock, &error);
-    if (status == STATUS_REFUSED)
-        error_set(&error, status, "a node runs in %.300s: stop it first", salvage->data);
-    if (status == STATUS_OK) code = run(salvage, options, &error);
-    file_close(lock);
-    log_salvage_free(&salvage->log);
-    memory_free(salvage->groups);
-    cluster_view_free(&salvage->view);
-    world_real_drain(salvage->world);
-    world_real_destroy(salvage->world);
-
-out:
-    if (error.text[0] != '\0' && code != EXIT_CODE_OK)
-        fprintf(stderr, "holon: error: %s\n", error.text);
+    enum status status = host_create(&world_options, &host, &error);
+    if (status == STATUS_OK) {
+        struct salvage_platform platform = {
+            .world = world_real_create(host, 0), .engine_open = open_engine, .say = say};
+        status = salvage_run(&platform, options->node.data, wish, &outcome, &error);
+        world_real_destroy(platform.world);
+    }
     host_destroy(host);
-    memory_free(salvage);
-    return code;
+    if (status) {
+        fprintf(stderr, "holon: error: %s\n", error.text);
+        return EXIT_CODE_FAILED;
+    }
+    bool as_wished = outcome == (wish == SALVAGE_LOOK ? SALVAGE_NOTHING_CHANGED : SALVAGE_DONE);
+    return as_wished ? EXIT_CODE_OK : EXIT_CODE_FAILED;
 }

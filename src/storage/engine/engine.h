@@ -182,5 +182,8 @@ void engine_memory_disk_damage(struct engine_memory_disk *disk);
 bool engine_memory_disk_is_damaged(const struct engine_memory_disk *disk);
 /* The next run is not ingested but gives this status, once. */
 void engine_memory_disk_fail_next(struct engine_memory_disk *disk, enum status status);
+/* A run is taken in only if may(context) says so, else it ends with STATUS_IO; NULL: always. */
+void engine_memory_disk_guard(struct engine_memory_disk *disk, bool (*may)(void *context),
+                              void *context);
 
 #endif

@@ -256,6 +256,13 @@ void engine_memory_disk_fail_next(struct engine_memory_disk *disk, enum status s
     disk->fail_next = status;
 }
 
+void engine_memory_disk_guard(struct engine_memory_disk *disk, bool (*may)(void *context),
+                              void *context)
+{
+    disk->may_ingest = may;
+    disk->guard = context;
+}
+
 struct engine *engine_memory_open(struct engine_memory_disk *disk)
 {
     struct engine_memory *memory = memory_allocate_zero(sizeof(*memory));

@@ -41,6 +41,8 @@ struct engine_memory_disk {
     struct memory_content *content;
     enum status fail_next; /* what the next ingest answers, once */
     bool damaged;
+    bool (*may_ingest)(void *context); /* NULL: always */
+    void *guard;
 };
 
 enum status memory_damaged(struct error *error);

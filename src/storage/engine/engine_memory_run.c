@@ -223,6 +223,10 @@ enum status engine_memory_run_ingest(struct engine_run *run, struct error *error
         goto out;
     }
     if (run->row_count == 0 && run->range_count == 0) goto out;
+    if (disk->may_ingest && !disk->may_ingest(disk->guard)) {
+        status = error_set(error, STATUS_IO, "engine: the run was not taken in");
+        goto out;
+    }
 
     struct builder builder = {0};
     struct memory_content *old = memory_content_take(disk);

@@ -6,47 +6,38 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
-#include "cli/salvage_internal.h"
 #include "cluster/meta_rows.h"
+#include "node/salvage_internal.h"
 #include "partition/effects.h"
-#include "world/world_real.h"
+#include "world/probe.h"
+#include "world/world_inline.h"
 
 enum {
     SALVAGE_SEGMENT_SIZE = 64 << 20,
     SALVAGE_QUEUE_MAX = 64 << 20,
-    SALVAGE_POLL_US = 1000,
     SALVAGE_ROWS_MAX = 128 << 10, /* of meta in one entry */
-    SALVAGE_CACHE_BYTES = 1 << 20,
 };
 
 /* --- the new log ---------------------------------------------------------------------- */
 
 struct writing {
     struct salvage *salvage;
+    struct world_inline world;
     struct log *log;
     struct log_queue *queue;
+    bool failed; /* the log takes no more */
 };
 
 static void on_durable(void *context, uint64_t position)
 {
 }
 
-static void stop_loop(struct world_timer *timer)
-{
-    world_real_stop(timer->context);
-}
-
-/* Until all that was appended is on disk. */
+/* Until all that was appended is on disk. No space: it would wait for somebody to make some. */
 static void drain(struct writing *writing)
 {
-    struct world *world = writing->salvage->world;
-    struct world_timer timer = {.fire = stop_loop, .context = world};
-
     log_queue_submit(writing->queue);
-    do {
-        world_timer_start(world, &timer, SALVAGE_POLL_US);
-        world_real_run(world);
-    } while (!log_queue_idle(writing->queue));
+    while (!writing->failed && !log_queue_idle(writing->queue))
+        writing->failed = !world_inline_run(&writing->world);
 }
 
 static void append(struct writing *writing, const struct salvage_group *group, uint32_t id,
@@ -159,21 +150,27 @@ static enum status write_log(struct salvage *salvage, const char *directory, str
 {
     char path[PATH_SIZE_MAX];
     struct writing writing = {.salvage = salvage};
+    uint64_t size = salvage->platform->log_segment_size;
 
     path_join(path, directory, "log");
     struct log_options options = {.directory = path,
                                   .cluster = salvage->identity.cluster,
                                   .node = salvage->identity.node,
                                   .store = salvage->identity.store,
-                                  .segment_size = SALVAGE_SEGMENT_SIZE,
+                                  .segment_size = size ? size : SALVAGE_SEGMENT_SIZE,
                                   .queue_bytes_max = SALVAGE_QUEUE_MAX};
-    enum status status = log_open(salvage->world, &options, &writing.log, error);
+    world_inline_init(&writing.world, salvage->world);
+    enum status status = log_open(&writing.world.base, &options, &writing.log, error);
     if (status) return status;
-    writing.queue = log_queue_open(writing.log, salvage->world, NULL, on_durable);
-    for (uint32_t g = 0; g < salvage->view.group_count; g++)
+    writing.queue = log_queue_open(writing.log, &writing.world.base, NULL, on_durable);
+    for (uint32_t g = 0; g < salvage->view.group_count && !writing.failed; g++)
         if (salvage->groups[g].to.value != 0) write_group(&writing, g);
     drain(&writing);
-    world_real_drain(salvage->world); /* a spare that is being prepared */
+    if (writing.failed) {
+        log_abandon(writing.log);
+        return error_set(error, STATUS_NO_SPACE,
+                         "%.300s cannot be written: make room on its disk and run it again", path);
+    }
     log_queue_close(writing.queue);
     log_close(writing.log);
     return STATUS_OK;
@@ -181,9 +178,10 @@ static enum status write_log(struct salvage *salvage, const char *directory, str
 
 /* --- finishing ------------------------------------------------------------------------ */
 
-static enum status rename_records(const char *data, const struct salvage_plan *plan, node_id_t node,
-                                  uint32_t store, struct error *error)
+static enum status rename_records(struct salvage *salvage, const struct salvage_plan *plan,
+                                  node_id_t node, uint32_t store, struct error *error)
 {
+    const struct salvage_platform *platform = salvage->platform;
     char name[24], path[PATH_SIZE_MAX];
     struct engine *engine = NULL;
     struct salvage_rename *renames =
@@ -197,17 +195,19 @@ static enum status rename_records(const char *data, const struct salvage_plan *p
             .group = {from->group}, .from = from->from, .to = from->to, .node = node};
     }
     snprintf(name, sizeof(name), "store-%u", store);
-    path_join(path, data, name);
-    enum status status = engine_rocksdb_open(path, SALVAGE_CACHE_BYTES, &engine, error);
+    path_join(path, salvage->data, name);
+    enum status status = platform->engine_open(platform->context, path, false, &engine, error);
     if (status == STATUS_OK) status = salvage_records_rename(engine, renames, count, error);
     if (engine != NULL) engine_close(engine);
     memory_free(renames);
     return status;
 }
 
-static enum status move_old(struct world *world, const char *data, struct salvage_plan *plan,
-                            node_id_t node, struct error *error)
+static enum status move_old(struct salvage *salvage, struct salvage_plan *plan, node_id_t node,
+                            struct error *error)
 {
+    struct world *world = salvage->world;
+    const char *data = salvage->data;
     const char *items[STORES_MAX + 6] = {"log", "table", "birth", "founding", "repair", "identity"};
     char names[STORES_MAX][24];
     size_t count = 6;
@@ -218,7 +218,7 @@ static enum status move_old(struct world *world, const char *data, struct salvag
         if (plan->stores_lost >> i & 1)
             items[count++] = names[i];
         else
-            status = rename_records(data, plan, node, i, error);
+            status = rename_records(salvage, plan, node, i, error);
     }
     if (status == STATUS_OK)
         status = quarantine_move(world, data, plan->quarantine, items, count, error);
@@ -259,9 +259,10 @@ static enum status place_new(struct world *world, const char *data, const struct
     return status;
 }
 
-enum status salvage_finish(struct world *world, const char *data, struct salvage_plan *plan,
-                           struct error *error)
+enum status salvage_finish(struct salvage *salvage, struct salvage_plan *plan, struct error *error)
 {
+    struct world *world = salvage->world;
+    const char *data = salvage->data;
     char directory[PATH_SIZE_MAX];
     struct identity identity;
 
@@ -269,7 +270,7 @@ enum status salvage_finish(struct world *world, const char *data, struct salvage
     enum status status = identity_load(world, directory, &identity, error);
     if (status == STATUS_NOT_FOUND) status = identity_load(world, data, &identity, error);
     if (status == STATUS_OK && plan->step == SALVAGE_MOVING)
-        status = move_old(world, data, plan, identity.node, error);
+        status = move_old(salvage, plan, identity.node, error);
     if (status == STATUS_OK) status = place_new(world, data, plan, &identity, error);
     if (status) return status;
     status = salvage_plan_remove(world, data, error);
@@ -313,8 +314,9 @@ enum status salvage_write(struct salvage *salvage, struct error *error)
             .from = group->stored ? group->record.replica : (struct replica_id){0},
             .to = group->to};
     }
-    status = salvage_plan_save(world, salvage->data, &plan, error);
-    if (status == STATUS_OK) status = salvage_finish(world, salvage->data, &plan, error);
+    if (!PLANTED(world, "salvage_without_plan"))
+        status = salvage_plan_save(world, salvage->data, &plan, error);
+    if (status == STATUS_OK) status = salvage_finish(salvage, &plan, error);
     salvage_plan_free(&plan);
     return status;
 }

@@ -1,12 +1,14 @@
-/* salvage_internal.h - what the files of `holon salvage` share.
+/* salvage_internal.h - what the files of a salvage share.
  *
- *   salvage.c        the command: reading, judging, the report, what to type next
+ *   salvage.c        its course: reading, judging, doing
+ *   salvage_report.c what people are told
  *   salvage_write.c  a new log, table and identity in DIR/salvage; then they take their places */
-#ifndef HOLON_CLI_SALVAGE_INTERNAL_H
-#define HOLON_CLI_SALVAGE_INTERNAL_H
+#ifndef HOLON_NODE_SALVAGE_INTERNAL_H
+#define HOLON_NODE_SALVAGE_INTERNAL_H
 
 #include "cluster/identity.h"
 #include "cluster/salvage_plan.h"
+#include "node/salvage.h"
 #include "partition/host.h"
 #include "partition/salvage.h"
 #include "storage/log/salvage.h"
@@ -23,22 +25,27 @@ struct salvage_group { /* what is kept of one */
 };
 
 struct salvage {
-    struct world *world;
+    const struct salvage_platform *platform;
+    struct world *world; /* the platform's */
     const char *data;
     struct identity identity; /* of the node, as it will be */
-    bool identity_lost, log_damaged, majority_lost;
+    bool identity_lost, majority_lost;
     struct cluster_view view; /* as it will be */
     struct log_salvage log;
-    struct engine *engines[STORES_MAX];
     uint64_t stores_lost; /* bits */
     struct salvage_group *groups;
     uint32_t incomplete; /* groups that lose something */
 };
 
+void salvage_say(const struct salvage *salvage, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void salvage_report(const struct salvage *salvage);
+/* What of a group is kept: from its store, and of the log what joins it. */
+void salvage_judge_group(struct salvage *salvage, uint32_t id);
+
 /* All of it but the report: changes the directory. */
 enum status salvage_write(struct salvage *salvage, struct error *error);
 /* Goes on with a plan that was written; it is removed at the end. */
-enum status salvage_finish(struct world *world, const char *data, struct salvage_plan *plan,
-                           struct error *error);
+enum status salvage_finish(struct salvage *salvage, struct salvage_plan *plan, struct error *error);
 
 #endif
