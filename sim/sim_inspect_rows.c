@@ -17,23 +17,40 @@ struct look {
     bool whole;
 };
 
-static bool group_is_clean(const struct look *look, node_id_t node, uint32_t group,
-                           const struct row_table *table)
+struct rows_of {
+    struct partition_host *host;
+    struct group_id group;
+};
+
+static bool each_row(void *context, void *row_context,
+                     bool (*on_row)(void *row_context, const struct row_found *row))
 {
+    const struct rows_of *rows = context;
+    return host_rows_each(rows->host, rows->group, row_context, on_row);
+}
+
+static bool group_is_clean(const struct look *look, node_id_t node, uint32_t group,
+                           struct partition_host *host)
+{
+    const struct row_table *table = host_rows(host, (struct group_id){group});
+    struct rows_of rows_of = {.host = host, .group = {group}};
+    struct redis_rows_source source = {.context = &rows_of, .each = each_row};
     struct sim_cluster *cluster = look->cluster;
     char *text = look->wanted->text;
     size_t text_size = sizeof(look->wanted->text);
     uint64_t garbage = redis_garbage_waiting(table);
-    bool complete = row_table_complete(table); /* else only the counts are known */
     struct redis_rows rows;
 
-    if (!complete && garbage == 0) return true;
-    if (!complete || (garbage > 0 && !look->whole)) {
+    if (garbage > 0 && !look->whole) {
         snprintf(text, text_size, "group %u on node %u has %" PRIu64 " garbage records", group,
                  node, garbage);
         return false;
     }
-    redis_rows_check(table, &rows);
+    if (!redis_rows_check_from(&source, &rows)) {
+        snprintf(text, text_size, "the rows of group %u on node %u cannot be read", group, node);
+        return false;
+    }
+    if (!row_table_complete(table)) sim_reached(cluster->sim, "rows on disk were checked at rest");
     bool belong =
         rows.orphans == 0 && rows.twice == 0 && rows.wrong_sizes == 0 && rows.unreminded == 0;
     if (!belong)
@@ -53,7 +70,7 @@ static bool group_is_clean(const struct look *look, node_id_t node, uint32_t gro
 /* Calls back for each replica of data on these nodes. */
 static void each_group(struct sim_cluster *cluster, uint32_t nodes, void *context,
                        void (*on_group)(void *context, node_id_t node, uint32_t group,
-                                        const struct row_table *table))
+                                        struct partition_host *host))
 {
 
     for (node_id_t id = 1; id <= cluster->options.nodes; id++) {
@@ -65,17 +82,17 @@ static void each_group(struct sim_cluster *cluster, uint32_t nodes, void *contex
                 struct replica_status status;
                 host_replica_status(host, i, &status);
                 if (status.group.value < GROUP_DATA_FIRST) continue;
-                on_group(context, id, status.group.value, host_rows(host, status.group));
+                on_group(context, id, status.group.value, host);
             }
         }
     }
 }
 
-static void look_at(void *context, node_id_t node, uint32_t group, const struct row_table *table)
+static void look_at(void *context, node_id_t node, uint32_t group, struct partition_host *host)
 {
     const struct look *look = context;
 
-    if (!group_is_clean(look, node, group, table)) look->wanted->clean = false;
+    if (!group_is_clean(look, node, group, host)) look->wanted->clean = false;
 }
 
 bool sim_inspect_rows_clean(struct sim_cluster *cluster, struct sim_rows_wanted *wanted)
@@ -103,8 +120,9 @@ static void add_count(void *context, uint8_t service, uint32_t namespace, uint64
     *(single ? &work->records : &work->rows) += rows;
 }
 
-static void add_work(void *context, node_id_t node, uint32_t group, const struct row_table *table)
+static void add_work(void *context, node_id_t node, uint32_t group, struct partition_host *host)
 {
+    const struct row_table *table = host_rows(host, (struct group_id){group});
     struct work *work = context;
 
     ASSERT(group < WORK_GROUPS_MAX);

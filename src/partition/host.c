@@ -513,21 +513,60 @@ static void hash_count(void *context, uint8_t service, uint32_t namespace, uint6
     *hash += hash_u64(hash_u64((uint64_t)service << 32 | namespace) ^ rows);
 }
 
-static bool hash_engine(const struct replica *replica, uint64_t *hash)
+struct rows_each {
+    void *context;
+    bool (*on_row)(void *context, const struct row_found *row);
+    bool more;
+};
+
+static bool each_of_table(void *context, const struct row_found *row)
+{
+    struct rows_each *each = context;
+    each->more = each->on_row(each->context, row);
+    return each->more;
+}
+
+/* Rows that are in the engine alone. */
+static bool each_of_engine(const struct replica *replica, struct rows_each *each)
 {
     struct engine *engine = replica->host->options.engines[replica->store];
     uint8_t from[2], to[2];
-    struct bytes key, stored, value;
-    struct row_header header;
+    struct bytes key, stored;
+    struct row_found row;
     replica_row_range(replica, from, to);
     struct engine_iterator *iterator =
         engine_iterate(engine, bytes_make(from, 2), bytes_make(to, 2));
-    while (engine_iterator_next(engine, iterator, &key, &stored)) {
-        if (row_value_decode(stored, &header, &value)) break;
-        if (row_table_hides(replica->table, key, header.version)) continue;
-        *hash += row_hash(key, &header, value);
+    while (each->more && engine_iterator_next(engine, iterator, &key, &stored)) {
+        row = (struct row_found){.key = key, .state = ROW_CLEAN};
+        if (row_value_decode(stored, &row.header, &row.value)) break;
+        if (!row_table_hides(replica->table, key, row.header.version)) each_of_table(each, &row);
     }
     return engine_iterator_close(engine, iterator, NULL) == STATUS_OK;
+}
+
+/* Its engine, if it is needed, does not hold all that it has. */
+static bool engine_is_apart(const struct replica *replica)
+{
+    return replica->receive != NULL || replica->flushed > replica->applied;
+}
+
+bool host_rows_each(const struct partition_host *host, struct group_id group, void *context,
+                    bool (*on_row)(void *context, const struct row_found *row))
+{
+    const struct replica *replica = host_replica(host, group);
+    struct rows_each each = {.context = context, .on_row = on_row, .more = true};
+    if (replica == NULL) return false;
+    bool complete = row_table_complete(replica->table);
+    if (!complete && engine_is_apart(replica)) return false;
+    row_table_committed_each(replica->table, bytes_make(NULL, 0), &each, each_of_table);
+    return complete || !each.more || each_of_engine(replica, &each);
+}
+
+static bool hash_one(void *context, const struct row_found *row)
+{
+    uint64_t *hash = context;
+    *hash += row_hash(row->key, &row->header, row->value);
+    return true;
 }
 
 bool host_state_hash(const struct partition_host *host, struct group_id group, uint64_t *ret_hash)
@@ -536,8 +575,8 @@ bool host_state_hash(const struct partition_host *host, struct group_id group, u
     if (replica == NULL) return false;
     uint64_t hash = row_table_hash(replica->table);
     if (!row_table_complete(replica->table)) {
-        if (replica->receive != NULL || replica->flushed > replica->applied) return false;
-        if (!hash_engine(replica, &hash)) return false;
+        struct rows_each each = {.context = &hash, .on_row = hash_one, .more = true};
+        if (engine_is_apart(replica) || !each_of_engine(replica, &each)) return false;
     }
     row_table_counts_each(replica->table, &hash, hash_count);
     *ret_hash = hash ^ dedup_hash(replica->dedup);

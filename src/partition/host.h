@@ -148,6 +148,11 @@ uint32_t host_leader_count(const struct partition_host *host);
 
 /* Committed rows of a group of this worker (meta for the node), or NULL. */
 const struct row_table *host_rows(const struct partition_host *host, struct group_id group);
+/* Its committed rows: those of the table, then, if it is incomplete, the others of the engine,
+ * which is read meanwhile. False: they cannot be told now (no replica, a snapshot is taken in), or
+ * not all. */
+bool host_rows_each(const struct partition_host *host, struct group_id group, void *context,
+                    bool (*on_row)(void *context, const struct row_found *row));
 
 /* --- the gateway of the same worker: no frames, no copies --- */
 struct host_gateway {

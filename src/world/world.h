@@ -151,8 +151,9 @@ enum file_flags {
     FILE_WRITE = 1,     /* read and write */
     FILE_CREATE = 2,    /* make it if absent; does not sync the directory */
     FILE_EXCLUSIVE = 4, /* with FILE_CREATE: STATUS_EXISTS if present */
-    /* Writes of whole 4 KiB blocks go past the page cache where the file system can: it spares
-     * a copy and the search for dirty pages at each sync. A hint: content is the same. */
+    /* Reads, and writes of whole 4 KiB blocks, go past the page cache where the file system can:
+     * writing so spares the search for dirty pages at each sync; reading so sees what the device
+     * holds. A hint: content is the same. */
     FILE_DIRECT = 8,
 };
 

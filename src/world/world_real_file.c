@@ -20,14 +20,14 @@ enum {
     ZERO_BLOCK_SIZE = 1 << 20,
     NAMES_CAPACITY_MIN = 64,
     DIRECT_BLOCK_SIZE = 4096,
-    DIRECT_WRITE_MAX = 256 << 10, /* of one write past the page cache */
+    DIRECT_SIZE_MAX = 256 << 10, /* of one read or write past the page cache */
 };
 
 struct real_file {
     struct file head;
     int descriptor;
     char *path;      /* for error texts */
-    uint8_t *direct; /* aligned copy of what is written past the page cache; NULL: not so */
+    uint8_t *direct; /* aligned copy of what goes past the page cache; NULL: nothing does */
     void *direct_memory;
 };
 
@@ -90,7 +90,7 @@ static enum status path_failed(struct error *error, const char *what, const char
                      text ? text : "unknown error", advice_for_errno(number));
 }
 
-/* --- writing past the page cache ------------------------------------------------------------- */
+/* --- past the page cache ---------------------------------------------------------------------- */
 
 static bool direct_set(const struct real_file *file, int direct)
 {
@@ -98,11 +98,11 @@ static bool direct_set(const struct real_file *file, int direct)
     return flags >= 0 && fcntl(file->descriptor, F_SETFL, (flags & ~O_DIRECT) | direct) == 0;
 }
 
-/* Not every file system can (tmpfs cannot): then it is written like any other file. */
+/* Not every file system can (tmpfs cannot): then it is a file like any other. */
 static void direct_begin(struct real_file *file)
 {
     if (!direct_set(file, O_DIRECT)) return;
-    file->direct_memory = memory_allocate(DIRECT_WRITE_MAX + DIRECT_BLOCK_SIZE);
+    file->direct_memory = memory_allocate(DIRECT_SIZE_MAX + DIRECT_BLOCK_SIZE);
     size_t over = (uintptr_t)file->direct_memory % DIRECT_BLOCK_SIZE;
     file->direct = (uint8_t *)file->direct_memory + (DIRECT_BLOCK_SIZE - over);
 }
@@ -123,13 +123,34 @@ static ssize_t write_part(struct real_file *file, uint64_t offset, struct bytes 
 
     if (!whole_blocks) direct_end(file);
     if (file->direct != NULL) {
-        size_t size = bytes.size < DIRECT_WRITE_MAX ? bytes.size : DIRECT_WRITE_MAX;
+        size_t size = bytes.size < DIRECT_SIZE_MAX ? bytes.size : DIRECT_SIZE_MAX;
         memcpy(file->direct, bytes.data, size);
         ssize_t put = pwrite(file->descriptor, file->direct, size, (off_t)offset);
         if (put >= 0 || errno != EINVAL) return put;
         direct_end(file);
     }
     return pwrite(file->descriptor, bytes.data, bytes.size, (off_t)offset);
+}
+
+/* The whole blocks that a range touches, up to a limit; less than 0: errno. What the page cache
+ * holds of them is written first if need be, and otherwise not looked at. */
+static ssize_t read_part(struct real_file *file, uint64_t offset, uint8_t *into, size_t size)
+{
+    if (file->direct == NULL) return pread(file->descriptor, into, size, (off_t)offset);
+    size_t before = (size_t)(offset % DIRECT_BLOCK_SIZE);
+    size_t wanted = size < DIRECT_SIZE_MAX - before ? before + size : DIRECT_SIZE_MAX;
+    size_t blocks = (wanted + DIRECT_BLOCK_SIZE - 1) / DIRECT_BLOCK_SIZE;
+    ssize_t got =
+        pread(file->descriptor, file->direct, blocks * DIRECT_BLOCK_SIZE, (off_t)(offset - before));
+    if (got < 0 && errno == EINVAL) { /* a device of larger blocks */
+        direct_end(file);
+        return pread(file->descriptor, into, size, (off_t)offset);
+    }
+    if (got < 0) return got;
+    if ((size_t)got <= before) return 0; /* the end of the file */
+    size_t part = (size_t)got - before < size ? (size_t)got - before : size;
+    memcpy(into, file->direct + before, part);
+    return (ssize_t)part;
 }
 
 /* --- one file -------------------------------------------------------------------------------- */
@@ -165,13 +186,8 @@ static enum status real_file_read(struct file *head, uint64_t offset, void *into
     size_t done = 0;
 
     while (done < size) {
-        ssize_t got =
-            pread(file->descriptor, (uint8_t *)into + done, size - done, (off_t)(offset + done));
+        ssize_t got = read_part(file, offset + done, (uint8_t *)into + done, size - done);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0 && errno == EINVAL && file->direct != NULL) { /* `into` is not aligned */
-            direct_end(file);
-            continue;
-        }
         if (got < 0) return path_failed(error, "read", file->path);
         if (got == 0) break; /* the end of the file */
         done += (size_t)got;

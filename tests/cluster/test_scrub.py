@@ -1,5 +1,6 @@
 """Damage that nobody asks for is found while the node runs, named, and healed without a restart
 (FAULTS F21, F22; docs/reference/damage.md)."""
+import re
 import subprocess
 
 import pytest
@@ -92,6 +93,7 @@ def test_a_store_that_rots_unread_is_found_and_rebuilt(make_cluster):
     before = victim.pid
     sst_flipped(store_with_rows(victim))
     until("it is found", lambda: metric(victim, "scrub_stores_damaged_total") > 0)
+    until("file and offset are told", lambda: re.search(r"\.sst offset \d+", victim.log()))
     until("its replicas are rebuilt", lambda: replicas_rebuilt(victim), WHOLE_SECONDS)
     wait_whole(cluster, victim)
     assert victim.pid == before and victim.alive and victim.status()["repair"] is None
@@ -111,6 +113,28 @@ def test_an_idle_node_writes_nothing_for_it(make_cluster):
     until("it was read again", lambda: metric(cluster[0], "scrub_passes_total") > passes + 2)
     assert cluster[0].bytes_written() == written
     assert metric(cluster[0], "scrub_bytes_total") > 0
+
+
+def bytes_read(node) -> int:
+    """From devices: what came out of the page cache does not count."""
+    line = next(line for line in node._proc("io").splitlines() if line.startswith("read_bytes: "))
+    return int(line.split()[1])
+
+
+def test_it_reads_the_medium_and_not_the_page_cache(make_cluster):
+    cluster = with_rows_in_stores(make_cluster, *OPTIONS[2:])
+    victim = cluster[1]
+    with cluster[0].client(30) as client:
+        fill(client)
+    passes = metric(victim, "scrub_passes_total")
+    until("what was written is on the disk and read once",
+          lambda: metric(victim, "scrub_passes_total") > passes + 1)
+    scrubbed, read = metric(victim, "scrub_bytes_total"), bytes_read(victim)
+    assert len(segments(victim)) > 1 and store_with_rows(victim)
+    passes = metric(victim, "scrub_passes_total")
+    until("it was read again", lambda: metric(victim, "scrub_passes_total") > passes + 2)
+    scrubbed, read = metric(victim, "scrub_bytes_total") - scrubbed, bytes_read(victim) - read
+    assert scrubbed > 4 << 20 and read > 0.5 * scrubbed, (scrubbed, read)
 
 
 def test_it_can_be_turned_off(make_cluster):

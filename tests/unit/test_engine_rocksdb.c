@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -184,11 +185,25 @@ static void test_errors_name_the_directory_and_what_to_do(void **state)
     assert_non_null(strstr(error.text, "/proc/nowhere"));
 }
 
-static void damage(const char *directory)
+static int first_file(const char *directory)
+{
+    DIR *entries = opendir(directory);
+    int first = 0;
+    for (struct dirent *entry = readdir(entries); entry; entry = readdir(entries)) {
+        int number = strstr(entry->d_name, ".sst") ? atoi(entry->d_name) : 0;
+        if (number && (first == 0 || number < first)) first = number;
+    }
+    closedir(entries);
+    return first;
+}
+
+/* The first file that was made, or all. */
+static void damage(const char *directory, bool first_only)
 {
     DIR *entries = opendir(directory);
     for (struct dirent *entry = readdir(entries); entry; entry = readdir(entries)) {
         if (strstr(entry->d_name, ".sst") == NULL) continue;
+        if (first_only && first_file(directory) != atoi(entry->d_name)) continue;
         int file = openat(dirfd(entries), entry->d_name, O_RDWR);
         static const char junk[8] = "damaged";
         assert_int_equal(pwrite(file, junk, sizeof(junk), 3), sizeof(junk));
@@ -208,7 +223,7 @@ static void test_damage_is_told_as_damage(void **state)
     struct bytes key, value;
     run(fixture, "put a 1234567890;put b 1234567890");
     engine_close(fixture->engine);
-    damage(fixture->directory);
+    damage(fixture->directory, false);
     fixture->engine = engine_of(fixture->directory);
     assert_int_equal(engine_get(fixture->engine, bytes_of("a"), NULL, ignore_value, &error),
                      STATUS_CORRUPT);
@@ -225,6 +240,33 @@ static void test_damage_is_told_as_damage(void **state)
                      STATUS_CORRUPT);
     assert_false(more);
     buffer_free(&place);
+}
+
+/* Nobody is ever answered from it, but a compaction would meet it. */
+static void test_damage_of_rows_that_are_no_more_is_found(void **state)
+{
+    static const char *const hide[] = {"put a 2;put b 2", "del a;del b"};
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < ARRAY_COUNT(hide); i++) {
+        struct error error = {0};
+        struct buffer place;
+        uint64_t bytes = 0;
+        bool more = true;
+        run(fixture, "put a 1234567890;put b 1234567890");
+        run(fixture, hide[i]);
+        engine_close(fixture->engine);
+        damage(fixture->directory, true);
+        fixture->engine = engine_of(fixture->directory);
+        buffer_init(&place, 100);
+        assert_int_equal(engine_scrub(fixture->engine, &place, 1000, &bytes, &more, &error),
+                         STATUS_CORRUPT);
+        buffer_free(&place);
+        assert_non_null(strstr(error.text, ".sst offset 0 ")); /* file and place are told */
+        engine_close(fixture->engine);
+        fixture_directory_remove(fixture->directory);
+        fixture_directory_make(fixture->directory);
+        fixture->engine = engine_of(fixture->directory);
+    }
 }
 
 static void test_a_checkpoint_opens_as_a_store(void **state)
@@ -252,6 +294,7 @@ int main(void)
         TEST(test_an_iterator_sees_one_moment),
         TEST(test_errors_name_the_directory_and_what_to_do),
         TEST(test_damage_is_told_as_damage),
+        TEST(test_damage_of_rows_that_are_no_more_is_found),
         TEST(test_a_checkpoint_opens_as_a_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

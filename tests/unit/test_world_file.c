@@ -2,8 +2,11 @@
 #include "real_world.h"
 
 #include <stdio.h>
+#include <linux/magic.h>
 #include <stdlib.h>
+#include <sys/vfs.h>
 
+#include "base/assert.h"
 #include "base/memory.h"
 
 struct file_fixture {
@@ -132,6 +135,65 @@ static void test_direct_writes_are_read_like_others(void **state)
     memcpy(bytes + 9 * BLOCK, bytes, BLOCK);
     assert_memory_equal(into, bytes, SIZE - 7);
     assert_memory_equal(into + SIZE - 7, "odd tail", 8);
+    file_close(file);
+    memory_free(bytes);
+    memory_free(into);
+}
+
+/* What this process has caused to be read from devices. */
+static uint64_t bytes_from_devices(void)
+{
+    char line[128];
+    unsigned long long bytes = 0;
+    FILE *file = fopen("/proc/self/io", "re");
+
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL)
+        if (sscanf(line, "read_bytes: %llu", &bytes) == 1) break;
+    fclose(file);
+    return bytes;
+}
+
+static void test_direct_reads_see_the_device_and_not_the_cache(void **state)
+{
+    struct file_fixture *fixture = *state;
+    enum { BLOCK = 4096, SIZE = 400 * BLOCK + 123 };
+    static const struct {
+        uint64_t offset;
+        size_t size;
+    } ranges[] = {{0, SIZE},
+                  {1, 1},
+                  {BLOCK - 1, 2},
+                  {5, SIZE},
+                  {300 * BLOCK, 5 * BLOCK},
+                  {7, 70 * BLOCK},
+                  {SIZE - 1, 100},
+                  {SIZE, 1},
+                  {SIZE + BLOCK, 1}};
+    uint8_t *bytes = memory_allocate(SIZE), *into = memory_allocate(SIZE);
+    struct file *file = file_made(fixture);
+    size_t got;
+
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[i] = (uint8_t)(i * 31 >> 3);
+    assert_int_equal(file_write(file, 0, bytes_make(bytes, SIZE), NULL), STATUS_OK);
+    assert_int_equal(file_sync(file, NULL), STATUS_OK);
+    file_close(file);
+    uint64_t before = bytes_from_devices();
+    assert_int_equal(file_open(fixture->world, fixture->path, FILE_READ | FILE_DIRECT, &file, NULL),
+                     STATUS_OK);
+    for (size_t i = 0; i < ARRAY_COUNT(ranges); i++) {
+        uint64_t left = ranges[i].offset < SIZE ? SIZE - ranges[i].offset : 0;
+        size_t wanted = ranges[i].size < left ? ranges[i].size : left;
+        assert_int_equal(file_read(file, ranges[i].offset, into, ranges[i].size, &got, NULL),
+                         STATUS_OK);
+        assert_int_equal(got, wanted);
+        if (wanted) assert_memory_equal(into, bytes + ranges[i].offset, wanted);
+    }
+    /* The page cache holds all of it. On tmpfs there is no device. */
+    struct statfs system;
+    assert_int_equal(statfs(fixture->directory, &system), 0);
+    if (system.f_type != TMPFS_MAGIC) assert_true(bytes_from_devices() - before >= 2 * SIZE);
     file_close(file);
     memory_free(bytes);
     memory_free(into);
@@ -269,6 +331,7 @@ int main(void)
         FILE_TEST(test_what_is_written_can_be_read),
         FILE_TEST(test_allocated_space_reads_as_zeros_and_keeps_what_was_there),
         FILE_TEST(test_direct_writes_are_read_like_others),
+        FILE_TEST(test_direct_reads_see_the_device_and_not_the_cache),
         FILE_TEST(test_a_second_lock_is_refused_with_advice),
         FILE_TEST(test_open_tells_absent_from_present),
         FILE_TEST(test_a_full_disk_has_a_status_of_its_own),

@@ -183,17 +183,17 @@ static bool on_second_pass(void *context, const struct row_found *row)
     return true;
 }
 
-void redis_rows_check(const struct row_table *table, struct redis_rows *ret_rows)
+bool redis_rows_check_from(const struct redis_rows_source *source, struct redis_rows *ret_rows)
 {
     struct check check = {.rows = ret_rows};
 
     *ret_rows = (struct redis_rows){0};
-    row_table_committed_each(table, bytes_make(NULL, 0), &check, on_first_pass);
+    bool whole = source->each(source->context, &check, on_first_pass);
     if (check.owner_count)
         qsort(check.owners, check.owner_count, sizeof(check.owners[0]), compare_owners);
     if (check.reminder_count)
         qsort(check.reminders, check.reminder_count, sizeof(check.reminders[0]), compare_reminders);
-    row_table_committed_each(table, bytes_make(NULL, 0), &check, on_second_pass);
+    whole = whole && source->each(source->context, &check, on_second_pass);
     for (size_t i = 0; i < check.owner_count; i++) {
         const struct owner *owner = &check.owners[i];
         bool twice = i > 0 && compare_owners(owner, owner - 1) == 0;
@@ -205,6 +205,21 @@ void redis_rows_check(const struct row_table *table, struct redis_rows *ret_rows
     memory_free(check.owners);
     memory_free(check.reminders);
     memory_free(check.dropped);
+    return whole;
+}
+
+static bool each_of_table(void *context, void *row_context,
+                          bool (*on_row)(void *row_context, const struct row_found *row))
+{
+    const struct row_table *const *table = context;
+    row_table_committed_each(*table, bytes_make(NULL, 0), row_context, on_row);
+    return true;
+}
+
+void redis_rows_check(const struct row_table *table, struct redis_rows *ret_rows)
+{
+    struct redis_rows_source source = {.context = &table, .each = each_of_table};
+    redis_rows_check_from(&source, ret_rows);
 }
 
 uint64_t redis_garbage_waiting(const struct row_table *table)

@@ -18,8 +18,18 @@ struct redis_rows {
     uint64_t unreminded;  /* keys with an expiry that no reminder in time is for */
 };
 
-/* Over the committed rows. O(rows), and memory for ids and reminders. */
+/* Over the committed rows. O(rows), and memory for ids and reminders. Of an incomplete table not
+ * all are there. */
 void redis_rows_check(const struct row_table *table, struct redis_rows *ret_rows);
+
+/* The same over rows from anywhere: each() calls back for all of them, in any order, and is called
+ * twice. False: it said that it cannot. */
+struct redis_rows_source {
+    void *context;
+    bool (*each)(void *context, void *row_context,
+                 bool (*on_row)(void *row_context, const struct row_found *row));
+};
+bool redis_rows_check_from(const struct redis_rows_source *source, struct redis_rows *ret_rows);
 
 /* Garbage records; O(1). */
 uint64_t redis_garbage_waiting(const struct row_table *table);

@@ -45,6 +45,7 @@ struct engine_table {
     void (*close)(struct engine *);
     uint64_t (*level0_files)(struct engine *);
     uint64_t (*bytes_on_disk)(struct engine *);
+    void (*forget_cached)(struct engine *); /* NULL: there is nothing to forget */
 };
 
 struct engine {
@@ -153,9 +154,18 @@ static inline uint64_t engine_bytes_on_disk(struct engine *engine)
     return engine->table->bytes_on_disk(engine);
 }
 
-/* Reads rows from *place on (empty: from the first), about bytes_max of keys and values, so that
- * what cannot be read or fails its checksum is found: STATUS_CORRUPT, STATUS_IO, and *place is as
- * it was. *ret_more: it goes on at *place, else that was the last. Blocks (engine_scrub.c). */
+/* What the operating system holds of the files in memory is dropped, as far as it can be: reads see
+ * what the device holds. Blocks. */
+static inline void engine_forget_cached(struct engine *engine)
+{
+    if (engine->table->forget_cached != NULL) engine->table->forget_cached(engine);
+}
+
+/* Reads rows from *place on (empty: from the first, after engine_forget_cached()), about bytes_max
+ * of keys and values, so that what cannot be read or fails its checksum is found: STATUS_CORRUPT,
+ * STATUS_IO, and *place is as it was. Rows that were overwritten or deleted one by one are read on
+ * the way, those that a range deletion covers are not. *ret_more: it goes on at *place, else that
+ * was the last. Blocks (engine_scrub.c). */
 enum status engine_scrub(struct engine *engine, struct buffer *place, uint64_t bytes_max,
                          uint64_t *ret_bytes, bool *ret_more, struct error *error);
 

@@ -271,6 +271,28 @@ static void rocksdb_engine_close(struct engine *engine)
     memory_free(rocks);
 }
 
+/* Files never change once they are synced, so that all of their pages can go. */
+static void rocksdb_engine_forget_cached(struct engine *engine)
+{
+    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    const rocksdb_livefiles_t *files = rocksdb_livefiles(rocks->database);
+    int count = rocksdb_livefiles_count(files);
+
+    for (int i = 0; i < count; i++) {
+        const char *name = rocksdb_livefiles_name(files, i); /* "/000012.sst" */
+        size_t size = strlen(rocks->directory) + strlen(name) + 1;
+        char *path = memory_allocate(size);
+        snprintf(path, size, "%s%s", rocks->directory, name);
+        int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+        if (descriptor >= 0) {
+            posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+            close(descriptor);
+        }
+        memory_free(path);
+    }
+    rocksdb_livefiles_destroy(files);
+}
+
 static const struct engine_table rocksdb_table = {
     .get = rocksdb_engine_get,
     .multi_get = rocksdb_engine_multi_get,
@@ -289,6 +311,7 @@ static const struct engine_table rocksdb_table = {
     .close = rocksdb_engine_close,
     .level0_files = rocksdb_engine_level0_files,
     .bytes_on_disk = rocksdb_engine_bytes_on_disk,
+    .forget_cached = rocksdb_engine_forget_cached,
 };
 
 static void set_table_options(struct engine_rocksdb *rocks)

@@ -17,6 +17,7 @@ static void place_behind(struct buffer *place, struct bytes key)
 enum status engine_scrub(struct engine *engine, struct buffer *place, uint64_t bytes_max,
                          uint64_t *ret_bytes, bool *ret_more, struct error *error)
 {
+    if (buffer_size(place) == 0) engine_forget_cached(engine);
     struct engine_iterator *iterator =
         engine_iterate(engine, buffer_bytes(place), bytes_make(NULL, 0));
     struct bytes key, value;

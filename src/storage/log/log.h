@@ -192,6 +192,7 @@ void log_damage_moved(struct log *log, uint64_t segment);
 /* A reader in a sealed segment: walk.c. */
 struct log_walk {
     uint64_t segment; /* 0: none yet */
+    unsigned flags;   /* enum file_flags, to open it with */
     struct file *file;
     struct buffer read;
     uint64_t offset; /* of the next batch */

@@ -9,6 +9,7 @@
 void log_scrub_init(struct log_scrub *scrub)
 {
     memset(scrub, 0, sizeof(*scrub));
+    scrub->walk.flags = FILE_READ | FILE_DIRECT; /* what lies on the medium, not a memory of it */
     buffer_init(&scrub->walk.read, LOG_SEGMENT_SIZE_MAX);
 }
 

@@ -9,7 +9,7 @@ enum status log_walk_open(const struct log *log, struct log_walk *walk, uint64_t
     char path[LOG_PATH_SIZE];
 
     log_segment_path(log, segment, path);
-    enum status status = file_open(log->world, path, FILE_READ, &walk->file, error);
+    enum status status = file_open(log->world, path, walk->flags, &walk->file, error);
     if (status) return status;
     if (walk->segment == segment) return STATUS_OK; /* it goes on where it was */
     walk->segment = segment;
@@ -37,7 +37,7 @@ static enum log_walk_found walk_end(const struct log *log, struct log_walk *walk
 
     if (walk->number == 0) return LOG_WALK_DAMAGED;
     log_segment_path(log, walk->segment + 1, path);
-    if (file_open(log->world, path, FILE_READ, &file, NULL)) return LOG_WALK_NEXT_DAMAGED;
+    if (file_open(log->world, path, walk->flags, &file, NULL)) return LOG_WALK_NEXT_DAMAGED;
     bool valid =
         log_batch_read(file, walk->segment + 1, 0, &walk->read, &bytes, &batch) == LOG_BATCH_VALID;
     file_close(file);
