@@ -124,6 +124,18 @@ void node_confirm_booted(struct node *node)
     call_all(node, worker_hears_all, NULL);
 }
 
+/* The next start gets the same epoch and is refused, too: a supervisor starts it again and again,
+ * and an epoch that nobody has heard of would be let in. This start was mute, so that nobody is
+ * confused. */
+static void epoch_give_back(struct node *node)
+{
+    struct error error;
+
+    node->identity.epoch_next = node->epoch;
+    if (identity_save(node->world, node->options.data, &node->identity, &error))
+        LOG_ERROR(node_logger(node), "node", "do not start this directory again: %s", error.text);
+}
+
 /* Any table of another node, however old. */
 void node_confirm_table(struct node *node, node_id_t from, const struct cluster_view *view)
 {
@@ -136,12 +148,14 @@ void node_confirm_table(struct node *node, node_id_t from, const struct cluster_
         ours && (self->epoch > node->epoch || (self->epoch == node->epoch && !node->confirmed));
     if (given_out) {
         SOMETIMES(node->world, "an old image of a disk was found out by a table");
-        error_set(&error, STATUS_REFUSED,
-                  "node %s has started with boot epoch %u already, this start has %u: the disk was "
-                  "restored from an older image, or another process runs with a copy of this "
-                  "directory. Nothing was changed. Stop the other one; if there is none, move the "
-                  "directory away and start with an empty one: the node rejoins",
-                  node->identity.name, self->epoch, node->epoch);
+        error_set(
+            &error, STATUS_REFUSED,
+            "node %s has started with boot epoch %u already, this start has %u: the disk was "
+            "restored from an older image, or another process runs with a copy of this "
+            "directory. It took part in nothing. Stop the other one; if there is none, move the "
+            "directory away and start with an empty one: the node rejoins",
+            node->identity.name, self->epoch, node->epoch);
+        if (!node->confirmed) epoch_give_back(node);
         node_fail(node, &error);
         return;
     }
