@@ -534,14 +534,16 @@ static bool each_of_engine(const struct replica *replica, struct rows_each *each
     struct bytes key, stored;
     struct row_found row;
     replica_row_range(replica, from, to);
+    bool sound = true;
     struct engine_iterator *iterator =
         engine_iterate(engine, bytes_make(from, 2), bytes_make(to, 2));
     while (each->more && engine_iterator_next(engine, iterator, &key, &stored)) {
         row = (struct row_found){.key = key, .state = ROW_CLEAN};
-        if (row_value_decode(stored, &row.header, &row.value)) break;
+        sound = row_value_decode(stored, &row.header, &row.value) == STATUS_OK;
+        if (!sound) break;
         if (!row_table_hides(replica->table, key, row.header.version)) each_of_table(each, &row);
     }
-    return engine_iterator_close(engine, iterator, NULL) == STATUS_OK;
+    return engine_iterator_close(engine, iterator, NULL) == STATUS_OK && sound;
 }
 
 /* Its engine, if it is needed, does not hold all that it has. */

@@ -147,7 +147,13 @@ static ssize_t read_part(struct real_file *file, uint64_t offset, uint8_t *into,
         return pread(file->descriptor, into, size, (off_t)offset);
     }
     if (got < 0) return got;
-    if ((size_t)got <= before) return 0; /* the end of the file */
+    if ((size_t)got <= before) { /* the end of the file, or a short read: then once more */
+        struct stat stat;
+        if (fstat(file->descriptor, &stat) != 0) return -1;
+        if (offset >= (uint64_t)stat.st_size) return 0;
+        errno = EINTR;
+        return -1;
+    }
     size_t part = (size_t)got - before < size ? (size_t)got - before : size;
     memcpy(into, file->direct + before, part);
     return (ssize_t)part;
