@@ -37,6 +37,8 @@ static const struct sim_planted planted[] = {
     {"log_skip_sync", "log_skip_sync", 0, "torn_tail", 60, "batches are not synced"},
     {"keep_overlay_on_stepdown", "keep_overlay_on_stepdown", 0, NULL, 150,
      "A4: proposed rows survive a step-down"},
+    {"flush_copies_no_replaced", "flush_copies_no_replaced", 0, NULL, 400,
+     "S-4: a row that is replaced while a flush copies is in neither the run nor the log"},
     {"dedup_not_in_snapshot", "dedup_not_in_snapshot", 0, NULL, 300,
      "X-1: remembered outcomes are not part of the replica's record"},
     {"ack_before_durable", NULL, RAFT_BUG_ACK_BEFORE_DURABLE, NULL, 60,

@@ -62,6 +62,12 @@ static inline enum status buffer_append(struct buffer *buffer, struct bytes byte
 enum status buffer_append_format(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Keeps the first `size` bytes; size <= buffer_size(). */
+static inline void buffer_cut(struct buffer *buffer, size_t size)
+{
+    buffer->end = buffer->start + size;
+}
+
 /* Drops `size` bytes at the front; size <= buffer_size(). */
 void buffer_consume(struct buffer *buffer, size_t size);
 

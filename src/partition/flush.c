@@ -1,56 +1,50 @@
 /* Rows to the engine, so that the log can be cut (DESIGN.md 6).
  *
- * A flush of a store copies, replica by replica (one a turn, so that no turn is long), the
- * rows that the engine does not have, each replica as of one applied index that its own log
- * holds durably (WHY 1.10). A job then writes them with the replicas' records as one sorted
- * run, which is there whole or not at all (FAULTS rule 2). */
-#include <stdlib.h>
+ * A flush of a store copies, replica by replica, the rows that the engine does not have, each
+ * replica as of one applied index that its own log holds durably (WHY 1.10). A job then writes
+ * them with the replicas' records as one sorted run, which is there whole or not at all (FAULTS
+ * rule 2). Then the rows become clean. Copying and cleaning go in steps of FLUSH_STEP_WORK, one a
+ * turn of the loop, so that no turn is long; requests and entries go on in between. */
+#include "partition/flush.h"
 
-#include "partition/host_internal.h"
-
-struct flush_part {
-    struct group_id group;
-    struct replica_id replica;
-    uint64_t generation;
-    uint64_t index, term;
-};
-
-struct flush_job {
-    struct world_job job;
-    struct world_timer timer;
-    struct partition_host *host;
-    uint32_t store;
-    bool running;
-    struct list *next;         /* replica to copy next, in slot order */
-    struct replica *waits_for; /* its disk must catch up first */
-    struct flush_part *parts;
-    size_t part_count, part_capacity;
-    struct buffer rows;    /* u8 tombstone | u32 key size | key | u32 size | stored value */
-    struct buffer records; /* u32 group | u32 size | record */
-    struct error error;
-    enum status status;
-};
+enum { FLUSH_STEP_WORK = 1024 }; /* rows or the like: a third of a millisecond */
 
 static void flush_free(struct flush_job *flush)
 {
     if (flush->waits_for != NULL) flush->waits_for->flush_holds_apply = false;
+    if (flush->copying != NULL) row_table_cut_end(flush->copying->table);
     world_timer_stop(flush->host->world, &flush->timer);
     flush->host->stores[flush->store].flush = NULL;
     buffer_free(&flush->rows);
+    buffer_free(&flush->replaced);
     buffer_free(&flush->records);
+    buffer_free(&flush->clean_after);
     memory_free(flush->parts);
     memory_free(flush);
+}
+
+static void write_copy(struct buffer *rows, const struct row_found *row)
+{
+    struct writer writer = writer_make(rows);
+    write_u8(&writer, row->tombstone);
+    write_u32(&writer, (uint32_t)row->key.size);
+    write_bytes(&writer, row->key);
+    write_u32(&writer, row->tombstone ? 0 : (uint32_t)(ROW_HEADER_SIZE + row->value.size));
+    if (!row->tombstone) row_value_encode(rows, &row->header, row->value);
 }
 
 static void copy_row(void *context, const struct row_found *row)
 {
     struct flush_job *flush = context;
-    struct writer writer = writer_make(&flush->rows);
-    write_u8(&writer, row->tombstone);
-    write_u32(&writer, (uint32_t)row->key.size);
-    write_bytes(&writer, row->key);
-    write_u32(&writer, row->tombstone ? 0 : (uint32_t)(ROW_HEADER_SIZE + row->value.size));
-    if (!row->tombstone) row_value_encode(&flush->rows, &row->header, row->value);
+    write_copy(&flush->rows, row);
+}
+
+static void copy_replaced(void *context, const struct row_found *row)
+{
+    struct flush_job *flush = context;
+    SOMETIMES(flush->host->world, "a row was replaced while a flush copied");
+    if (PLANTED(flush->host->world, "flush_copies_no_replaced")) return;
+    write_copy(&flush->replaced, row);
 }
 
 static void copy_record(struct flush_job *flush, const struct replica *replica)
@@ -65,20 +59,54 @@ static void copy_record(struct flush_job *flush, const struct replica *replica)
     buffer_free(&record);
 }
 
-static void copy_replica(struct flush_job *flush, struct replica *replica)
+/* The record is of the index at which the cut is made. */
+static void copy_begin(struct flush_job *flush, struct replica *replica)
 {
     if (flush->part_count == flush->part_capacity) {
         flush->part_capacity = flush->part_capacity == 0 ? 32 : flush->part_capacity * 2;
         flush->parts = memory_resize(flush->parts, flush->part_capacity * sizeof(*flush->parts));
     }
+    flush->rows_before = buffer_size(&flush->rows);
+    flush->replaced_before = buffer_size(&flush->replaced);
+    flush->records_before = buffer_size(&flush->records);
     struct flush_part *part = &flush->parts[flush->part_count++];
     *part = (struct flush_part){.group = replica->group,
                                 .replica = replica->id,
                                 .generation = replica->generation,
                                 .index = replica->applied,
                                 .term = replica->applied_term};
-    row_table_dirty_each(replica->table, flush, copy_row);
     copy_record(flush, replica);
+    flush->cut =
+        (struct row_cut){.context = flush, .on_row = copy_row, .on_replaced = copy_replaced};
+    flush->copying = replica;
+    row_table_cut_begin(replica->table, &flush->cut, replica->applied);
+}
+
+static uint32_t step_work(const struct flush_job *flush)
+{
+    return MAYBE(flush->host->world, "a short step of a flush") ? 1 : FLUSH_STEP_WORK;
+}
+
+/* False: all of the replica is copied. */
+static bool copy_step(struct flush_job *flush)
+{
+    struct row_table *table = flush->copying->table;
+    if (row_table_cut_step(table, step_work(flush))) return true;
+    row_table_cut_end(table);
+    flush->copying = NULL;
+    return false;
+}
+
+/* The replica goes: nothing of it is flushed. */
+static void copy_cancel(struct flush_job *flush)
+{
+    SOMETIMES(flush->host->world, "a replica went while a flush copied it");
+    row_table_cut_end(flush->copying->table);
+    flush->copying = NULL;
+    flush->part_count--;
+    buffer_cut(&flush->rows, flush->rows_before);
+    buffer_cut(&flush->replaced, flush->replaced_before);
+    buffer_cut(&flush->records, flush->records_before);
 }
 
 static bool wants_flush(const struct replica *replica)
@@ -87,96 +115,40 @@ static bool wants_flush(const struct replica *replica)
            !drop_is_of(replica);
 }
 
-static enum status write_rows(struct flush_job *flush, struct engine *engine,
-                              struct engine_run *run)
+static struct replica *part_replica(struct partition_host *host, const struct flush_part *part)
 {
-    struct reader reader = reader_make(buffer_bytes(&flush->rows));
-    while (reader_left(&reader) > 0) {
-        bool tombstone = read_u8(&reader) != 0;
-        struct bytes key = read_bytes(&reader, read_u32(&reader));
-        struct bytes value = read_bytes(&reader, read_u32(&reader));
-        ASSERT(!reader.failed);
-        enum status status = tombstone ? engine_run_delete(engine, run, key, &flush->error)
-                                       : engine_run_put(engine, run, key, value, &flush->error);
-        if (status) return status;
-    }
-    return STATUS_OK;
-}
-
-struct record_at {
-    uint32_t group;
-    struct bytes record;
-};
-
-static int compare_records(const void *a, const void *b)
-{
-    const struct record_at *left = a, *right = b;
-    return (left->group > right->group) - (left->group < right->group);
-}
-
-static enum status write_records(struct flush_job *flush, struct engine *engine,
-                                 struct engine_run *run)
-{
-    struct record_at *records = memory_allocate((flush->part_count + 1) * sizeof(*records));
-    struct reader reader = reader_make(buffer_bytes(&flush->records));
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < flush->part_count; i++) {
-        records[i].group = read_u32(&reader);
-        records[i].record = read_bytes(&reader, read_u32(&reader));
-    }
-    ASSERT(!reader.failed && reader_left(&reader) == 0);
-    qsort(records, flush->part_count, sizeof(*records), compare_records);
-    for (size_t i = 0; i < flush->part_count && status == STATUS_OK; i++) {
-        uint8_t key[REPLICA_RECORD_KEY_SIZE];
-        replica_record_key((struct group_id){records[i].group}, key);
-        status = engine_run_put(engine, run, bytes_make(key, sizeof(key)), records[i].record,
-                                &flush->error);
-    }
-    memory_free(records);
-    return status;
-}
-
-/* On the flush thread: touches nothing but the job and the engine. */
-static void flush_run(struct world_job *job)
-{
-    struct flush_job *flush = job->context;
-    struct engine *engine = flush->host->options.engines[flush->store];
-    struct engine_run *run = NULL;
-    if (MAYBE(flush->host->world, FLUSH_WITHOUT_SPACE)) {
-        flush->status = error_set(&flush->error, STATUS_NO_SPACE, "no space is left for a run");
-        return;
-    }
-    flush->status = engine_run_open(engine, &run, &flush->error);
-    if (flush->status) return;
-    flush->status = write_rows(flush, engine, run);
-    if (flush->status == STATUS_OK) flush->status = write_records(flush, engine, run);
-    if (flush->status) {
-        engine_run_abandon(engine, run);
-        return;
-    }
-    flush->status = engine_run_ingest(engine, run, &flush->error);
+    struct replica *replica = host_replica(host, part->group);
+    bool same = replica != NULL && replica_id_equal(replica->id, part->replica) &&
+                replica->generation == part->generation;
+    return same ? replica : NULL;
 }
 
 static void finish_part(struct partition_host *host, const struct flush_part *part,
                         struct bytes record)
 {
-    struct replica *replica = host_replica(host, part->group);
-    bool same = replica != NULL && replica_id_equal(replica->id, part->replica) &&
-                replica->generation == part->generation;
-    if (!same) return;
+    struct replica *replica = part_replica(host, part);
+    if (replica == NULL) return;
     ASSERT(part->index >= replica->flushed);
     replica->flushed = part->index;
     replica->flushed_term = part->term;
-    row_table_flushed(replica->table, part->index);
     log_release(host->queue, part->group, part->replica, part->index, part->term);
     snapshot_flushed(replica, record);
+}
+
+static void flush_end(struct flush_job *flush, bool ok)
+{
+    struct partition_host *host = flush->host;
+    uint32_t number = flush->store;
+    flush_free(flush);
+    if (ok && host->stores[number].flush_wanted) flush_store(host, number);
+    if (ok && flush_is_urgent(host)) flush_tick(host);
 }
 
 static void flush_done(struct world_job *job)
 {
     struct flush_job *flush = job->context;
     struct partition_host *host = flush->host;
-    struct host_store *store = &host->stores[flush->store];
+    flush->running = false;
     if (flush->status == STATUS_OK) {
         struct reader records = reader_make(buffer_bytes(&flush->records));
         for (size_t i = 0; i < flush->part_count; i++) { /* parts and records in the same order */
@@ -184,7 +156,7 @@ static void flush_done(struct world_job *job)
             finish_part(host, &flush->parts[i], read_bytes(&records, read_u32(&records)));
         }
         host->statistics.flushes++;
-        host->statistics.flushed_bytes += buffer_size(&flush->rows);
+        host->statistics.flushed_bytes += flush->copied_bytes;
         SOMETIMES(host->world, "a store was flushed");
         world_defer(host->world, &host->turn_end);
     } else {
@@ -195,43 +167,75 @@ static void flush_done(struct world_job *job)
     uint32_t number = flush->store;
     enum status status = flush->status;
     struct error error = flush->error;
+    flush->copied_bytes = 0;
+    flush->cleaning = status == STATUS_OK;
     memory_flushed(host);
-    flush_free(flush);
+    if (flush->cleaning)
+        world_timer_start(host->world, &flush->timer, 0);
+    else
+        flush_end(flush, false);
     store_job_ended(host, number, status, &error);
-    if (status == STATUS_OK && store->flush_wanted) flush_store(host, number);
-    if (status == STATUS_OK && flush_is_urgent(host)) flush_tick(host);
 }
 
-/* One replica a turn; then the job. */
+/* What the engine has becomes clean, replica by replica. */
+static void clean_step(struct flush_job *flush)
+{
+    if (flush->part_clean == flush->part_count) {
+        flush_end(flush, true);
+        return;
+    }
+    const struct flush_part *part = &flush->parts[flush->part_clean];
+    struct replica *replica = part_replica(flush->host, part);
+    if (replica != NULL && row_table_flushed_step(replica->table, part->index, &flush->clean_after,
+                                                  step_work(flush))) {
+        SOMETIMES(flush->host->world, "rows became clean in steps");
+    } else {
+        buffer_clear(&flush->clean_after);
+        flush->part_clean++;
+    }
+    world_timer_start(flush->host->world, &flush->timer, 0);
+}
+
+static void job_start(struct flush_job *flush)
+{
+    if (flush->part_count == 0) {
+        flush_free(flush);
+        return;
+    }
+    flush->copied_bytes = buffer_size(&flush->rows) + buffer_size(&flush->replaced);
+    flush->running = true;
+    world_job_start(flush->host->world, LANE_FLUSH, &flush->job);
+}
+
+/* One step of one replica a turn; then the job. */
 static void flush_step(struct world_timer *timer)
 {
     struct flush_job *flush = timer->context;
     struct partition_host *host = flush->host;
-    struct list *head = &host->stores[flush->store].replicas;
     if (host->stopping) {
         flush_free(flush);
         return;
     }
-    if (flush->next == head) {
-        if (flush->part_count == 0) {
-            flush_free(flush);
-            return;
-        }
-        flush->running = true;
-        world_job_start(host->world, LANE_FLUSH, &flush->job);
+    if (flush->cleaning) {
+        clean_step(flush);
+        return;
+    }
+    if (flush->next == &host->stores[flush->store].replicas) {
+        job_start(flush);
         return;
     }
     struct replica *replica = CONTAINER_OF(flush->next, struct replica, by_store);
-    if (wants_flush(replica)) {
+    if (flush->copying == NULL && wants_flush(replica)) {
         if (raft_durable_index(replica->raft) < replica->applied) {
             SOMETIMES(host->world, "a flush waited for the own disk");
             replica->flush_holds_apply = true;
             flush->waits_for = replica;
             return;
         }
-        copy_replica(flush, replica);
+        copy_begin(flush, replica);
     }
-    flush->next = flush->next->next;
+    bool more = flush->copying != NULL && copy_step(flush);
+    if (!more) flush->next = flush->next->next;
     world_timer_start(host->world, timer, 0);
 }
 
@@ -243,8 +247,10 @@ void flush_replica_durable(struct replica *replica)
     replica->flush_holds_apply = false;
     if (flush == NULL || flush->waits_for != replica) return;
     flush->waits_for = NULL;
-    if (wants_flush(replica)) copy_replica(flush, replica);
-    flush->next = replica->by_store.next;
+    if (wants_flush(replica))
+        copy_begin(flush, replica); /* at this index: its steps follow */
+    else
+        flush->next = replica->by_store.next;
     world_timer_start(replica->host->world, &flush->timer, 0);
 }
 
@@ -258,6 +264,7 @@ void flush_replica_gone(struct replica *replica)
     }
     if (flush->next != &replica->by_store) return;
     flush->next = replica->by_store.next;
+    if (flush->copying == replica) copy_cancel(flush);
     if (flush->waits_for == replica) {
         flush->waits_for = NULL;
         world_timer_start(replica->host->world, &flush->timer, 0);
@@ -285,7 +292,9 @@ static void flush_start(struct partition_host *host, uint32_t store)
     flush->store = store;
     flush->next = host->stores[store].replicas.next;
     buffer_init(&flush->rows, SIZE_MAX / 2);
+    buffer_init(&flush->replaced, SIZE_MAX / 2);
     buffer_init(&flush->records, SIZE_MAX / 2);
+    buffer_init(&flush->clean_after, SIZE_MAX / 2);
     host->stores[store].flush = flush;
     world_timer_start(host->world, &flush->timer, 0);
 }
@@ -347,7 +356,10 @@ static uint64_t stores_that_pin_the_log(struct partition_host *host)
 
 uint64_t flush_copied_bytes(const struct host_store *store)
 {
-    return store->flush == NULL ? 0 : buffer_size(&store->flush->rows);
+    const struct flush_job *flush = store->flush;
+    if (flush == NULL) return 0;
+    if (flush->running) return flush->copied_bytes;
+    return buffer_size(&flush->rows) + buffer_size(&flush->replaced);
 }
 
 void flush_tick(struct partition_host *host)

@@ -15,7 +15,7 @@
  *   collect.c    rows of dropped namespaces out of the engine
  *   warm.c       rows back into memory where there is room
  *   spare.c      memory for rows before it is needed
- *   flush.c      rows to the engine, so that the log can be cut
+ *   flush.c      rows to the engine, so that the log can be cut (flush_run.c: the job)
  *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side)
  *   wall.c       the wall clock as the cluster sees it
  *   space.c      requests that are refused because disks are full

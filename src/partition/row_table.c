@@ -32,6 +32,7 @@ static void free_chain(struct row_table *table, struct row *row)
 void row_table_free(struct row_table *table)
 {
     if (table == NULL) return;
+    ASSERT(table->cut == NULL);
     for (struct node *leaf = table->tree.first; leaf; leaf = leaf->next) {
         for (uint32_t i = 0; i < leaf->count; i++)
             free_chain(table, leaf_row(leaf, i));
@@ -125,6 +126,7 @@ static void replace_applied(struct row_table *table, struct row **link,
                             const struct row_write *write)
 {
     struct row *old = *link;
+    row_replaced(table, old);
     if (row_fits(old, write->value.size)) {
         row_uncount(table, old);
         old->state = ROW_COMMITTED;

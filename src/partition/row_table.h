@@ -17,6 +17,7 @@
 #ifndef HOLON_PARTITION_ROW_TABLE_H
 #define HOLON_PARTITION_ROW_TABLE_H
 
+#include "base/buffer.h"
 #include "partition/row.h"
 
 struct row_table;
@@ -105,13 +106,35 @@ uint64_t row_table_rows(const struct row_table *table);  /* all, tombstones incl
 uint64_t row_table_bytes(const struct row_table *table); /* memory held */
 uint64_t row_table_dirty_bytes(const struct row_table *table);
 
-/* Flush: calls back for the newest committed version of each row that is not clean, in key
- * order (a proposed row shows the committed one it hides). Then, when the run is durable,
- * row_table_flushed(index): rows whose committed version is <= index become clean, and
- * tombstones among them go. */
+/* Calls back for the newest committed version of each row that is not clean, in key order (a
+ * proposed row shows the committed one it hides). O(rows). */
 void row_table_dirty_each(const struct row_table *table, void *context,
                           void (*on_row)(void *context, const struct row_found *row));
-void row_table_flushed(struct row_table *table, uint64_t index);
+
+/* A cut: those same rows as of now, copied in steps while the table goes on, so that no turn of
+ * the loop is long. `index`: what is applied now. Each row is given once: by a step, in key
+ * order, or through on_replaced before a newer version takes the place of one that no step has
+ * come to. One cut of a table at a time. */
+struct row_cut {
+    void *context;
+    void (*on_row)(void *context, const struct row_found *row);
+    void (*on_replaced)(void *context, const struct row_found *row);
+    uint64_t index;      /* private from here on */
+    struct buffer after; /* key: up to here all are given */
+};
+void row_table_cut_begin(struct row_table *table, struct row_cut *cut, uint64_t index);
+/* Goes on for `work`: rows, leaves and pieces of ROW_CUT_WORK_BYTES. False: all are given. */
+enum { ROW_CUT_WORK_BYTES = 512 };
+bool row_table_cut_step(struct row_table *table, uint32_t work);
+/* Before it is freed, or earlier: what was not given will not be. */
+void row_table_cut_end(struct row_table *table);
+
+/* When the run of a cut at `index` is durable: rows whose committed version is <= index become
+ * clean, and tombstones among them go; in steps of so many rows and leaves. `after`: where the
+ * step before ended, empty at first. False: that was the last step. */
+bool row_table_flushed_step(struct row_table *table, uint64_t index, struct buffer *after,
+                            uint32_t work);
+void row_table_flushed(struct row_table *table, uint64_t index); /* all at once: O(rows) */
 
 /* All committed rows without tombstones, in key order, for snapshots and hashes: resumable
  * by the key after which to go on (empty: from the start). Stops when on_row returns false. */

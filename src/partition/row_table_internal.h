@@ -54,6 +54,7 @@ struct row_table {
     struct map counts; /* (service, namespace) -> live rows, as a pointer */
     uint64_t flush_generation;
     uint64_t evictions;
+    struct row_cut *cut; /* under way, or NULL */
 };
 
 static inline uint64_t row_bytes(const struct row *row)
@@ -137,6 +138,13 @@ static inline bool row_live_below(const struct row *row)
 void row_table_count_add(struct row_table *table, uint64_t name, int64_t change);
 /* The number of live rows of the key's namespace goes from `before` to `now`. */
 void row_table_count_change(struct row_table *table, struct bytes key, bool before, bool now);
+/* row_table_cut.c: an applied row is about to be changed, replaced or freed. */
+void row_cut_replaced(struct row_cut *cut, const struct row *row);
+static inline void row_replaced(const struct row_table *table, const struct row *row)
+{
+    if (table->cut != NULL) row_cut_replaced(table->cut, row);
+}
+
 /* Takes the chain of a key out of the tree; the rows are the caller's. */
 void row_table_unlink(struct row_table *table, struct bytes key);
 

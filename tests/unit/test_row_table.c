@@ -28,7 +28,9 @@ struct model_key {
     struct version applied;
     struct version proposed[PROPOSED_MAX];
     size_t proposed_count;
-    struct version flushing; /* applied as the flush under way began */
+    struct version cut;      /* applied as the flush under way began */
+    struct version flushing; /* what it has copied, over the engine's */
+    bool copied;
     struct version engine;
 };
 
@@ -41,6 +43,11 @@ struct model {
     uint64_t commit; /* applied */
     uint64_t flush;  /* index of the flush under way; 0: none */
     size_t walked;   /* by the callback of a walk */
+    struct row_cut cut;
+    size_t cut_walked;
+    bool cutting;        /* the flush under way still copies */
+    struct buffer after; /* of its end: rows become clean up to there */
+    uint64_t replaced;   /* rows of cuts that were given early */
 };
 
 static struct bytes key_of(const struct model_key *key)
@@ -331,33 +338,69 @@ static void model_revert(struct model *model)
     assert_int_equal(row_table_newest_proposed(model->table), 0);
 }
 
-static void on_dirty(void *context, const struct row_found *found)
+static void copy_row(struct model_key *key, const struct row_found *found)
 {
-    struct model *model = context;
-    while (!bytes_equal(key_of(&model->keys[model->walked]), found->key)) {
-        model->walked++;
-        assert_true(model->walked < model->key_count);
-    }
-    struct model_key *key = &model->keys[model->walked++];
-    assert_int_equal(found->header.version, key->applied.index);
-    assert_true(found->tombstone == key->applied.tombstone);
-    if (!found->tombstone) expect(key, &key->applied, found);
-    key->flushing = key->applied;
+    assert_false(key->copied);
+    assert_int_equal(found->header.version, key->cut.index);
+    assert_true(found->tombstone == key->cut.tombstone);
+    if (!found->tombstone) expect(key, &key->cut, found);
+    key->flushing = key->cut;
+    key->copied = true;
 }
 
-/* A flush begins: the dirty rows on top of the engine's must give all that is applied. */
+static void on_cut_row(void *context, const struct row_found *found)
+{
+    struct model *model = context;
+    while (!bytes_equal(key_of(&model->keys[model->cut_walked]), found->key)) {
+        model->cut_walked++;
+        assert_true(model->cut_walked < model->key_count);
+    }
+    copy_row(&model->keys[model->cut_walked++], found);
+}
+
+static void on_cut_replaced(void *context, const struct row_found *found)
+{
+    struct model *model = context;
+    struct model_key wanted = {.key_size = found->key.size};
+    memcpy(wanted.key, found->key.data, found->key.size);
+    struct model_key *key =
+        bsearch(&wanted, model->keys, model->key_count, sizeof(*model->keys), key_order);
+    assert_non_null(key);
+    copy_row(key, found);
+    model->replaced++;
+}
+
+/* A flush begins: its rows on top of the engine's must give all that is applied now, whatever is
+ * written while they are copied. */
 static void model_flush_begin(struct model *model)
 {
-    for (size_t i = 0; i < model->key_count; i++)
-        model->keys[i].flushing = model->keys[i].engine;
-    model->walked = 0;
-    row_table_dirty_each(model->table, model, on_dirty);
+    if (model->commit == 0) return;
     for (size_t i = 0; i < model->key_count; i++) {
-        const struct model_key *key = &model->keys[i];
-        assert_true(live(&key->flushing) == live(&key->applied));
-        if (live(&key->applied)) assert_int_equal(key->flushing.index, key->applied.index);
+        struct model_key *key = &model->keys[i];
+        key->flushing = key->engine;
+        key->cut = key->applied;
+        key->copied = false;
     }
+    model->cut_walked = 0;
+    model->cut =
+        (struct row_cut){.context = model, .on_row = on_cut_row, .on_replaced = on_cut_replaced};
+    row_table_cut_begin(model->table, &model->cut, model->commit);
     model->flush = model->commit;
+    model->cutting = true;
+}
+
+static void model_flush_copy(struct model *model, uint32_t work)
+{
+    if (row_table_cut_step(model->table, work)) return;
+    row_table_cut_end(model->table);
+    model->cutting = false;
+    for (size_t i = 0; i < model->key_count; i++) {
+        struct model_key *key = &model->keys[i];
+        assert_true(live(&key->flushing) == live(&key->cut));
+        if (live(&key->cut)) assert_int_equal(key->flushing.index, key->cut.index);
+        key->engine = key->flushing;
+    }
+    buffer_init(&model->after, SIZE_MAX / 2);
 }
 
 /* All is in the engine and nothing proposed: then tombstones are gone. */
@@ -369,14 +412,31 @@ static void check_no_tombstones(const struct model *model)
     assert_int_equal(row_table_rows(model->table), rows);
 }
 
-static void model_flush_end(struct model *model)
+/* The run is in the engine. */
+static void model_flush_clean(struct model *model, uint32_t work)
 {
-    for (size_t i = 0; i < model->key_count; i++)
-        model->keys[i].engine = model->keys[i].flushing;
-    row_table_flushed(model->table, model->flush);
+    if (row_table_flushed_step(model->table, model->flush, &model->after, work)) return;
+    buffer_free(&model->after);
     if (model->flush == model->commit) assert_int_equal(row_table_dirty_bytes(model->table), 0);
     if (model->flush == model->last) check_no_tombstones(model);
     model->flush = 0;
+}
+
+static void model_flush(struct model *model, uint32_t work)
+{
+    if (model->flush == 0)
+        model_flush_begin(model);
+    else if (model->cutting)
+        model_flush_copy(model, work);
+    else
+        model_flush_clean(model, work);
+}
+
+static void model_flush_whole(struct model *model)
+{
+    do
+        model_flush(model, UINT32_MAX);
+    while (model->flush);
 }
 
 static void model_step(struct model *model, uint32_t deletes)
@@ -394,10 +454,8 @@ static void model_step(struct model *model, uint32_t deletes)
             model_commit(model, random_between(&model->random, model->commit, model->last));
     } else if (dice < 985) {
         model_revert(model);
-    } else if (model->flush) {
-        model_flush_end(model);
     } else {
-        model_flush_begin(model);
+        model_flush(model, (uint32_t)random_between(&model->random, 1, 2 * model->key_count));
     }
 }
 
@@ -413,11 +471,11 @@ static void run_model(uint64_t seed, size_t keys, size_t steps)
     }
     check_all(&model);
     model_revert(&model);
-    if (model.flush) model_flush_end(&model);
-    model_flush_begin(&model);
-    model_flush_end(&model);
+    if (model.flush) model_flush_whole(&model);
+    model_flush_whole(&model);
     check_no_tombstones(&model);
     check_all(&model);
+    if (keys > 100) assert_true(model.replaced > 0);
     model_free(&model);
 }
 
