@@ -47,8 +47,10 @@ static inline bool has_its_share(const struct connection *connection, uint32_t d
     if (service->open_count >= SERVICE_OPEN_MAX && connection->slot_count > 0 &&
         connection->slot_count * active >= SERVICE_OPEN_MAX)
         return true;
-    return service->open_bytes >= SERVICE_OPEN_BYTES && connection->slot_count > 0 &&
-           connection->held_bytes * active >= SERVICE_OPEN_BYTES;
+    bool heavy = connection->held_bytes > LIGHT_BYTES;
+    uint64_t bytes = heavy ? SERVICE_OPEN_HEAVY_BYTES : SERVICE_OPEN_BYTES;
+    return service->open_bytes >= bytes && connection->slot_count > 0 &&
+           connection->held_bytes * active >= bytes;
 }
 
 /* Inlined, so that the divisions are of constants: it is asked for every command. */

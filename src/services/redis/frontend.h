@@ -13,8 +13,8 @@
  *     size of a reply before it comes, so each counts as the greatest of late, and before
  *     there was one as a whole value
  *     all connections of the worker hold half of options.bytes_max, and this one is not light
- *     all have SERVICE_OPEN_MAX commands or SERVICE_OPEN_BYTES of requests open, and this one
- *     its share: queues belong into the clients' sockets, where others do not wait in them
+ *     all have SERVICE_OPEN_MAX commands or SERVICE_OPEN_BYTES of requests open (and
+ *     SERVICE_OPEN_HEAVY_BYTES, if this one is not light), and this one its share: queues belong into the clients' sockets, where others do not wait in them
  *
  * A connection with a deep pipeline does not keep others waiting: after TURN_COMMANDS_MAX it goes
  * on in the next turn of the loop, behind whoever waits already; and so does everybody after
@@ -46,7 +46,10 @@ enum {
     /* Of all connections that have something open: more does not make the worker faster, it only
      * makes everybody wait longer for their turn at the log. */
     SERVICE_OPEN_MAX = 2048,
-    SERVICE_OPEN_BYTES = 2 << 20,    /* of requests */
+    SERVICE_OPEN_BYTES = 2 << 20, /* of requests */
+    /* For connections that hold more than LIGHT_BYTES: what they have open lies before the small
+     * requests of others on its way to the disk. More makes giant values no faster. */
+    SERVICE_OPEN_HEAVY_BYTES = 512 << 10,
     LIGHT_BYTES = 64 << 10,          /* a connection that holds no more goes on in any case */
     INPUT_BYTES_MAX = 20 << 20,      /* unparsed: a command, and what came while waiting */
     INPUT_KEPT_BYTES = 16 << 10,     /* memory kept by an idle connection */
