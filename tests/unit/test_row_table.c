@@ -48,6 +48,7 @@ struct model {
     bool cutting;        /* the flush under way still copies */
     struct buffer after; /* of its end: rows become clean up to there */
     uint64_t replaced;   /* rows of cuts that were given early */
+    uint64_t given;      /* by steps of the cut */
 };
 
 static struct bytes key_of(const struct model_key *key)
@@ -356,6 +357,7 @@ static void on_cut_row(void *context, const struct row_found *found)
         assert_true(model->cut_walked < model->key_count);
     }
     copy_row(&model->keys[model->cut_walked++], found);
+    model->given++;
 }
 
 static void on_cut_replaced(void *context, const struct row_found *found)
@@ -391,7 +393,10 @@ static void model_flush_begin(struct model *model)
 
 static void model_flush_copy(struct model *model, uint32_t work)
 {
-    if (row_table_cut_step(model->table, work)) return;
+    uint64_t given = model->given;
+    bool more = row_table_cut_step(model->table, work);
+    assert_true(model->given - given <= work); /* so a turn of the loop stays short */
+    if (more) return;
     row_table_cut_end(model->table);
     model->cutting = false;
     for (size_t i = 0; i < model->key_count; i++) {

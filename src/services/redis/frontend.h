@@ -14,7 +14,8 @@
  *     there was one as a whole value
  *     all connections of the worker hold half of options.bytes_max, and this one is not light
  *     all have SERVICE_OPEN_MAX commands or SERVICE_OPEN_BYTES of requests open (and
- *     SERVICE_OPEN_HEAVY_BYTES, if this one is not light), and this one its share: queues belong into the clients' sockets, where others do not wait in them
+ *     SERVICE_OPEN_HEAVY_BYTES, if this one is not light), and this one its share: queues belong
+ * into the clients' sockets, where others do not wait in them
  *
  * A connection with a deep pipeline does not keep others waiting: after TURN_COMMANDS_MAX it goes
  * on in the next turn of the loop, behind whoever waits already; and so does everybody after
