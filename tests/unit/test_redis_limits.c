@@ -185,19 +185,19 @@ static void test_bytes_that_are_open_are_shared(void **state)
 {
     struct fixture *f = *state;
     struct play_stream *s[3];
-    char *value = value_of_size(400 << 10);
+    char *value = value_of_size(100 << 10);
     struct buffer text;
 
     buffer_init(&text, 2 << 20);
     for (int k = 0; k < 3; k++)
-        buffer_append_format(&text, "*3\r\n$6\r\nAPPEND\r\n$1\r\na\r\n$%d\r\n%s\r\n", 400 << 10,
+        buffer_append_format(&text, "*3\r\n$6\r\nAPPEND\r\n$1\r\na\r\n$%d\r\n%s\r\n", 100 << 10,
                              value);
     for (int i = 0; i < 3; i++) {
         s[i] = connect_client(f);
         say_bytes(s[i], buffer_bytes(&text));
         turn(f);
     }
-    /* 1.2 MiB each of the first and the second are 2 and more; a third of 2 for the third. */
+    /* 300 KiB each of the first and the second are 512 and more; a third of 512 for the third. */
     assert_int_equal(f->request_count, 3 + 3 + 2);
     assert_true(s[2]->paused);
     for (size_t i = 0; i < 4; i++) {
