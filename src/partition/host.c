@@ -319,8 +319,10 @@ void host_close(struct partition_host *host)
         flush_replica_gone(host->replicas[i]);
         replica_free(host->replicas[i]);
     }
-    for (uint32_t i = 0; i < STORES_MAX; i++)
+    for (uint32_t i = 0; i < STORES_MAX; i++) {
+        flush_abandon(host, i); /* of a store whose replicas went before */
         drops_free(&host->stores[i]);
+    }
     cold_close(host);
     collect_close(host);
     warm_close(host);

@@ -15,9 +15,9 @@ void row_table_dirty_each(const struct row_table *table, void *context,
     }
 }
 
-/* Cleans the chain at a slot if its applied version is in the engine now; returns whether it was.
- * Its bit stays if anything but a clean row is left. *ret_gone: a tombstone that nothing covers. */
-static bool flushed_slot(struct row_table *table, struct node *leaf, uint32_t slot, uint64_t index,
+/* Cleans the chain at a slot if its applied version is in the engine now. Its bit stays if anything
+ * but a clean row is left. *ret_gone: a tombstone that nothing covers. */
+static void flushed_slot(struct row_table *table, struct node *leaf, uint32_t slot, uint64_t index,
                          bool *ret_gone)
 {
     struct row *newest = leaf_row(leaf, slot);
@@ -30,12 +30,11 @@ static bool flushed_slot(struct row_table *table, struct node *leaf, uint32_t sl
         *ret_gone = row->tombstone && !row->covered;
     }
     if (newest->state == ROW_CLEAN) leaf->unclean &= ~((uint64_t)1 << slot);
-    return cleaned;
 }
 
 /* Returns how many rows were looked at; *ret_gone: slots of tombstones that may go. */
 static uint32_t flushed_leaf(struct row_table *table, struct node *leaf, uint32_t first,
-                             uint64_t index, uint64_t *ret_gone, bool *ret_cleaned)
+                             uint64_t index, uint64_t *ret_gone)
 {
     uint64_t left = first < TREE_ITEMS ? leaf->unclean & UINT64_MAX << first : 0;
     uint32_t looked = (uint32_t)__builtin_popcountll(left);
@@ -43,7 +42,7 @@ static uint32_t flushed_leaf(struct row_table *table, struct node *leaf, uint32_
     for (; left; left &= left - 1) {
         bool gone = false;
         uint32_t slot = (uint32_t)__builtin_ctzll(left);
-        *ret_cleaned |= flushed_slot(table, leaf, slot, index, &gone);
+        flushed_slot(table, leaf, slot, index, &gone);
         if (gone) *ret_gone |= (uint64_t)1 << slot;
     }
     return looked;
@@ -75,12 +74,14 @@ bool row_table_flushed_step(struct row_table *table, uint64_t index, struct buff
                             uint32_t work)
 {
     uint32_t first, done = 0;
-    bool cleaned = false;
+    /* Once: what was read before sees rows that are dirty still, what is read from now on the run.
+     */
+    if (buffer_size(after) == 0) table->flush_generation++;
     struct node *leaf = leaf_after(table, buffer_bytes(after), &first);
     while (leaf != NULL && done < work) {
         uint64_t gone;
         struct node *next = leaf->next;
-        done += 1 + flushed_leaf(table, leaf, first, index, &gone, &cleaned);
+        done += 1 + flushed_leaf(table, leaf, first, index, &gone);
         first = 0;
         if (next != NULL && (gone || done >= work)) {
             buffer_clear(after);
@@ -89,7 +90,6 @@ bool row_table_flushed_step(struct row_table *table, uint64_t index, struct buff
         if (gone) remove_slots(table, leaf, gone);
         leaf = next == NULL || !gone ? next : leaf_after(table, buffer_bytes(after), &first);
     }
-    table->flush_generation += cleaned;
     table->change++;
     return leaf != NULL;
 }
