@@ -3,11 +3,13 @@
  * A flush of a store copies, replica by replica, the rows that the engine does not have, each
  * replica as of one applied index that its own log holds durably (WHY 1.10). A job then writes
  * them with the replicas' records as one sorted run, which is there whole or not at all (FAULTS
- * rule 2). Then the rows become clean. Copying and cleaning go in steps of FLUSH_STEP_WORK, one a
+ * rule 2). Then the rows become clean. Copying and cleaning go in steps (step_work()), one a
  * turn of the loop, so that no turn is long; requests and entries go on in between. */
 #include "partition/flush.h"
 
-enum { FLUSH_STEP_WORK = 1024 }; /* rows or the like: a third of a millisecond */
+/* In rows or the like, of which 1000 take a third of a millisecond: a flush has a third of the time
+ * since the last step, so that it keeps up with what turns write, however long they are. */
+enum { FLUSH_STEP_LEAST = 256, FLUSH_STEP_MOST = 16384 };
 
 static void flush_free(struct flush_job *flush)
 {
@@ -82,9 +84,16 @@ static void copy_begin(struct flush_job *flush, struct replica *replica)
     row_table_cut_begin(replica->table, &flush->cut, replica->applied);
 }
 
+/* One share for all stores of a worker. */
 static uint32_t step_work(const struct flush_job *flush)
 {
-    return MAYBE(flush->host->world, "a short step of a flush") ? 1 : FLUSH_STEP_WORK;
+    struct partition_host *host = flush->host;
+    uint64_t now = world_now(host->world);
+    uint64_t work = now - host->flush_stepped_at; /* one for each microsecond */
+    host->flush_stepped_at = now;
+    if (MAYBE(host->world, "a short step of a flush")) return 1;
+    if (work < FLUSH_STEP_LEAST) return FLUSH_STEP_LEAST;
+    return work < FLUSH_STEP_MOST ? (uint32_t)work : FLUSH_STEP_MOST;
 }
 
 /* False: all of the replica is copied. */
