@@ -293,7 +293,7 @@ struct partition_host {
     bool ready_timer_runs;
     uint64_t last_tick, ticks;
     uint64_t flush_stepped_at; /* boot clock */
-    uint64_t turn_time; /* boot clock at the end of this turn */
+    uint64_t turn_time;        /* boot clock at the end of this turn */
     struct slow_disk slow_disk;
     bool idle; /* no group led here had an entry lately: ticks are twice as far apart */
     struct peer_wall walls[NODES_MAX]; /* by node id - 1 */
