@@ -271,9 +271,14 @@ void gateway_peer_down(struct gateway *gateway, node_id_t node)
     for (uint32_t i = 0; i < view->group_count; i++) {
         if (view->groups[i].leader == node) view->groups[i].leader = 0;
     }
-    for (struct gateway_stream *stream = gateway->active; stream != NULL;
-         stream = stream->next_active) {
-        if (stream->target == node) route_retry(stream, RETRY_FIRST_US, now);
+    /* Those without requests, too: the next one must not go to who was the leader once. */
+    for (uint32_t i = 0; i < gateway->stream_capacity; i++) {
+        struct gateway_stream *stream = gateway->streams[i];
+        if (stream == NULL || stream->target != node) continue;
+        if (stream->open > 0)
+            route_retry(stream, RETRY_FIRST_US, now);
+        else
+            route_end(stream);
     }
 }
 
@@ -281,11 +286,14 @@ void gateway_leader_changed(struct gateway *gateway, struct group_id group)
 {
     if (group.value >= gateway->stream_capacity) return;
     struct gateway_stream *stream = gateway->streams[group.value];
-    if (stream == NULL || stream->open == 0) return;
+    if (stream == NULL) return;
     const struct view_group *known = &gateway->options.view->groups[group.value];
     bool same = stream->target == known->leader && stream->target_term == known->leader_term;
     if (same || known->leader == 0) return;
-    route_retry(stream, 0, world_now(gateway->world));
+    if (stream->open > 0)
+        route_retry(stream, 0, world_now(gateway->world));
+    else
+        route_end(stream);
 }
 
 void gateway_view_changed(struct gateway *gateway)

@@ -149,6 +149,7 @@ static void flush_end(struct flush_job *flush, bool ok)
     struct partition_host *host = flush->host;
     uint32_t number = flush->store;
     flush_free(flush);
+    if (ok) snapshot_store_free(host, number); /* before the next flush takes it */
     if (ok && host->stores[number].flush_wanted) flush_store(host, number);
     if (ok && flush_is_urgent(host)) flush_tick(host);
 }
@@ -184,6 +185,7 @@ static void flush_done(struct world_job *job)
     else
         flush_end(flush, false);
     store_job_ended(host, number, status, &error);
+    if (status) snapshot_store_free(host, number);
 }
 
 /* What the engine has becomes clean, replica by replica. */
@@ -208,7 +210,10 @@ static void clean_step(struct flush_job *flush)
 static void job_start(struct flush_job *flush)
 {
     if (flush->part_count == 0) {
+        struct partition_host *host = flush->host;
+        uint32_t number = flush->store;
         flush_free(flush);
+        snapshot_store_free(host, number);
         return;
     }
     flush->copied_bytes = buffer_size(&flush->rows) + buffer_size(&flush->replaced);

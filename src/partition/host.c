@@ -97,6 +97,7 @@ static void turn_end(struct world_deferred *deferred)
     if (host->closing) return;
     uint64_t now = world_now(host->world);
     host->turn_time = now;
+    snapshot_turns_run(host);
     for (size_t i = 0; i < host->dirty_count; i++) { /* the list may grow meanwhile */
         struct replica *replica = host->dirty[i];
         if (replica == NULL) continue;
@@ -266,6 +267,7 @@ struct partition_host *host_open(const struct host_options *options)
     host->drive_timer = (struct world_timer){.fire = drive_rest, .context = host};
     host->ready_timer = (struct world_timer){.fire = poll_ready, .context = host};
     host->chore_timer = (struct world_timer){.fire = chore_timer_fire, .context = host};
+    list_init(&host->snapshots_waiting);
     list_init(&host->big_replies);
     map_init(&host->peers);
     cold_open(host);
@@ -658,6 +660,7 @@ void host_statistics(struct partition_host *host, struct host_statistics *ret)
     ret->memory_limit = host->options.memory_bytes;
     ret->refusing = host->memory.writes_refused;
     ret->big_reply_bytes = host->big_bytes;
+    snapshot_turns_count(host, &ret->snapshots_sending, &ret->snapshots_waiting);
 }
 
 const struct histogram *host_cold_latency(const struct partition_host *host)

@@ -215,6 +215,7 @@ void host_replica_status(const struct partition_host *host, uint32_t index,
 struct host_statistics {
     uint64_t evaluations, reads, writes, dedup_hits, nacks, lease_reads, round_reads;
     uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
+    uint64_t snapshots_sending, snapshots_waiting; /* now */
     uint64_t flushes, flushed_bytes, loop_gaps;
     uint64_t no_space;     /* refused, because disks are full */
     uint64_t log_full;     /* of which writes that add no data: the log is at its bound */

@@ -16,7 +16,8 @@
  *   warm.c       rows back into memory where there is room
  *   spare.c      memory for rows before it is needed
  *   flush.c      rows to the engine, so that the log can be cut (flush_run.c: the job)
- *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side)
+ *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side;
+ *                snapshot_turns.c: how many at a time)
  *   wall.c       the wall clock as the cluster sees it
  *   space.c      requests that are refused because disks are full
  *   slow_disk.c  leaderships leave a node whose disk is slow
@@ -303,10 +304,12 @@ struct partition_host {
     uint64_t heartbeats_generated_at;
     struct persist_wait *persist; /* ring, positions rising */
     size_t persist_first, persist_count, persist_capacity;
-    uint64_t durable_position; /* of this worker's records in the log */
-    uint64_t birth_position;   /* on_born is due when that is durable; 0: it is not */
-    uint32_t orphans;          /* jobs of replicas that are gone */
-    uint32_t snapshot_jobs;    /* that read or write pieces of snapshots */
+    uint64_t durable_position;           /* of this worker's records in the log */
+    uint64_t birth_position;             /* on_born is due when that is durable; 0: it is not */
+    uint32_t orphans;                    /* jobs of replicas that are gone */
+    uint32_t snapshot_jobs;              /* that read or write pieces of snapshots */
+    struct list snapshots_waiting;       /* for their turn to be sent */
+    uint8_t snapshots_to[NODES_MAX + 1]; /* under way, by node */
     struct evaluate_scratch scratch[EVALUATE_DEPTH_MAX];
     struct buffer header;
     struct cold cold;
@@ -565,7 +568,16 @@ void snapshot_on_ack(struct partition_host *host, const struct transport_peer *f
 void snapshot_tick(struct replica *replica, uint64_t now);
 void snapshot_log_durable(struct replica *replica);
 void snapshot_sends_drop(struct replica *replica);
-/* Index of the snapshot that is being sent to a member; 0: none is. */
+/* Those that waited begin where others have ended. At the end of each turn. */
+void snapshot_turns_run(struct partition_host *host);
+void snapshot_turns_count(const struct partition_host *host, uint64_t *ret_sending,
+                          uint64_t *ret_waiting);
+/* A snapshot is on its way there from this worker. */
+bool snapshot_node_is_filled(const struct partition_host *host, node_id_t node);
+/* Nothing writes to the engine of the store any more: what was received meanwhile may. */
+void snapshot_store_free(struct partition_host *host, uint32_t store);
+/* Index of the snapshot that is being sent to a member; 0: none is. UINT64_MAX: one will be, newer
+ * than all there is now. */
 uint64_t snapshot_index_sent(const struct replica *replica, struct replica_id to);
 void snapshot_sends_tick(struct replica *replica, uint64_t now);
 /* The engine's or the log's copy is being written: the core must stand still. */

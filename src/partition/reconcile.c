@@ -154,6 +154,7 @@ static void hand_to_preferred(struct replica *replica, uint64_t now)
                host->handed_at_tick != host->ticks && !host->transfer_all &&
                !space_is_low(host, replica->wish[0].node) &&
                contains(config->incoming, config->incoming_count, preferred) &&
+               !snapshot_node_is_filled(host, replica->wish[0].node) &&
                !slow_disk_of(host, replica->wish[0].node) && caught_up(replica, preferred, now);
     if (!due) return;
     host->handed_at_tick = host->ticks;

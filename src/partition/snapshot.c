@@ -22,6 +22,7 @@ struct snapshot_receive {
     uint64_t total; /* 0: not known yet */
     uint64_t received, heard_at;
     struct buffer content; /* received, and not yet given to the job */
+    bool may_write;        /* nothing else writes to the store now, or will to these rows */
     bool has_record;
     struct replica_record record;
     struct buffer record_bytes; /* under this replica's own id */
@@ -69,10 +70,23 @@ static enum status write_rows(struct snapshot_receive *receive)
     return STATUS_OK;
 }
 
+/* Nobody else writes rows of the group while they are received: if none is there, none will be. */
+static enum status range_is_empty(struct snapshot_receive *receive, bool *ret_empty)
+{
+    struct bytes key, value;
+    struct engine_iterator *rows = engine_iterate(
+        receive->engine, bytes_make(receive->range_from, 2), bytes_make(receive->range_to, 2));
+    *ret_empty = !engine_iterator_next(receive->engine, rows, &key, &value);
+    return engine_iterator_close(receive->engine, rows, &receive->error);
+}
+
 static enum status begin_run(struct snapshot_receive *receive)
 {
-    enum status status = engine_run_open(receive->engine, &receive->run, &receive->error);
-    if (status) return status;
+    bool empty = false;
+    enum status status = range_is_empty(receive, &empty);
+    if (status == STATUS_OK)
+        status = engine_run_open(receive->engine, &receive->run, &receive->error);
+    if (status || empty) return status;
     return engine_run_delete_range(receive->engine, receive->run,
                                    bytes_make(receive->range_from, 2),
                                    bytes_make(receive->range_to, 2), &receive->error);
@@ -87,9 +101,11 @@ static void abandon_run(struct snapshot_receive *receive)
 static enum status ingest(struct snapshot_receive *receive)
 {
     struct engine_run *run = receive->run;
-    enum status status = engine_run_put(
-        receive->engine, run, bytes_make(receive->record_key, sizeof(receive->record_key)),
-        buffer_bytes(&receive->record_bytes), &receive->error);
+    enum status status = engine_run_cut(receive->engine, run, &receive->error);
+    if (status) return status;
+    status = engine_run_put(receive->engine, run,
+                            bytes_make(receive->record_key, sizeof(receive->record_key)),
+                            buffer_bytes(&receive->record_bytes), &receive->error);
     if (status) return status;
     receive->run = NULL; /* freed by the ingest, whatever comes of it */
     return engine_run_ingest(receive->engine, run, &receive->error);
@@ -177,16 +193,19 @@ static void receive_tick(struct replica *replica, uint64_t now)
     receive_free(replica);
 }
 
+static void go_on_and_answer(struct replica *replica);
+
 void snapshot_tick(struct replica *replica, uint64_t now)
 {
     receive_tick(replica, now);
+    if (replica->receive != NULL && !replica->receive->may_write) go_on_and_answer(replica);
     snapshot_sends_tick(replica, now);
 }
 
 /* --- acknowledgements --- */
 
 static void send_ack(struct replica *replica, node_id_t node, uint32_t worker, struct replica_id to,
-                     uint64_t id, uint64_t offset, uint8_t state)
+                     uint64_t id, uint64_t offset, uint8_t state, uint64_t limit)
 {
     struct buffer frame;
     buffer_init(&frame, 64);
@@ -197,6 +216,7 @@ static void send_ack(struct replica *replica, node_id_t node, uint32_t worker, s
     write_u64(&writer, id);
     write_u64(&writer, offset);
     write_u8(&writer, state);
+    write_u64(&writer, limit);
     ASSERT(!writer.failed);
     transport_send(replica->host->options.transport, node, worker, PEER_FRAME_SNAPSHOT_ACK,
                    buffer_bytes(&frame));
@@ -205,9 +225,12 @@ static void send_ack(struct replica *replica, node_id_t node, uint32_t worker, s
 
 static void acknowledge(struct replica *replica, uint8_t state)
 {
-    struct snapshot_receive *receive = replica->receive;
+    const struct snapshot_receive *receive = replica->receive;
+    /* Twice the window at most is held: one that is being written, one that waits for it. The
+     * record waits until it is whole, whatever its size. */
+    uint64_t waiting = receive->has_record ? buffer_size(&receive->content) : 0;
     send_ack(replica, receive->from_node, receive->from_worker, receive->from, receive->id,
-             receive->received, state);
+             receive->received, state, receive->received - waiting + SNAPSHOT_WINDOW);
 }
 
 /* --- from the engine to the log to the core --- */
@@ -345,10 +368,21 @@ static bool take_rows(struct snapshot_receive *receive)
     return true;
 }
 
+/* Anything under way for this replica that would write its rows comes first; what begins later
+ * leaves it alone. */
+static bool store_is_busy(const struct replica *replica)
+{
+    const struct partition_host *host = replica->host;
+    return host->stores[replica->store].flush != NULL || drop_goes_first(host, replica->store) ||
+           drop_is_of(replica);
+}
+
 static void go_on(struct replica *replica)
 {
     struct snapshot_receive *receive = replica->receive;
     if (receive->running || receive->stage != RECEIVING) return;
+    if (!receive->may_write && store_is_busy(replica)) return;
+    receive->may_write = true;
     bool all = receive->total != 0 && receive->received == receive->total;
     if (!take_record(replica)) {
         refuse_damaged(replica);
@@ -363,6 +397,23 @@ static void go_on(struct replica *replica)
     receive->last = all;
     if (all) receive->stage = INGESTING;
     job_start(receive);
+}
+
+/* The answer says what room there is now. */
+static void go_on_and_answer(struct replica *replica)
+{
+    go_on(replica);
+    if (replica->receive != NULL) acknowledge(replica, SNAPSHOT_ACK_RECEIVING);
+}
+
+void snapshot_store_free(struct partition_host *host, uint32_t store)
+{
+    struct list *head = &host->stores[store].replicas;
+    for (struct list *at = head->next; at != head; at = at->next) {
+        struct replica *replica = CONTAINER_OF(at, struct replica, by_store);
+        bool waits = replica->receive != NULL && !replica->receive->may_write && !replica->halted;
+        if (waits) go_on_and_answer(replica);
+    }
 }
 
 static void piece_done(struct world_job *job)
@@ -396,8 +447,7 @@ static void piece_done(struct world_job *job)
         ingested(replica);
         return;
     }
-    acknowledge(replica, SNAPSHOT_ACK_RECEIVING);
-    go_on(replica);
+    go_on_and_answer(replica);
 }
 
 static bool chunk_decode(struct bytes payload, struct chunk *ret)
@@ -455,8 +505,7 @@ static void take_chunk(struct replica *replica, const struct chunk *chunk)
         buffer_append(&receive->content, chunk->bytes);
         receive->received += chunk->bytes.size;
     }
-    acknowledge(replica, SNAPSHOT_ACK_RECEIVING);
-    go_on(replica);
+    go_on_and_answer(replica);
 }
 
 void snapshot_on_frame(struct partition_host *host, const struct transport_peer *from,
@@ -470,7 +519,7 @@ void snapshot_on_frame(struct partition_host *host, const struct transport_peer 
     if (!ours) return;
     if (replica->receive == NULL && chunk.index <= raft_commit_index(replica->raft)) {
         send_ack(replica, from->node, from->worker, chunk.from, chunk.id, chunk.total,
-                 SNAPSHOT_ACK_INSTALLED);
+                 SNAPSHOT_ACK_INSTALLED, chunk.total);
         return;
     }
     if (snapshot_is_installing(replica)) return;
@@ -478,15 +527,10 @@ void snapshot_on_frame(struct partition_host *host, const struct transport_peer 
         if (chunk.offset != 0) { /* of a transfer that began before our start: from the front */
             if (replica->receive == NULL) {
                 send_ack(replica, from->node, from->worker, chunk.from, chunk.id, 0,
-                         SNAPSHOT_ACK_RECEIVING);
+                         SNAPSHOT_ACK_RECEIVING, SNAPSHOT_WINDOW);
             }
             return;
         }
-        /* Anything under way for this replica that would write its rows comes first; what
-         * begins later leaves it alone. */
-        bool wait = host->stores[replica->store].flush != NULL ||
-                    drop_goes_first(host, replica->store) || drop_is_of(replica);
-        if (wait) return;
         receive_begin(replica, from, &chunk);
     }
     take_chunk(replica, &chunk);

@@ -4,18 +4,22 @@
  *                          u64 index | u64 term at index | u64 total (0: not known yet) |
  *                          u64 offset | bytes (none only where offset is the total)
  * PEER_FRAME_SNAPSHOT_ACK: u32 group | u64 from | u64 to | u64 transfer id | u64 next offset |
- *                          u8 state (0 receiving, 1 has it)
- * Content: u32 size, record (replica.c) | rows in key order: u32 key size, key | u32 size, stored
- * value. */
+ *                          u8 state (0 receiving, 1 has it) | u64 limit: bytes at and behind it
+ * have no room yet (missing in acks of 0.1.0: SNAPSHOT_WINDOW behind the next offset) Content: u32
+ * size, record (replica.c) | rows in key order: u32 key size, key | u32 size, stored value. */
 #ifndef HOLON_PARTITION_SNAPSHOT_INTERNAL_H
 #define HOLON_PARTITION_SNAPSHOT_INTERNAL_H
 
 #include <stdint.h>
 
+#include "base/list.h"
+#include "partition/host.h"
+
 enum {
     SNAPSHOT_CHUNK = 256 << 10,
-    SNAPSHOT_WINDOW = 4 * SNAPSHOT_CHUNK,   /* sent or read ahead, and not acknowledged */
-    SNAPSHOT_BACKLOG = 8 * SNAPSHOT_CHUNK,  /* received and not yet in the sorted run */
+    SNAPSHOT_STREAMS_MAX = 2,               /* under way from one worker to one node */
+    SNAPSHOT_WINDOW = 4 * SNAPSHOT_CHUNK,   /* sent or read ahead, and not taken yet */
+    SNAPSHOT_BACKLOG = 8 * SNAPSHOT_CHUNK,  /* received and not yet given to the sorted run */
     SNAPSHOT_LOAD_NOW = 4 * SNAPSHOT_CHUNK, /* rows of one this small are loaded at once */
     SNAPSHOT_RECORD_MAX = 64 << 20,
     SNAPSHOT_RESEND_US = 500 * 1000,
@@ -25,5 +29,21 @@ enum {
     SNAPSHOT_ACK_INSTALLED = 1,
 };
 #define SNAPSHOT_BYTES_MAX ((uint64_t)1 << 40)
+
+struct partition_host;
+struct replica;
+
+struct snapshot_turn { /* snapshot_turns.c; part of a send */
+    struct list link;  /* host->snapshots_waiting */
+    struct replica *replica;
+    node_id_t to;
+    bool taken; /* one of SNAPSHOT_STREAMS_MAX */
+    void (*begin)(struct snapshot_turn *turn);
+};
+
+/* Calls begin() now or in a later turn. */
+void snapshot_turn_wait(struct snapshot_turn *turn);
+/* Whether it waits or was begun. */
+void snapshot_turn_end(struct partition_host *host, struct snapshot_turn *turn);
 
 #endif

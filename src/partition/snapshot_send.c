@@ -1,16 +1,17 @@
 /* State to a replica that fell behind the entries its leader still has: the sender.
  *
- *   offer --> the store is flushed --> the engine holds the replica as of one index, and an
- *   iterator keeps that moment --> a job on LANE_READ reads a piece --> chunks of it are sent
- *   while the receiver acknowledges --> ... --> the last one carries the total size
+ *   offer --> its turn comes --> the store is flushed --> the engine holds the replica as of one
+ * index, and an iterator keeps that moment --> a job on LANE_READ reads a piece --> chunks of it
+ * are sent while the receiver acknowledges --> ... --> the last one carries the total size
  *
  * So nothing is copied at once, whatever the size, and rows need not be in memory. Rows that a
  * drop hides are left out. At most SNAPSHOT_WINDOW bytes are read ahead of what is
- * acknowledged; a receiver that begins again makes the iterator begin again. */
+ * acknowledged, and what is sent has room at the receiver: it says so with each acknowledgement.
+ * A receiver that begins again makes the iterator begin again. */
 #include "partition/host_internal.h"
 #include "partition/snapshot_internal.h"
 
-enum send_stage { SEND_WAITS_FOR_FLUSH, SEND_STREAMS };
+enum send_stage { SEND_WAITS_FOR_TURN, SEND_WAITS_FOR_FLUSH, SEND_STREAMS };
 
 struct hidden { /* rows of a namespace up to an index do not count */
     uint8_t service;
@@ -23,10 +24,12 @@ struct snapshot_send {
     struct partition_host *host;
     struct replica *replica; /* NULL: given up while its job runs */
     struct raft_member to;
+    struct snapshot_turn turn;
     enum send_stage stage;
     uint32_t flushes;
     uint64_t id, index, term;
     uint64_t acked, sent, produced; /* offsets in the content */
+    uint64_t limit;                 /* the receiver has room up to there */
     uint64_t window_at;             /* offset of the first byte in `window` */
     struct buffer window;           /* read, and not acknowledged */
     bool ended;                     /* produced is the total */
@@ -109,7 +112,8 @@ static struct snapshot_send **find_send(struct replica *replica, struct replica_
 uint64_t snapshot_index_sent(const struct replica *replica, struct replica_id to)
 {
     for (const struct snapshot_send *send = replica->sends; send != NULL; send = send->next)
-        if (replica_id_equal(send->to.replica, to)) return send->index;
+        if (replica_id_equal(send->to.replica, to))
+            return send->stage == SEND_WAITS_FOR_TURN ? UINT64_MAX : send->index;
     return 0;
 }
 
@@ -127,6 +131,7 @@ static void send_free(struct snapshot_send **at, struct partition_host *host)
 {
     struct snapshot_send *send = *at;
     *at = send->next;
+    snapshot_turn_end(host, &send->turn);
     if (send->running && !host->closing) {
         send->replica = NULL; /* its job frees it */
         return;
@@ -182,7 +187,7 @@ static void send_chunks(struct replica *replica, struct snapshot_send *send)
 {
     struct buffer frame;
     buffer_init(&frame, TRANSPORT_FRAME_SIZE_MAX);
-    while (send->sent < send->acked + SNAPSHOT_WINDOW) {
+    while (send->sent < send->limit) {
         uint64_t left = send->produced - send->sent;
         if (left < SNAPSHOT_CHUNK && !send->ended) break;
         if (left == 0) break;
@@ -210,6 +215,7 @@ static void begin_again(struct replica *replica, struct snapshot_send *send)
 {
     send->restart = false;
     send->acked = send->sent = send->produced = send->window_at = 0;
+    send->limit = SNAPSHOT_WINDOW;
     send->begun = send->ended = false;
     buffer_clear(&send->window);
     SOMETIMES(replica->host->world, "a snapshot began again");
@@ -266,6 +272,7 @@ static void stream_begin(struct replica *replica, struct snapshot_send *send, st
 {
     struct partition_host *host = replica->host;
     send->stage = SEND_STREAMS;
+    send->limit = SNAPSHOT_WINDOW;
     send->index = replica->flushed;
     send->term = replica->flushed_term;
     send->engine = host->options.engines[replica->store];
@@ -311,6 +318,15 @@ static void flush_or_begin(struct replica *replica, struct snapshot_send *send)
     buffer_free(&record);
 }
 
+static void on_turn(struct snapshot_turn *turn)
+{
+    struct snapshot_send *send = CONTAINER_OF(turn, struct snapshot_send, turn);
+    ASSERT(send->stage == SEND_WAITS_FOR_TURN);
+    send->stage = SEND_WAITS_FOR_FLUSH;
+    send->last_progress = world_now(send->host->world);
+    flush_or_begin(send->replica, send);
+}
+
 /* The core found that a member needs entries which are gone from memory. */
 void snapshot_offer(struct replica *replica, const struct raft_message *message)
 {
@@ -326,18 +342,22 @@ void snapshot_offer(struct replica *replica, const struct raft_message *message)
     send->replica = replica;
     send->to = (struct raft_member){.replica = message->to, .node = message->to_node};
     send->id = world_random(host->world);
-    send->last_progress = world_now(host->world);
+    send->stage = SEND_WAITS_FOR_TURN;
+    send->turn =
+        (struct snapshot_turn){.replica = replica, .to = message->to_node, .begin = on_turn};
+    list_init(&send->turn.link);
     buffer_init(&send->window, SIZE_MAX / 2);
     buffer_init(&send->record, SIZE_MAX / 2);
     buffer_init(&send->piece, SIZE_MAX / 2);
     send->next = replica->sends;
     replica->sends = send;
-    flush_or_begin(replica, send);
+    snapshot_turn_wait(&send->turn);
 }
 
 /* --- what the receiver says, and time --- */
 
-static void take_ack(struct replica *replica, struct snapshot_send *send, uint64_t offset)
+static void take_ack(struct replica *replica, struct snapshot_send *send, uint64_t offset,
+                     uint64_t limit)
 {
     if (offset == 0 && send->acked > 0) { /* the receiver began again */
         send->restart = send->running;
@@ -345,6 +365,7 @@ static void take_ack(struct replica *replica, struct snapshot_send *send, uint64
         return;
     }
     if (offset < send->window_at || offset > send->produced) return;
+    if (limit > send->limit) send->limit = limit;
     if (offset > send->acked) {
         send->last_progress = world_now(replica->host->world);
         send->acked = offset;
@@ -366,6 +387,7 @@ void snapshot_on_ack(struct partition_host *host, const struct transport_peer *f
     uint64_t id = read_u64(&reader);
     uint64_t offset = read_u64(&reader);
     uint8_t state = read_u8(&reader);
+    uint64_t limit = reader_left(&reader) > 0 ? read_u64(&reader) : offset + SNAPSHOT_WINDOW;
     struct replica *replica = host_replica(host, group);
     bool ours = !reader.failed && replica != NULL && !replica->halted &&
                 replica_id_equal(replica->id, sender);
@@ -378,32 +400,53 @@ void snapshot_on_ack(struct partition_host *host, const struct transport_peer *f
         end_send(replica, at, true);
         return;
     }
-    if ((*at)->stage == SEND_STREAMS && !(*at)->restart) take_ack(replica, *at, offset);
+    if ((*at)->stage == SEND_STREAMS && !(*at)->restart) take_ack(replica, *at, offset, limit);
+}
+
+static void send_one(struct replica *replica, struct snapshot_send *send)
+{
+    uint64_t left = send->produced - send->sent;
+    uint64_t size = left < SNAPSHOT_CHUNK ? left : SNAPSHOT_CHUNK;
+    struct buffer frame;
+    if (size < SNAPSHOT_CHUNK && !send->ended) return; /* it is being read */
+    if (!send->ended && size == left) return;          /* as in send_chunks() */
+    buffer_init(&frame, TRANSPORT_FRAME_SIZE_MAX);
+    send_chunk(replica, send, &frame, size);
+    buffer_free(&frame);
+}
+
+static bool is_member(const struct replica *replica, struct replica_id id)
+{
+    const struct raft_config *config = raft_config(replica->raft);
+    const struct raft_member *lists[] = {config->incoming, config->outgoing, config->learners};
+    const uint8_t counts[] = {config->incoming_count, config->outgoing_count,
+                              config->learner_count};
+    for (size_t list = 0; list < ARRAY_COUNT(lists); list++)
+        for (size_t i = 0; i < counts[list]; i++)
+            if (replica_id_equal(lists[list][i].replica, id)) return true;
+    return false;
 }
 
 void snapshot_sends_tick(struct replica *replica, uint64_t now)
 {
     for (struct snapshot_send **at = &replica->sends; *at != NULL;) {
         struct snapshot_send *send = *at;
-        if (now - send->last_progress > SNAPSHOT_GIVE_UP_US) {
+        bool waits = send->stage == SEND_WAITS_FOR_TURN;
+        bool late = !waits && now - send->last_progress > SNAPSHOT_GIVE_UP_US;
+        if (late || !is_member(replica, send->to.replica)) {
             end_send(replica, at, false);
             continue;
         }
         at = &send->next;
+        if (waits) continue;
         if (send->stage == SEND_WAITS_FOR_FLUSH) {
             flush_or_begin(replica, send); /* a flush that failed is tried again */
             continue;
         }
         if (now - send->last_sent <= SNAPSHOT_RESEND_US || send->restart) continue;
-        /* Nothing heard: again from what is known to be there; the last bytes at least, so that
-         * a receiver that has all says so. */
+        /* Nothing heard: again from what is known to be there, but one chunk, for it may all be
+         * there and only slow. The answer says where to go on. */
         send->sent = send->acked;
-        if (send->ended && send->acked == send->produced) {
-            struct buffer frame;
-            buffer_init(&frame, 256);
-            send_chunk(replica, send, &frame, 0);
-            buffer_free(&frame);
-        }
-        send_chunks(replica, send);
+        send_one(replica, send);
     }
 }

@@ -52,6 +52,7 @@ static enum status run_step(struct engine *engine, struct engine_run *run, const
 {
     char operation[16], first[64], second[64] = "";
     int words = sscanf(step, "%15s %63s %63s", operation, first, second);
+    if (strcmp(operation, "cut") == 0) return engine_run_cut(engine, run, error);
     ASSERT(words >= 2);
     if (strcmp(operation, "put") == 0)
         return engine_run_put(engine, run, bytes_of(first), bytes_of(second), error);

@@ -39,7 +39,7 @@ static inline void fake_send(struct transport *transport, node_id_t node, uint32
 {
     if (bench->on_sent != NULL) bench->on_sent(kind, payload);
     if (kind == PEER_FRAME_SNAPSHOT_ACK)
-        bench->installed_count += payload.data[payload.size - 1] == SNAPSHOT_ACK_INSTALLED;
+        bench->installed_count += payload.data[36] == SNAPSHOT_ACK_INSTALLED;
     if (kind != PEER_FRAME_GONE) return;
     bench->asked_count += payload.data[0] == 0;
     bench->answered_count += payload.data[0] == 1;

@@ -123,6 +123,55 @@ static void test_a_range_deletion_spares_the_puts_of_its_run(void **state)
     expect(fixture, "ca", NULL);
 }
 
+/* Snapshots of partitions come one by one, each with a record far behind all rows. */
+static void test_a_run_that_is_cut_overlaps_nothing_between(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "put a1 1;put a2 2;cut;put z1 r");
+    run(fixture, "put b1 1;put b2 2;cut;put z2 r");
+    run(fixture, "cut;put z3 r"); /* nothing before it */
+    assert_int_equal(engine_level0_files(fixture->engine), 0);
+    run(fixture, "range a b;put a2 3;cut;put z1 s");
+    reopen(fixture);
+    expect(fixture, "a1", NULL);
+    expect(fixture, "a2", "3");
+    expect(fixture, "b1", "1");
+    expect(fixture, "z1", "s");
+    expect(fixture, "z2", "r");
+    expect(fixture, "z3", "r");
+    assert_int_equal(files_with(fixture->directory, ".run"), 0);
+}
+
+static void test_a_cut_run_that_is_given_up_leaves_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error error;
+    assert_int_equal(fixture_run(fixture->engine, "put a 1;cut;put z 1;put y 1", &error),
+                     STATUS_INVALID);
+    assert_int_equal(files_with(fixture->directory, ".run"), 0);
+    expect(fixture, "a", NULL);
+    expect(fixture, "z", NULL);
+}
+
+/* More than a step at a time (RUN_STEP_BYTES). */
+static void test_a_large_run_goes_to_the_disk_in_steps(void **state)
+{
+    struct fixture *fixture = *state;
+    static char value[300 << 10];
+    struct engine_run *run = NULL;
+    memset(value, 'v', sizeof(value));
+    assert_int_equal(engine_run_open(fixture->engine, &run, NULL), STATUS_OK);
+    for (char key[2] = "a"; key[0] <= 'p'; key[0]++)
+        assert_int_equal(engine_run_put(fixture->engine, run, bytes_of(key),
+                                        bytes_make(value, sizeof(value)), NULL),
+                         STATUS_OK);
+    assert_int_equal(engine_run_ingest(fixture->engine, run, NULL), STATUS_OK);
+    reopen(fixture);
+    char room[256];
+    for (char key[2] = "a"; key[0] <= 'p'; key[0]++)
+        assert_non_null(fixture_get(fixture->engine, key, room));
+}
+
 static void test_nothing_put_is_nothing_done(void **state)
 {
     struct fixture *fixture = *state;
@@ -288,6 +337,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_run_is_there_whole_and_after_reopening),
         TEST(test_a_range_deletion_spares_the_puts_of_its_run),
+        TEST(test_a_run_that_is_cut_overlaps_nothing_between),
+        TEST(test_a_cut_run_that_is_given_up_leaves_nothing),
+        TEST(test_a_large_run_goes_to_the_disk_in_steps),
         TEST(test_nothing_put_is_nothing_done),
         TEST(test_a_run_that_is_given_up_leaves_nothing),
         TEST(test_runs_of_a_crash_are_removed_at_open),

@@ -6,7 +6,7 @@
 #include "wire/request_frame.h"
 #include <stdlib.h>
 
-enum { OTHER = 2, ANSWERS_MAX = 64, TEXT_MAX = 32 };
+enum { OTHER = 2, THIRD = 3, ANSWERS_MAX = 64, TEXT_MAX = 32 };
 
 struct answer {
     uint64_t route, seq;
@@ -21,6 +21,7 @@ struct bench {
     struct answer answers[ANSWERS_MAX]; /* in REPLIES frames */
     uint32_t answer_count;
     struct request_section requested; /* the last one */
+    node_id_t requested_of;
     uint64_t requests_sent;
     bool busy;           /* whoever is asked elsewhere says so */
     uint64_t answer_seq; /* of what OTHER answers next */
@@ -82,6 +83,7 @@ static void fake_send(struct transport *transport, node_id_t node, uint32_t work
     struct reader reader = reader_make(payload);
     if (kind == PEER_FRAME_REPLIES) take_replies(payload);
     if (kind != PEER_FRAME_REQUESTS) return;
+    bench->requested_of = node;
     while (request_section_decode(&reader, &bench->requested) == STATUS_OK) {
         struct request_item item;
         for (uint32_t i = 0; i < bench->requested.count; i++)
@@ -556,6 +558,59 @@ static void test_a_leader_that_cannot_commit_holds_requests_as_long_as_somebody_
     assert_int_equal(bench->answers[bench->answer_count - 1].code, NACK_GAP);
 }
 
+/* --- a leader that went while nothing was asked --- */
+
+static void ask_other(struct ask *ask)
+{
+    bench->groups[GROUP_COORD] = (struct view_group){.leader = OTHER, .leader_term = 5};
+    ask->request.slot = ROW_SLOT_COORD;
+    sim_world_call(sim_world_of(bed.world), 0, submit_any, ask);
+    sim_run_for(&bed.sim, 1000);
+    sim_world_call(sim_world_of(bed.world), 0, say_ok, NULL);
+    sim_run_for(&bed.sim, 1000 * 1000); /* the stream is idle */
+    assert_int_equal(ask->answers, 1);
+    assert_int_equal(bench->requested_of, OTHER);
+}
+
+static void third_leads(void *unused)
+{
+    bench->groups[GROUP_COORD] = (struct view_group){.leader = THIRD, .leader_term = 6};
+    gateway_leader_changed(bench->gateway, (struct group_id){GROUP_COORD});
+}
+
+static void other_goes(void *unused)
+{
+    gateway_peer_down(bench->gateway, OTHER);
+    assert_int_equal(bench->groups[GROUP_COORD].leader, 0);
+    bench->groups[GROUP_COORD] = (struct view_group){.leader = THIRD, .leader_term = 6};
+}
+
+/* Not after a time-out of 400 ms. */
+static void asks_third_at_once(void (*news)(void *))
+{
+    struct ask first = {.body = "g"}, next = {.body = "g"};
+    ask_other(&first);
+    sim_world_call(sim_world_of(bed.world), 0, news, NULL);
+    next.request.slot = ROW_SLOT_COORD;
+    sim_world_call(sim_world_of(bed.world), 0, submit_any, &next);
+    sim_run_for(&bed.sim, 1000);
+    assert_int_equal(bench->requested_of, THIRD);
+    assert_int_equal(bench->requested.term, 6);
+    assert_int_equal(bench->requests_sent, 2);
+    sim_run_for(&bed.sim, 11 * 1000 * 1000); /* patience */
+    assert_int_equal(next.answers, 1);
+}
+
+static void test_an_idle_stream_asks_the_new_leader_at_once(void **state)
+{
+    asks_third_at_once(third_leads);
+}
+
+static void test_an_idle_stream_forgets_a_leader_that_is_down(void **state)
+{
+    asks_third_at_once(other_goes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -576,6 +631,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_a_leader_that_cannot_commit_holds_requests_as_long_as_somebody_waits, setup,
             teardown),
+        cmocka_unit_test_setup_teardown(test_an_idle_stream_asks_the_new_leader_at_once, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_an_idle_stream_forgets_a_leader_that_is_down, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_the_route_number_names_the_life_of_the_gateway, setup,
                                         teardown),
     };

@@ -1,9 +1,14 @@
 /* What a leader sends as a snapshot: the state at one index, whatever happened after it. */
 #include "host_alone.h"
 
-enum { ROW = 1 };
+#include "partition/snapshot_internal.h"
+
+enum { ROW = 1, LARGE = 200 << 10, FIRST = 12, COUNT = 5 };
 
 static uint32_t frames, frames_with_row;
+static uint64_t told[8], first_id; /* receivers of a chunk, in order; id of the first transfer */
+static uint32_t told_count;
+static uint64_t bytes_to_first; /* of content, to the first of them */
 
 static struct bytes key_make(uint8_t key[ROW_PREFIX_SIZE + 1], uint8_t row)
 {
@@ -18,7 +23,11 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
 {
     uint8_t key[ROW_PREFIX_SIZE + 1];
 
-    if (request->body.data[0] == 'p')
+    static const uint8_t large[LARGE];
+
+    if (request->body.data[0] == 'L')
+        row_put(rows, key_make(key, request->body.data[1]), 1, 0, 0, bytes_make(large, LARGE));
+    else if (request->body.data[0] == 'p')
         row_put(rows, key_make(key, request->body.data[1]), 1, 0, 0, bytes_of("value"));
     else
         row_drop_namespace(rows, SERVICE_REDIS, 0);
@@ -33,6 +42,13 @@ static void count_frame(uint8_t kind, struct bytes payload)
 
     if (kind != PEER_FRAME_SNAPSHOT) return;
     frames++;
+    uint64_t to = load_u64(payload.data + 12);
+    bool known = false;
+    for (uint32_t i = 0; i < told_count; i++)
+        known |= told[i] == to;
+    if (told_count == 0) first_id = load_u64(payload.data + 28);
+    if (!known) told[told_count++] = to;
+    if (to == told[0]) bytes_to_first = load_u64(payload.data + 60) + payload.size - 68;
     frames_with_row += memmem(payload.data, payload.size, wanted.data, wanted.size) != NULL;
 }
 
@@ -41,7 +57,8 @@ static int setup_leader_alone(void **state)
     setup_empty();
     bench->evaluate = evaluate;
     bench->on_sent = count_frame;
-    frames = frames_with_row = 0;
+    frames = frames_with_row = told_count = 0;
+    bytes_to_first = 0;
     setup_leader();
     return 0;
 }
@@ -63,11 +80,32 @@ static void put_and_evict(void)
     bed.sim.maybe_always = FLUSH_WITHOUT_SPACE; /* what comes now stays in memory */
 }
 
+/* To so many members that need everything, all on one node. */
+static void offer_to(uint32_t count)
+{
+    struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
+    struct raft_config target = *raft_config(replica->raft);
+    struct error error;
+
+    for (uint32_t i = 0; i < count; i++)
+        target.learners[target.learner_count++] =
+            (struct raft_member){.replica = {FIRST + i}, .node = 2};
+    assert_int_equal(raft_propose_config(replica->raft, &target, target.index, &error), STATUS_OK);
+    host_mark_dirty(replica);
+    for (uint32_t i = 0; i < count; i++) {
+        struct raft_message message = {.to = {FIRST + i}, .to_node = 2};
+        snapshot_offer(replica, &message);
+    }
+}
+
 static void offer(void *context)
 {
-    struct raft_message message = {.to = {12}, .to_node = 2};
+    offer_to(1);
+}
 
-    snapshot_offer(host_replica(bed.host, (struct group_id){GROUP}), &message);
+static void offer_to_many(void *context)
+{
+    offer_to(COUNT);
 }
 
 /* A flush of what the engine has got ends, as one that began before the drop. */
@@ -111,12 +149,85 @@ static void test_a_snapshot_leaves_out_what_was_dropped_before(void **state)
     assert_int_equal(engine_rows(7, 8), 1);
 }
 
+/* --- how much at a time --- */
+
+struct ack {
+    uint64_t to, id, offset, limit; /* limit 0: as 0.1.0 wrote it */
+    uint8_t state;
+};
+
+static void acknowledge(void *context)
+{
+    const struct ack *ack = context;
+    struct transport_peer peer = {.node = 2, .epoch = 1};
+    struct buffer frame;
+
+    buffer_init(&frame, 100);
+    struct writer writer = writer_make(&frame);
+    write_u32(&writer, GROUP);
+    write_u64(&writer, ack->to);
+    write_u64(&writer, host_replica(bed.host, (struct group_id){GROUP})->id.value);
+    write_u64(&writer, ack->id);
+    write_u64(&writer, ack->offset);
+    write_u8(&writer, ack->state);
+    if (ack->limit != 0) write_u64(&writer, ack->limit);
+    host_on_frame(bed.host, &peer, PEER_FRAME_SNAPSHOT_ACK, buffer_bytes(&frame));
+    buffer_free(&frame);
+}
+
+static void say(struct ack ack)
+{
+    sim_world_call(sim_world_of(bed.world), 0, acknowledge, &ack);
+    sim_run_for(&bed.sim, 50 * 1000);
+}
+
+static void fill_and_offer(void)
+{
+    for (uint8_t row = 0; row < 20; row++)
+        assert_int_equal(ask('L', row), OUTCOME_REPLY);
+    sim_run_for(&bed.sim, 3 * 1000 * 1000);
+    assert_int_equal(engine_rows(7, 8), 20);
+    sim_world_call(sim_world_of(bed.world), 0, offer_to_many, NULL);
+    sim_run_for(&bed.sim, 100 * 1000);
+}
+
+static void test_few_snapshots_go_to_a_node_at_a_time(void **state)
+{
+    fill_and_offer();
+    assert_int_equal(told_count, SNAPSHOT_STREAMS_MAX);
+    say((struct ack){.to = told[0], .id = first_id, .state = SNAPSHOT_ACK_INSTALLED});
+    assert_int_equal(told_count, SNAPSHOT_STREAMS_MAX + 1);
+    sim_run_for(&bed.sim, 2 * SNAPSHOT_GIVE_UP_US); /* who is silent holds up nobody for ever */
+    assert_int_equal(told_count, COUNT);
+}
+
+static void test_a_snapshot_goes_no_further_than_there_is_room(void **state)
+{
+    fill_and_offer();
+    assert_int_equal(bytes_to_first, SNAPSHOT_WINDOW);
+    struct ack ack = {
+        .to = told[0], .id = first_id, .offset = SNAPSHOT_WINDOW, .limit = SNAPSHOT_WINDOW};
+    say(ack);
+    assert_int_equal(bytes_to_first, SNAPSHOT_WINDOW); /* it arrived, and none of it is taken */
+    ack.limit += SNAPSHOT_CHUNK;
+    say(ack);
+    assert_int_equal(bytes_to_first, SNAPSHOT_WINDOW + SNAPSHOT_CHUNK);
+    ack.offset = bytes_to_first;
+    ack.limit = 0;
+    say(ack);
+    assert_int_equal(bytes_to_first, 2 * SNAPSHOT_WINDOW + SNAPSHOT_CHUNK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_snapshot_has_what_was_dropped_after_its_state,
                                         setup_leader_alone, teardown),
         cmocka_unit_test_setup_teardown(test_a_snapshot_leaves_out_what_was_dropped_before,
+                                        setup_leader_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_few_snapshots_go_to_a_node_at_a_time,
+                                        setup_leader_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_a_snapshot_goes_no_further_than_there_is_room,
                                         setup_leader_alone, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,9 +19,9 @@ struct engine;
 struct engine_run;
 struct engine_iterator;
 
-/* A run being built: one sorted file. Keys must be added in strictly rising order; range
- * deletions (whole partitions only: snapshot install, removal) cover older runs, never the
- * puts of the same run. */
+/* A run being built: one sorted file, or two (run_cut). Keys must be added in strictly rising
+ * order; range deletions (whole partitions only: snapshot install, removal) cover older runs, never
+ * the puts of the same run. */
 struct engine_table {
     enum status (*get)(struct engine *, struct bytes key, void *context,
                        void (*on_value)(void *context, struct bytes value), struct error *);
@@ -39,6 +39,7 @@ struct engine_table {
     enum status (*run_delete)(struct engine_run *, struct bytes key, struct error *);
     enum status (*run_delete_range)(struct engine_run *, struct bytes from, struct bytes to,
                                     struct error *);
+    enum status (*run_cut)(struct engine_run *, struct error *);
     enum status (*run_ingest)(struct engine_run *, struct error *);
     void (*run_abandon)(struct engine_run *);
     enum status (*checkpoint)(struct engine *, const char *directory, struct error *);
@@ -122,6 +123,14 @@ static inline enum status engine_run_delete_range(struct engine *engine, struct 
                                                   struct error *error)
 {
     return engine->table->run_delete_range(run, from, to, error);
+}
+/* What is put from now on goes to a file of its own, within the same run; once for a run. For keys
+ * far from those before: a file that spans what lies between overlaps with all files there, so that
+ * they must be merged; one that overlaps nothing is done. */
+static inline enum status engine_run_cut(struct engine *engine, struct engine_run *run,
+                                         struct error *error)
+{
+    return engine->table->run_cut(run, error);
 }
 /* Atomic and durable as a unit; of a run in which nothing was put, nothing happens. Frees the
  * run, also on error. After an error the run may be written again. */

@@ -208,6 +208,7 @@ static const struct engine_table memory_table = {
     .run_put = engine_memory_run_put,
     .run_delete = engine_memory_run_delete,
     .run_delete_range = engine_memory_run_delete_range,
+    .run_cut = engine_memory_run_cut,
     .run_ingest = engine_memory_run_ingest,
     .run_abandon = engine_memory_run_abandon,
     .checkpoint = memory_engine_checkpoint,

@@ -77,6 +77,7 @@ enum status engine_memory_run_put(struct engine_run *run, struct bytes key, stru
 enum status engine_memory_run_delete(struct engine_run *run, struct bytes key, struct error *error);
 enum status engine_memory_run_delete_range(struct engine_run *run, struct bytes from,
                                            struct bytes to, struct error *error);
+enum status engine_memory_run_cut(struct engine_run *run, struct error *error);
 enum status engine_memory_run_ingest(struct engine_run *run, struct error *error);
 void engine_memory_run_abandon(struct engine_run *run);
 

@@ -19,8 +19,10 @@ enum {
     FILTER_BITS_PER_KEY = 10,
     COMPACTION_BYTES_PER_SECOND = 64 << 20, /* of one store */
     COMPACTION_REFILL_US = 50 * 1000,
-    COMPACTION_FAIRNESS = 10, /* RocksDB's default */
-    INFO_LOG_WARN = 2,        /* rocksdb::InfoLogLevel::WARN_LEVEL */
+    COMPACTION_FAIRNESS = 10,         /* RocksDB's default */
+    RUN_COMPRESSION_AS_OTHERS = 0xff, /* rocksdb::kDisableCompressionOption */
+    SYNC_BYTES = 512 << 10,           /* a compaction's output goes to the disk in such steps */
+    INFO_LOG_WARN = 2,                /* rocksdb::InfoLogLevel::WARN_LEVEL */
 };
 
 /* What is wrong around the store, not with it. */
@@ -264,6 +266,7 @@ static void rocksdb_engine_close(struct engine *engine)
     rocksdb_ingestexternalfileoptions_destroy(rocks->ingest_options);
     rocksdb_envoptions_destroy(rocks->env_options);
     rocksdb_readoptions_destroy(rocks->read_options);
+    if (rocks->run_options) rocksdb_options_destroy(rocks->run_options);
     rocksdb_options_destroy(rocks->options);
     rocksdb_ratelimiter_destroy(rocks->limiter);
     rocksdb_cache_destroy(rocks->cache);
@@ -305,6 +308,7 @@ static const struct engine_table rocksdb_table = {
     .run_put = engine_rocksdb_run_put,
     .run_delete = engine_rocksdb_run_delete,
     .run_delete_range = engine_rocksdb_run_delete_range,
+    .run_cut = engine_rocksdb_run_cut,
     .run_ingest = engine_rocksdb_run_ingest,
     .run_abandon = engine_rocksdb_run_abandon,
     .checkpoint = rocksdb_engine_checkpoint,
@@ -339,6 +343,7 @@ static void set_options(struct engine_rocksdb *rocks)
     rocksdb_options_set_max_manifest_file_size(options, MANIFEST_BYTES);
     rocksdb_options_set_max_background_jobs(options, 2);
     rocksdb_options_set_ratelimiter(options, rocks->limiter);
+    rocksdb_options_set_bytes_per_sync(options, SYNC_BYTES);
     rocksdb_options_set_compression(options, rocksdb_lz4_compression);
     rocksdb_options_set_bottommost_compression(options, rocksdb_zstd_compression);
     /* Nothing is written while nothing is flushed, nor logged while nothing is wrong. */
@@ -368,7 +373,12 @@ static char *open_database(struct engine_rocksdb *rocks)
             rocksdb_open_column_families(rocks->options, rocks->directory, 1, family_names,
                                          family_options, &rocks->family, &text);
     }
-    return text;
+    if (text) return text;
+    /* A file of a run would be compressed as those of the last level, which costs more time than
+     * all else about it; there it comes to be by compaction. */
+    rocks->run_options = rocksdb_options_create_copy(rocks->options);
+    rocksdb_options_set_bottommost_compression(rocks->run_options, RUN_COMPRESSION_AS_OTHERS);
+    return NULL;
 }
 
 /* CURRENT names the manifest, and the manifest the files. Without it RocksDB would make a new

@@ -12,7 +12,7 @@ struct engine_rocksdb {
     struct engine engine; /* first: a struct engine * is this */
     rocksdb_t *database;
     rocksdb_column_family_handle_t *family; /* the only one */
-    rocksdb_options_t *options;
+    rocksdb_options_t *options, *run_options;
     rocksdb_cache_t *cache;
     rocksdb_ratelimiter_t *limiter; /* of compactions; runs are written without */
     rocksdb_readoptions_t *read_options;
@@ -42,6 +42,7 @@ enum status engine_rocksdb_run_delete(struct engine_run *run, struct bytes key,
                                       struct error *error);
 enum status engine_rocksdb_run_delete_range(struct engine_run *run, struct bytes from,
                                             struct bytes to, struct error *error);
+enum status engine_rocksdb_run_cut(struct engine_run *run, struct error *error);
 enum status engine_rocksdb_run_ingest(struct engine_run *run, struct error *error);
 void engine_rocksdb_run_abandon(struct engine_run *run);
 /* Deletes the runs that a crash left in the directory. */

@@ -1,10 +1,12 @@
-/* engine_rocksdb_run.c - sorted runs: one SST file each, written beside the database and
- * ingested by a link. SstFileWriter syncs the file when it is finished; the ingest syncs it
- * again under its new name, then the directory, then the MANIFEST that makes it visible. */
+/* engine_rocksdb_run.c - sorted runs: one SST file each, or two, written beside the
+ * database and ingested by a link. SstFileWriter syncs the file when it is finished; the ingest
+ * syncs it again under its new name, then the directory, then the MANIFEST that makes it visible.
+ */
 #include "storage/engine/engine_rocksdb_internal.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -12,24 +14,30 @@
 #include "base/assert.h"
 #include "base/memory.h"
 
-struct engine_run {
-    struct engine_rocksdb *rocks;
-    rocksdb_sstfilewriter_t *writer; /* NULL: nothing was added yet */
-    char path[];
+enum {
+    RUN_FILES_MAX = 2,
+    RUN_NAME_SIZE_MAX = 32,
+    RUN_STEP_BYTES = 1 << 20, /* that may wait for the disk */
 };
 
-enum { RUN_NAME_SIZE_MAX = 32 };
+struct run_file {
+    rocksdb_sstfilewriter_t *writer; /* NULL: nothing was added yet */
+    char *path;
+    int file;       /* the same, for run_step(); -1: none */
+    uint64_t bytes; /* put since the last step */
+};
+
+struct engine_run {
+    struct engine_rocksdb *rocks;
+    struct run_file files[RUN_FILES_MAX];
+    uint32_t at; /* file that is being written */
+};
 
 enum status engine_rocksdb_run_open(struct engine *engine, struct engine_run **ret_run,
                                     struct error *error)
 {
-    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
-    size_t path_size = strlen(rocks->directory) + RUN_NAME_SIZE_MAX;
-    struct engine_run *run = memory_allocate(sizeof(*run) + path_size);
-    run->rocks = rocks;
-    run->writer = NULL;
-    snprintf(run->path, path_size, "%s/%" PRIu64 ENGINE_RUN_SUFFIX, rocks->directory,
-             ++rocks->run_count);
+    struct engine_run *run = memory_allocate_zero(sizeof(*run));
+    run->rocks = engine_rocksdb_of(engine);
     *ret_run = run;
     return STATUS_OK;
 }
@@ -42,11 +50,32 @@ static enum status run_error(struct engine_run *run, char *text, struct error *e
 /* RocksDB makes no empty file: it is begun with the first row. */
 static enum status run_begin(struct engine_run *run, struct error *error)
 {
-    if (run->writer) return STATUS_OK;
+    struct engine_rocksdb *rocks = run->rocks;
+    struct run_file *file = &run->files[run->at];
+    if (file->writer) return STATUS_OK;
     char *text = NULL;
-    run->writer = rocksdb_sstfilewriter_create(run->rocks->env_options, run->rocks->options);
-    rocksdb_sstfilewriter_open(run->writer, run->path, &text);
+    size_t path_size = strlen(rocks->directory) + RUN_NAME_SIZE_MAX;
+    file->path = memory_allocate(path_size);
+    /* Several runs may be open at a time, written to by one thread. */
+    snprintf(file->path, path_size, "%s/%" PRIu64 ENGINE_RUN_SUFFIX, rocks->directory,
+             ++rocks->run_count);
+    file->writer = rocksdb_sstfilewriter_create(rocks->env_options, rocks->run_options);
+    rocksdb_sstfilewriter_open(file->writer, file->path, &text);
+    file->file = text ? -1 : open(file->path, O_RDONLY | O_CLOEXEC);
     return text ? run_error(run, text, error) : STATUS_OK;
+}
+
+/* A run of many MiB that goes to the disk all at once, when it is finished, is what the log's next
+ * syncs wait for, and so clients. So it goes step by step, and is waited for each time. Whether it
+ * is there is asked only at the end: what this cannot write, the sync of the whole file tells. */
+static void run_step(struct run_file *file, uint64_t bytes)
+{
+    file->bytes += bytes;
+    if (file->bytes < RUN_STEP_BYTES || file->file < 0) return;
+    file->bytes = 0;
+    sync_file_range(file->file, 0, 0,
+                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                        SYNC_FILE_RANGE_WAIT_AFTER);
 }
 
 enum status engine_rocksdb_run_put(struct engine_run *run, struct bytes key, struct bytes value,
@@ -56,8 +85,9 @@ enum status engine_rocksdb_run_put(struct engine_run *run, struct bytes key, str
     if (status) return status;
     char *text = NULL;
     const char *value_data = value.size ? (const char *)value.data : "";
-    rocksdb_sstfilewriter_put(run->writer, (const char *)key.data, key.size, value_data, value.size,
-                              &text);
+    rocksdb_sstfilewriter_put(run->files[run->at].writer, (const char *)key.data, key.size,
+                              value_data, value.size, &text);
+    run_step(&run->files[run->at], key.size + value.size);
     return text ? run_error(run, text, error) : STATUS_OK;
 }
 
@@ -66,7 +96,8 @@ enum status engine_rocksdb_run_delete(struct engine_run *run, struct bytes key, 
     enum status status = run_begin(run, error);
     if (status) return status;
     char *text = NULL;
-    rocksdb_sstfilewriter_delete(run->writer, (const char *)key.data, key.size, &text);
+    rocksdb_sstfilewriter_delete(run->files[run->at].writer, (const char *)key.data, key.size,
+                                 &text);
     return text ? run_error(run, text, error) : STATUS_OK;
 }
 
@@ -79,34 +110,46 @@ enum status engine_rocksdb_run_delete_range(struct engine_run *run, struct bytes
     enum status status = run_begin(run, error);
     if (status) return status;
     char *text = NULL;
-    rocksdb_sstfilewriter_delete_range(run->writer, (const char *)from.data, from.size,
-                                       (const char *)to.data, to.size, &text);
+    rocksdb_sstfilewriter_delete_range(run->files[run->at].writer, (const char *)from.data,
+                                       from.size, (const char *)to.data, to.size, &text);
     return text ? run_error(run, text, error) : STATUS_OK;
 }
 
+enum status engine_rocksdb_run_cut(struct engine_run *run, struct error *error)
+{
+    ASSERT(run->at + 1 < RUN_FILES_MAX);
+    if (run->files[run->at].writer) run->at++;
+    return STATUS_OK;
+}
+
+/* One call for all files: RocksDB makes them visible by one record of its manifest. */
 enum status engine_rocksdb_run_ingest(struct engine_run *run, struct error *error)
 {
+    const char *paths[RUN_FILES_MAX];
     enum status status = STATUS_OK;
+    size_t count = 0;
     char *text = NULL;
-    if (run->writer == NULL) goto out;
-    rocksdb_sstfilewriter_finish(run->writer, &text);
-    if (text == NULL) {
-        const char *const paths[] = {run->path};
-        rocksdb_ingest_external_file(run->rocks->database, paths, 1, run->rocks->ingest_options,
-                                     &text);
+    for (uint32_t i = 0; i < RUN_FILES_MAX && text == NULL; i++) {
+        if (run->files[i].writer == NULL) continue;
+        rocksdb_sstfilewriter_finish(run->files[i].writer, &text);
+        paths[count++] = run->files[i].path;
     }
+    if (text == NULL && count > 0)
+        rocksdb_ingest_external_file(run->rocks->database, paths, count, run->rocks->ingest_options,
+                                     &text);
     if (text) status = run_error(run, text, error);
-
-out:
-    engine_rocksdb_run_abandon(run); /* the link in the database stays */
+    engine_rocksdb_run_abandon(run); /* the links in the database stay */
     return status;
 }
 
 void engine_rocksdb_run_abandon(struct engine_run *run)
 {
-    if (run->writer) {
-        rocksdb_sstfilewriter_destroy(run->writer);
-        unlink(run->path); /* best effort: the next start removes it otherwise */
+    for (uint32_t i = 0; i < RUN_FILES_MAX; i++) {
+        if (run->files[i].writer == NULL) continue;
+        rocksdb_sstfilewriter_destroy(run->files[i].writer);
+        if (run->files[i].file >= 0) close(run->files[i].file);
+        unlink(run->files[i].path); /* best effort: the next start removes it otherwise */
+        memory_free(run->files[i].path);
     }
     memory_free(run);
 }
