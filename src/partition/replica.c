@@ -492,6 +492,7 @@ void replica_halt(struct replica *replica, const char *why)
 void replica_stop(struct replica *replica)
 {
     replica->halted = true;
+    snapshot_sends_drop(replica); /* others wait for their turn */
     if (replica->was_leader) {
         replica->was_leader = false;
         leader_state_drop(replica, true);

@@ -381,13 +381,14 @@ static void go_on(struct replica *replica)
 {
     struct snapshot_receive *receive = replica->receive;
     if (receive->running || receive->stage != RECEIVING) return;
-    if (!receive->may_write && store_is_busy(replica)) return;
-    receive->may_write = true;
-    bool all = receive->total != 0 && receive->received == receive->total;
+    /* Whatever else is under way: until the record is there, there is room without end. */
     if (!take_record(replica)) {
         refuse_damaged(replica);
         return;
     }
+    if (!receive->may_write && store_is_busy(replica)) return;
+    receive->may_write = true;
+    bool all = receive->total != 0 && receive->received == receive->total;
     if (!all && (!receive->has_record || buffer_size(&receive->content) < SNAPSHOT_CHUNK)) return;
     bool sound = receive->has_record && take_rows(receive);
     if (!sound || (all && buffer_size(&receive->content) > 0)) {
