@@ -581,6 +581,8 @@ void snapshot_store_free(struct partition_host *host, uint32_t store);
 uint64_t snapshot_index_sent(const struct replica *replica, struct replica_id to);
 void snapshot_sends_tick(struct replica *replica, uint64_t now);
 /* The engine's or the log's copy is being written: the core must stand still. */
+/* Received and not in the engine yet. */
+uint64_t snapshot_receive_bytes(const struct replica *replica);
 bool snapshot_is_installing(const struct replica *replica);
 bool snapshot_holds_core(const struct replica *replica);
 void snapshot_replica_gone(struct replica *replica);

@@ -1,9 +1,9 @@
 /* What this worker may hold in memory, and what happens as it fills up (issue 3, WHY 9).
  *
  *   share of the worker: --memory / workers, less an eighth for the engines' block caches
- *   counted: row tables, log entries, copies being flushed, requests and replies that wait, dedup
- *   windows; buffers of clients and of the gateway up to half of the share: whoever does not
- *   read must not stop all writes
+ *   counted: row tables, log entries, copies being flushed, requests and replies that wait,
+ *   snapshots that are received, dedup windows; buffers of clients and of the gateway up to half of
+ *   the share: whoever does not read must not stop all writes
  *
  *   at 7/8 of the share   clean rows are evicted, a few milliseconds at a time
  *   dirty rows            a store is flushed early: at a quarter of the share over all stores
@@ -48,7 +48,7 @@ void memory_measure(struct partition_host *host)
         use.clean += row_table_clean_bytes(replica->table);
         use.dirty += row_table_dirty_bytes(replica->table);
         use.entries += replica->entries_bytes;
-        use.waiting += replica->held_bytes;
+        use.waiting += replica->held_bytes + snapshot_receive_bytes(replica);
         use.waiting += replica->read_wait_bytes - replica->read_wait_big_bytes;
         use.windows += dedup_bytes(replica->dedup);
         use.incomplete += !row_table_complete(replica->table);

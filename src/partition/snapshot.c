@@ -175,6 +175,14 @@ static void receive_free(struct replica *replica)
     }
 }
 
+uint64_t snapshot_receive_bytes(const struct replica *replica)
+{
+    const struct snapshot_receive *receive = replica->receive;
+    if (receive == NULL) return 0;
+    return buffer_size(&receive->content) + buffer_size(&receive->rows) +
+           buffer_size(&receive->record_bytes);
+}
+
 void snapshot_replica_gone(struct replica *replica)
 {
     snapshot_sends_drop(replica);
@@ -347,7 +355,10 @@ static bool take_record(struct replica *replica)
            receive->record.term == receive->term;
 }
 
-/* Whole rows of the content, for the job. False: it cannot be. */
+_Static_assert(8 + ROW_KEY_SIZE_MAX + ROW_HEADER_SIZE + ROW_VALUE_SIZE_MAX < SNAPSHOT_WINDOW,
+               "a row must fit into what one job is given");
+
+/* Whole rows of the content for the job, SNAPSHOT_WINDOW at most. False: it cannot be. */
 static bool take_rows(struct snapshot_receive *receive)
 {
     struct reader reader = reader_make(buffer_bytes(&receive->content));
@@ -359,8 +370,9 @@ static bool take_rows(struct snapshot_receive *receive)
         uint32_t size = read_u32(&reader);
         if (!reader.failed && size > ROW_HEADER_SIZE + ROW_VALUE_SIZE_MAX) return false;
         read_bytes(&reader, size);
-        if (reader.failed) break;
-        whole = buffer_size(&receive->content) - reader_left(&reader);
+        size_t end = buffer_size(&receive->content) - reader_left(&reader);
+        if (reader.failed || end > SNAPSHOT_WINDOW) break;
+        whole = end;
     }
     buffer_clear(&receive->rows);
     buffer_append(&receive->rows, bytes_make(buffer_bytes(&receive->content).data, whole));
@@ -390,13 +402,15 @@ static void go_on(struct replica *replica)
     receive->may_write = true;
     bool all = receive->total != 0 && receive->received == receive->total;
     if (!all && (!receive->has_record || buffer_size(&receive->content) < SNAPSHOT_CHUNK)) return;
+    size_t before = buffer_size(&receive->content);
     bool sound = receive->has_record && take_rows(receive);
-    if (!sound || (all && buffer_size(&receive->content) > 0)) {
+    size_t left = buffer_size(&receive->content);
+    if (!sound || (all && left > 0 && left == before)) { /* it ends within a row */
         refuse_damaged(replica);
         return;
     }
-    receive->last = all;
-    if (all) receive->stage = INGESTING;
+    receive->last = all && left == 0;
+    if (receive->last) receive->stage = INGESTING;
     job_start(receive);
 }
 

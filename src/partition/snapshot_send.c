@@ -331,7 +331,7 @@ static void on_turn(struct snapshot_turn *turn)
 void snapshot_offer(struct replica *replica, const struct raft_message *message)
 {
     struct partition_host *host = replica->host;
-    bool ready = replica->applied > 0 && replica->applied_term > 0;
+    bool ready = !replica->halted && replica->applied > 0 && replica->applied_term > 0;
     if (*find_send(replica, message->to) != NULL) return;
     if (!ready) {
         raft_snapshot_sent(replica->raft, message->to, 0, false);

@@ -226,6 +226,37 @@ static inline void replicate(uint64_t to, uint64_t index, struct raft_entry *ent
     run(send_append, &append);
 }
 
+static inline void write_block(struct writer *writer, struct bytes bytes)
+{
+    write_u32(writer, (uint32_t)bytes.size);
+    write_bytes(writer, bytes);
+}
+
+/* Of a snapshot at `index`, as the leader writes it. */
+static inline void leader_record_encode(uint64_t index, struct buffer *record)
+{
+    struct buffer config, windows;
+    struct dedup *dedup = dedup_make();
+    buffer_init(&config, 4096);
+    buffer_init(&windows, 4096);
+    raft_config_encode(&founding, &config);
+    dedup_encode(dedup, &windows);
+    dedup_free(dedup);
+    struct writer writer = writer_make(record);
+    write_u8(&writer, 2);
+    write_u64(&writer, 12);
+    write_u64(&writer, index);
+    write_u64(&writer, 2);
+    write_i64(&writer, 0);
+    write_block(&writer, buffer_bytes(&config));
+    write_block(&writer, buffer_bytes(&windows));
+    write_u32(&writer, 0); /* counts */
+    write_u32(&writer, 0); /* drops */
+    assert_false(writer.failed);
+    buffer_free(&config);
+    buffer_free(&windows);
+}
+
 /* slot_last 0xffff: to the end, the records too. */
 static inline uint32_t engine_rows(uint16_t slot_first, uint16_t slot_last)
 {

@@ -1,4 +1,5 @@
-/* What a leader sends as a snapshot: the state at one index, whatever happened after it. */
+/* What a leader sends as a snapshot: the state at one index, whatever happened after it. And how
+ * much of one a follower holds. */
 #include "host_alone.h"
 
 #include "partition/snapshot_internal.h"
@@ -218,6 +219,152 @@ static void test_a_snapshot_goes_no_further_than_there_is_room(void **state)
     assert_int_equal(bytes_to_first, 2 * SNAPSHOT_WINDOW + SNAPSHOT_CHUNK);
 }
 
+static struct replica *replica_here(void)
+{
+    return host_replica(bed.host, (struct group_id){GROUP});
+}
+
+static void halt(void *context)
+{
+    replica_halt(replica_here(), "a test");
+}
+
+static void offer_again(void *context)
+{
+    struct raft_message message = {.to = {FIRST}, .to_node = 2};
+    snapshot_offer(replica_here(), &message);
+}
+
+static void expect_no_turns(void)
+{
+    uint64_t sending, waiting;
+    sim_run_for(&bed.sim, 100 * 1000);
+    snapshot_turns_count(bed.host, &sending, &waiting);
+    assert_int_equal(sending, 0);
+    assert_int_equal(waiting, 0);
+    assert_int_equal(told_count, SNAPSHOT_STREAMS_MAX);
+}
+
+static void test_a_halted_replica_gives_its_turns_back(void **state)
+{
+    fill_and_offer();
+    sim_world_call(sim_world_of(bed.world), 0, halt, NULL);
+    expect_no_turns();
+    sim_world_call(sim_world_of(bed.world), 0, offer_again, NULL);
+    expect_no_turns();
+}
+
+/* --- the receiver; the leader on node 2 is played by hand --- */
+
+enum { INDEX = 50, ROWS = 40, ROOM = 2 * SNAPSHOT_WINDOW };
+
+static struct incoming {
+    struct buffer content;
+    uint64_t offset, limit; /* as acknowledged */
+    size_t record_size;
+} incoming;
+
+static void hear_ack(uint8_t kind, struct bytes payload)
+{
+    if (kind != PEER_FRAME_SNAPSHOT_ACK) return;
+    incoming.offset = load_u64(payload.data + 28);
+    incoming.limit = load_u64(payload.data + 37);
+}
+
+static void content_make(struct buffer *content)
+{
+    static const uint8_t large[LARGE];
+    const struct row_header header = {.version = 2, .type = 1};
+    struct buffer part;
+    uint8_t key[ROW_PREFIX_SIZE + 1];
+    buffer_init(&part, SIZE_MAX / 2);
+    buffer_init(content, SIZE_MAX / 2);
+    struct writer writer = writer_make(content);
+    leader_record_encode(INDEX, &part);
+    write_block(&writer, buffer_bytes(&part));
+    incoming.record_size = buffer_size(content);
+    for (uint8_t row = 0; row < ROWS; row++) {
+        buffer_clear(&part);
+        row_value_encode(&part, &header, bytes_make(large, LARGE));
+        write_block(&writer, key_make(key, row));
+        write_block(&writer, buffer_bytes(&part));
+    }
+    assert_false(writer.failed);
+    buffer_free(&part);
+}
+
+static void send_piece(void)
+{
+    struct bytes content = buffer_bytes(&incoming.content);
+    uint64_t left = content.size - incoming.offset;
+    uint64_t size = left < SNAPSHOT_CHUNK ? left : SNAPSHOT_CHUNK;
+    struct transport_peer peer = {.node = 2, .epoch = 1};
+    struct buffer frame;
+    buffer_init(&frame, 2 * SNAPSHOT_CHUNK);
+    struct writer writer = writer_make(&frame);
+    write_u32(&writer, GROUP);
+    write_u64(&writer, 12);
+    write_u64(&writer, 11);
+    write_u64(&writer, 2); /* the leader's term */
+    write_u64(&writer, 77);
+    write_u64(&writer, INDEX);
+    write_u64(&writer, 2);
+    write_u64(&writer, size == left ? content.size : 0);
+    write_u64(&writer, incoming.offset);
+    write_bytes(&writer, bytes_make(content.data + incoming.offset, size));
+    host_on_frame(bed.host, &peer, PEER_FRAME_SNAPSHOT, buffer_bytes(&frame));
+    buffer_free(&frame);
+}
+
+static void expect_little_held(void)
+{
+    uint64_t held = snapshot_receive_bytes(replica_here());
+    /* A chunk that begins where there is room is sent whole. */
+    assert_true(held <= ROOM + SNAPSHOT_CHUNK + incoming.record_size);
+    memory_measure(bed.host);
+    assert_true(bed.host->memory.waiting >= held);
+}
+
+static void send_as_told(void *context)
+{
+    while (incoming.offset < incoming.limit && incoming.offset < buffer_size(&incoming.content)) {
+        uint64_t before = incoming.offset;
+        send_piece();
+        expect_little_held();
+        if (incoming.offset == before) break;
+    }
+}
+
+static void send_while_the_store_is_busy(void *context)
+{
+    flush_store(bed.host, 0);
+    assert_non_null(bed.host->stores[0].flush);
+    incoming.limit = SNAPSHOT_WINDOW;
+    send_as_told(NULL);
+    assert_in_range(incoming.offset, SNAPSHOT_WINDOW, ROOM);
+    assert_true(incoming.limit <= incoming.offset + SNAPSHOT_CHUNK);
+    assert_true(snapshot_receive_bytes(replica_here()) >= SNAPSHOT_WINDOW);
+    for (int i = 0; i < 20; i++) /* by somebody who does not listen */
+        send_piece();
+    assert_true(incoming.offset <= ROOM + incoming.record_size);
+    assert_true(snapshot_receive_bytes(replica_here()) <= ROOM + incoming.record_size);
+    expect_little_held();
+}
+
+static void test_a_snapshot_waits_for_a_busy_store_in_little_memory(void **state)
+{
+    replicate(11, 1, put_entry(1, 7));
+    bench->on_sent = hear_ack;
+    content_make(&incoming.content);
+    sim_world_call(sim_world_of(bed.world), 0, send_while_the_store_is_busy, NULL);
+    for (int i = 0; i < 100 * 1000 && bench->installed_count == 0; i++)
+        bed_call(send_as_told, NULL, 20); /* while a piece is being written, too */
+    assert_int_equal(bench->installed_count, 1);
+    assert_int_equal(applied(), INDEX);
+    assert_int_equal(engine_rows(7, 8), ROWS);
+    buffer_free(&incoming.content);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +376,10 @@ int main(void)
                                         setup_leader_alone, teardown),
         cmocka_unit_test_setup_teardown(test_a_snapshot_goes_no_further_than_there_is_room,
                                         setup_leader_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_a_halted_replica_gives_its_turns_back,
+                                        setup_leader_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_a_snapshot_waits_for_a_busy_store_in_little_memory,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
