@@ -300,6 +300,7 @@ static void flush_start(struct partition_host *host, uint32_t store)
     struct log_statistics log;
     log_statistics(host->options.log, &log);
     host->stores[store].flushed_segment = log.active_segment;
+    host->stores[store].turn_segment = log.active_segment + log.flush_segments - 1;
     flush->job = (struct world_job){.run = flush_run, .done = flush_done, .context = flush};
     flush->timer = (struct world_timer){.fire = flush_step, .context = flush};
     flush->host = host;
@@ -376,16 +377,41 @@ uint64_t flush_copied_bytes(const struct host_store *store)
     return buffer_size(&flush->rows) + buffer_size(&flush->replaced);
 }
 
+/* The store (its number; or `store_count`) whose turn it is. While the log grows each has one in as
+ * many segments as may be in use, one at a time: else all would have to be flushed at once when
+ * the log is that long, and everybody would wait for their disk and processor time. */
+static uint32_t store_whose_turn_it_is(struct partition_host *host)
+{
+    uint32_t none = host->options.store_count;
+    struct log_statistics log;
+    log_statistics(host->options.log, &log);
+    for (uint32_t i = 0; i < host->options.store_count; i++) {
+        struct host_store *store = &host->stores[i];
+        if (list_empty(&store->replicas)) continue;
+        if (store->flush != NULL) return none;
+        if (store->turn_segment == 0)
+            store->turn_segment =
+                log.active_segment + 1 + i * (log.flush_segments - 1) / host->options.store_count;
+    }
+    for (uint32_t i = 0; i < host->options.store_count; i++) {
+        const struct host_store *store = &host->stores[i];
+        if (list_empty(&store->replicas) || store->turn_segment > log.active_segment) continue;
+        if (store_wants_flush(store)) return i;
+    }
+    return none;
+}
+
 void flush_tick(struct partition_host *host)
 {
     uint64_t pinning = stores_that_pin_the_log(host);
+    uint32_t turn = store_whose_turn_it_is(host);
     if (log_damaged_segment(host->options.log) != 0) /* releases are written without waiting */
         world_defer(host->world, &host->turn_end);
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         struct host_store *store = &host->stores[i];
         bool busy = store->flush != NULL || drop_goes_first(host, i) || store->damaged;
         if (busy || list_empty(&store->replicas)) continue;
-        bool due = (pinning >> i & 1) != 0 || store->flush_wanted ||
+        bool due = (pinning >> i & 1) != 0 || store->flush_wanted || i == turn ||
                    store_dirty_bytes(store) >= memory_flush_bytes(host) ||
                    MAYBE(host->world, "flush now");
         if (due) flush_store(host, i);

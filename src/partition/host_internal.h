@@ -237,6 +237,7 @@ struct host_store {
     struct drop_job *drops;   /* rows of replicas that are gone; the first may be running */
     bool flush_wanted;        /* another one at once */
     uint64_t flushed_segment; /* of the log: its newest when the last flush began */
+    uint64_t turn_segment;    /* when the log gets there, a flush is this store's turn; 0: unset */
 };
 
 struct memory_use { /* of this worker, bytes; measured each slow tick */

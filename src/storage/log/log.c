@@ -284,6 +284,7 @@ void log_statistics(struct log *log, struct log_statistics *ret)
     pthread_mutex_lock(&log->mutex);
     *ret = log->statistics;
     ret->pressure = (uint64_t)log->pressure;
+    ret->flush_segments = log->marks.flush;
     ret->damages_found = log->damages_found;
     ret->damaged = log->damaged_count;
     uint64_t files = ret->segments;

@@ -19,7 +19,7 @@
 #include "storage/log/log_private.h"
 #include "world/probe.h"
 
-enum { FLUSH_SEGMENTS_MAX = 4, COPY_BEHIND_FLUSH = 2 };
+enum { FLUSH_SEGMENTS_MAX = 6, COPY_BEHIND_FLUSH = 2 };
 
 bool log_marks_set(struct log *log, uint64_t bytes_max)
 {
@@ -29,7 +29,7 @@ bool log_marks_set(struct log *log, uint64_t bytes_max)
     if (bytes_max == 0) most = LOG_SEGMENTS_UNBOUNDED;
     log->bytes_max = most * log->segment_size;
     log->segments_max = most;
-    log->marks.flush = most / 4 < FLUSH_SEGMENTS_MAX ? most / 4 : FLUSH_SEGMENTS_MAX;
+    log->marks.flush = most * 3 / 8 < FLUSH_SEGMENTS_MAX ? most * 3 / 8 : FLUSH_SEGMENTS_MAX;
     log->marks.copy = log->marks.flush + COPY_BEHIND_FLUSH;
     log->marks.copy_all = most * 5 / 8;
     if (bytes_max == 0) log->marks.copy = log->marks.copy_all; /* no need, as it were */
