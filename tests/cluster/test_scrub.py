@@ -69,6 +69,8 @@ def test_a_damaged_segment_of_a_running_node_is_named_and_healed(make_cluster, d
           and segments(victim)[0].name > path.name)
     assert f"{path.name} offset {where}" in victim.log()
     if damage is flipped:
+        # Metrics may be 100 ms old: of before it was found.
+        until("it is told as healed", lambda: "was damaged; nothing was lost" in victim.log())
         kept = list((victim.data / "quarantine").glob(f"*-segment/damaged-{path.name}"))
         assert len(kept) == 1, kept
         assert f"offset {where}" in (kept[0].parent / "why").read_text()
