@@ -65,7 +65,7 @@ static const struct sim_planted planted[] = {
      "Raft paper, 5.4.2: entries of former terms are committed by counting"},
     {"damage_cut_like_torn", "damage_cut_like_torn", 0, "damaged_log", 60,
      "WHY 5.4: damage in the middle of the log is cut like a torn tail"},
-    {"log_bound_ignored", "log_bound_ignored", 0, "small_log", 20,
+    {"log_bound_ignored", "log_bound_ignored", 0, "full_log", 20,
      "B-1: nothing is refused and nothing flushed, however large the log gets"},
     {"log_never_copies", "log_never_copies", 0, "pinned_log", 20,
      "WHY 5.2: a group without a leader holds back the log for ever"},
@@ -85,7 +85,7 @@ static const struct sim_planted planted[] = {
      "FAULTS rule 8: a sound replica is dropped because the table names another"},
     {"removed_not_kept", "removed_not_kept", 0, "superseded_replica", 20,
      "FAULTS rule 8: what a removed replica had is deleted without quarantine"},
-    {"too_big_not_logged", "too_big_not_logged", 0, NULL, 150,
+    {"too_big_not_logged", "too_big_not_logged", 0, NULL, 800,
      "decision 0003: a write that is too big is answered, not logged, and its client goes on"},
     {"learner_counts", NULL, RAFT_BUG_LEARNER_COUNTS, NULL, 300, "learners count as voters"},
     {"overwrite_forgets_id", NULL, 0, NULL, 60,
@@ -96,7 +96,7 @@ static const struct sim_planted planted[] = {
      "10.4: what was sent ahead and never taken stays for ever"},
     {"part_id_used_twice", NULL, 0, NULL, 100,
      "10.2: two values get the same id, for it is not that of the own entry"},
-    {"partial_reply_kept", "partial_reply_kept", 0, NULL, 150,
+    {"partial_reply_kept", "partial_reply_kept", 0, NULL, 800,
      "B5: what came of a reply in parts is kept when the request is sent again"},
 };
 

@@ -109,7 +109,6 @@ static bool copy_step(struct flush_job *flush)
 /* The replica goes: nothing of it is flushed. */
 static void copy_cancel(struct flush_job *flush)
 {
-    SOMETIMES(flush->host->world, "a replica went while a flush copied it");
     row_table_cut_end(flush->copying->table);
     flush->copying = NULL;
     flush->part_count--;
