@@ -85,6 +85,20 @@ static node_id_t change_members(struct sim_bed *bed, node_id_t lost)
     return replace_until(bed, lost, SIM_FEATURE_CONFIG);
 }
 
+/* What others sent to a leader is lost for a moment; what they send next shows it a gap. */
+static node_id_t retry_requests(struct sim_bed *bed, node_id_t unused)
+{
+    for (int i = 0; i < TAILS_MAX; i++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return 0;
+        stage_cut_to(bed, leader);
+        sim_run_for(&bed->sim, stage_draw(bed, 20, 150) * STAGE_MS);
+        sim_network_heal_all(bed->cluster->network);
+        if (wait_feature(bed, SIM_FEATURE_ROUTES, TAIL_US)) return leader;
+    }
+    return 0;
+}
+
 /* --- faults: at most the weakened node loses what it had --- */
 
 static void lose_all_power(struct sim_bed *bed, struct sim_node *node)
@@ -214,7 +228,7 @@ typedef node_id_t mechanism_play(struct sim_bed *bed, node_id_t lost);
 typedef void fault_strike(struct sim_bed *bed, struct sim_node *node);
 
 static mechanism_play *const mechanisms[] = {hand_back, truncate_tail, send_snapshot,
-                                             change_members};
+                                             change_members, retry_requests};
 /* NULL: an old image, which has to be taken before. */
 static fault_strike *const faults[] = {NULL,      lose_all_power, crash_in_a_loop, empty_disk,
                                        fill_disk, lose_name,      tear_write,      rot,
