@@ -31,6 +31,18 @@ void scenario_small_log(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+static void full_log_plan(struct sim_plan *plan)
+{
+    stage_plan(plan);
+    plan->cluster.log_bytes_max = LOG_SEGMENTS_MIN * SEGMENT;
+    plan->workload.registers = 12;
+    plan->workload.write_percent = 95;
+    plan->workload.pad_max = 50000;
+    plan->workload.pipeline_max = 16;
+    plan->workload.think_min = 30 * STAGE_MS;
+    plan->workload.think_max = 90 * STAGE_MS;
+}
+
 /* Goal: a log at its bound refuses writes, deletes at last, loses nothing, elects and restarts; and
  * goes on by itself when what held it back is gone.
  * Method: for some seconds every flush fails for want of space. */
@@ -38,14 +50,7 @@ void scenario_full_log(struct sim_bed *bed)
 {
     struct sim_plan plan;
 
-    stage_plan(&plan);
-    plan.cluster.log_bytes_max = LOG_SEGMENTS_MIN * SEGMENT;
-    plan.workload.registers = 12;
-    plan.workload.write_percent = 95;
-    plan.workload.pad_max = 50000;
-    plan.workload.pipeline_max = 16;
-    plan.workload.think_min = 30 * STAGE_MS;
-    plan.workload.think_max = 90 * STAGE_MS;
+    full_log_plan(&plan);
     bed->sim.maybe_always = FLUSH_WITHOUT_SPACE;
     if (!stage_open(bed, &plan)) return;
     sim_run_for(&bed->sim, 2 * STAGE_S);
@@ -76,14 +81,7 @@ void scenario_one_full_log(struct sim_bed *bed)
 {
     struct sim_plan plan;
 
-    stage_plan(&plan);
-    plan.cluster.log_bytes_max = LOG_SEGMENTS_MIN * SEGMENT;
-    plan.workload.registers = 12;
-    plan.workload.write_percent = 95;
-    plan.workload.pad_max = 50000;
-    plan.workload.pipeline_max = 16;
-    plan.workload.think_min = 30 * STAGE_MS;
-    plan.workload.think_max = 90 * STAGE_MS;
+    full_log_plan(&plan);
     if (!stage_open(bed, &plan)) return;
     node_id_t leader = stage_leader(bed);
     if (leader == 0) return;

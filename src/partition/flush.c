@@ -178,6 +178,7 @@ static void flush_done(struct world_job *job)
     struct error error = flush->error;
     flush->copied_bytes = 0;
     flush->cleaning = status == STATUS_OK;
+    host->flush_stepped_at = world_now(host->world);
     memory_flushed(host);
     if (flush->cleaning)
         world_timer_start(host->world, &flush->timer, 0);
@@ -300,6 +301,7 @@ static void flush_start(struct partition_host *host, uint32_t store)
     log_statistics(host->options.log, &log);
     host->stores[store].flushed_segment = log.active_segment;
     host->stores[store].turn_segment = log.active_segment + log.flush_segments - 1;
+    host->flush_stepped_at = world_now(host->world); /* what was before is no share of its */
     flush->job = (struct world_job){.run = flush_run, .done = flush_done, .context = flush};
     flush->timer = (struct world_timer){.fire = flush_step, .context = flush};
     flush->host = host;
