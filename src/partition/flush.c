@@ -6,6 +6,7 @@
  * rule 2). Then the rows become clean. Copying and cleaning go in steps (step_work()), one a
  * turn of the loop, so that no turn is long; requests and entries go on in between. */
 #include "partition/flush.h"
+#include "partition/flush_turns.h"
 
 /* In rows or the like, of which 1000 take a third of a millisecond: a flush has a third of the time
  * since the last step, so that it keeps up with what turns write, however long they are. */
@@ -378,28 +379,26 @@ uint64_t flush_copied_bytes(const struct host_store *store)
     return buffer_size(&flush->rows) + buffer_size(&flush->replaced);
 }
 
-/* The store (its number; or `store_count`) whose turn it is. While the log grows each has one in as
- * many segments as may be in use, one at a time: else all would have to be flushed at once when
- * the log is that long, and everybody would wait for their disk and processor time. */
+/* Its number; or `store_count`. */
 static uint32_t store_whose_turn_it_is(struct partition_host *host)
 {
-    uint32_t none = host->options.store_count;
+    struct flush_turn turns[STORES_MAX];
     struct log_statistics log;
+    uint32_t count = host->options.store_count;
     log_statistics(host->options.log, &log);
-    for (uint32_t i = 0; i < host->options.store_count; i++) {
-        struct host_store *store = &host->stores[i];
-        if (list_empty(&store->replicas)) continue;
-        if (store->flush != NULL) return none;
-        if (store->turn_segment == 0)
-            store->turn_segment =
-                log.active_segment + 1 + i * (log.flush_segments - 1) / host->options.store_count;
-    }
-    for (uint32_t i = 0; i < host->options.store_count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         const struct host_store *store = &host->stores[i];
-        if (list_empty(&store->replicas) || store->turn_segment > log.active_segment) continue;
-        if (store_wants_flush(store)) return i;
+        turns[i] = (struct flush_turn){.segment = store->turn_segment,
+                                       .used = !list_empty(&store->replicas),
+                                       .flushing = store->flush != NULL,
+                                       .held = drop_goes_first(host, i) || store->damaged,
+                                       .wants = store->turn_segment <= log.active_segment &&
+                                                store_wants_flush(store)}; /* a walk */
     }
-    return none;
+    uint32_t next = flush_turns_next(turns, count, log.active_segment, log.flush_segments);
+    for (uint32_t i = 0; i < count; i++)
+        host->stores[i].turn_segment = turns[i].segment;
+    return next;
 }
 
 void flush_tick(struct partition_host *host)

@@ -1,6 +1,7 @@
 /* Birth and life of a replica: it learns that a committed configuration removed it, and what a host
  * looks at meanwhile. */
 #include "host_life.h"
+#include "partition/flush.h"
 
 /* --- birth ----------------------------------------------------------------------------- */
 
@@ -120,6 +121,46 @@ static void test_entries_stay_in_memory_while_a_member_lacks_them(void **state)
     sim_world_call(sim_world_of(bed.world), 0, send_append, &append);
     sim_run_for(&bed.sim, 5000); /* no tick is needed */
     assert_int_equal(first_in_memory(), 301);
+}
+
+static void detach_while_a_flush_copies(void *context)
+{
+    struct error error;
+    struct partition_host *host = bed.host;
+    flush_store(host, 0);
+    struct flush_job *flush = host->stores[0].flush;
+    assert_non_null(flush);
+    world_timer_stop(bed.world, &flush->timer);
+    flush->timer.fire(&flush->timer); /* one step */
+    assert_ptr_equal(flush->copying, host_replica(host, (struct group_id){GROUP}));
+    size_t rows = buffer_size(&flush->rows);
+    assert_true(rows > 0);
+    error_set(&error, STATUS_CORRUPT, "found by the scrubber");
+    host_store_damaged(host, 0, &error);
+    flush_replica_gone(flush->copying);
+    assert_null(flush->copying);
+    assert_int_equal(buffer_size(&flush->rows), 0);
+    assert_int_equal(buffer_size(&flush->records), 0);
+    assert_int_equal(flush->part_count, 0);
+    assert_true(host_detach_store(host, 0));
+    assert_null(host->stores[0].flush);
+    assert_int_equal(host_replica_count(host), 0);
+    host_attach_store(host, 0);
+}
+
+/* A store that is found damaged is taken out, whatever its flush was at. */
+static void test_a_replica_that_goes_while_a_flush_copies_it_leaves_nothing_in_it(void **state)
+{
+    enum { ENTRIES = 600 }; /* more than one step copies */
+    bed.host->options.flush_bytes = UINT64_MAX;
+    for (uint64_t index = 2; index < 2 + ENTRIES; index++)
+        replicate(11, index, put_entry(index, (uint16_t)index));
+    assert_int_equal(applied(), 1 + ENTRIES);
+    uint32_t rows = engine_rows(0, ENTRIES + 2);
+    assert_true(rows < ENTRIES / 2);
+    run(detach_while_a_flush_copies, NULL);
+    assert_int_equal(engine_rows(0, ENTRIES + 2), rows);
+    assert_true(host_is_idle(bed.host));
 }
 
 /* A wrong number, or one of a disk that was wound back. */
@@ -447,6 +488,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_entries_stay_in_memory_until_they_are_applied, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_replica_that_goes_while_a_flush_copies_it_leaves_nothing_in_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_level_0_is_read_again_while_it_is_high, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
