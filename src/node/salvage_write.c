@@ -287,36 +287,93 @@ static enum status clear_leftovers(struct salvage *salvage, const char *quaranti
     return quarantine_move(salvage->world, salvage->data, quarantine, items, 1, error);
 }
 
+struct listed {
+    struct world *world;
+    const char *directory;
+};
+
+static void remove_listed(void *context, const char *name)
+{
+    const struct listed *listed = context;
+    char path[PATH_SIZE_MAX];
+
+    path_join(path, listed->directory, name);
+    world_remove(listed->world, path, NULL);
+}
+
+static void remove_directory(struct world *world, const char *directory)
+{
+    struct listed listed = {.world = world, .directory = directory};
+
+    world_list_dir(world, directory, &listed, remove_listed, NULL);
+    world_remove(world, directory, NULL);
+}
+
+/* What was written in vain, most likely for want of space: none of it is of use to anybody, and a
+ * disk that is full must not be filled further by each attempt. The next one moves to quarantine
+ * what cannot be removed. */
+static void remove_new(struct salvage *salvage, const char *directory, const char *quarantine)
+{
+    char path[PATH_SIZE_MAX], parent[PATH_SIZE_MAX];
+
+    path_join(path, directory, "log");
+    remove_directory(salvage->world, path);
+    remove_directory(salvage->world, directory);
+    path_join(parent, salvage->data, "quarantine");
+    path_join(path, parent, quarantine);
+    world_remove(salvage->world, path, NULL); /* empty, unless leftovers went there */
+    world_remove(salvage->world, parent, NULL);
+}
+
+/* Everything new, complete in `directory`. */
+static enum status write_new(struct salvage *salvage, const char *directory, const char *quarantine,
+                             struct error *error)
+{
+    struct world *world = salvage->world;
+
+    enum status status = clear_leftovers(salvage, quarantine, error);
+    if (status == STATUS_OK) status = world_make_durable_dir(world, directory, error);
+    if (status == STATUS_OK) status = write_log(salvage, directory, error);
+    if (status == STATUS_OK)
+        status = view_file_save(world, directory, "table", &salvage->view, error);
+    if (status == STATUS_OK) status = identity_save(world, directory, &salvage->identity, error);
+    return status;
+}
+
+static void plan_renames(const struct salvage *salvage, struct salvage_plan *plan)
+{
+    plan->renames = memory_allocate_zero((salvage->view.group_count + 1) * sizeof(*plan->renames));
+    for (uint32_t g = 0; g < salvage->view.group_count; g++) {
+        const struct salvage_group *group = &salvage->groups[g];
+        if (group->to.value == 0) continue;
+        plan->renames[plan->rename_count++] = (struct salvage_rename_id){
+            .group = g,
+            .from = group->stored ? group->record.replica : (struct replica_id){0},
+            .to = group->to};
+    }
+}
+
 enum status salvage_write(struct salvage *salvage, struct error *error)
 {
     struct world *world = salvage->world;
     struct salvage_plan plan = {.step = SALVAGE_MOVING,
                                 .stores = salvage->identity.stores,
                                 .stores_lost = salvage->stores_lost};
+    struct salvage_plan written = {.rename_count = 0};
     char directory[PATH_SIZE_MAX];
 
     path_join(directory, salvage->data, "salvage");
     enum status status = quarantine_name(world, salvage->data, "salvage", plan.quarantine, error);
-    if (status == STATUS_OK) status = clear_leftovers(salvage, plan.quarantine, error);
-    if (status == STATUS_OK) status = world_make_durable_dir(world, directory, error);
-    if (status == STATUS_OK) status = write_log(salvage, directory, error);
-    if (status == STATUS_OK)
-        status = view_file_save(world, directory, "table", &salvage->view, error);
-    if (status == STATUS_OK) status = identity_save(world, directory, &salvage->identity, error);
     if (status) return status;
-
-    plan.renames = memory_allocate_zero((salvage->view.group_count + 1) * sizeof(*plan.renames));
-    for (uint32_t g = 0; g < salvage->view.group_count; g++) {
-        const struct salvage_group *group = &salvage->groups[g];
-        if (group->to.value == 0) continue;
-        plan.renames[plan.rename_count++] = (struct salvage_rename_id){
-            .group = g,
-            .from = group->stored ? group->record.replica : (struct replica_id){0},
-            .to = group->to};
-    }
-    if (!PLANTED(world, "salvage_without_plan"))
+    status = write_new(salvage, directory, plan.quarantine, error);
+    plan_renames(salvage, &plan);
+    if (status == STATUS_OK && !PLANTED(world, "salvage_without_plan"))
         status = salvage_plan_save(world, salvage->data, &plan, error);
-    if (status == STATUS_OK) status = salvage_finish(salvage, &plan, error);
+    if (status == STATUS_OK)
+        status = salvage_finish(salvage, &plan, error);
+    else if (salvage_plan_load(world, salvage->data, &written, NULL) == STATUS_NOT_FOUND)
+        remove_new(salvage, directory, plan.quarantine);
+    salvage_plan_free(&written);
     salvage_plan_free(&plan);
     return status;
 }

@@ -9,6 +9,7 @@ import pytest
 
 from cluster import HOLON
 from resp import ErrorReply
+from test_damage import contents, log_middle, salvage
 from waiting import until
 
 DISK_MIB, RESERVE_MIB = 320, 64
@@ -154,3 +155,32 @@ def test_inspecting_changes_no_file(make_cluster):
         after = _content(node.data)
         assert after.keys() == before.keys(), what
         assert after == before, what
+
+
+@pytest.mark.parametrize("leave_mib", [32, 0])  # a segment of the log takes 64
+def test_a_salvage_on_a_full_disk_leaves_the_directory_as_it_was(make_cluster, small_disk, leave_mib):
+    cluster = make_cluster(1, options=("--partitions", "4"))
+    node = cluster[0]
+    node.stop()
+    node.data = small_disk / "n1"
+    node.data.mkdir()
+    node.start().wait_ready()
+    with node.client() as client:
+        for i in range(100):
+            assert client.call("SET", f"k{i}", f"v{i}" * 1000) == "OK"
+    node.stop()
+    log_middle(node)
+    before = contents(node.data)
+    ballast = _ballast(small_disk, leave_mib)
+    used = os.statvfs(small_disk).f_bavail
+    for _ in range(3):
+        ended = salvage(node, "--accept-loss")
+        assert ended.returncode == 1 and "No space" in ended.stderr + ended.stdout, ended
+        assert contents(node.data) == before
+        assert os.statvfs(small_disk).f_bavail == used
+    ballast.unlink()
+    ended = salvage(node, "--accept-loss")
+    assert ended.returncode == 0, ended
+    node.start().wait_ready()
+    kept = [i for i in range(100) if node.call("GET", f"k{i}") == f"v{i}" * 1000]
+    assert len(kept) >= 30
