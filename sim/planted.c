@@ -94,6 +94,8 @@ static const struct sim_planted planted[] = {
      "10.4: a value that was sent ahead is taken though parts of it never came"},
     {"staged_not_collected", NULL, 0, NULL, 100,
      "10.4: what was sent ahead and never taken stays for ever"},
+    {"staged_again", NULL, 0, "leaders_move", 20,
+     "V-5: each leader gives what was sent ahead its whole time again"},
     {"part_id_used_twice", NULL, 0, NULL, 100,
      "10.2: two values get the same id, for it is not that of the own entry"},
     {"partial_reply_kept", "partial_reply_kept", 0, NULL, 800,
@@ -108,6 +110,7 @@ uint32_t sim_planted_redis_bit(const struct sim_planted *bug)
     } bits[] = {{"overwrite_forgets_id", REDIS_BUG_OVERWRITE_FORGETS_ID},
                 {"stages_not_checked", REDIS_BUG_STAGES_NOT_CHECKED},
                 {"staged_not_collected", REDIS_BUG_STAGED_NOT_COLLECTED},
+                {"staged_again", REDIS_BUG_STAGED_AGAIN},
                 {"part_id_used_twice", REDIS_BUG_ID_USED_TWICE}};
 
     for (size_t i = 0; i < ARRAY_COUNT(bits); i++)

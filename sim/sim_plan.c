@@ -99,7 +99,7 @@ static void draw_big_values(struct sim *sim, struct sim_plan *plan)
     limits->chunk_size = 8 + (uint32_t)(drawn >> 16 & 31);
     limits->stage_from = 64 + (uint32_t)(drawn >> 24 & 127);
     limits->stage_bytes = limits->chunk_size * (2 + (uint32_t)(drawn >> 32 & 7));
-    limits->stage_timeout_ms = (uint32_t)(2 * plan->cluster.patience / 1000);
+    limits->stage_timeout_ms = redis_stage_timeout_least_ms(plan->cluster.patience);
     plan->cluster.reply_part_bytes = 64 + (uint32_t)(drawn >> 48 & 127);
     plan->workload.pad_max = 600 + (uint32_t)(drawn >> 56) * 2;
     /* A step clears a quarter of the biggest value, up to two of them. With less the background

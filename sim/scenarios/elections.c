@@ -143,14 +143,6 @@ void scenario_vote_after_restart(struct sim_bed *bed)
     stage_judge(bed);
 }
 
-static void run_transfer(void *context)
-{
-    struct sim_incarnation *incarnation = context;
-    struct partition_host *host = node_host(incarnation->node, 0);
-
-    if (host) host_transfer_all(host);
-}
-
 /* Goal: who hands over serves no more by its lease (WHY 1.4).
  * Method: the leader is told to hand over; from then on it hears nothing. */
 void scenario_lease_after_transfer(struct sim_bed *bed)
@@ -162,8 +154,7 @@ void scenario_lease_after_transfer(struct sim_bed *bed)
     for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
         node_id_t leader = stage_leader(bed);
         if (leader == 0) return;
-        struct sim_incarnation *incarnation = stage_node(bed, leader)->now;
-        sim_world_call(&incarnation->process->worlds[0], 0, run_transfer, incarnation);
+        stage_transfer(bed, leader);
         sim_run_for(&bed->sim, stage_draw(bed, 0, 1500));
         stage_cut_to(bed, leader);
         sim_run_for(&bed->sim, 400 * STAGE_MS);

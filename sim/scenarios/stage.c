@@ -1,5 +1,7 @@
 #include "sim/scenarios/stage.h"
 
+#include "partition/host.h"
+
 enum { STEP_US = 20 };
 
 void stage_plan(struct sim_plan *plan)
@@ -112,6 +114,21 @@ node_id_t stage_catch(struct sim_bed *bed, uint32_t nodes, enum raft_role role, 
         sim_run_for(&bed->sim, STEP_US);
     }
     return 0;
+}
+
+static void run_transfer(void *context)
+{
+    struct sim_incarnation *incarnation = context;
+    struct partition_host *host = node_host(incarnation->node, 0);
+
+    if (host) host_transfer_all(host);
+}
+
+void stage_transfer(struct sim_bed *bed, node_id_t leader)
+{
+    struct sim_incarnation *incarnation = stage_node(bed, leader)->now;
+
+    sim_world_call(&incarnation->process->worlds[0], 0, run_transfer, incarnation);
 }
 
 bool stage_repair(struct sim_bed *bed)

@@ -31,6 +31,8 @@ void stage_only(struct sim_bed *bed, uint32_t nodes);
 node_id_t stage_catch(struct sim_bed *bed, uint32_t nodes, enum raft_role role, uint64_t duration);
 /* The replica of data group 0 on a node that is up. */
 const struct raft *stage_raft(struct sim_bed *bed, node_id_t node);
+/* The node is told to hand over what it leads. */
+void stage_transfer(struct sim_bed *bed, node_id_t leader);
 /* All links heal, who is down starts, who is paused goes on; waits until all are ready. */
 bool stage_repair(struct sim_bed *bed);
 /* Until no node lacks anything (60 s); else V-6, with `what` is still not so. */

@@ -119,6 +119,9 @@ struct node *node_create(const struct node_options *options, const struct node_p
     ASSERT(platform->worker_count >= 1 && platform->worker_count <= WORKERS_MAX);
     ASSERT(options->member_count <= MEMBERS_MAX);
     node->options = *options;
+    uint32_t *stage_timeout_ms = &node->options.redis_limits.stage_timeout_ms;
+    uint32_t least = redis_stage_timeout_least_ms(options->patience);
+    if (*stage_timeout_ms < least) *stage_timeout_ms = least;
     node->platform = *platform;
     node->world = platform->worlds[0];
     path_join(node->quarantine, node->options.data, "quarantine");

@@ -21,6 +21,7 @@ enum redis_planted_bug {
     REDIS_BUG_OVERWRITE_FORGETS_ID = 1 << 1, /* no garbage record for what was overwritten */
     REDIS_BUG_STAGED_NOT_COLLECTED = 1 << 2, /* values nobody came for stay for ever */
     REDIS_BUG_ID_USED_TWICE = 1 << 3,        /* ids are not those of the own entry */
+    REDIS_BUG_STAGED_AGAIN = 1 << 4,         /* each leader gives them their whole time again */
 };
 
 struct redis_limits {
@@ -30,10 +31,19 @@ struct redis_limits {
     uint32_t hash_row_bytes_max;  /* ... larger than this has a row per field */
     uint32_t stage_from;          /* a command with more bytes sends its values ahead ... */
     uint32_t stage_bytes;         /* ... so many in each request, a multiple of chunk_size */
-    uint32_t stage_timeout_ms;    /* values sent ahead and not used are dropped after this */
+    uint32_t stage_timeout_ms;    /* values sent ahead and not used are dropped after this, and
+                                   * up to a REDIS_STAGE_STEPS-th for each change of leaders */
     uint32_t chore_rows;          /* looked at or removed by one background step */
     uint32_t planted;             /* simulator only */
 };
+
+/* A client's node may wait `patience_us` for the answer to a part, and again for that to the
+ * command behind it: the least stage_timeout_ms, and half as much more for clocks of different
+ * speed. */
+static inline uint32_t redis_stage_timeout_least_ms(uint64_t patience_us)
+{
+    return (uint32_t)(3 * patience_us / 1000);
+}
 
 static inline struct redis_limits redis_limits_default(void)
 {

@@ -116,7 +116,7 @@ bool redis_garbage_decode(struct bytes value, struct redis_garbage *ret_garbage)
                                     .id.index = read_u64(&reader),
                                     .id.number = read_u16(&reader),
                                     .staged_size = read_u64(&reader),
-                                    .deadline_ms = read_u64(&reader),
+                                    .staged_at = read_u64(&reader),
                                     .chunk_size = read_u32(&reader)};
     if (reader.failed || garbage.chunk_size > REDIS_CHUNK_SIZE_MAX) return false;
     garbage.progress = read_bytes(&reader, reader_left(&reader));
@@ -137,7 +137,7 @@ void redis_garbage_put(struct redis_call *call, struct bytes key,
     store_u64(value + 7, garbage->id.index);
     store_u16(value + 15, garbage->id.number);
     store_u64(value + 17, garbage->staged_size);
-    store_u64(value + 25, garbage->deadline_ms);
+    store_u64(value + 25, garbage->staged_at);
     store_u32(value + 33, garbage->chunk_size);
     if (progress_size)
         memcpy(value + REDIS_GARBAGE_VALUE_SIZE, garbage->progress.data, progress_size);

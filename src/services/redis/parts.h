@@ -73,7 +73,7 @@ static inline size_t redis_drop_effects(const struct redis_call *call)
 
 /* Garbage records. `kind` is also the order in which they are worked off; within a kind they
  * lie in the order in which they were made, so that what was worked off is all in front: its
- * tombstones need not be walked over again (`front` in chore.c). */
+ * tombstones need not be walked over again (fronts, chore_step.h). */
 enum redis_garbage_kind {
     REDIS_GARBAGE_PARTS = 1, /* an id */
     REDIS_GARBAGE_NAMESPACE, /* a namespace: keys, reminders, parts */
@@ -83,7 +83,7 @@ struct redis_garbage {
     uint32_t namespace;
     uint16_t slot;
     struct redis_part_id id;
-    uint64_t staged_size, deadline_ms; /* STAGED: what has come; until when it is kept */
+    uint64_t staged_size, staged_at; /* STAGED: what has come; when the last of it, stage_clock.h */
     uint32_t chunk_size;
     struct bytes progress; /* key from which on rows are left; empty: from the start */
 };

@@ -1,5 +1,6 @@
 #include "services/redis/stage.h"
 
+#include "services/redis/stage_clock.h"
 #include "services/redis/string_value.h"
 
 enum { STAGE_ARGUMENTS = 4, WIRE_ID_SIZE = 10 };
@@ -27,14 +28,18 @@ static enum row_result record_find(struct redis_call *call, struct bytes row_key
     return same ? ROW_FOUND : ROW_ABSENT;
 }
 
-static void record_put(struct redis_call *call, struct redis_garbage *record)
+static enum row_result record_put(struct redis_call *call, struct redis_garbage *record)
 {
     uint8_t key[REDIS_GARBAGE_KEY_SIZE];
+    struct redis_stage_clock clock;
 
-    record->deadline_ms = (uint64_t)call->now_ms + call->limits->stage_timeout_ms;
+    enum row_result result = redis_stage_clock_get(call, &clock);
+    if (result == ROW_STOP) return result;
+    redis_stage_stamp(&clock, record);
     record_key_store(key, call, record->id);
     redis_garbage_put(call, bytes_make(key, sizeof(key)), record);
-    row_want_chore(call->rows, (int64_t)(record->deadline_ms + 1) * 1000);
+    row_want_chore(call->rows, call->rows->time + redis_stage_step_us(call));
+    return result;
 }
 
 static void record_delete(struct redis_call *call, struct redis_part_id id)
@@ -113,7 +118,7 @@ enum evaluate_result redis_stage_evaluate(struct redis_call *call)
     if (redis_chunks_write(call, key.row_key, &parts, offset, part) == ROW_STOP)
         return redis_stop(call);
     record.staged_size = offset + part.size;
-    record_put(call, &record);
+    if (record_put(call, &record) == ROW_STOP) return redis_stop(call);
     if (!first) return redis_reply_ok(call);
     reply_id(call, record.id);
     return EVALUATE_DONE;

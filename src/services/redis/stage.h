@@ -6,10 +6,11 @@
  *   stage: key, id, offset, more bytes  ->    chunks; each is an entry of its own
  *   the command, with a reference {id, size}  the key's row names the id: visible, at once
  *
- * Until the last step a garbage record of kind STAGED holds how much arrived and until when it
- * is kept; every stage extends that. The command takes the record away, and refuses if it is not
- * there or says another size. A record that nobody came for becomes one of kind PARTS: whole or
- * absent, and nothing is left behind. The id is {index of the first stage's entry, number}. */
+ * Until the last step a garbage record of kind STAGED holds how much arrived and when the last of
+ * it (stage_clock.h): from then on it is kept for limits.stage_timeout_ms. The command takes the
+ * record away, and refuses if it is not there or says another size. A record that nobody came for
+ * becomes one of kind PARTS: whole or absent, and nothing is left behind. The id is {index of the
+ * first stage's entry, number}. */
 #ifndef HOLON_SERVICES_REDIS_STAGE_H
 #define HOLON_SERVICES_REDIS_STAGE_H
 
