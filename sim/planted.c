@@ -34,6 +34,8 @@ static const struct sim_planted planted[] = {
      "WHY 5.4: an acknowledged tail is cut like a torn one"},
     {"speak_unconfirmed", "speak_unconfirmed", 0, "old_image", 20,
      "F11: a restart votes before anybody has said that its disk is the newest"},
+    {"epoch_spoken_mute", "epoch_spoken_mute", 0, "old_image_mute", 20,
+     "F11: the epoch of a start that was mute to its end counts as one that it spoke under"},
     {"log_skip_sync", "log_skip_sync", 0, "torn_tail", 60, "batches are not synced"},
     {"keep_overlay_on_stepdown", "keep_overlay_on_stepdown", 0, NULL, 150,
      "A4: proposed rows survive a step-down"},

@@ -165,6 +165,53 @@ out:
     sim_image_free(&image);
 }
 
+/* Goal: an old image is refused however often it was started before anybody could say so (F11).
+ * Method: it hears nobody, for less or more than a start waits for answers, and is killed, some
+ * times over. The epochs that these starts took are behind all that the others' tables know. */
+void scenario_old_image_mute(struct sim_bed *bed)
+{
+    struct sim_image image;
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.counters = 2;
+    if (!stage_open(bed, &plan)) return;
+    node_id_t a = stage_leader(bed), c = stage_other(bed, a, 0);
+    if (a == 0) return;
+    struct sim_node *node = stage_node(bed, c);
+    sim_node_power_loss(node);
+    sim_node_take_image(node, &image);
+    uint64_t lives = stage_draw(bed, 1, 3);
+    for (uint64_t i = 0; i < lives; i++) { /* each registers an epoch */
+        if (!stage_repair(bed)) goto out;
+        sim_run_for(&bed->sim, stage_draw(bed, 100 * STAGE_MS, STAGE_S));
+        sim_node_power_loss(node);
+        sim_run_for(&bed->sim, 50 * STAGE_MS);
+    }
+    bed->cluster->failures_expected = true;
+    sim_clients_use(bed->clients, 0xe & ~(1u << c));
+    sim_node_restore_image(node, &image);
+    stage_cut_to(bed, c);
+    for (uint64_t i = 0; i < lives + stage_draw(bed, 0, 2); i++) {
+        sim_node_start(node);
+        sim_run_for(&bed->sim, stage_draw(bed, 20 * STAGE_MS, 3 * STAGE_S));
+        sim_node_kill(node);
+    }
+    sim_network_heal_all(bed->cluster->network);
+    sim_node_start(node);
+    struct sim_incarnation *old = node->now;
+    sim_run_for(&bed->sim, 5 * STAGE_S);
+    SIM_CHECK(&bed->sim, old->stopped && old->error.status == STATUS_REFUSED);
+    if (old->stopped) sim_reached(&bed->sim, "scenario: an image that was mute was refused");
+
+    bed->cluster->failures_expected = false;
+    if (!sim_node_is_up(node)) sim_node_wipe(node);
+    sim_clients_use(bed->clients, 0xe);
+    stage_judge(bed);
+out:
+    sim_image_free(&image);
+}
+
 /* Goal: a member that answers, but is slow, is not filled by snapshots of the whole group while a
  * bounded reserve of entries would do (F28).
  * Method: one follower's disk is slow enough to lag behind the entries that would be kept in

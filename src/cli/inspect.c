@@ -31,8 +31,8 @@ static int inspect_identity(struct world *world, const char *directory)
     printf("state       %s\n", identity.state == IDENTITY_MEMBER
                                    ? "member"
                                    : "accepted a founding that is not complete");
-    printf("epochs      next %u, reserved %u to %u\n", identity.epoch_next, identity.epoch_first,
-           identity.epoch_last);
+    printf("epochs      next %u, spoken %u, reserved %u to %u\n", identity.epoch_next,
+           identity.epoch_spoken, identity.epoch_first, identity.epoch_last);
     printf("origin      %s\n",
            identity.proposal ? "founding member" : "rejoined with an empty directory");
     printf("settings    partitions %u, replicas %u, reads %s, stores %u\n", identity.partitions,

@@ -45,12 +45,14 @@ static void founding_linger_over(struct world_timer *timer)
     founding_finish(timer->context);
 }
 
-/* Makes the identity durable as a member's and takes its first epoch with the same write. */
+/* Makes the identity durable as a member's and takes its first epoch with the same write. It asks
+ * nobody (node_confirm.c), and so speaks under it. */
 bool founding_become_member(struct founding *founding, struct identity *identity, bool rejoined)
 {
     struct error error;
 
     identity->state = IDENTITY_MEMBER;
+    identity->epoch_spoken = identity->epoch_next;
     enum status status = identity_take_epoch(founding->options.world, founding->options.directory,
                                              identity, &founding->result.epoch, &error);
     if (status) {

@@ -48,6 +48,7 @@ static void identity_encode(const struct identity *identity, struct buffer *buff
     write_u8(&writer, (uint8_t)identity->reads);
     write_u8(&writer, flags);
     write_sized(&writer, bytes_of(identity->name));
+    write_u32(&writer, identity->epoch_spoken);
     ASSERT(!writer.failed);
 }
 
@@ -76,13 +77,15 @@ static bool identity_decode(struct bytes bytes, struct identity *ret_identity)
     identity.clean = flags & IDENTITY_FLAG_CLEAN;
     identity.made = flags & IDENTITY_FLAG_MADE;
     read_text(&reader, identity.name, sizeof(identity.name));
+    /* Of 0.1.0, where every start that took an epoch counted as one that spoke. */
+    identity.epoch_spoken = reader_left(&reader) > 0 ? read_u32(&reader) : identity.epoch_next - 1;
 
-    bool valid = !reader.failed && (state == IDENTITY_ACCEPTED || state == IDENTITY_MEMBER) &&
-                 !cluster_id_is_none(identity.cluster) && identity.node != 0 &&
-                 identity.store != 0 && identity.epoch_next >= 1 && identity.stores >= 1 &&
-                 identity.stores <= STORES_MAX && identity.partitions >= 1 &&
-                 identity.partitions <= PARTITIONS_MAX && reads <= READS_QUORUM &&
-                 identity.name[0] != '\0';
+    bool valid =
+        !reader.failed && (state == IDENTITY_ACCEPTED || state == IDENTITY_MEMBER) &&
+        !cluster_id_is_none(identity.cluster) && identity.node != 0 && identity.store != 0 &&
+        identity.epoch_next >= 1 && identity.epoch_spoken < identity.epoch_next &&
+        identity.stores >= 1 && identity.stores <= STORES_MAX && identity.partitions >= 1 &&
+        identity.partitions <= PARTITIONS_MAX && reads <= READS_QUORUM && identity.name[0] != '\0';
     if (!valid) return false;
     *ret_identity = identity;
     return true;

@@ -2,7 +2,8 @@
  *
  * DIR/identity ("HOLONID1", see sealed_file.h), replaced durably as one step:
  *   u8 state | u64 u64 cluster | u32 node | u64 store | u32 epoch first, last, next |
- *   u32 proposal | u32 stores | u32 partitions | u32 replicas | u8 reads | u8 flags | name
+ *   u32 proposal | u32 stores | u32 partitions | u32 replicas | u8 reads | u8 flags | name |
+ *   u32 epoch spoken (0.1.0 does not write or read it)
  * DIR/table ("HOLONTB1"): the newest cluster view this node has seen (view_codec.h).
  * DIR/store-N/owner ("HOLONOW1"): u64 u64 cluster | u32 node | u64 store | u32 N: whose engine
  *   lies beside it, so that stores of other nodes and other numbers are told apart (F32).
@@ -38,6 +39,10 @@ struct identity {
     /* Reserved block, both included, and the next one to take. next > last: the block is used
      * up; then epochs go on. */
     boot_epoch_t epoch_first, epoch_last, epoch_next;
+    /* The last one that meta may have heard of, durable before: a start of this directory spoke
+     * under it. If a table knows a later one, this disk is an older image (F11, node_confirm.c).
+     * Starts that ended while they were mute took epochs, but did not speak. */
+    boot_epoch_t epoch_spoken;
     uint32_t proposal; /* of the founding that made it; 0: it joined as a wiped node */
     uint32_t stores;   /* number of engine stores that the data is spread over; never changes */
     uint32_t partitions, replicas; /* settings of the founding */

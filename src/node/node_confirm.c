@@ -4,11 +4,15 @@
  * it cannot have wound back is what the others know: every start registers its boot epoch in
  * meta, and meta's table is on every node. So a start asks all others for their tables, and:
  *
- *   a table knows this epoch, or a later one      it was given out before: this start ends
- *   all members answered, none knows of it        the node speaks
- *   NODE_CONFIRM_GRACE_US passed                  it speaks to those that answered; whoever has
- *                                                 not is not listened to before it does
+ *   a table knows a later epoch than the last     another disk spoke under it: this start ends
+ *   that this disk spoke under
+ *   all members answered, none knows of one       the node speaks
+ *   NODE_CONFIRM_GRACE_US passed                  it speaks to those that answered, if any; whoever
+ *                                                 has not is not listened to before it does
  *   meta has registered the epoch (BOOT)          it speaks to all
+ *
+ * Before it speaks, its epoch is on disk as the last that it spoke under. One that was taken by a
+ * start that was mute to its end is not: the next one is compared as that one was.
  *
  * Until it speaks its cores stand still, those of meta too. Tables come from disks, so that all
  * can start at once (F04), and any two nodes that answer each other go on without a third: why
@@ -76,14 +80,31 @@ static void node_speak(struct node *node)
     node_boot_start(node);
 }
 
+/* Who hears nobody has nobody to speak to, unless it is all of meta and can register by itself. */
+static bool has_listeners(const struct node *node)
+{
+    const struct view_group *meta = &node->workers[0].view.groups[GROUP_META];
+    bool alone = meta->replica_count == 1 && meta->replicas[0].node == node->identity.node;
+
+    return alone || tables_heard(node) > 0;
+}
+
 static void confirm_check(struct node *node)
 {
-    if (node->confirmed || node->state != NODE_RUNNING) return;
+    if (node->confirmed || node->deciding || node->state != NODE_RUNNING) return;
     bool all = tables_heard(node) + 1 >= node->member_count;
     bool late = world_now(node->world) - node->confirm_began >= NODE_CONFIRM_GRACE_US;
-    if (!all && !late) return;
+    if (!all && !(late && has_listeners(node))) return;
     if (!all) SOMETIMES(node->world, "a start went on without an answer of all others");
-    node_speak(node);
+    node->deciding = true;
+    node->identity.epoch_spoken = node->epoch;
+    node_save_identity(node);
+}
+
+void node_confirm_saved(struct node *node, const struct identity *saved)
+{
+    bool decided = node->deciding && !node->confirmed && saved->epoch_spoken == node->epoch;
+    if (decided && node->state == NODE_RUNNING && !node->fail_pending) node_speak(node);
 }
 
 static void ask_tables(struct node *node)
@@ -124,18 +145,6 @@ void node_confirm_booted(struct node *node)
     call_all(node, worker_hears_all, NULL);
 }
 
-/* The next start gets the same epoch and is refused, too: a supervisor starts it again and again,
- * and an epoch that nobody has heard of would be let in. This start was mute, so that nobody is
- * confused. */
-static void epoch_give_back(struct node *node)
-{
-    struct error error;
-
-    node->identity.epoch_next = node->epoch;
-    if (identity_save(node->world, node->options.data, &node->identity, &error))
-        LOG_ERROR(node_logger(node), "node", "do not start this directory again: %s", error.text);
-}
-
 /* Any table of another node, however old. */
 void node_confirm_table(struct node *node, node_id_t from, const struct cluster_view *view)
 {
@@ -144,18 +153,16 @@ void node_confirm_table(struct node *node, node_id_t from, const struct cluster_
 
     if (node->booted || !node_needs_confirmation(node) || from > NODES_MAX) return;
     bool ours = self != NULL && self->store == node->identity.store;
-    bool given_out =
-        ours && (self->epoch > node->epoch || (self->epoch == node->epoch && !node->confirmed));
-    if (given_out) {
+    boot_epoch_t last = node->confirmed ? node->epoch : node->epoch_before;
+    if (ours && self->epoch > last) {
         SOMETIMES(node->world, "an old image of a disk was found out by a table");
         error_set(
             &error, STATUS_REFUSED,
-            "node %s has started with boot epoch %u already, this start has %u: the disk was "
-            "restored from an older image, or another process runs with a copy of this "
-            "directory. It took part in nothing. Stop the other one; if there is none, move the "
-            "directory away and start with an empty one: the node rejoins",
-            node->identity.name, self->epoch, node->epoch);
-        if (!node->confirmed) epoch_give_back(node);
+            "node %s has started with boot epoch %u already, the last that this disk knows of is "
+            "%u: the disk was restored from an older image, or another process runs with a copy of "
+            "this directory. It took part in nothing. Stop the other one; if there is none, move "
+            "the directory away and start with an empty one: the node rejoins",
+            node->identity.name, self->epoch, last);
         node_fail(node, &error);
         return;
     }

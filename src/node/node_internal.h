@@ -265,8 +265,10 @@ struct node {
     uint64_t watch_ticks;
     char waiting_for[256];
     struct rejoin_question rejoins[REJOIN_QUESTIONS_MAX];
-    bool confirmed;        /* it may speak */
-    uint64_t tables_heard; /* bits by node id - 1 */
+    bool deciding;             /* it may, once that is on disk */
+    bool confirmed;            /* it may speak */
+    boot_epoch_t epoch_before; /* that this disk spoke under before this start */
+    uint64_t tables_heard;     /* bits by node id - 1 */
     uint64_t confirm_began;
     struct world_timer confirm_timer;
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
@@ -395,6 +397,8 @@ bool node_needs_confirmation(const struct node *node);
 void node_confirm_start(struct node *node);
 void node_confirm_table(struct node *node, node_id_t from, const struct cluster_view *view);
 void node_confirm_booted(struct node *node);
+/* The identity is on disk. */
+void node_confirm_saved(struct node *node, const struct identity *saved);
 bool worker_may_hear(const struct node_worker *worker, node_id_t from);
 
 /* node_disk.c */

@@ -203,6 +203,11 @@ static void node_start_member(struct node *node)
         node_damaged(node, &damage, &error);
         return;
     }
+    /* A node that is alone asks nobody, and speaks at once. */
+    bool speaks =
+        node->workers[0].view.node_count == 1 || PLANTED(node->world, "epoch_spoken_mute");
+    node->epoch_before = node->identity.epoch_spoken;
+    if (speaks) node->identity.epoch_spoken = node->identity.epoch_next;
     if (status == STATUS_OK)
         status = identity_take_epoch(node->world, node->options.data, &node->identity, &node->epoch,
                                      &error);

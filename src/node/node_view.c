@@ -55,6 +55,7 @@ static void save_done(struct world_job *job)
     }
     save->epoch_saved = save->epoch_taken;
     if (save->with_identity && save->identity.born) node->born_recorded = true;
+    if (save->with_identity) node_confirm_saved(node, &save->identity);
     save->with_identity = false;
     if (save->again && node->state != NODE_STOPPED) {
         save_start(node);

@@ -71,6 +71,7 @@ static enum status read_identity(struct salvage *salvage, struct error *error)
                                   .node = id,
                                   .store = self->store,
                                   .epoch_next = self->epoch + EPOCHS_SKIPPED,
+                                  .epoch_spoken = self->epoch,
                                   .stores = count_stores(salvage),
                                   .partitions = view->partition_count,
                                   .replicas = view->replicas,
@@ -208,6 +209,7 @@ static void renew(struct salvage *salvage)
         if (identity->epoch_next > node->epoch) node->epoch = identity->epoch_next;
         node->store = identity->store;
         identity->epoch_next = identity->epoch_first = node->epoch + 1;
+        identity->epoch_spoken = node->epoch;
         identity->epoch_last = node->epoch + EPOCH_BLOCK_SIZE;
     }
     identity->proposal = 0;

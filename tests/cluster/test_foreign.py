@@ -2,6 +2,7 @@
 import shutil
 
 from test_damage import KEYS, check, fill, segments, wait_whole
+from waiting import until
 
 
 def data_files(node) -> dict:
@@ -51,10 +52,8 @@ def test_swapped_identities_are_told(make_cluster):
     check(cluster[1].client(), KEYS)
 
 
-def test_an_older_copy_of_a_directory_is_refused_and_the_advice_helps(make_cluster, directory):
-    cluster = make_cluster(options=("--partitions", "8"))
-    cluster.wait_healthy()
-    victim = cluster[1]
+def restore_older_copy(cluster, victim, directory) -> None:
+    """The victim is down, with its directory of before its last start."""
     fill(cluster[0].client(), 0)
     victim.stop()
     shutil.copytree(victim.data, directory / "older")
@@ -65,6 +64,13 @@ def test_an_older_copy_of_a_directory_is_refused_and_the_advice_helps(make_clust
     fill(cluster[0].client(), 2 * KEYS)
     shutil.rmtree(victim.data)
     shutil.copytree(directory / "older", victim.data)
+
+
+def test_an_older_copy_of_a_directory_is_refused_and_the_advice_helps(make_cluster, directory):
+    cluster = make_cluster(options=("--partitions", "8"))
+    cluster.wait_healthy()
+    victim = cluster[1]
+    restore_older_copy(cluster, victim, directory)
     before = data_files(victim)
     for _ in range(4):  # as a supervisor does
         victim.start()
@@ -77,3 +83,27 @@ def test_an_older_copy_of_a_directory_is_refused_and_the_advice_helps(make_clust
     wait_whole(cluster, victim)
     cluster[0].kill()
     check(victim.client(), 3 * KEYS)
+
+
+def test_an_older_copy_that_was_killed_while_it_heard_nobody_is_refused(make_cluster, directory):
+    cluster = make_cluster(options=("--partitions", "8"))
+    cluster.wait_healthy()
+    victim, others = cluster[1], (cluster[0], cluster[2])
+    restore_older_copy(cluster, victim, directory)
+    before = data_files(victim)
+    for node in others:
+        node.stop()
+    for _ in range(3):
+        starts = victim.log().count(" starting ")
+        victim.start()
+        until("it has taken its epoch", lambda: victim.log().count(" starting ") > starts, 10)
+        victim.kill()
+    for node in others:
+        node.start()
+    for node in others:
+        node.wait_ready()
+    victim.start()
+    assert victim.wait_exit() == 1
+    assert "the disk was restored from an older image" in victim.log()
+    assert data_files(victim) == before
+    check(cluster[0].client(), 3 * KEYS)

@@ -58,6 +58,47 @@ static void test_what_was_saved_is_loaded(void **state)
     assert_int_equal(back.epoch_last, EPOCH_BLOCK_SIZE);
     assert_int_equal(back.reads, READS_QUORUM);
     assert_string_equal(back.name, "n2");
+    assert_int_equal(back.epoch_spoken, 0);
+}
+
+/* A start that ends while it is mute has taken an epoch and spoken under none (F11). */
+static void test_the_epoch_that_was_spoken_under_stays(void **state)
+{
+    struct fake_disk *disk = *state;
+    struct identity identity = identity_example(), back;
+    boot_epoch_t epoch;
+    struct error error;
+
+    identity.epoch_next = 7;
+    identity.epoch_spoken = 5;
+    assert_int_equal(identity_take_epoch(&disk->world, directory, &identity, &epoch, &error),
+                     STATUS_OK);
+    assert_int_equal(identity_load(&disk->world, directory, &back, &error), STATUS_OK);
+    assert_int_equal(epoch, 7);
+    assert_int_equal(back.epoch_next, 8);
+    assert_int_equal(back.epoch_spoken, 5);
+}
+
+/* 0.1.0: the file ends behind the name. All that it had taken counts as spoken under. */
+static void test_the_identity_of_the_version_before_is_read(void **state)
+{
+    struct fake_disk *disk = *state;
+    struct identity identity = identity_example(), back;
+    struct buffer body;
+    struct error error;
+
+    identity.epoch_next = 7;
+    assert_int_equal(identity_save(&disk->world, directory, &identity, &error), STATUS_OK);
+    buffer_init(&body, SEALED_SIZE_MAX);
+    assert_int_equal(sealed_file_read(&disk->world, "data/identity", "HOLONID1", &body, &error),
+                     STATUS_OK);
+    struct bytes old = bytes_make(buffer_bytes(&body).data, buffer_size(&body) - 4);
+    assert_int_equal(sealed_file_write(&disk->world, "data/identity", "HOLONID1", old, &error),
+                     STATUS_OK);
+    assert_int_equal(identity_load(&disk->world, directory, &back, &error), STATUS_OK);
+    assert_int_equal(back.epoch_spoken, 6);
+    assert_string_equal(back.name, "n2");
+    buffer_free(&body);
 }
 
 /* Rule B1, over power losses at every possible effect of the disk. */
@@ -260,6 +301,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_was_saved_is_loaded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_epoch_that_was_spoken_under_stays, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_the_identity_of_the_version_before_is_read, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_an_epoch_is_never_taken_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage_is_refused_and_names_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_foreign_directory_is_not_taken, setup, teardown),
