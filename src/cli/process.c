@@ -332,6 +332,7 @@ int process_run(const struct cli_options *options)
         .on_ready = on_ready,
         .on_stopped = on_stopped,
     };
+    engine_rocksdb_start_threads();
     process.node = node_create(&node_options, &platform);
     world_real_on_signal(process.worlds[0], SIGTERM, &process, on_signal);
     world_real_on_signal(process.worlds[0], SIGINT, &process, on_signal);

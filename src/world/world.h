@@ -77,8 +77,8 @@ void world_post(struct world *to, struct world_post *post);
 /* A job: run() on another thread of its lane, then done() on the world that started it.
  * run() may use files and world_fatal() and nothing else of the world. Jobs of one lane of
  * one world object run one after the other, but those of LANE_READ in any order and several at
- * once. In the simulator run() happens at some later virtual instant. The job struct must live
- * until done() returned. */
+ * once. LANE_FLUSH is in the background (base/background.h). In the simulator run() happens at some
+ * later virtual instant. The job struct must live until done() returned. */
 enum world_lane { LANE_LOG, LANE_FLUSH, LANE_READ, LANE_COUNT };
 
 struct world_job {

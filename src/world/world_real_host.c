@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/background.h"
 #include "base/ids.h"
 #include "base/memory.h"
 #include "world/world_real_internal.h"
@@ -37,6 +38,7 @@ struct lane_thread {
     pthread_t thread;
     struct lane_queue own;
     struct lane_queue *queue;
+    bool background;
     bool started;
 };
 
@@ -86,6 +88,7 @@ static void *lane_main(void *argument)
     struct lane_thread *lane = argument;
     struct world_job *job;
 
+    if (lane->background) background_begin();
     while ((job = lane_take(lane->queue)) != NULL) {
         job->run(job);
         real_world_job_done(job);
@@ -171,9 +174,11 @@ enum status host_create(const struct world_real_options *options, struct host **
         uint32_t count = options->lane_threads[lane] ? options->lane_threads[lane] : least;
         ASSERT(count <= WORLD_LANE_THREADS_MAX);
         host->lane_threads[lane] = count;
-        for (uint32_t i = 0; i < count && status == STATUS_OK; i++)
+        for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
+            host->lanes[lane][i].background = lane == LANE_FLUSH;
             status = lane_start(&host->lanes[lane][i],
                                 &host->lanes[lane][lane == LANE_READ ? 0 : i].own, error);
+        }
     }
     if (status) {
         host_destroy(host);

@@ -1,4 +1,7 @@
 """Several workers in a node are one to its clients: CLIENT LIST, INFO, ids, keyspace."""
+import os
+import pathlib
+
 import redis
 
 from waiting import until
@@ -87,3 +90,17 @@ def test_info_answers_while_no_partition_does(make_cluster):
     finally:
         cluster[1].resume()
         cluster[2].resume()
+
+
+def test_flushes_and_compactions_are_in_the_background(make_cluster):
+    """A share of their own, less than that of a worker's loop (base/background.h)."""
+    node = make_cluster(1, options=("--workers", "1"))
+    node.wait_healthy()
+    threads = {}
+    for task in pathlib.Path(f"/proc/{node[0].pid}/task").iterdir():
+        name, rest = (task / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+        nice, policy = int(rest.split()[16]), int(rest.split()[38])
+        threads.setdefault((nice, policy), []).append(name)
+    background = threads.pop((5, os.SCHED_BATCH))
+    assert sorted(background) == ["holon", "rocksdb:low"], background  # one lane for flushes
+    assert list(threads) == [(0, os.SCHED_OTHER)], threads

@@ -178,6 +178,10 @@ static inline void engine_forget_cached(struct engine *engine)
 enum status engine_scrub(struct engine *engine, struct buffer *place, uint64_t bytes_max,
                          uint64_t *ret_bytes, bool *ret_more, struct error *error);
 
+/* Once per process, before the first store is opened: compactions are in the background
+ * (base/background.h). */
+void engine_rocksdb_start_threads(void);
+
 /* Opens or makes the store in `directory`. STATUS_CORRUPT: what is there cannot be used (also when
  * files of it are missing); STATUS_IO: something around it is wrong (rights, locks, limits). Small
  * footprint: shared block cache, one write buffer of the least size (never used), no WAL, no

@@ -4,10 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "base/memory.h"
 
 enum {
@@ -20,6 +22,7 @@ enum {
     COMPACTION_BYTES_PER_SECOND = 64 << 20, /* of one store */
     COMPACTION_REFILL_US = 50 * 1000,
     COMPACTION_FAIRNESS = 10,         /* RocksDB's default */
+    COMPACTION_THREADS = 1,           /* of all stores of the process */
     RUN_COMPRESSION_AS_OTHERS = 0xff, /* rocksdb::kDisableCompressionOption */
     SYNC_BYTES = 512 << 10,           /* a compaction's output goes to the disk in such steps */
     INFO_LOG_WARN = 2,                /* rocksdb::InfoLogLevel::WARN_LEVEL */
@@ -341,7 +344,7 @@ static void set_options(struct engine_rocksdb *rocks)
     rocksdb_options_set_max_open_files(options, OPEN_FILES_MAX);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
     rocksdb_options_set_max_manifest_file_size(options, MANIFEST_BYTES);
-    rocksdb_options_set_max_background_jobs(options, 2);
+    rocksdb_options_set_max_background_jobs(options, 1 + COMPACTION_THREADS);
     rocksdb_options_set_ratelimiter(options, rocks->limiter);
     rocksdb_options_set_bytes_per_sync(options, SYNC_BYTES);
     rocksdb_options_set_compression(options, rocksdb_lz4_compression);
@@ -415,6 +418,25 @@ static enum status sync_parent(const char *directory, struct error *error)
     if (synced) return STATUS_OK;
     return error_set(error, STATUS_IO, "engine %s: cannot sync the directory above: %s; check it",
                      directory, strerror(cause));
+}
+
+/* RocksDB makes its threads when they are asked for, and a thread begins with the share of the one
+ * that made it. */
+static void *start_threads(void *env)
+{
+    background_begin();
+    rocksdb_env_set_background_threads(env, 0); /* nothing has run yet, so that there are none */
+    rocksdb_env_set_background_threads(env, COMPACTION_THREADS);
+    return NULL;
+}
+
+void engine_rocksdb_start_threads(void)
+{
+    rocksdb_env_t *env = rocksdb_create_default_env();
+    pthread_t thread;
+    /* If there are no threads to be had, RocksDB will make its own later, with a usual share. */
+    if (pthread_create(&thread, NULL, start_threads, env) == 0) pthread_join(thread, NULL);
+    rocksdb_env_destroy(env);
 }
 
 /* Settings only; no file is touched. */
