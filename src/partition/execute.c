@@ -299,6 +299,7 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
     rows->hash_secret[1] = host->options.hash_secret[1];
     rows->wanted = &scratch->wanted;
     if (parked != NULL) cold_ranges(parked, rows);
+    rows->engine_index = replica->flushed;
     rows->next_index = raft_last_index(replica->raft) + 1;
     rows->options = host->options.service_options[request->service];
     enum evaluate_result result = evaluate(rows, request, &reply);

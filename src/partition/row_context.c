@@ -56,6 +56,8 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->ranges = NULL;
     rows->range_count = 0;
     rows->ranges_used = 0;
+    rows->engine_index = UINT64_MAX;
+    rows->born = bytes_make(NULL, 0);
     rows->seeks_max = UINT32_MAX;
     rows->expired_at = INT64_MIN;
     rows->chore_at = INT64_MAX;
@@ -204,6 +206,18 @@ static const struct row_range *range_of(const struct row_context *rows, struct b
     return NULL;
 }
 
+void row_born(struct row_context *rows, struct bytes prefix, uint64_t index)
+{
+    rows->born = index > rows->engine_index ? prefix : bytes_make(NULL, 0);
+}
+
+/* Only what was flushed leaves the table. */
+static bool is_unborn(const struct row_context *rows, struct bytes key)
+{
+    size_t size = rows->born.size;
+    return size > 0 && key.size >= size && memcmp(key.data, rows->born.data, size) == 0;
+}
+
 /* What the table has of a key, through drops of this evaluation. ROW_STOP: it does not know,
  * and the key is wanted now. */
 static enum row_result table_find(struct row_context *rows, struct bytes key, struct row_found *ret)
@@ -211,7 +225,8 @@ static enum row_result table_find(struct row_context *rows, struct bytes key, st
     if (dropped(rows, namespace_of(key))) return ROW_ABSENT;
     if (row_table_get(rows->table, key, ret)) return ret->tombstone ? ROW_ABSENT : ROW_FOUND;
     ret->header.version = 0;
-    if (row_table_complete(rows->table) || range_of(rows, key) != NULL) return ROW_ABSENT;
+    if (row_table_complete(rows->table) || is_unborn(rows, key) || range_of(rows, key) != NULL)
+        return ROW_ABSENT;
     want(rows, key, bytes_make(NULL, 0));
     return ROW_STOP;
 }

@@ -72,21 +72,23 @@ struct row_context {
     struct buffer *wanted;          /* u32 size, key | u32 size, end of the range (0: one key) */
     const struct row_range *ranges; /* what was fetched for this evaluation and still stands */
     uint32_t range_count;
-    uint64_t ranges_used; /* private: bit i: this run has scanned in ranges[i] */
-    uint32_t seeks_max;   /* see row_may_seek() */
-    uint64_t next_index;  /* of the entry, if one is made: with a number of the service's own it
-                           * names things for ever (DESIGN.md 6, collections) */
-    const void *options;  /* host_options.service_options of the service; may be NULL */
-    int64_t expired_at;   /* us: of the rows found expired the last was so from then on */
-    int64_t chore_at;     /* us, as `time`: the service wants its chore to run then (see
-                           * row_want_chore()); INT64_MAX: it does not */
+    uint64_t ranges_used;  /* private: bit i: this run has scanned in ranges[i] */
+    uint32_t seeks_max;    /* see row_may_seek() */
+    uint64_t engine_index; /* nothing that later entries wrote is in the engine */
+    struct bytes born;     /* private: see row_born() */
+    uint64_t next_index;   /* of the entry, if one is made: with a number of the service's own it
+                            * names things for ever (DESIGN.md 6, collections) */
+    const void *options;   /* host_options.service_options of the service; may be NULL */
+    int64_t expired_at;    /* us: of the rows found expired the last was so from then on */
+    int64_t chore_at;      /* us, as `time`: the service wants its chore to run then (see
+                            * row_want_chore()); INT64_MAX: it does not */
     struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
 };
 
 /* Sets everything but slot_first, slot_last, hash_secret, next_index and options, which the
- * caller does, as well as wanted and ranges if it can fetch rows. */
+ * caller does, as well as engine_index, wanted and ranges if it can fetch rows. */
 void row_context_begin(struct row_context *rows, struct row_table *table, struct arena *arena,
                        struct buffer *effects, uint64_t commit_index, int64_t time,
                        uint64_t random_seed);
@@ -101,6 +103,10 @@ enum row_result { ROW_FOUND, ROW_ABSENT, ROW_STOP }; /* STOP: return what row_co
 enum row_result row_get(struct row_context *rows, struct bytes key, struct row_view *ret);
 /* The evaluation will ask for this key. Costs nothing on a complete table. */
 void row_want(struct row_context *rows, struct bytes key);
+/* Keys that begin with `prefix` were first written by entry `index` or later: `next_index` is that
+ * of this evaluation. As long as the engine cannot have one of them, those that the table does not
+ * hold are known to be absent. Holds until it is said of another prefix; borrowed until then. */
+void row_born(struct row_context *rows, struct bytes prefix, uint64_t index);
 /* Value may be scratch; copied. Types from 1. The key must be known too, for the counts: of a
  * key that is not, it is wanted, and nothing written in this run. */
 void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t flags,

@@ -244,6 +244,38 @@ def test_a_hash_of_many_fields(small):
     nothing_waits(small)
 
 
+def fill_memory(cluster, count):
+    """Keys until no table holds all of its rows any more."""
+    with cluster[2].client(timeout=60) as client:
+        for first in range(0, count, 500):
+            open_ = [("SET", f"fill{first + i}", "v" * 400) for i in range(500)]
+            while open_:
+                replies = client.pipeline(open_)
+                assert all(r == "OK" or r.startswith("BUSY") for r in replies), replies
+                open_ = [c for c, r in zip(open_, replies) if r != "OK"]
+
+
+def test_a_hash_beside_more_than_memory(make_cluster):
+    """Fields that are not in memory are looked for in the store, all of a command at once."""
+    cluster = make_cluster(options=("--memory", str(32 << 20), "--partitions", "16"))
+    cluster.wait_healthy()
+    fill_memory(cluster, 120_000)
+    until("tables are incomplete", lambda: all(metric(n, "incomplete_tables") > 0 for n in cluster))
+    fields = 1_000_000 if FULL else 30_000
+    with Peak(cluster) as peak, cluster[1].client(timeout=60) as client:
+        began = time.monotonic()
+        fill_hash(client, "big", fields)
+        took = time.monotonic() - began
+        assert client.call("HLEN", "big") == fields
+        assert client.call("HMGET", "big", "f0", f"f{fields - 1}", "none") == \
+            ["v0", f"v{fields - 1}", None]
+        assert client.call("DEL", "big") == 1
+    print(f"{fields} fields in {took:.1f} s; resident at most {peak.bytes >> 20} MiB")
+    assert sum(metric(node, "cold_refused_total") for node in cluster) == 0
+    assert peak.bytes < (32 << 20) + (64 << 20)
+    nothing_waits(cluster)
+
+
 def pipeline_unread(small):
     node, clock = small[0], Clock()
     with Others(node) as others, Peak(small) as peak, socket.socket() as client:

@@ -21,7 +21,7 @@
 struct redis_harness {
     struct row_table *table;
     struct arena arena;
-    struct buffer effects, body, reply;
+    struct buffer effects, body, reply, wanted;
     struct redis_command_index commands;
     uint64_t index; /* of the last entry */
     int64_t time;   /* us */
@@ -31,6 +31,8 @@ struct redis_harness {
     uint16_t slot_first, slot_last;
     enum evaluate_result result;
     uint32_t effect_count; /* of the last command */
+    uint32_t wanted_count; /* with EVALUATE_NEED_ROWS: rows, in `wanted` */
+    uint64_t engine_index; /* nothing of later entries is in the engine */
     uint64_t dep;
     int64_t chore_at;
     struct redis_limits limits;
@@ -45,6 +47,7 @@ static inline struct redis_harness *redis_harness_make(void)
     buffer_init(&harness->effects, ENTRY_BODY_MAX);
     buffer_init(&harness->body, 2 << 20);
     buffer_init(&harness->reply, 64 << 20);
+    buffer_init(&harness->wanted, 64 << 20);
     redis_command_index_build(&harness->commands);
     harness->time = INT64_C(1700000000) * 1000000;
     harness->slot_last = SLOT_COUNT - 1;
@@ -59,6 +62,7 @@ static inline void redis_harness_free(struct redis_harness *harness)
     buffer_free(&harness->effects);
     buffer_free(&harness->body);
     buffer_free(&harness->reply);
+    buffer_free(&harness->wanted);
     free(harness);
 }
 
@@ -87,11 +91,15 @@ static inline struct bytes redis_harness_evaluate(struct redis_harness *harness,
 
     buffer_clear(&harness->effects);
     buffer_clear(&harness->reply);
+    buffer_clear(&harness->wanted);
     arena_reset(&harness->arena);
     row_context_begin(&rows, harness->table, &harness->arena, &harness->effects, harness->index,
                       harness->time, harness->index + 1);
+    rows.wanted = &harness->wanted;
+    rows.engine_index = harness->engine_index;
     harness->result = evaluate(&rows, &request, &reply);
     harness->effect_count = rows.effect_count;
+    harness->wanted_count = rows.wanted_count;
     harness->dep = rows.dep;
     harness->chore_at = rows.chore_at;
     row_context_end(&rows);

@@ -12,10 +12,13 @@ bool redis_hash_find(struct redis_call *call, struct redis_hash *ret_hash,
     if (!redis_typed_find(call, call->arguments[1], REDIS_ROW_HASH, &ret_hash->key, ret_result))
         return false;
     ret_hash->large = redis_key_has_parts(&ret_hash->key);
-    if (!ret_hash->large || redis_parts_decode(ret_hash->key.row.value, &ret_hash->parts))
-        return true;
-    *ret_result = redis_reply_damaged(call);
-    return false;
+    if (!ret_hash->large) return true;
+    if (!redis_parts_decode(ret_hash->key.row.value, &ret_hash->parts)) {
+        *ret_result = redis_reply_damaged(call);
+        return false;
+    }
+    redis_parts_born(call, ret_hash->key.row_key, ret_hash->parts.id);
+    return true;
 }
 
 bool redis_hash_load(struct redis_call *call, uint32_t fields, struct redis_hash *ret_hash,
@@ -51,6 +54,17 @@ static struct bytes field_key(struct redis_call *call, const struct redis_hash *
     field_prefix_store(at, hash, redis_key_hash(call->rows, field));
     if (field.size) memcpy(at + FIELD_PREFIX_SIZE, field.data, field.size);
     return bytes_make(at, FIELD_PREFIX_SIZE + field.size);
+}
+
+bool redis_hash_want(struct redis_call *call, const struct redis_hash *hash, uint32_t first,
+                     uint32_t step)
+{
+    if (!hash->large || row_table_complete(call->rows->table)) return true;
+    for (uint32_t i = first; i < call->count; i += step) {
+        struct bytes field = call->arguments[i];
+        if (field.size <= REDIS_FIELD_SIZE_MAX) row_want(call->rows, field_key(call, hash, field));
+    }
+    return !call->rows->need_rows;
 }
 
 /* The value of a field in the row as it was found, without taking the row apart. */
@@ -161,6 +175,7 @@ static void grow(struct redis_call *call, struct redis_hash *hash)
 {
     hash->parts =
         (struct redis_parts){.id = redis_part_id_new(call), .size = hash_row_live(&hash->row)};
+    redis_parts_born(call, hash->key.row_key, hash->parts.id);
     for (uint32_t i = 0; i < hash->row.count; i++) {
         const struct hash_field *field = &hash->row.fields[i];
         if (field->removed) continue;

@@ -32,6 +32,10 @@ bool redis_hash_find(struct redis_call *call, struct redis_hash *ret_hash,
 bool redis_hash_load(struct redis_call *call, uint32_t fields, struct redis_hash *ret_hash,
                      enum evaluate_result *ret_result);
 uint64_t redis_hash_count(const struct redis_hash *hash);
+/* The command will ask for arguments [first, count), every `step`th of them a field: those that are
+ * not in memory are fetched together. False: return redis_stop(). */
+bool redis_hash_want(struct redis_call *call, const struct redis_hash *hash, uint32_t first,
+                     uint32_t step);
 
 /* ROW_FOUND, ROW_ABSENT or ROW_STOP; the value is borrowed until the next change. */
 enum row_result redis_hash_get(struct redis_call *call, struct redis_hash *hash, struct bytes field,

@@ -17,6 +17,7 @@ enum evaluate_result evaluate_hset(struct redis_call *call)
     }
     if (!redis_hash_load(call, (call->count - 2) / 2, &hash, &result)) return result;
     if (!redis_hash_fits(call, &hash, 2, call->count)) return EVALUATE_DONE;
+    if (!redis_hash_want(call, &hash, 2, 2)) return redis_stop(call);
     for (uint32_t i = 2; i < call->count; i += 2) {
         enum row_result put =
             redis_hash_put(call, &hash, call->arguments[i], call->arguments[i + 1]);
@@ -113,6 +114,7 @@ enum evaluate_result evaluate_hmget(struct redis_call *call)
     enum evaluate_result result;
 
     if (!redis_hash_load(call, call->count - 2, &hash, &result)) return result;
+    if (!redis_hash_want(call, &hash, 2, 1)) return redis_stop(call);
     resp_write_array(&call->out, call->count - 2);
     for (uint32_t i = 2; i < call->count; i++) {
         struct bytes value;
@@ -136,6 +138,7 @@ enum evaluate_result evaluate_hdel(struct redis_call *call)
         size += call->arguments[i].size + REDIS_EFFECT_OVERHEAD;
     if (!redis_effects_fit(call, size)) return EVALUATE_DONE;
     if (!redis_hash_load(call, call->count - 2, &hash, &result)) return result;
+    if (!redis_hash_want(call, &hash, 2, 1)) return redis_stop(call);
     for (uint32_t i = 2; i < call->count; i++) {
         if (redis_hash_remove(call, &hash, call->arguments[i]) == ROW_STOP) return redis_stop(call);
     }

@@ -59,6 +59,14 @@ void redis_part_prefix_store(uint8_t at[REDIS_PART_PREFIX_SIZE], struct bytes ro
     id_store(at + ROW_PREFIX_SIZE, id);
 }
 
+void redis_parts_born(struct redis_call *call, struct bytes row_key, struct redis_part_id id)
+{
+    if (row_table_complete(call->rows->table)) return;
+    uint8_t *prefix = arena_allocate(call->rows->arena, REDIS_PART_PREFIX_SIZE);
+    redis_part_prefix_store(prefix, row_key, id);
+    row_born(call->rows, bytes_make(prefix, REDIS_PART_PREFIX_SIZE), id.index);
+}
+
 void redis_key_put_parts(struct redis_call *call, const struct redis_key *key, uint8_t type,
                          uint64_t expiry_ms, const struct redis_parts *parts)
 {

@@ -58,6 +58,9 @@ struct redis_part_id redis_part_id_new(struct redis_call *call);
 void redis_part_prefix_store(uint8_t at[REDIS_PART_PREFIX_SIZE], struct bytes row_key,
                              struct redis_part_id id);
 
+/* Parts under that id will be asked for, or written. */
+void redis_parts_born(struct redis_call *call, struct bytes row_key, struct redis_part_id id);
+
 /* Writes a key's row that names parts; drops those of the old value if they are others. */
 void redis_key_put_parts(struct redis_call *call, const struct redis_key *key, uint8_t type,
                          uint64_t expiry_ms, const struct redis_parts *parts);

@@ -127,6 +127,7 @@ enum row_result redis_chunks_write(struct redis_call *call, struct bytes row_key
                                    const struct redis_parts *parts, uint64_t offset,
                                    struct bytes part)
 {
+    redis_parts_born(call, row_key, parts->id);
     while (part.size) {
         size_t at = offset % parts->chunk_size;
         size_t room = parts->chunk_size - at;
