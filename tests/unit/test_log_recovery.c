@@ -2,6 +2,7 @@
 #include "base/codec.h"
 #include "base/hash.h"
 #include "log_fixture.h"
+#include "storage/log/format.h"
 
 static void assert_entry(const struct log_recovered *recovered, uint64_t index, uint64_t term,
                          const char *body)
@@ -181,6 +182,31 @@ static void test_a_recovered_tail_is_written_and_synced_before_it_counts(void **
     fake_disk_crash_sectors(fixture->disk, 0);
     fixture_open(fixture);
     assert_int_equal(fixture_recovered(fixture, GROUP)->entry_count, 1);
+}
+
+/* What the segment held when it was used before; in hundreds of small writes it took half a second.
+ */
+static void test_a_used_tail_is_zeroed_in_few_writes(void **state)
+{
+    enum { FROM = 8 * LOG_BLOCK_SIZE, HOLE = 12 * LOG_BLOCK_SIZE, WRITES_MAX = 12 };
+    struct log_fixture *fixture = *state;
+
+    fixture_state(fixture, 1, 0);
+    fixture_entry(fixture, 1, 1, "durable");
+    fixture_flush(fixture);
+    fixture_close(fixture);
+    struct fake_inode *segment = fake_disk_find(fixture->disk, SEGMENT_1);
+    assert_true(segment->size >= FROM + 3 * WRITES_MAX * LOG_BLOCK_SIZE);
+    memset(segment->bytes + FROM, 0xaa, segment->size - FROM);
+    memset(segment->bytes + HOLE, 0, LOG_BLOCK_SIZE);
+    memcpy(segment->durable_bytes, segment->bytes, segment->size);
+    uint64_t effects = fixture->disk->effects;
+    fixture_open(fixture);
+    assert_true(fixture->disk->effects - effects <= WRITES_MAX);
+    assert_int_equal(fixture_recovered(fixture, GROUP)->entry_count, 1);
+    for (size_t at = FROM; at < LOG_SEGMENT_SIZE_MIN / 2; at++) /* so far a batch may reach */
+        assert_int_equal(segment->bytes[at], 0);
+    assert_memory_equal(segment->bytes, segment->durable_bytes, segment->size);
 }
 
 /* --- damage (F21-F25) --------------------------------------------------------------------- */
@@ -513,6 +539,7 @@ int main(void)
         CASE(test_a_removed_replica_stays_removed),
         CASE(test_a_torn_batch_is_cut_whatever_sectors_survive),
         CASE(test_a_recovered_tail_is_written_and_synced_before_it_counts),
+        CASE(test_a_used_tail_is_zeroed_in_few_writes),
         CASE(test_damage_in_the_middle_is_corrupt),
         CASE(test_damage_of_the_last_batch_is_corrupt_if_the_mark_knows_it),
         CASE(test_damage_of_the_last_batch_before_the_mark_looks_torn),

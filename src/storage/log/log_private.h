@@ -265,7 +265,8 @@ struct log_scan {
     uint64_t *segments; /* ids, rising; owned */
     size_t segment_count;
     uint8_t *content; /* of one segment at a time; owned */
-    size_t content_capacity;
+    size_t content_capacity, content_size;
+    uint64_t content_segment; /* 0: none. Nothing is written while it is used. */
 
     uint64_t last_number;  /* the last batch of the chain; 0: none */
     uint64_t last_segment; /* where it is */

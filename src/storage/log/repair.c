@@ -12,25 +12,42 @@
 #include "storage/log/log_private.h"
 #include "world/probe.h"
 
+enum { ZERO_BYTES = 256 << 10 }; /* written at once */
+
 static bool all_zero(const uint8_t *bytes, size_t size)
 {
     return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
 }
 
-/* Zeroes the blocks from `offset` on as far as a batch may reach. Does not sync. */
+/* Size of the blocks that are not zero, from the first one of `content` on; at most `most`. */
+static size_t nonzero_size(struct bytes content, size_t most)
+{
+    size_t size = 0;
+
+    while (size + LOG_BLOCK_SIZE <= content.size && size + LOG_BLOCK_SIZE <= most &&
+           !all_zero(content.data + size, LOG_BLOCK_SIZE))
+        size += LOG_BLOCK_SIZE;
+    return size;
+}
+
+/* Zeroes the blocks from `offset` on as far as a batch may reach: of a segment that was used
+ * before, most of them. Does not sync. */
 static enum status zero_tail(const struct log *log, struct file *file, uint64_t offset,
                              struct bytes content, struct error *error)
 {
-    static const uint8_t zeros[LOG_BLOCK_SIZE];
     uint64_t end = offset + log->batch_bytes_max * 2; /* dump and vote blocks included */
+    enum status status = STATUS_OK;
 
     if (end > content.size) end = content.size;
-    for (; offset + LOG_BLOCK_SIZE <= end; offset += LOG_BLOCK_SIZE) {
-        if (all_zero(content.data + offset, LOG_BLOCK_SIZE)) continue;
-        enum status status = file_write(file, offset, bytes_make(zeros, LOG_BLOCK_SIZE), error);
-        if (status) return status;
+    uint8_t *zeros = memory_allocate_zero(ZERO_BYTES);
+    while (offset + LOG_BLOCK_SIZE <= end && status == STATUS_OK) {
+        struct bytes left = bytes_make(content.data + offset, (size_t)(end - offset));
+        size_t size = nonzero_size(left, ZERO_BYTES);
+        if (size > 0) status = file_write(file, offset, bytes_make(zeros, size), error);
+        offset += size > 0 ? size : LOG_BLOCK_SIZE;
     }
-    return STATUS_OK;
+    memory_free(zeros);
+    return status;
 }
 
 /* Segments behind the chain hold nothing but what was torn: they become spares, the newest
