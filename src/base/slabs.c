@@ -60,6 +60,7 @@ struct slabs {
     uint32_t regions_empty;
     uint32_t free_slabs; /* of all regions */
     void *spare;         /* a region that is not in use yet, or NULL */
+    bool hurried;        /* what was not prepared is of small pages */
     uint64_t used;
     uint64_t large;
 };
@@ -99,7 +100,7 @@ static void region_make(struct slabs *slabs)
 {
     void *memory = slabs->spare;
     slabs->spare = NULL;
-    if (memory == NULL) memory = memory_map(REGION_SIZE, slabs->regions > 0);
+    if (memory == NULL) memory = memory_map(REGION_SIZE, slabs->regions > 0 && !slabs->hurried);
     struct region *region = region_at((uintptr_t)memory);
     region->free_slabs = all_slabs;
     ASAN_POISON_MEMORY_REGION((char *)memory + SLAB_SIZE, REGION_SIZE - SLAB_SIZE);
@@ -128,6 +129,11 @@ void slabs_free(struct slabs *slabs)
         region_free(slabs, CONTAINER_OF(slabs->regions_open.next, struct region, by_slabs));
     if (slabs->spare) slabs_region_free(slabs->spare);
     memory_free(slabs);
+}
+
+void slabs_hurry(struct slabs *slabs)
+{
+    slabs->hurried = true;
 }
 
 bool slabs_want_region(const struct slabs *slabs)

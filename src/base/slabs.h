@@ -37,6 +37,10 @@ static inline size_t slabs_size(size_t size)
 void *slabs_allocate(struct slabs *slabs, size_t size) __attribute__((malloc, returns_nonnull));
 void slabs_release(struct slabs *slabs, void *block, size_t size); /* as it was allocated */
 
+/* Regions are prepared by somebody else from now on, and who needs one that is not ready has it in
+ * small pages: the first touch of a huge one takes 0.3 ms, or 6 where the host has to find the
+ * memory (3 s for 1 GiB, where small ones take half a second). */
+void slabs_hurry(struct slabs *slabs);
 /* Free slabs are running out: a region that is given now is used soon. */
 bool slabs_want_region(const struct slabs *slabs);
 /* Has one from the system, and touches its pages. Any thread. */

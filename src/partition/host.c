@@ -275,6 +275,7 @@ struct partition_host *host_open(const struct host_options *options)
     for (uint32_t i = 0; i < STORES_MAX; i++)
         list_init(&host->stores[i].replicas);
     host->row_memory = slabs_make();
+    slabs_hurry(host->row_memory); /* spare.c prepares them; a start does not wait for it */
     for (uint32_t i = 0; i < EVALUATE_DEPTH_MAX; i++) {
         arena_init(&host->scratch[i].arena, 256 << 10);
         buffer_init(&host->scratch[i].reply, REPLY_SIZE_MAX);

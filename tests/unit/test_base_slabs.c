@@ -1,8 +1,10 @@
 /* Blocks of all sizes against what was written into them. */
 #include "base/slabs.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -173,6 +175,46 @@ static void test_a_region_is_wanted_again_after_others_went_back(void **state)
     memory_free(blocks);
 }
 
+/* Whether the system was asked for huge pages where `block` is. */
+static bool is_huge(const void *block)
+{
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    char line[512];
+    bool inside = false, huge = false;
+    assert_non_null(maps);
+    while (fgets(line, sizeof(line), maps)) {
+        uintptr_t from, to;
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) == 2)
+            inside = (uintptr_t)block >= from && (uintptr_t)block < to;
+        else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+            huge = strstr(line, " hg") != NULL;
+    }
+    fclose(maps);
+    return huge;
+}
+
+static void fill_regions(bool hurry, bool expected)
+{
+    struct slabs *slabs = slabs_make();
+    void **blocks = memory_allocate(3 * (REGION / CHUNK) * sizeof(*blocks));
+    size_t count = 0;
+    if (hurry) slabs_hurry(slabs);
+    while (slabs_held_bytes(slabs) < 3 * REGION)
+        blocks[count++] = slabs_allocate(slabs, CHUNK);
+    assert_int_equal(is_huge(blocks[count - 1]), expected);
+    while (count > 0)
+        slabs_release(slabs, blocks[--count], CHUNK);
+    slabs_free(slabs);
+    memory_free(blocks);
+}
+
+/* A restart touches all that the log holds at once, on the loop. */
+static void test_who_is_in_a_hurry_does_not_wait_for_huge_pages(void **state)
+{
+    fill_regions(false, true);
+    fill_regions(true, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_a_region_is_wanted_before_memory_runs_out),
         cmocka_unit_test(test_regions_that_are_not_needed_go_back),
         cmocka_unit_test(test_a_region_is_wanted_again_after_others_went_back),
+        cmocka_unit_test(test_who_is_in_a_hurry_does_not_wait_for_huge_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
