@@ -113,7 +113,11 @@ void host_job_start(struct host *host, enum world_lane lane, struct world_job *j
     if (wake) pthread_cond_signal(&queue->changed);
 }
 
-static enum status lane_start(struct lane_thread *lane, struct lane_queue *queue,
+/* What `top -H` and the like show. */
+static const char *const lane_names[LANE_COUNT] = {
+    [LANE_LOG] = "holon-log", [LANE_FLUSH] = "holon-flush", [LANE_READ] = "holon-read"};
+
+static enum status lane_start(struct lane_thread *lane, struct lane_queue *queue, const char *name,
                               struct error *error)
 {
     sigset_t all, before;
@@ -127,7 +131,10 @@ static enum status lane_start(struct lane_thread *lane, struct lane_queue *queue
     result = pthread_create(&lane->thread, NULL, lane_main, lane);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     lane->started = result == 0;
-    if (result == 0) return STATUS_OK;
+    if (result == 0) {
+        pthread_setname_np(lane->thread, name);
+        return STATUS_OK;
+    }
     return error_set(error, STATUS_IO,
                      "cannot start a thread for files: %s; raise the limit of tasks",
                      strerrordesc_np(result));
@@ -175,9 +182,9 @@ enum status host_create(const struct world_real_options *options, struct host **
         ASSERT(count <= WORLD_LANE_THREADS_MAX);
         host->lane_threads[lane] = count;
         for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
+            struct lane_queue *queue = &host->lanes[lane][lane == LANE_READ ? 0 : i].own;
             host->lanes[lane][i].background = lane == LANE_FLUSH;
-            status = lane_start(&host->lanes[lane][i],
-                                &host->lanes[lane][lane == LANE_READ ? 0 : i].own, error);
+            status = lane_start(&host->lanes[lane][i], queue, lane_names[lane], error);
         }
     }
     if (status) {
