@@ -36,6 +36,8 @@ static const struct sim_planted planted[] = {
      "F11: a restart votes before anybody has said that its disk is the newest"},
     {"epoch_spoken_mute", "epoch_spoken_mute", 0, "old_image_mute", 20,
      "F11: the epoch of a start that was mute to its end counts as one that it spoke under"},
+    {"failed_run_survived", "failed_run_survived", 0, "runs_fail", 20,
+     "FAULTS rule 6: a node goes on with a store that it could not write"},
     {"log_skip_sync", "log_skip_sync", 0, "torn_tail", 60, "batches are not synced"},
     {"keep_overlay_on_stepdown", "keep_overlay_on_stepdown", 0, NULL, 150,
      "A4: proposed rows survive a step-down"},

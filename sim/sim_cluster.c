@@ -107,6 +107,30 @@ static void platform_transport_close(void *context, uint32_t worker)
     sim_transport_close(incarnation->transports[worker]);
 }
 
+/* Another job of the store may be under way; and the loop that hears of it may be stuck. */
+enum { FAILED_STORE_US = 5 * 1000 * 1000 };
+
+/* An engine takes a run in whole or not at all: one effect, and one sync (F26). */
+static bool may_ingest(void *context)
+{
+    struct sim_store *store = context;
+    struct sim_incarnation *incarnation = store->of;
+    struct sim *sim = incarnation->of->cluster->sim;
+    const struct sim_disk_options *disk = sim_disk_options(incarnation->of->machine.disk);
+    uint32_t fails = disk->run_fail_ppm ? disk->run_fail_ppm : disk->sync_fail_ppm;
+
+    if (incarnation->process == NULL) return true; /* ended: whoever stages something */
+    if (sim_process_file_effect(incarnation->process)) return false;
+    if (store->failed_at != 0 && sim->now > store->failed_at + FAILED_STORE_US)
+        sim_violation(sim, "FAULTS rule 6: node %u went on with a store that had failed to write",
+                      incarnation->of->id);
+    if (fails == 0 || !sim_chance(sim, SIM_RANDOM_DISK, fails, 1000000)) return true;
+    sim_fault_hit(sim, SIM_FAULT_SYNC_FAILS);
+    sim_trace_text(sim, "node %u: a run is not written", incarnation->of->id);
+    store->failed_at = sim->now;
+    return false;
+}
+
 static enum status platform_engine_open(void *context, uint32_t store, const char *directory,
                                         struct engine **ret_engine, struct error *error)
 {
@@ -120,6 +144,8 @@ static enum status platform_engine_open(void *context, uint32_t store, const cha
     if (inode->engine == NULL) inode->engine = engine_memory_disk_make();
     if (engine_memory_disk_is_damaged(inode->engine))
         return error_set(error, STATUS_CORRUPT, "%s: cannot be opened", directory);
+    incarnation->stores[store] = (struct sim_store){.of = incarnation};
+    engine_memory_disk_guard(inode->engine, may_ingest, &incarnation->stores[store]);
     *ret_engine = engine_memory_open(inode->engine);
     return STATUS_OK;
 }

@@ -31,6 +31,11 @@ void sim_cluster_options_default(struct sim_cluster_options *options);
 struct sim_cluster;
 struct sim_node;
 
+struct sim_store {
+    struct sim_incarnation *of;
+    uint64_t failed_at; /* a run could not be written (F26); 0: never */
+};
+
 /* One start of a node. */
 struct sim_incarnation {
     struct sim_node *of;
@@ -41,6 +46,7 @@ struct sim_incarnation {
     struct transport *transports[SIM_WORKERS_MAX];
     struct peer_mesh_group *group; /* belongs to the process */
     struct peer_mesh *meshes[SIM_WORKERS_MAX];
+    struct sim_store stores[SIM_STORES_MAX];
     uint32_t number;
     bool ready;   /* node_is_ready() was seen once */
     bool stopped; /* on_stopped came */

@@ -162,6 +162,7 @@ enum status sim_file_sync(struct file *base, struct error *error)
                        file->path);
         sim_inode_lose(file->disk, file->inode, 50);
         file->broken = true;
+        world_fatal(base->world, "%s: sync failed", file->path);
         return error_set(error, STATUS_IO, "%s: sync failed", file->path);
     }
     file->disk->syncs++;

@@ -18,6 +18,7 @@ enum { SIM_DISK_CAPACITY = 1 << 30 }; /* unless a fault makes it less */
 struct sim_disk_options {
     uint64_t capacity;        /* F27; bytes */
     uint32_t sync_fail_ppm;   /* F26: chance per sync */
+    uint32_t run_fail_ppm;    /* F26: the same for runs of engines */
     uint32_t survive_percent; /* of unsynced sectors at a power loss; > 100: drawn each time */
     bool torn;                /* F20: about half of them at the next power loss */
     /* Power fails at the next sync that would make something durable: of a file, torn; or of a

@@ -340,6 +340,35 @@ void scenario_store_fails(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+/* FAULTS rule 6. Goal: a disk that fails to write costs a process and nothing else.
+ * Method: all runs of all engines fail for a while. Each node that flushes ends; what it had is
+ * in its log and store, and nothing is given up as damaged. */
+void scenario_runs_fail(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    damage_plan(&plan);
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        sim_run_for(&bed->sim, stage_draw(bed, 200, 1500) * STAGE_MS);
+        for (node_id_t id = 1; id <= 3; id++)
+            sim_disk_options(stage_node(bed, id)->machine.disk)->run_fail_ppm = 1000000;
+        sim_run_for(&bed->sim, stage_draw(bed, 500, 8000) * STAGE_MS);
+        uint32_t ended = 0;
+        for (node_id_t id = 1; id <= 3; id++) {
+            ended += !sim_node_is_up(stage_node(bed, id));
+            sim_disk_options(stage_node(bed, id)->machine.disk)->run_fail_ppm = 0;
+        }
+        if (ended == 3) sim_reached(&bed->sim, "scenario: no node could write its stores");
+        if (!stage_repair(bed) || !wait_whole(bed)) return;
+        for (node_id_t id = 1; id <= 3; id++)
+            if (sim_disk_bytes_of(stage_node(bed, id)->machine.disk, "/quarantine/", "/removed/") >
+                0)
+                sim_violation(&bed->sim, "V-6: node %u gave a store up that was sound", id);
+    }
+    stage_judge(bed);
+}
+
 struct segment {
     struct sim_node *node;
     char name[32];

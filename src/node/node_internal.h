@@ -199,6 +199,7 @@ struct node_store {
     struct error cause;
     char path[PATH_SIZE_MAX];
     char quarantine[QUARANTINE_NAME_SIZE];
+    struct error flush_error;  /* of flushes that fail; STATUS_OK: none does */
     bool marked;               /* as damaged, durably */
     uint64_t mark_at;          /* not before */
     bool moved;                /* it is in quarantine; what is at `path` is fresh */
@@ -331,6 +332,7 @@ const char *node_repair_obstacle(const struct node *node);
 /* Worker's thread. The replica is lost and has to come back under a new id. */
 void worker_lost_replica(struct node_worker *worker, uint32_t group, struct replica_id replica);
 void worker_on_damaged(void *context, uint32_t store, const struct error *error);
+void worker_on_flush(void *context, uint32_t store, const struct error *error);
 /* Adds the replicas that the table has given this node since, where none is. The table is on disk.
  */
 void worker_sync_replicas(struct node_worker *worker, void *unused);

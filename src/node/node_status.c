@@ -261,6 +261,11 @@ static void store_problems(const struct node *node, json_t *problems)
              node->options.data);
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         const struct node_store *store = &node->stores[i];
+        if (store->flush_error.status != STATUS_OK)
+            add_problem(
+                problems, "see what it says; it is tried again by itself",
+                "store %u cannot be written, its rows stay in memory and in the log: %.200s", i,
+                store->flush_error.text);
         if (store->state == STORE_SOUND) continue;
         if (obstacle != NULL)
             add_problem(problems, todo,

@@ -127,6 +127,24 @@ void worker_on_damaged(void *context, uint32_t store, const struct error *error)
     world_timer_start(worker->world, &worker->detach_timer, 0);
 }
 
+static void node_store_flush_noted(struct node_worker *zero, void *argument)
+{
+    struct store_note *note = argument;
+
+    zero->node->stores[note->store].flush_error = note->error;
+    memory_free(note);
+}
+
+void worker_on_flush(void *context, uint32_t store, const struct error *error)
+{
+    struct node_worker *worker = context;
+    struct store_note *note = memory_allocate_zero(sizeof(*note));
+
+    note->store = store;
+    if (error != NULL) note->error = *error;
+    node_call_with(worker, &worker->node->workers[0], node_store_flush_noted, note, memory_free);
+}
+
 /* Replicas that the table has given this node since: new ids, in place of lost ones. One that runs
  * is not taken away for its successor: it goes when a committed configuration has removed it, which
  * the group's leader sees to (FAULTS rule 8, reconcile.c). */

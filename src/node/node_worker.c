@@ -419,7 +419,8 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
                    .on_born = worker_on_born,
                    .on_removed = worker_on_removed,
                    .on_dropped = worker_on_dropped,
-                   .on_damaged = worker_on_damaged},
+                   .on_damaged = worker_on_damaged,
+                   .on_flush = worker_on_flush},
         .context = worker,
     };
     worker->host = host_open(&host);

@@ -12,6 +12,12 @@
  * since the last step, so that it keeps up with what turns write, however long they are. */
 enum { FLUSH_STEP_LEAST = 256, FLUSH_STEP_MOST = 16384 };
 
+enum {
+    FLUSH_RETRY_LEAST_US = 100 * 1000,
+    FLUSH_RETRY_MOST_US = 5 * 1000 * 1000,
+    FLUSH_TOLD_EVERY_US = 10 * 1000 * 1000,
+};
+
 static void flush_free(struct flush_job *flush)
 {
     if (flush->waits_for != NULL) flush->waits_for->flush_holds_apply = false;
@@ -154,6 +160,38 @@ static void flush_end(struct flush_job *flush, bool ok)
     if (ok && flush_is_urgent(host)) flush_tick(host);
 }
 
+/* A disk that is full, or rights that are missing: nothing is lost, and the next one waits, longer
+ * each time. */
+static void flush_failed(const struct flush_job *flush)
+{
+    struct partition_host *host = flush->host;
+    struct host_store *store = &host->stores[flush->store];
+    uint64_t now = world_now(host->world);
+    bool tell = store->flush_delay == 0 || now - store->flush_told_at >= FLUSH_TOLD_EVERY_US;
+    host->statistics.flush_failures++;
+    store->flush_delay = store->flush_delay == 0 ? FLUSH_RETRY_LEAST_US : 2 * store->flush_delay;
+    if (store->flush_delay > FLUSH_RETRY_MOST_US) store->flush_delay = FLUSH_RETRY_MOST_US;
+    store->flush_not_before = now + store->flush_delay;
+    if (!tell) return;
+    store->flush_told_at = now;
+    if (host->options.events.on_flush != NULL)
+        host->options.events.on_flush(host->options.context, flush->store, &flush->error);
+    LOG_ERROR(host_logger(host), "partition",
+              "flush of store %u failed: %s; rows stay in memory and in the log, trying again",
+              flush->store, flush->error.text);
+}
+
+static void flush_succeeded(const struct flush_job *flush)
+{
+    struct partition_host *host = flush->host;
+    struct host_store *store = &host->stores[flush->store];
+    if (store->flush_delay == 0) return;
+    store->flush_delay = 0;
+    LOG_INFO(host_logger(host), "partition", "store %u is flushed again", flush->store);
+    if (host->options.events.on_flush != NULL)
+        host->options.events.on_flush(host->options.context, flush->store, NULL);
+}
+
 static void flush_done(struct world_job *job)
 {
     struct flush_job *flush = job->context;
@@ -169,10 +207,9 @@ static void flush_done(struct world_job *job)
         host->statistics.flushed_bytes += flush->copied_bytes;
         SOMETIMES(host->world, "a store was flushed");
         world_defer(host->world, &host->turn_end);
+        flush_succeeded(flush);
     } else {
-        LOG_ERROR(host_logger(host), "partition",
-                  "flush of store %u failed: %s; rows stay in memory and in the log, trying again",
-                  flush->store, flush->error.text);
+        flush_failed(flush);
     }
     uint32_t number = flush->store;
     enum status status = flush->status;
@@ -316,11 +353,19 @@ static void flush_start(struct partition_host *host, uint32_t store)
     world_timer_start(host->world, &flush->timer, 0);
 }
 
+/* Something else goes first. */
+static bool store_is_held(struct partition_host *host, uint32_t number)
+{
+    const struct host_store *store = &host->stores[number];
+    bool failed_lately =
+        store->flush_delay != 0 && world_now(host->world) < store->flush_not_before;
+    return drop_goes_first(host, number) || store->damaged || failed_lately;
+}
+
 void flush_store(struct partition_host *host, uint32_t store)
 {
     if (host->stopping) return;
-    bool busy = host->stores[store].flush != NULL || drop_goes_first(host, store) ||
-                host->stores[store].damaged;
+    bool busy = host->stores[store].flush != NULL || store_is_held(host, store);
     host->stores[store].flush_wanted = busy;
     if (!busy) flush_start(host, store);
 }
@@ -391,7 +436,7 @@ static uint32_t store_whose_turn_it_is(struct partition_host *host)
         turns[i] = (struct flush_turn){.segment = store->turn_segment,
                                        .used = !list_empty(&store->replicas),
                                        .flushing = store->flush != NULL,
-                                       .held = drop_goes_first(host, i) || store->damaged,
+                                       .held = store_is_held(host, i),
                                        .wants = store->turn_segment <= log.active_segment &&
                                                 store_wants_flush(store)}; /* a walk */
     }
@@ -409,7 +454,7 @@ void flush_tick(struct partition_host *host)
         world_defer(host->world, &host->turn_end);
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         struct host_store *store = &host->stores[i];
-        bool busy = store->flush != NULL || drop_goes_first(host, i) || store->damaged;
+        bool busy = store->flush != NULL || store_is_held(host, i);
         if (busy || list_empty(&store->replicas)) continue;
         bool due = (pinning >> i & 1) != 0 || store->flush_wanted || i == turn ||
                    store_dirty_bytes(store) >= memory_flush_bytes(host) ||

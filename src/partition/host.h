@@ -48,6 +48,8 @@ struct host_events {
     /* The engine of a store of this worker is damaged: its replicas have stopped. Next:
      * host_detach_store(), but not from inside. */
     void (*on_damaged)(void *context, uint32_t store, const struct error *error);
+    /* A flush of the store failed for what may pass, as a full disk; NULL: they succeed again. */
+    void (*on_flush)(void *context, uint32_t store, const struct error *error);
     /* Frames of kind REPLIES and others the host does not handle go to the node. */
 };
 
@@ -216,7 +218,7 @@ struct host_statistics {
     uint64_t evaluations, reads, writes, dedup_hits, nacks, lease_reads, round_reads;
     uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
     uint64_t snapshots_sending, snapshots_waiting; /* now */
-    uint64_t flushes, flushed_bytes, loop_gaps;
+    uint64_t flushes, flushed_bytes, flush_failures, loop_gaps;
     uint64_t no_space;     /* refused, because disks are full */
     uint64_t log_full;     /* of which writes that add no data: the log is at its bound */
     uint64_t expiry_marks; /* entries logged so that reads need not delete what is expired */

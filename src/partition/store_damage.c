@@ -3,11 +3,11 @@
  * the others go on. What then happens to store and replicas is the node's business (node_stores.c):
  * it takes them out with host_detach_store(), exchanges the engine and adds replicas with new ids.
  *
- * An engine that says "damaged" is believed at once. An input/output error may pass (a run that
- * failed has changed nothing, and rows and log are kept): only several in a row count. */
+ * An engine that says "damaged" is believed at once. One that failed to write is not damaged: what
+ * it had is there, rows and log are kept. But what a failed write or sync left behind nobody
+ * knows, so the process ends, as with the log (FAULTS rule 6), and the next start reads what is
+ * there. A full disk, and what is wrong around the store (rights, limits), are waited for. */
 #include "partition/host_internal.h"
-
-enum { ENGINE_FAILURES_MAX = 5 };
 
 void store_damaged(struct partition_host *host, uint32_t store, const struct error *cause)
 {
@@ -29,15 +29,10 @@ void store_damaged(struct partition_host *host, uint32_t store, const struct err
 void store_job_ended(struct partition_host *host, uint32_t store, enum status status,
                      const struct error *error)
 {
-    struct host_store *at = &host->stores[store];
-    if (status == STATUS_OK) {
-        at->failures = 0;
-        return;
-    }
-    if (status == STATUS_NO_SPACE) return;
-    at->failures++;
-    if (status == STATUS_CORRUPT || at->failures >= ENGINE_FAILURES_MAX)
-        store_damaged(host, store, error);
+    if (status == STATUS_CORRUPT) store_damaged(host, store, error);
+    if (status != STATUS_IO || PLANTED(host->world, "failed_run_survived")) return;
+    world_fatal(host->world, "%s; rows are kept in the log: look at the disk, then start again",
+                error->text);
 }
 
 void host_store_damaged(struct partition_host *host, uint32_t store, const struct error *cause)
@@ -69,5 +64,4 @@ void host_attach_store(struct partition_host *host, uint32_t store)
     struct host_store *at = &host->stores[store];
     ASSERT(list_empty(&at->replicas) && at->flush == NULL && at->drops == NULL);
     at->damaged = false;
-    at->failures = 0;
 }

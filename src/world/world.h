@@ -163,7 +163,8 @@ enum status file_open(struct world *world, const char *path, unsigned flags, str
 enum status file_read(struct file *file, uint64_t offset, void *into, size_t size, size_t *ret_size,
                       struct error *error);
 enum status file_write(struct file *file, uint64_t offset, struct bytes bytes, struct error *error);
-/* fdatasync. After a failure everything since the last good sync may be lost (F26). */
+/* fdatasync. STATUS_NO_SPACE: what was written since the last good sync may be lost, and the file
+ * must be given up. Any other failure ends the process: see world_fatal() (F26). */
 enum status file_sync(struct file *file, struct error *error);
 /* Makes the file at least `size` long with space reserved and written as zeros. */
 enum status file_allocate(struct file *file, uint64_t size, struct error *error);
@@ -180,7 +181,8 @@ enum status world_make_dir(struct world *world, const char *path, struct error *
 /* world_make_dir(), and its name in the parent directory is durable afterwards, whether it was
  * made now or found. Found is no error. */
 enum status world_make_durable_dir(struct world *world, const char *path, struct error *error);
-/* Makes created, renamed and removed names in `path` durable. */
+/* Makes created, renamed and removed names in `path` durable. A sync that fails ends the process,
+ * as with file_sync(). */
 enum status world_sync_dir(struct world *world, const char *path, struct error *error);
 /* Calls back for each name (not "." and ".."), in bytewise order. */
 enum status world_list_dir(struct world *world, const char *path, void *context,

@@ -219,13 +219,29 @@ static enum status real_file_write(struct file *head, uint64_t offset, struct by
     return STATUS_OK;
 }
 
+/* No retry, not even after EINTR: the failed pages may count as clean by now, and the next sync
+ * would say that all is well (F26). A full disk has told so: the caller gives that file up. */
+static enum status sync_failed(struct world *world, struct error *error, const char *what,
+                               const char *path)
+{
+    struct error cause;
+    enum status status = path_failed(&cause, what, path);
+
+    if (error) *error = cause;
+    if (status != STATUS_NO_SPACE)
+        world_fatal(world,
+                    "%s; what was not acknowledged may be lost: look at the disk, then "
+                    "start again",
+                    cause.text);
+    return status;
+}
+
 static enum status real_file_sync(struct file *head, struct error *error)
 {
     struct real_file *file = real_file_of(head);
 
-    /* No retry, not even after EINTR: the failed pages may count as clean by now (F26). */
-    if (fdatasync(file->descriptor) != 0) return path_failed(error, "sync", file->path);
-    return STATUS_OK;
+    if (fdatasync(file->descriptor) == 0) return STATUS_OK;
+    return sync_failed(head->world, error, "sync", file->path);
 }
 
 static enum status real_file_size(struct file *head, uint64_t *ret_size, struct error *error)
@@ -341,12 +357,11 @@ static enum status real_sync_dir(struct world *world, const char *path, struct e
     enum status status = STATUS_OK;
     int descriptor;
 
-    (void)world;
     do {
         descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     } while (descriptor < 0 && errno == EINTR);
     if (descriptor < 0) return path_failed(error, "open the directory", path);
-    if (fsync(descriptor) != 0) status = path_failed(error, "sync the directory", path);
+    if (fsync(descriptor) != 0) status = sync_failed(world, error, "sync the directory", path);
     close(descriptor);
     return status;
 }

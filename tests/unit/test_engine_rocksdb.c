@@ -227,10 +227,11 @@ static void test_errors_name_the_directory_and_what_to_do(void **state)
     struct engine *second = NULL;
     struct error error = {0};
     assert_int_equal(engine_rocksdb_open(fixture->directory, CACHE_BYTES, &second, &error),
-                     STATUS_IO);
+                     STATUS_REFUSED);
     assert_non_null(strstr(error.text, fixture->directory));
     assert_null(second);
-    assert_int_equal(engine_rocksdb_open("/proc/nowhere", CACHE_BYTES, &second, &error), STATUS_IO);
+    assert_int_equal(engine_rocksdb_open("/proc/nowhere", CACHE_BYTES, &second, &error),
+                     STATUS_REFUSED);
     assert_non_null(strstr(error.text, "/proc/nowhere"));
 }
 

@@ -44,6 +44,17 @@ static bool is_of_environment(const char *text)
     return false;
 }
 
+/* A compaction that could not read its input is told of by the next write. */
+static bool is_of_reading(const char *text)
+{
+    static const char *const texts[] = {"While pread", "While reading", "While mmap read",
+                                        "for random read", "sequential"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (strstr(text, texts[i])) return true;
+    return false;
+}
+
 /* What was there and cannot be opened or read any more is damage, whether the bytes are wrong,
  * the sector is lost or the file is gone (F21, F29). A run that cannot be written is not: the
  * store is as it was. */
@@ -54,13 +65,14 @@ enum status engine_rocksdb_error(char *text, const char *directory, enum engine_
                                               "making a checkpoint"};
     enum status status = STATUS_IO;
     const char *advice = "check the disk and the rights of the directory";
-    bool reads = doing == ENGINE_OPENING || doing == ENGINE_READING;
+    bool reads = doing == ENGINE_OPENING || doing == ENGINE_READING || is_of_reading(text);
     if (strstr(text, "No space left")) {
         status = STATUS_NO_SPACE;
         advice = "free space on this disk";
     } else if (strstr(text, "lock ") && strstr(text, "Resource temporarily unavailable")) {
         advice = "another process uses it: stop that one first";
     } else if (is_of_environment(text)) {
+        status = STATUS_REFUSED;
         advice = "check the rights of the directory and the limits of the process";
     } else if (!reads && strncmp(text, "Invalid argument", 16) == 0) {
         status = STATUS_INVALID;
