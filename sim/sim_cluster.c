@@ -141,6 +141,10 @@ static enum status platform_engine_open(void *context, uint32_t store, const cha
     struct sim_inode *inode = sim_names_get(&incarnation->of->machine.disk->now, directory);
     if (inode == NULL)
         return error_set(error, STATUS_NOT_FOUND, "%s: no such directory", directory);
+    uint64_t free = 0;
+    sim_free_space(incarnation->worlds[0], directory, &free, NULL);
+    if (free < SIM_ENGINE_OPEN_BYTES)
+        return error_set(error, STATUS_NO_SPACE, "%s: no space left to open it", directory);
     if (inode->engine == NULL) inode->engine = engine_memory_disk_make();
     if (engine_memory_disk_is_damaged(inode->engine))
         return error_set(error, STATUS_CORRUPT, "%s: cannot be opened", directory);
@@ -190,9 +194,8 @@ static void judge_end(struct sim_incarnation *incarnation, const struct sim_proc
 
     if (!failed && process->fatal_text[0] == 0) return;
     cluster->failures++;
-    /* F27: one that starts on a full disk may say so and end. */
-    bool disk_full = sim_disk_options(node->machine.disk)->capacity < SIM_DISK_CAPACITY;
-    if (disk_full && incarnation->error.status == STATUS_NO_SPACE) return;
+    /* F27: one that starts on a full disk may say so and end, unless it has kept something. */
+    if (incarnation->may_find_disk_full && incarnation->error.status == STATUS_NO_SPACE) return;
     /* F28: one that is told to stop while its disk stands still says that it could not wait. */
     bool disk_silent = node->machine.disk_behind_until > sim->now;
     if (disk_silent && incarnation->error.status == STATUS_TIMEOUT) return;
@@ -263,6 +266,9 @@ static struct sim_incarnation *incarnation_make(struct sim_node *node)
     uint32_t workers = cluster->options.workers;
 
     incarnation->of = node;
+    incarnation->may_find_disk_full =
+        sim_disk_options(node->machine.disk)->capacity >= SIM_DISK_CAPACITY ||
+        sim_disk_file_size(node->machine.disk, "/reserve") < SIM_START_BYTES;
     incarnation->number = ++cluster->incarnation_count;
     incarnation->next = cluster->incarnations;
     cluster->incarnations = incarnation;

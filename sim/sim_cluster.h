@@ -10,6 +10,8 @@
 #include "sim/sim_process.h"
 
 enum { SIM_STORES_MAX = 4, SIM_DISK_RESERVE = 4 << 20 };
+/* What RocksDB writes to open a store, and what is needed of DIR/reserve to start. */
+enum { SIM_ENGINE_OPEN_BYTES = 160 << 10, SIM_START_BYTES = 2 << 20 };
 
 struct sim_cluster_options {
     uint32_t nodes, replicas, partitions, workers, stores;
@@ -52,7 +54,9 @@ struct sim_incarnation {
     bool stopped; /* on_stopped came */
     bool twin;
     bool fatal_expected; /* its death by its own hand is part of the plan (F26) */
-    struct error error;  /* of on_stopped; status OK: clean */
+    /* When it was started: the disk had room, or nothing kept for such a start. */
+    bool may_find_disk_full;
+    struct error error; /* of on_stopped; status OK: clean */
     struct sim_incarnation *next;
 };
 

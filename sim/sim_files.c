@@ -201,7 +201,7 @@ enum status sim_file_lock(struct file *base, struct error *error)
 {
     struct sim_file *file = (struct sim_file *)(void *)base;
 
-    if (file->inode->locked_by && file->inode->locked_by != file->process)
+    if (file->inode->locked_by && !file->locked) /* of the open file: see F_OFD_SETLK */
         return error_set(error, STATUS_REFUSED, "%s: another process has it", file->path);
     file->inode->locked_by = file->process;
     file->locked = true;

@@ -1,6 +1,7 @@
 /* FAULTS F21-F25, F29: what was durable is damaged, on one node at a time. Goal of all: no answer
  * is ever wrong, nothing that was acknowledged is lost, and the node is whole again by itself
  * within V-6 (60 s). */
+#include "base/assert.h"
 #include "sim/scenarios/stage.h"
 #include "sim/sim_damage.h"
 
@@ -429,6 +430,78 @@ void scenario_damaged_segment(struct sim_bed *bed)
                           segment.name, segment.node->id);
         }
         if (!wait_whole(bed)) return;
+    }
+    stage_judge(bed);
+}
+
+/* One of the small files, under a node that runs. False: there is none of that name. */
+static bool damage_small_file(struct sim_bed *bed, struct sim_node *node, const char *name)
+{
+    char path[128];
+
+    path_of(node, name, path);
+    uint64_t size = sim_disk_file_size(node->machine.disk, path);
+    if (size == 0) return false;
+    uint64_t how = stage_draw(bed, 0, 3), at = stage_draw(bed, 0, size - 1);
+    if (strcmp(name, "log/durable") == 0 && how > 0) {
+        sim_damage_flip(node, path, at % 64, 3);
+        sim_damage_flip(node, path, 4096 + at % 64, 3);
+    } else if (how == 0) {
+        sim_damage_sector(node, path, at);
+    } else if (how == 1) {
+        sim_damage_truncate(node, path, at);
+    } else {
+        sim_damage_flip(node, path, at, (unsigned)(how + at % 4));
+    }
+    return true;
+}
+
+/* FAULTS F21-F23, F29. Goal: what only starts read, and is damaged on one running node after the
+ * other, does not add up: a loss of power of all of them finds nothing that is damaged.
+ * Method: on each node some of those files are damaged, at least one on all. A pass of the
+ * scrubber later all are killed, or lose power, and start: none goes into repair. In one round of
+ * four one is killed and started before that, and repairs itself. */
+void scenario_damaged_while_running(struct sim_bed *bed)
+{
+    static const char *const names[] = {"identity", "log/durable",   "table",
+                                        "birth",    "store-0/owner", "store-1/owner"};
+    struct sim_plan plan;
+
+    damage_plan(&plan);
+    plan.cluster.scrub_every = 0;
+    plan.cluster.scrub_rate = 64 << 20;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        sim_run_for(&bed->sim, stage_draw(bed, 1500, 3000) * STAGE_MS);
+        uint64_t common = stage_draw(bed, 0, 1);
+        for (node_id_t id = 1; id <= plan.cluster.nodes; id++)
+            for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+                if (i == common || stage_draw(bed, 0, 2) == 0)
+                    damage_small_file(bed, stage_node(bed, id), names[i]);
+        bool early = stage_draw(bed, 0, 3) == 0;
+        if (early) {
+            struct sim_node *node = stage_node(bed, stage_other(bed, 0, 0));
+            sim_run_for(&bed->sim, stage_draw(bed, 1, 3000) * STAGE_MS);
+            sim_node_kill(node);
+            sim_run_for(&bed->sim, 100 * STAGE_MS);
+            sim_node_start(node);
+            if (!wait_whole(bed)) return;
+        }
+        sim_run_for(&bed->sim, 15 * STAGE_S);
+        bool power = stage_draw(bed, 0, 1);
+        for (node_id_t id = 1; id <= plan.cluster.nodes; id++) {
+            SIM_CHECK(&bed->sim, sim_node_is_up(stage_node(bed, id)));
+            if (power)
+                sim_node_power_loss(stage_node(bed, id));
+            else
+                sim_node_kill(stage_node(bed, id));
+        }
+        sim_run_for(&bed->sim, 100 * STAGE_MS);
+        if (!stage_repair(bed)) return;
+        for (node_id_t id = 1; id <= plan.cluster.nodes; id++)
+            SIM_CHECK(&bed->sim, node_is_whole(stage_node(bed, id)->now->node));
+        if (!early)
+            sim_reached(&bed->sim, "scenario: all lost power after their files were healed");
     }
     stage_judge(bed);
 }

@@ -310,3 +310,46 @@ void scenario_disk_full(struct sim_bed *bed)
     }
     stage_judge(bed);
 }
+
+/* Goal: a node that dies while its disk is full to the byte starts again, serves what it can, and
+ * takes writes again when there is space (F27).
+ * Method: somebody else takes all that is left on one disk or on all. Those nodes are killed, or
+ * lose power, and start, twice: the second time what the first start has left over is taken, too.
+ */
+void scenario_start_on_full_disk(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.workload.counters = 2;
+    if (!stage_open(bed, &plan)) return;
+    sim_run_for(&bed->sim, 3 * STAGE_S); /* the log has its spares, the node its reserve */
+    uint64_t capacity = sim_disk_options(stage_node(bed, 1)->machine.disk)->capacity;
+    uint32_t nodes = stage_draw(bed, 0, 1) ? 0xe : 1u << stage_draw(bed, 1, 3);
+    for (int round = 0; round < 2 && !bed->sim.failed; round++) {
+        for (node_id_t id = 1; id <= 3; id++) {
+            struct sim_disk *disk = stage_node(bed, id)->machine.disk;
+            if (nodes & 1u << id) sim_disk_options(disk)->capacity = sim_disk_used(disk);
+        }
+        sim_fault_hit(&bed->sim, SIM_FAULT_DISK_FULL);
+        sim_run_for(&bed->sim, stage_draw(bed, 1, 2000) * STAGE_MS);
+        bool power = stage_draw(bed, 0, 1);
+        for (node_id_t id = 1; id <= 3; id++) {
+            if (!(nodes & 1u << id)) continue;
+            if (power)
+                sim_node_power_loss(stage_node(bed, id));
+            else
+                sim_node_kill(stage_node(bed, id));
+        }
+        sim_run_for(&bed->sim, 100 * STAGE_MS);
+        for (node_id_t id = 1; id <= 3; id++)
+            if (!sim_node_is_up(stage_node(bed, id))) sim_node_start(stage_node(bed, id));
+        sim_run_for(&bed->sim, 3 * STAGE_S);
+        for (node_id_t id = 1; id <= 3; id++)
+            if (!sim_node_is_up(stage_node(bed, id)))
+                sim_violation(&bed->sim, "F27: node %u does not start on its full disk", id);
+    }
+    for (node_id_t id = 1; id <= 3; id++)
+        sim_disk_options(stage_node(bed, id)->machine.disk)->capacity = capacity;
+    stage_judge(bed);
+}

@@ -123,6 +123,22 @@ enum status identity_save(struct world *world, const char *directory,
     return status;
 }
 
+enum status identity_compare(struct world *world, const char *directory,
+                             const struct identity *identity, uint64_t *ret_offset,
+                             struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct buffer body;
+
+    path_join(path, directory, "identity");
+    buffer_init(&body, IDENTITY_SIZE_MAX);
+    identity_encode(identity, &body);
+    enum status status =
+        sealed_file_compare(world, path, identity_magic, buffer_bytes(&body), ret_offset, error);
+    buffer_free(&body);
+    return status;
+}
+
 /* --- whose store is it? -------------------------------------------------------------------- */
 
 static const char owner_magic[] = "HOLONOW1";
@@ -170,6 +186,21 @@ enum status store_owner_check(struct world *world, const char *store_directory,
                       "%.400s: this store belongs to another node or has another number", path);
     buffer_free(&expected);
     buffer_free(&found);
+    return status;
+}
+
+enum status store_owner_compare(struct world *world, const char *store_directory,
+                                const struct identity *identity, uint32_t number,
+                                uint64_t *ret_offset, struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+    struct buffer body;
+
+    path_join(path, store_directory, "owner");
+    owner_encode(identity, number, &body);
+    enum status status =
+        sealed_file_compare(world, path, owner_magic, buffer_bytes(&body), ret_offset, error);
+    buffer_free(&body);
     return status;
 }
 
@@ -249,9 +280,9 @@ static bool name_is_one_of(const char *name, const char *const *names, size_t co
  * interrupted, the log file of `holon dev`, and what file systems put there. */
 static void directory_check_name(void *context, const char *name)
 {
-    static const char *const harmless[] = {"lock",         "holon.pid", "founding",  "founding.new",
-                                           "identity.new", "table.new", "birth.new", "holon.log",
-                                           "lost+found",   "repair",    "repair.new"};
+    static const char *const harmless[] = {
+        "lock",      "holon.pid", "founding",   "founding.new", "identity.new", "table.new",
+        "birth.new", "holon.log", "lost+found", "repair",       "repair.new",   "reserve"};
     struct directory_check *check = context;
 
     if (name_is_one_of(name, harmless, ARRAY_COUNT(harmless))) return;

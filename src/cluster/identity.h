@@ -74,6 +74,14 @@ enum status store_owner_check(struct world *world, const char *store_directory,
                               const struct identity *identity, uint32_t number,
                               struct error *error);
 
+/* As sealed_file_compare(), of DIR/identity and of the file "owner". */
+enum status identity_compare(struct world *world, const char *directory,
+                             const struct identity *identity, uint64_t *ret_offset,
+                             struct error *error);
+enum status store_owner_compare(struct world *world, const char *store_directory,
+                                const struct identity *identity, uint32_t number,
+                                uint64_t *ret_offset, struct error *error);
+
 #define VIEW_MAGIC "HOLONTB1"
 
 /* `file`: "table" or "birth". *ret_view must be initialised; its `self` is left alone. */

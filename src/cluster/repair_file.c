@@ -215,6 +215,30 @@ enum status quarantine_take(struct world *world, const char *directory, const ch
     return status;
 }
 
+enum status quarantine_copy(struct world *world, const char *directory, const char *name,
+                            const char *file, const char *as, struct error *error)
+{
+    char parent[PATH_SIZE_MAX], set[PATH_SIZE_MAX], from[PATH_SIZE_MAX], to[PATH_SIZE_MAX];
+    struct file *damaged = NULL;
+    size_t size = 0;
+
+    path_join(parent, directory, "quarantine");
+    path_join(set, parent, name);
+    path_join(from, directory, file);
+    path_join(to, set, as);
+    enum status status = world_make_durable_dir(world, parent, error);
+    if (status == STATUS_OK) status = world_make_durable_dir(world, set, error);
+    if (status) return status;
+    if (file_open(world, from, FILE_READ, &damaged, NULL)) return STATUS_OK;
+    uint8_t *memory = memory_allocate(SEALED_HEADER_SIZE + SEALED_SIZE_MAX);
+    bool read = file_read(damaged, 0, memory, SEALED_HEADER_SIZE + SEALED_SIZE_MAX, &size, NULL) ==
+                STATUS_OK;
+    file_close(damaged);
+    if (read) status = world_replace_file(world, to, bytes_make(memory, size), error);
+    memory_free(memory);
+    return status;
+}
+
 void quarantine_explain(struct world *world, const char *directory, const char *name,
                         const char *text)
 {

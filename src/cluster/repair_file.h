@@ -60,6 +60,10 @@ enum status quarantine_move(struct world *world, const char *directory, const ch
 /* The same for one file of DIR/PLACE, which comes to lie beside others of the set. */
 enum status quarantine_take(struct world *world, const char *directory, const char *name,
                             const char *place, const char *file, struct error *error);
+/* A copy of DIR/FILE, as it is, under the name `as`: the file itself is about to be replaced. What
+ * cannot be read has none, and is no error. */
+enum status quarantine_copy(struct world *world, const char *directory, const char *name,
+                            const char *file, const char *as, struct error *error);
 /* Puts a text beside the evidence: why it is there. Best effort. */
 void quarantine_explain(struct world *world, const char *directory, const char *name,
                         const char *text);

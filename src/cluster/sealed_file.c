@@ -22,11 +22,10 @@ static uint32_t sealed_crc(const uint8_t *header, struct bytes body)
     return crc32c(crc, body);
 }
 
-enum status sealed_file_write(struct world *world, const char *path, const char *magic,
-                              struct bytes body, struct error *error)
+/* `whole` is initialised here; the caller frees it. */
+static void sealed_make(const char *magic, struct bytes body, struct buffer *whole)
 {
     uint8_t header[SEALED_HEADER_SIZE];
-    struct buffer whole;
 
     ASSERT(strlen(magic) == MAGIC_SIZE);
     ASSERT(body.size <= SEALED_SIZE_MAX);
@@ -34,11 +33,19 @@ enum status sealed_file_write(struct world *world, const char *path, const char 
     store_u32(header + MAGIC_SIZE, (uint32_t)body.size);
     store_u32(header + MAGIC_SIZE + 4, sealed_crc(header, body));
 
-    buffer_init(&whole, SEALED_HEADER_SIZE + SEALED_SIZE_MAX);
-    enum status status = buffer_append(&whole, bytes_make(header, sizeof(header)));
-    if (status == STATUS_OK) status = buffer_append(&whole, body);
+    buffer_init(whole, SEALED_HEADER_SIZE + SEALED_SIZE_MAX);
+    enum status status = buffer_append(whole, bytes_make(header, sizeof(header)));
+    if (status == STATUS_OK) status = buffer_append(whole, body);
     ASSERT(status == STATUS_OK);
-    status = world_replace_file(world, path, buffer_bytes(&whole), error);
+}
+
+enum status sealed_file_write(struct world *world, const char *path, const char *magic,
+                              struct bytes body, struct error *error)
+{
+    struct buffer whole;
+
+    sealed_make(magic, body, &whole);
+    enum status status = world_replace_file(world, path, buffer_bytes(&whole), error);
     buffer_free(&whole);
     return status;
 }
@@ -98,5 +105,43 @@ enum status sealed_file_read(struct world *world, const char *path, const char *
 out:
     memory_free(memory);
     file_close(file);
+    return status;
+}
+
+/* --- comparing ---------------------------------------------------------------------------- */
+
+static uint64_t first_difference(struct bytes a, struct bytes b)
+{
+    uint64_t at = 0;
+
+    while (at < a.size && at < b.size && a.data[at] == b.data[at])
+        at++;
+    return at;
+}
+
+enum status sealed_file_compare(struct world *world, const char *path, const char *magic,
+                                struct bytes body, uint64_t *ret_offset, struct error *error)
+{
+    struct file *file = NULL;
+    struct buffer whole;
+    size_t got = 0;
+
+    enum status status = file_open(world, path, FILE_READ | FILE_DIRECT, &file, error);
+    if (status == STATUS_NOT_FOUND) return error_set(error, status, "%.400s is missing", path);
+    if (status) return status;
+    sealed_make(magic, body, &whole);
+    struct bytes wanted = buffer_bytes(&whole);
+    uint8_t *memory = memory_allocate(wanted.size + 1); /* one more: is it longer? */
+    status = file_read(file, 0, memory, wanted.size + 1, &got, NULL);
+    file_close(file);
+    struct bytes found = bytes_make(memory, status ? 0 : got);
+    if (status || !bytes_equal(found, wanted)) {
+        *ret_offset = first_difference(found, wanted);
+        status = error_set(error, STATUS_CORRUPT, "%.400s offset %llu %s", path,
+                           (unsigned long long)*ret_offset,
+                           status ? "cannot be read" : "is not what was written");
+    }
+    memory_free(memory);
+    buffer_free(&whole);
     return status;
 }

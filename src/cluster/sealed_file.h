@@ -19,6 +19,12 @@ enum status sealed_file_write(struct world *world, const char *path, const char 
 enum status sealed_file_read(struct world *world, const char *path, const char *magic,
                              struct buffer *body, struct error *error);
 
+/* Is it what sealed_file_write() made of `magic` and `body`? Past the page cache, where that can
+ * be. STATUS_CORRUPT: no, and *ret_offset is the first byte that differs or cannot be read;
+ * STATUS_NOT_FOUND: it is missing; STATUS_IO: nothing is known. The error names the file. */
+enum status sealed_file_compare(struct world *world, const char *path, const char *magic,
+                                struct bytes body, uint64_t *ret_offset, struct error *error);
+
 /* "DIR/NAME"; asserts that it fits: the directory's length was checked by its owner. */
 void path_join(char ret_path[PATH_SIZE_MAX], const char *directory, const char *name);
 

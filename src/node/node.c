@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cluster/view_codec.h"
 #include "net/admission.h"
 #include "node/node_snapshot.h"
 
@@ -100,6 +101,7 @@ static void node_failure_run(struct world_deferred *deferred)
 void node_fail(struct node *node, const struct error *error)
 {
     if (node->fail_pending || node->state == NODE_STOPPED) return;
+    if (error->status == STATUS_NO_SPACE && node->state < NODE_RUNNING) node_reserve_drop(node);
     node->fail_pending = true;
     node->failure = *error;
     world_defer(node->world, &node->failure_out);
@@ -128,6 +130,8 @@ struct node *node_create(const struct node_options *options, const struct node_p
     node->failure_out = (struct world_deferred){.run = node_failure_run, .context = node};
     cluster_view_init(&node->birth);
     buffer_init(&node->save.body, SEALED_SIZE_MAX);
+    buffer_init(&node->sealed.table, VIEW_SIZE_MAX);
+    buffer_init(&node->sealed.birth, VIEW_SIZE_MAX);
 
     node->member_count = options->member_count;
     node->members_given = options->member_count > 0;

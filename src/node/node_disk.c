@@ -1,7 +1,12 @@
 /* Free space of the data directory: looked at by a job, because a disk that stalls must not stall
  * a loop, and told to every worker's host when it falls below --disk-reserve, or is back above it
  * (by an eighth, so that it does not flap). The reserve is for votes, terms, deletes and what
- * compaction needs; the log has, besides, the rest of its segment, preallocated. */
+ * compaction needs; the log has, besides, the rest of its segment, preallocated.
+ *
+ * Others may take that space, too, to the last byte. A node that runs goes on then, but a start has
+ * to write: its boot epoch, RocksDB's files. For that there is DIR/reserve, a file of zeros that a
+ * start removes when the disk is full (F27). It is made once there is space; after a start that
+ * needed it, at once, of what that has left over, or a second such start would fail. */
 #include <stdio.h>
 
 #include "node/node_internal.h"
@@ -12,12 +17,101 @@ struct disk_news {
     char text[DISK_TEXT_SIZE];
 };
 
+/* --- DIR/reserve -------------------------------------------------------------------------- */
+
+uint64_t node_reserve_size(const struct node *node)
+{
+    return NODE_RESERVE_BASE + (uint64_t)node->identity.stores * NODE_RESERVE_STORE;
+}
+
+static uint64_t reserve_measure(struct node *node)
+{
+    char path[PATH_SIZE_MAX];
+    struct file *file = NULL;
+    uint64_t size = 0;
+
+    path_join(path, node->options.data, "reserve");
+    if (file_open(node->world, path, FILE_READ, &file, NULL) == STATUS_OK)
+        file_size(file, &size, NULL);
+    file_close(file);
+    return size;
+}
+
+/* Until the name is durably gone a file system may not give its space to others. */
+static enum status reserve_remove(struct node *node, struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+
+    path_join(path, node->options.data, "reserve");
+    enum status status = world_remove(node->world, path, error);
+    if (status == STATUS_NOT_FOUND) return STATUS_OK;
+    return status ? status : world_sync_dir(node->world, node->options.data, error);
+}
+
+enum status node_reserve_use(struct node *node, struct error *error)
+{
+    uint64_t enough = NODE_RESERVE_BASE + (uint64_t)STORES_MAX * NODE_RESERVE_STORE, free = 0;
+    uint64_t size = reserve_measure(node);
+
+    if (size == 0 || PLANTED(node->world, "reserve_unused")) return STATUS_OK;
+    if (world_free_space(node->world, node->options.data, &free, NULL)) return STATUS_OK;
+    if (free >= enough) return STATUS_OK;
+    LOG_WARN(node_logger(node), "node",
+             "%llu KiB left in %s: this start takes the %llu KiB of %s/reserve",
+             (unsigned long long)free >> 10, node->options.data, (unsigned long long)size >> 10,
+             node->options.data);
+    SOMETIMES(node->world, "a start on a full disk took the reserve");
+    return reserve_remove(node, error);
+}
+
+void node_reserve_drop(struct node *node)
+{
+    if (node->lock == NULL || reserve_measure(node) == 0) return;
+    if (reserve_remove(node, NULL) == STATUS_OK)
+        LOG_WARN(node_logger(node), "node",
+                 "%s/reserve was removed, so that the next start finds space", node->options.data);
+}
+
+/* Of what it may be made of. The first look after a start leaves an eighth to the node itself. */
+static uint64_t reserve_wanted(const struct node *node)
+{
+    const struct disk_watch *watch = &node->disk;
+    uint64_t whole = node_reserve_size(node), limit = node->options.disk_reserve;
+
+    if (watch->reserve >= whole) return 0;
+    if (watch->found >= limit + limit / 8 + whole) return whole;
+    uint64_t most = watch->reserve + watch->found - watch->found / 8;
+    return watch->looked ? 0 : most < whole ? most : whole;
+}
+
+/* Nothing relies on it: it is not synced, and a power loss that takes it lets it be made again. */
+static void reserve_make(struct node *node)
+{
+    struct disk_watch *watch = &node->disk;
+    uint64_t wanted = reserve_wanted(node);
+    char path[PATH_SIZE_MAX];
+    struct file *file = NULL;
+
+    watch->looked = true;
+    if (wanted <= watch->reserve) return;
+    path_join(path, node->options.data, "reserve");
+    if (file_open(node->world, path, FILE_WRITE | FILE_CREATE, &file, NULL)) return;
+    bool made = file_allocate(file, wanted, NULL) == STATUS_OK;
+    if (!made) file_truncate(file, watch->reserve, NULL); /* later there may be more */
+    file_close(file);
+    if (made) watch->reserve = wanted;
+}
+
+/* --- the watch ---------------------------------------------------------------------------- */
+
 static void disk_run(struct world_job *job)
 {
     struct node *node = job->context;
     struct disk_watch *watch = &node->disk;
 
     watch->status = world_free_space(node->world, node->options.data, &watch->found, &watch->error);
+    if (!watch->looked) watch->reserve = reserve_measure(node);
+    if (watch->status == STATUS_OK) reserve_make(node);
 }
 
 static void worker_take_disk(struct node_worker *worker, void *argument)
@@ -59,6 +153,7 @@ static void disk_done(struct world_job *job)
     struct log_statistics statistics;
 
     watch->busy = false;
+    watch->reserve_told = watch->reserve;
     if (node->state != NODE_RUNNING) return;
     world_timer_start(node->world, &watch->timer, NODE_DISK_WATCH_US);
     if (watch->status) return; /* what is known stays; the log meets the disk's errors itself */

@@ -12,6 +12,7 @@
  *   node_repair.c  damaged log, identity or tables: quarantine, rejoin, until whole again
  *   node_stores.c  damaged stores and lost replicas: out, new ids, a fresh engine, filled
  *   node_scrub.c   reads what lies on the disk for damage; moves damaged segments away
+ *   node_sealed.c  the same for identity, tables, owners of stores and the log's mark
  *   node_stop.c    SIGTERM: leaderships, requests in flight, log, the clean mark
  *   node_snapshot.c, node_status.c, node_metrics.c, node_admin.c  /status, /metrics, /health */
 #ifndef HOLON_NODE_NODE_INTERNAL_H
@@ -43,6 +44,9 @@ enum {
     NODE_CLOSE_MAX_US = 10 * 1000 * 1000, /* then a log that cannot write is not waited for */
     NODE_SAVE_RETRY_US = 1000 * 1000,
     NODE_DISK_WATCH_US = 1000 * 1000,    /* between looks at the free space */
+    FILE_DAMAGES_MAX = 8,                /* of small files, told and healed at once */
+    NODE_RESERVE_BASE = 2 << 20,         /* of DIR/reserve: identity, table, RocksDB's files, */
+    NODE_RESERVE_STORE = 256 << 10,      /* and so much for each store */
     NODE_SCRUB_US = 1000 * 1000,         /* between looks at what is damaged */
     NODE_SCRUB_PIECE = 1 << 20,          /* read by one job at most, or one batch */
     NODE_CONFIRM_GRACE_US = 1000 * 1000, /* for members that do not answer a start */
@@ -144,6 +148,10 @@ struct disk_watch { /* node_disk.c */
     uint64_t free, found; /* bytes; found: by the job */
     enum status status;
     struct error error;
+    /* DIR/reserve: */
+    uint64_t reserve;      /* its bytes, as far as known; the job's */
+    uint64_t reserve_told; /* metrics */
+    bool looked;           /* once since the start; the job's */
 };
 
 struct node_scrub { /* node_scrub.c */
@@ -177,6 +185,39 @@ struct node_scrub { /* node_scrub.c */
     /* The last damage that was healed, since the start; `file` empty: none. */
     struct log_damaged healed;
     char healed_in[QUARANTINE_NAME_SIZE];
+};
+
+/* A small file that was not as this node had written it, found while it ran. */
+struct file_damage {
+    char reason[16]; /* "identity", "table", "birth", "owner", "mark" */
+    char file[64];   /* below DIR */
+    uint64_t offset;
+    char what[ERROR_TEXT_SIZE_MAX];
+    uint32_t store; /* of an owner */
+    bool healed;
+    char quarantine[QUARANTINE_NAME_SIZE]; /* with the file as it was; empty: not there yet */
+};
+
+struct node_sealed { /* node_sealed.c */
+    struct world_job job;
+    bool due, busy;
+    uint64_t due_since;
+    uint64_t found_total;
+    /* The job's, and copies of what it compares with: */
+    struct identity identity;
+    struct buffer table, birth; /* empty: not compared */
+    uint64_t stores;            /* bits: whose owner is compared */
+    struct file_damage found[FILE_DAMAGES_MAX];
+    uint32_t found_count;
+    uint64_t stores_gone; /* bits: the directory is not there, or another one */
+    bool more;            /* there was no room in `found` */
+    bool foreign;         /* `error` says why this process must not go on with DIR */
+    enum status status;   /* of the evidence and of healing */
+    struct error error;
+    struct quarantine_size measured;
+    /* The last check that found something, for people. */
+    struct file_damage told[FILE_DAMAGES_MAX];
+    uint32_t told_count;
 };
 
 struct node_damage {
@@ -276,6 +317,7 @@ struct node {
     struct view_save save;
     struct disk_watch disk;
     struct node_scrub scrub;
+    struct node_sealed sealed;
     struct node_repair repair;
     char quarantine[PATH_SIZE_MAX]; /* DIR/quarantine */
     struct node_store stores[STORES_MAX];
@@ -368,6 +410,9 @@ void node_send_table(struct node *node, node_id_t to);
 void node_on_table(struct node *node, node_id_t from, struct bytes payload);
 void node_save_identity(struct node *node);
 void node_save_stop(struct node *node);
+/* Nothing is being saved, nor has to be: from now on nothing is until node_save_let_go(). */
+bool node_save_hold(struct node *node);
+void node_save_let_go(struct node *node);
 /* A worker's births are durable; argument unused. */
 void node_worker_born(struct node_worker *zero, void *unused);
 /* Once more, if the table that is used is not on disk. */
@@ -405,12 +450,30 @@ bool worker_may_hear(const struct node_worker *worker, node_id_t from);
 
 /* node_disk.c */
 void node_disk_start(struct node *node);
+/* While starting, before anything is written: gives what DIR/reserve holds back to a full disk. */
+enum status node_reserve_use(struct node *node, struct error *error);
+/* What the start has failed for may be a limit that free space does not show: the next one has it.
+ */
+void node_reserve_drop(struct node *node);
+/* Its size when it is whole. */
+uint64_t node_reserve_size(const struct node *node);
 
 /* node_scrub.c */
 void node_scrub_start(struct node *node);
 void node_scrub_free(struct node *node);
 /* A job reads this store: its engine must not be exchanged now. */
 bool node_scrub_reads(const struct node *node, uint32_t store);
+/* The job that was started for it is done. */
+void node_scrub_go_on(struct node *node);
+/* Nobody answers from this store any more. */
+void node_scrub_store_damaged(struct node *node, uint32_t store, const struct error *error);
+
+/* node_sealed.c */
+/* A pass of the scrubber begins. */
+void node_sealed_want(struct node *node);
+/* True: a job was started, which ends with node_scrub_go_on(). */
+bool node_sealed_start(struct node *node);
+void node_sealed_free(struct node *node);
 
 /* node_member.c */
 void member_on_founding_frame(struct node *node, const struct transport_peer *from,

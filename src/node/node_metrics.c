@@ -36,6 +36,15 @@ static uint32_t stores_damaged(const struct node *node)
     return count;
 }
 
+static uint32_t files_damaged(const struct node *node)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < node->sealed.told_count; i++)
+        count += !node->sealed.told[i].healed;
+    return count;
+}
+
 static void metric_values(const struct node_collector *c, uint64_t *ret_values)
 {
     const struct worker_snapshot *s = &c->sum;
@@ -99,8 +108,9 @@ static void write_label(struct buffer *buffer, const char *text)
 
 static void write_repair(struct buffer *buffer, const struct node *node)
 {
-    buffer_append_format(buffer, "# HELP holon_repair_info what was damaged, while in repair\n"
-                                 "# TYPE holon_repair_info gauge\n");
+    buffer_append_format(buffer,
+                         "# HELP holon_repair_info what was damaged, while in repair or kept\n"
+                         "# TYPE holon_repair_info gauge\n");
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         if (node->stores[i].state == STORE_SOUND) continue;
         buffer_append_format(buffer, "holon_repair_info{reason=\"store-%u\",file=\"", i);
@@ -114,6 +124,13 @@ static void write_repair(struct buffer *buffer, const struct node *node)
         write_label(buffer, damaged[i].file);
         buffer_append_format(buffer, "\",offset=\"%llu\"} 1\n",
                              (unsigned long long)damaged[i].offset);
+    }
+    for (uint32_t i = 0; i < node->sealed.told_count; i++) {
+        const struct file_damage *damage = &node->sealed.told[i];
+        if (damage->healed && node->repair.quarantine.sets == 0) continue; /* it was looked at */
+        buffer_append_format(buffer, "holon_repair_info{reason=\"%s\",file=\"", damage->reason);
+        write_label(buffer, damage->file);
+        buffer_append_format(buffer, "\",offset=\"%llu\"} 1\n", (unsigned long long)damage->offset);
     }
     if (!node->repair.active) return;
     buffer_append_format(buffer, "holon_repair_info{reason=\"%s\",file=\"",

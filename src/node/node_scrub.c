@@ -5,7 +5,8 @@
  *
  * Damage of a sealed segment of the log heals by itself (storage/log/damage.c): what is left of it
  * is a file that is no part of the log any more, and that is moved to the quarantine from here. A
- * store in which it finds damage goes the way of node_stores.c. */
+ * store in which it finds damage goes the way of node_stores.c. The small files, which a pass
+ * begins with, are compared with what is in memory (node_sealed.c). */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -150,6 +151,18 @@ static void worker_store_damaged(struct node_worker *worker, void *argument)
     memory_free(damaged);
 }
 
+void node_scrub_store_damaged(struct node *node, uint32_t store, const struct error *error)
+{
+    struct damaged_store *damaged = memory_allocate_zero(sizeof(*damaged));
+
+    damaged->store = store;
+    damaged->error = *error;
+    node->scrub.stores_damaged++;
+    SOMETIMES(node->world, "scrubbing found a damaged store");
+    node_call_with(&node->workers[0], &node->workers[store % node->platform.worker_count],
+                   worker_store_damaged, damaged, memory_free);
+}
+
 /* What an engine calls damaged is believed at once; an error of reading may pass. */
 static void scrub_store_failed(struct node *node)
 {
@@ -158,15 +171,8 @@ static void scrub_store_failed(struct node *node)
 
     scrub->failures++;
     if (scrub->read_status != STATUS_CORRUPT && scrub->failures < READ_FAILURES_MAX) return;
-    if (node->stores[store].state == STORE_SOUND) {
-        struct damaged_store *damaged = memory_allocate_zero(sizeof(*damaged));
-        damaged->store = store;
-        damaged->error = scrub->read_error;
-        scrub->stores_damaged++;
-        SOMETIMES(node->world, "scrubbing found a damaged store");
-        node_call_with(&node->workers[0], &node->workers[store % node->platform.worker_count],
-                       worker_store_damaged, damaged, memory_free);
-    }
+    if (node->stores[store].state == STORE_SOUND)
+        node_scrub_store_damaged(node, store, &scrub->read_error);
     scrub_next_part(node);
 }
 
@@ -202,6 +208,7 @@ static bool scrub_is_due(struct node *node)
         if (!first && now - scrub->began < node->options.scrub_every) return false;
         scrub->under_way = true;
         scrub->began = now;
+        node_sealed_want(node);
     }
     bool gone = scrub->part > 0 && node->stores[scrub->part - 1].state != STORE_SOUND;
     if (gone) scrub_next_part(node); /* it was damaged meanwhile */
@@ -216,6 +223,10 @@ static void scrub_timer_fired(struct world_timer *timer)
     struct node_scrub *scrub = &node->scrub;
 
     if (node->state != NODE_RUNNING || scrub->busy) return;
+    if (node_sealed_start(node)) {
+        scrub->busy = true;
+        return;
+    }
     if (move_is_due(node)) {
         scrub->job = (struct world_job){.run = move_run, .done = move_done, .context = node};
     } else if (scrub_is_due(node)) {
@@ -227,6 +238,14 @@ static void scrub_timer_fired(struct world_timer *timer)
     }
     scrub->busy = true;
     world_job_start(node->world, LANE_READ, &scrub->job);
+}
+
+void node_scrub_go_on(struct node *node)
+{
+    struct node_scrub *scrub = &node->scrub;
+
+    scrub->busy = false;
+    if (node->state == NODE_RUNNING) world_timer_start(node->world, &scrub->timer, 0);
 }
 
 void node_scrub_start(struct node *node)
@@ -241,9 +260,10 @@ void node_scrub_free(struct node *node)
 {
     log_scrub_free(&node->scrub.log);
     buffer_free(&node->scrub.place);
+    node_sealed_free(node);
 }
 
 bool node_scrub_reads(const struct node *node, uint32_t store)
 {
-    return node->scrub.busy && node->scrub.part == store + 1;
+    return node->scrub.busy && (node->sealed.busy || node->scrub.part == store + 1);
 }

@@ -275,7 +275,7 @@ void node_start(struct node *node)
         node_fail(node, &error);
         return;
     }
-    if (node_salvage_pending(node, &error)) {
+    if (node_salvage_pending(node, &error) || node_reserve_use(node, &error)) {
         node_fail(node, &error);
         return;
     }

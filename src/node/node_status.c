@@ -129,6 +129,12 @@ static void node_problems(const struct node *node, json_t *problems)
 
 static void disk_problem(const struct node *node, json_t *problems)
 {
+    if ((node->disk.free > 0 || node->disk.low) && node->disk.reserve_told == 0)
+        add_problem(
+            problems, "free space there: it is made by itself",
+            "%.100s/reserve could not be made: if this node ended now and the disk got full, "
+            "it could not start again",
+            node->options.data);
     if (!node->disk.low) return;
     add_problem(
         problems, "free space there, or delete data; writes are taken again by themselves",
@@ -351,6 +357,41 @@ static void log_damage_problems(const struct node *node, json_t *problems)
                     scrub->healed.file, (unsigned long long)scrub->healed.offset, scrub->healed_in);
 }
 
+/* --- small files ------------------------------------------------------------------------------ */
+
+static json_t *file_damage_json(const struct node *node)
+{
+    json_t *all = json_array();
+
+    for (uint32_t i = 0; i < node->sealed.told_count; i++) {
+        const struct file_damage *damage = &node->sealed.told[i];
+        json_array_append_new(all, json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "reason",
+                                             damage->reason, "file", damage->file, "offset",
+                                             (json_int_t)damage->offset, "what", damage->what,
+                                             "state", damage->healed ? "healed" : "damaged",
+                                             "quarantine", damage->quarantine));
+    }
+    return all;
+}
+
+static void file_damage_problems(const struct node *node, json_t *problems)
+{
+    for (uint32_t i = 0; i < node->sealed.told_count; i++) {
+        const struct file_damage *damage = &node->sealed.told[i];
+        if (!damage->healed)
+            add_problem(problems,
+                        "see why it cannot be written again (the log of this node says it); before "
+                        "that do not stop this node: what it knows is in memory alone",
+                        "%s offset %llu is damaged and not written again yet", damage->file,
+                        (unsigned long long)damage->offset);
+        else if (node->repair.quarantine.sets > 0)
+            add_problem(problems, "look at the disk",
+                        "%s offset %llu was damaged; it was written again from memory, and is kept "
+                        "in quarantine/%s",
+                        damage->file, (unsigned long long)damage->offset, damage->quarantine);
+    }
+}
+
 static int append_text(const char *text, size_t size, void *buffer)
 {
     return buffer_append(buffer, bytes_make(text, size)) ? -1 : 0;
@@ -373,9 +414,10 @@ void node_status_json(struct node *node, struct buffer *buffer)
     repair_problems(node, problems);
     store_problems(node, problems);
     log_damage_problems(node, problems);
+    file_damage_problems(node, problems);
     json_t *status = json_pack(
         "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:i, "
-        "s:{s:i, s:I}, s:o, s:o, s:o}",
+        "s:{s:i, s:I}, s:o, s:o, s:o, s:o}",
         "cluster", cluster, "node", node->options.name, "version", HOLON_VERSION, "ready",
         node->ready, "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000),
         "table_epoch", (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version,
@@ -384,7 +426,8 @@ void node_status_json(struct node *node, struct buffer *buffer)
         "groups", groups_json(node), "repair", repair_json(node), "stores", stores_json(node),
         "lost_replicas", (int)node->lost_count, "quarantine", "sets",
         (int)node->repair.quarantine.sets, "bytes", (json_int_t)node->repair.quarantine.bytes,
-        "log_damage", log_damage_json(node), "scrub", scrub_json(node), "problems", problems);
+        "log_damage", log_damage_json(node), "file_damage", file_damage_json(node), "scrub",
+        scrub_json(node), "problems", problems);
     json_dump_callback(status, append_text, buffer, JSON_COMPACT);
     json_decref(status);
 }

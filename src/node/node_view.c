@@ -104,6 +104,24 @@ void node_save_identity(struct node *node)
     save_start(node);
 }
 
+bool node_save_hold(struct node *node)
+{
+    struct view_save *save = &node->save;
+
+    if (save->busy || save->identity_wanted || save->retry.heap_index != 0) return false;
+    save->busy = true;
+    save->again = false;
+    return true;
+}
+
+void node_save_let_go(struct node *node)
+{
+    struct view_save *save = &node->save;
+
+    save->busy = false;
+    if (save->again && node->state != NODE_STOPPED) save_start(node);
+}
+
 void node_save_table(struct node *node)
 {
     struct view_save *save = &node->save;

@@ -1,8 +1,10 @@
 """Disks that are full (F27), on small file systems of their own. Mounting needs root and
 CAP_SYS_ADMIN: without them these tests are skipped, and say so."""
+import contextlib
 import errno
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -76,6 +78,55 @@ def test_a_full_disk_refuses_what_adds_data_and_nothing_else(make_cluster, small
     node.start().wait_ready()
     assert node.call("GET", "new") == "v"
     assert node.call("GET", "k8") is None
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_node_that_dies_on_a_full_disk_starts_again(make_cluster, small_disk, count):
+    """F27: what DIR/reserve holds is enough for a start, and what is left over for another one.
+    Of three nodes two lie on the full disk: without them there is no quorum."""
+    cluster = make_cluster(count, options=("--disk-reserve", f"{RESERVE_MIB}MiB", "--partitions", "4",
+                                           "--log-bytes-max", "64MiB"))
+    full = cluster.nodes[:2]
+    for node in full:
+        node.stop()
+        node.data.rename(node.data.parent / f"{node.name}.before")
+        shutil.copytree(node.data.parent / f"{node.name}.before", small_disk / node.name)
+        node.data = small_disk / node.name
+    for node in full:
+        node.start()
+    cluster.wait_healthy()
+    node = full[0]
+    with node.client(30) as client:
+        for i in range(100):
+            assert client.call("SET", f"k{i}", "v" * 1000) == "OK"
+    until("there is a reserve", lambda: all((one.data / "reserve").exists() for one in full), 10)
+    ballast = _ballast(small_disk, 0)
+    until("it is told", lambda: "holon_disk_low 1" in node.http("/metrics")[1], 5)
+    for _ in range(3):
+        with open(small_disk / "more", "ab", buffering=0) as more:  # what the start left over
+            with contextlib.suppress(OSError):
+                while True:
+                    more.write(bytes(1 << 12))
+        for one in full:
+            one.kill()
+        for one in full:
+            one.start()
+        for one in full:
+            one.wait_ready(30)
+        assert "/reserve" in node.log()
+        with node.client(30) as client:
+            assert client.call("GET", "k7") == "v" * 1000
+            assert client.call("DEL", "k8") in (0, 1)
+            assert client.call("GET", "k8") is None
+            assert isinstance(client.call("SET", "new", "v"), ErrorReply)
+    ballast.unlink()
+    with node.client(30) as client:
+        until("writes are taken again", lambda: client.call("SET", "new", "v") == "OK", 10)
+    until("the reserve is whole again",
+          lambda: all((one.data / "reserve").stat().st_size == 4 << 20 for one in full), 10)
+    node.kill()
+    node.start().wait_ready()
+    assert node.call("GET", "new") == "v"
 
 
 SHIM = r"""

@@ -1,6 +1,7 @@
 """Damage that nobody asks for is found while the node runs, named, and healed without a restart
 (FAULTS F21, F22; docs/reference/damage.md)."""
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -101,6 +102,78 @@ def test_a_store_that_rots_unread_is_found_and_rebuilt(make_cluster):
     assert victim.pid == before and victim.alive and victim.status()["repair"] is None
     cluster[0].kill()
     check_small(victim.client(), SMALL_KEYS)
+
+
+def test_small_files_that_rot_under_all_nodes_do_not_add_up(make_cluster):
+    """Two flipped identities would be two nodes in repair at the next start, and no quorum."""
+    cluster = make_cluster(options=OPTIONS)
+    cluster.wait_healthy()
+    with cluster[0].client(30) as client:
+        fill(client)
+    for node in cluster.nodes:
+        for name in ("identity", "table", "birth", "store-0/owner"):
+            flip(node.data / name, 20)
+        for slot in (0, 4096):
+            flip(node.data / "log" / "durable", slot + 50)
+        (node.data / "store-1" / "owner").unlink()
+    for node in cluster.nodes:
+        told = until(f"{node} names and heals all", lambda node=node: metric(
+            node, "file_damage_found_total") >= 6 and node.status()["file_damage"], 30)
+        assert metric(node, "files_damaged") == 0
+        assert {damage["state"] for damage in told} == {"healed"}, told
+        for name in ("identity", "table", "birth", "store-0/owner", "store-1/owner", "log/durable"):
+            assert f"{node.data}/{name}" in node.log(), node.log()[-3000:]
+        assert node.alive and node.status()["repair"] is None
+    for node in cluster.nodes:
+        node.kill()
+    for node in cluster.nodes:
+        node.start()
+    for node in cluster.nodes:
+        node.wait_ready(30)
+        assert node.status()["repair"] is None and "went into repair" not in node.log()
+    with cluster[0].client(60) as client:
+        check(client)
+
+
+@pytest.mark.parametrize("what", ("lock", "directory", "log"))
+def test_a_directory_that_is_exchanged_under_a_node_ends_it(make_cluster, what):
+    """F12, F32: nothing is healed into a mix of two directories."""
+    cluster = make_cluster(options=OPTIONS)
+    cluster.wait_healthy()
+    victim, aside = cluster[1], cluster[1].data.parent / "aside"
+    if what == "lock":
+        (victim.data / "lock").unlink()
+    elif what == "log":
+        (victim.data / "log").rename(aside)
+        shutil.copytree(cluster[2].data / "log", victim.data / "log")
+    else:
+        victim.data.rename(aside)
+        shutil.copytree(aside, victim.data)
+        flip(victim.data / "identity", 20)
+    assert victim.wait_exit(30) == 1
+    assert "no mix of two directories" in victim.log(), victim.log()[-1000:]
+    if what == "directory":
+        shutil.rmtree(victim.data)
+        aside.rename(victim.data)
+    elif what == "log":
+        shutil.rmtree(victim.data / "log")
+        aside.rename(victim.data / "log")
+    assert not (victim.data / "quarantine").exists()
+    victim.start().wait_ready(30)
+    assert victim.status()["repair"] is None
+
+
+def test_a_store_whose_directory_is_gone_is_rebuilt(make_cluster):
+    cluster = make_cluster(options=OPTIONS)
+    cluster.wait_healthy()
+    victim = cluster[1]
+    with cluster[0].client(30) as client:
+        fill(client)
+    (victim.data / "store-1").rename(victim.data.parent / "aside")
+    until("it is found", lambda: metric(victim, "scrub_stores_damaged_total") > 0, 30)
+    until("it is rebuilt", lambda: "store 1 is whole again" in victim.log(), WHOLE_SECONDS)
+    wait_whole(cluster, victim)
+    assert (victim.data / "store-1" / "owner").exists() and victim.status()["repair"] is None
 
 
 def test_an_idle_node_writes_nothing_for_it(make_cluster):

@@ -297,6 +297,45 @@ static void test_foreign_names_are_listed_up_to_a_limit(void **state)
     assert_non_null(strstr(error.text, "or move its content away"));
 }
 
+static void test_a_file_is_compared_byte_by_byte(void **state)
+{
+    struct fake_disk *disk = *state;
+    struct identity identity = identity_example();
+    struct error error;
+    uint64_t offset = 0;
+
+    assert_int_equal(identity_compare(&disk->world, directory, &identity, &offset, &error),
+                     STATUS_NOT_FOUND);
+    assert_non_null(strstr(error.text, "data/identity is missing"));
+    assert_int_equal(identity_save(&disk->world, directory, &identity, &error), STATUS_OK);
+    assert_int_equal(identity_compare(&disk->world, directory, &identity, &offset, &error),
+                     STATUS_OK);
+    fake_disk_damage(disk, "data/identity", 23);
+    assert_int_equal(identity_compare(&disk->world, directory, &identity, &offset, &error),
+                     STATUS_CORRUPT);
+    assert_int_equal(offset, 23);
+    assert_non_null(strstr(error.text, "data/identity offset 23"));
+    /* Whole, but of an earlier time: a write that was lost. */
+    assert_int_equal(identity_save(&disk->world, directory, &identity, &error), STATUS_OK);
+    identity.epoch_next++;
+    assert_int_equal(identity_compare(&disk->world, directory, &identity, &offset, &error),
+                     STATUS_CORRUPT);
+    identity.epoch_next--;
+    /* Shorter, and longer. */
+    struct fake_inode *inode = fake_disk_find(disk, "data/identity");
+    inode->size--;
+    assert_int_equal(identity_compare(&disk->world, directory, &identity, &offset, &error),
+                     STATUS_CORRUPT);
+    assert_int_equal(offset, inode->size);
+    struct file *file;
+    assert_int_equal(file_open(&disk->world, "data/identity", FILE_WRITE, &file, NULL), STATUS_OK);
+    inode->size++;
+    assert_int_equal(file_write(file, inode->size, bytes_of("x"), NULL), STATUS_OK);
+    file_close(file);
+    assert_int_equal(identity_compare(&disk->world, directory, &identity, &offset, &error),
+                     STATUS_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -307,6 +346,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_an_epoch_is_never_taken_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage_is_refused_and_names_the_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_file_is_compared_byte_by_byte, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_foreign_directory_is_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_data_without_an_identity_is_no_empty_directory, setup,
                                         teardown),

@@ -212,6 +212,79 @@ static void test_no_more_damages_are_known_than_the_limit(void **state)
     assert_int_equal(log_damaged_segment(fixture->log), LOG_DAMAGED_MAX);
 }
 
+/* --- the mark ------------------------------------------------------------------------------ */
+
+static void assert_mark(struct log_fixture *fixture, enum status status, uint64_t offset)
+{
+    struct error error;
+    uint64_t found = 0;
+
+    assert_int_equal(log_mark_scrub(fixture->log, &found, &error), status);
+    if (status == STATUS_OK) return;
+    assert_non_null(strstr(error.text, MARK));
+    if (status == STATUS_CORRUPT) assert_int_equal(found, offset);
+}
+
+static void test_a_damaged_mark_is_named_and_written_anew(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct error error;
+
+    fill(fixture);
+    fake_disk_pass(fixture->disk, 6 * 1000); /* idle: the mark is written */
+    assert_mark(fixture, STATUS_OK, 0);
+    for (uint64_t slot = 0; slot < 2; slot++) {
+        fake_disk_damage(fixture->disk, MARK, slot * 4096 + 60);
+        assert_mark(fixture, STATUS_CORRUPT, slot * 4096);
+        assert_int_equal(log_mark_renew(fixture->log, &error), STATUS_OK);
+        assert_mark(fixture, STATUS_OK, 0);
+    }
+    fake_disk_remove(fixture->disk, MARK);
+    assert_mark(fixture, STATUS_NOT_FOUND, 0);
+    assert_int_equal(log_mark_renew(fixture->log, &error), STATUS_OK);
+    assert_mark(fixture, STATUS_OK, 0);
+    /* The writer goes on in the new file, and the next start reads it. */
+    fixture_entry(fixture, 10 * SEGMENTS - 3, 1, "one more");
+    fixture_flush(fixture);
+    fake_disk_pass(fixture->disk, 6 * 1000);
+    assert_mark(fixture, STATUS_OK, 0);
+    fixture_close(fixture);
+    fixture_open(fixture);
+    assert_mark(fixture, STATUS_OK, 0);
+}
+
+static void test_a_mark_that_went_back_in_time_is_damage(void **state)
+{
+    struct log_fixture *fixture = *state;
+    uint8_t before[8192];
+
+    fill(fixture);
+    fake_disk_pass(fixture->disk, 6 * 1000);
+    struct fake_inode *mark = fake_disk_find(fixture->disk, MARK);
+    assert_int_equal(mark->size, sizeof(before));
+    memcpy(before, mark->bytes, sizeof(before));
+    fixture_entry(fixture, 10 * SEGMENTS - 3, 1, "one more");
+    fixture_flush(fixture);
+    fake_disk_pass(fixture->disk, 6 * 1000);
+    assert_mark(fixture, STATUS_OK, 0);
+    memcpy(mark->bytes, before, sizeof(before));
+    struct error error;
+    uint64_t offset;
+    assert_int_equal(log_mark_scrub(fixture->log, &offset, &error), STATUS_CORRUPT);
+}
+
+static void test_the_mark_of_a_log_that_is_gone_is_left_alone(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct error error;
+    uint64_t offset;
+
+    fill(fixture);
+    fake_disk_remove(fixture->disk, "log/0000000000000004.seg");
+    fake_disk_damage(fixture->disk, MARK, 60);
+    assert_int_equal(log_mark_scrub(fixture->log, &offset, &error), STATUS_REFUSED);
+}
+
 #define LOG_TEST(function)                                                                         \
     cmocka_unit_test_setup_teardown(function, fixture_setup, fixture_teardown)
 
@@ -227,6 +300,9 @@ int main(void)
         LOG_TEST(test_a_damaged_start_of_the_newest_segment_seals_it),
         LOG_TEST(test_what_is_freed_meanwhile_is_not_damaged),
         LOG_TEST(test_no_more_damages_are_known_than_the_limit),
+        LOG_TEST(test_a_damaged_mark_is_named_and_written_anew),
+        LOG_TEST(test_a_mark_that_went_back_in_time_is_damage),
+        LOG_TEST(test_the_mark_of_a_log_that_is_gone_is_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,7 @@ struct engine_table {
     uint64_t (*level0_files)(struct engine *);
     uint64_t (*bytes_on_disk)(struct engine *);
     void (*forget_cached)(struct engine *); /* NULL: there is nothing to forget */
+    bool (*is_in_place)(struct engine *);   /* NULL: always */
 };
 
 struct engine {
@@ -168,6 +169,12 @@ static inline uint64_t engine_bytes_on_disk(struct engine *engine)
 static inline void engine_forget_cached(struct engine *engine)
 {
     if (engine->table->forget_cached != NULL) engine->table->forget_cached(engine);
+}
+
+/* False: its directory was removed, or another lies where it was. */
+static inline bool engine_is_in_place(struct engine *engine)
+{
+    return engine->table->is_in_place == NULL || engine->table->is_in_place(engine);
 }
 
 /* Reads rows from *place on (empty: from the first, after engine_forget_cached()), about bytes_max

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/background.h"
@@ -18,6 +19,8 @@ enum {
     OPEN_FILES_MAX = 256,
     LOG_FILE_BYTES = 1 << 20,
     MANIFEST_BYTES = 4 << 20,
+    MANIFEST_AHEAD_BYTES =
+        64 << 10, /* taken of the disk in such steps: each start makes one anew */
     FILTER_BITS_PER_KEY = 10,
     COMPACTION_BYTES_PER_SECOND = 64 << 20, /* of one store */
     COMPACTION_REFILL_US = 50 * 1000,
@@ -311,6 +314,24 @@ static void rocksdb_engine_forget_cached(struct engine *engine)
     rocksdb_livefiles_destroy(files);
 }
 
+static void note_place(struct engine_rocksdb *rocks)
+{
+    struct stat found;
+
+    if (stat(rocks->directory, &found)) return;
+    rocks->device = found.st_dev;
+    rocks->inode = found.st_ino;
+}
+
+static bool rocksdb_engine_is_in_place(struct engine *engine)
+{
+    const struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    struct stat found;
+
+    if (stat(rocks->directory, &found)) return errno != ENOENT && errno != ENOTDIR;
+    return rocks->inode == 0 || (found.st_dev == rocks->device && found.st_ino == rocks->inode);
+}
+
 static const struct engine_table rocksdb_table = {
     .get = rocksdb_engine_get,
     .multi_get = rocksdb_engine_multi_get,
@@ -331,6 +352,7 @@ static const struct engine_table rocksdb_table = {
     .level0_files = rocksdb_engine_level0_files,
     .bytes_on_disk = rocksdb_engine_bytes_on_disk,
     .forget_cached = rocksdb_engine_forget_cached,
+    .is_in_place = rocksdb_engine_is_in_place,
 };
 
 static void set_table_options(struct engine_rocksdb *rocks)
@@ -356,6 +378,7 @@ static void set_options(struct engine_rocksdb *rocks)
     rocksdb_options_set_max_open_files(options, OPEN_FILES_MAX);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
     rocksdb_options_set_max_manifest_file_size(options, MANIFEST_BYTES);
+    rocksdb_options_set_manifest_preallocation_size(options, MANIFEST_AHEAD_BYTES);
     rocksdb_options_set_max_background_jobs(options, 1 + COMPACTION_THREADS);
     rocksdb_options_set_ratelimiter(options, rocks->limiter);
     rocksdb_options_set_bytes_per_sync(options, SYNC_BYTES);
@@ -506,6 +529,7 @@ enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_byte
     if (status) goto fail;
     status = sync_parent(directory, error);
     if (status) goto fail;
+    note_place(rocks);
     *ret_engine = &rocks->engine;
     return STATUS_OK;
 

@@ -3,6 +3,7 @@
 #define HOLON_STORAGE_ENGINE_ENGINE_ROCKSDB_INTERNAL_H
 
 #include <rocksdb/c.h>
+#include <sys/types.h>
 
 #include "storage/engine/engine.h"
 
@@ -20,6 +21,8 @@ struct engine_rocksdb {
     rocksdb_ingestexternalfileoptions_t *ingest_options;
     uint64_t run_count; /* names runs; one at a time */
     char *directory;
+    dev_t device; /* of the directory that was opened, with `inode`; 0 0: not known */
+    ino_t inode;
 };
 
 static inline struct engine_rocksdb *engine_rocksdb_of(struct engine *engine)

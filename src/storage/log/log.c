@@ -51,6 +51,7 @@ static struct log *log_make(struct world *world, const struct log_options *optio
     log->writer_loops = options->writer_loops ? options->writer_loops : LOG_WRITER_LOOPS_DEFAULT;
     list_init(&log->queues);
     pthread_mutex_init(&log->mutex, NULL);
+    pthread_mutex_init(&log->mark_mutex, NULL);
     arena_init(&log->bodies, 0);
     log_table_init(&log->table, &log->bodies);
     log_writer_init(log);
@@ -69,6 +70,7 @@ static void log_free(struct log *log)
     file_close(log->active_file);
     file_close(log->mark_file);
     pthread_mutex_destroy(&log->mutex);
+    pthread_mutex_destroy(&log->mark_mutex);
     memory_free(log);
 }
 

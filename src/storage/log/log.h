@@ -209,6 +209,13 @@ void log_scrub_free(struct log_scrub *scrub);
 /* Reads on in the sealed segments, about `bytes_max` more or one batch; damage goes to
  * log_damages(). False: it has come to their end, and begins again. Blocks: in a job. */
 bool log_scrub(struct log *log, struct log_scrub *scrub, uint64_t bytes_max);
+/* Is the mark, DIR/durable, what was written last? Blocks: in a job. STATUS_CORRUPT, at
+ * *ret_offset, STATUS_NOT_FOUND: no; STATUS_REFUSED: the directory is not the one that this log
+ * writes to, it was removed or another took its place; STATUS_IO: nothing is known. */
+enum status log_mark_scrub(struct log *log, uint64_t *ret_offset, struct error *error);
+/* Writes both slots of it anew, as one step, from what is known here. A failure of the disk other
+ * than STATUS_NO_SPACE is fatal, as for all that the log writes. */
+enum status log_mark_renew(struct log *log, struct error *error);
 
 /* `holon inspect log`: prints one line per record to `print`, changes nothing. */
 enum status log_inspect(struct world *world, const char *directory, void *context,

@@ -119,9 +119,9 @@ struct log {
     uint64_t active_size;
     uint64_t active_offset; /* where the next batch goes */
     uint64_t batch_number;  /* of the last batch written */
-    struct file *mark_file;
-    uint64_t mark_number;   /* what it says */
-    uint64_t mark_sequence; /* of its last write; the parity chooses the slot */
+    struct file *mark_file; /* it and the file: under mark_mutex once the log is open */
+    uint64_t mark_number;   /* what it says; written by the writer alone */
+    uint64_t mark_sequence; /* of its last write; the parity chooses the slot; mark_mutex */
     bool released;          /* a base rose since segments were last looked at */
     struct log_copy copy;
     uint64_t job_started_at;
@@ -131,7 +131,8 @@ struct log {
     struct world_job spare_job;
     uint32_t spare_index; /* being prepared */
 
-    pthread_mutex_t mutex; /* guards the rest, and what struct log_queue says */
+    pthread_mutex_t mark_mutex; /* held while the mark is written, or read to be compared */
+    pthread_mutex_t mutex;      /* guards the rest, and what struct log_queue says */
     struct list queues;
     struct log_damaged damaged[LOG_DAMAGED_MAX];
     uint32_t damaged_count;

@@ -11,7 +11,9 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/memory.h"
 #include "storage/log/log_private.h"
+#include "world/probe.h"
 
 #define LOG_MARK_MAGIC 0x4b52414d4e4c4f48u /* "HOLNMARK" */
 
@@ -64,12 +66,10 @@ struct log_mark log_mark_read_slot(const uint8_t *slot)
                              .number = load_u64(slot + SLOT_NUMBER)};
 }
 
-enum status log_mark_write(struct log *log, struct error *error)
+static void slot_make(const struct log *log, uint64_t sequence, uint64_t number,
+                      uint8_t block[LOG_BLOCK_SIZE])
 {
-    uint8_t block[LOG_BLOCK_SIZE] = {0};
-    uint64_t sequence = log->mark_sequence + 1;
-
-    ASSERT(log->batch_number >= log->mark_number);
+    memset(block, 0, LOG_BLOCK_SIZE);
     store_u64(block + SLOT_MAGIC, LOG_MARK_MAGIC);
     store_u32(block + SLOT_VERSION, LOG_FORMAT_VERSION);
     store_u64(block + SLOT_CLUSTER_HIGH, log->identity.cluster.high);
@@ -77,16 +77,27 @@ enum status log_mark_write(struct log *log, struct error *error)
     store_u64(block + SLOT_STORE, log->identity.store);
     store_u64(block + SLOT_NODE, log->identity.node);
     store_u64(block + SLOT_SEQUENCE, sequence);
-    store_u64(block + SLOT_NUMBER, log->batch_number);
+    store_u64(block + SLOT_NUMBER, number);
     store_u32(block + SLOT_CRC, slot_crc(block));
+}
 
+enum status log_mark_write(struct log *log, struct error *error)
+{
+    uint8_t block[LOG_BLOCK_SIZE];
+
+    ASSERT(log->batch_number >= log->mark_number);
+    pthread_mutex_lock(&log->mark_mutex);
+    uint64_t sequence = log->mark_sequence + 1;
+    slot_make(log, sequence, log->batch_number, block);
     enum status status = file_write(log->mark_file, sequence % 2 * LOG_BLOCK_SIZE,
                                     bytes_make(block, sizeof(block)), error);
     if (status == STATUS_OK) status = file_sync(log->mark_file, error);
-    if (status) return status;
-    log->mark_sequence = sequence;
-    log->mark_number = log->batch_number;
-    return STATUS_OK;
+    if (status == STATUS_OK) {
+        log->mark_sequence = sequence;
+        log->mark_number = log->batch_number;
+    }
+    pthread_mutex_unlock(&log->mark_mutex);
+    return status;
 }
 
 enum status log_mark_create(struct log *log, struct error *error)
@@ -142,4 +153,126 @@ enum status log_mark_open(struct log *log, struct error *error)
     log->mark_sequence = best.sequence;
     log->mark_number = best.number;
     return STATUS_OK;
+}
+
+/* --- while it runs ------------------------------------------------------------------------ */
+
+/* Another log may lie where this one was: its mark must not be made one of ours. The first batch of
+ * the segment that is written now tells whose it is; one that cannot be read tells nothing. */
+static enum status mark_place(struct log *log, struct error *error)
+{
+    char path[LOG_PATH_SIZE];
+    uint8_t header[LOG_BATCH_HEADER_SIZE];
+    struct file *file = NULL;
+    struct log_batch batch;
+    size_t size = 0;
+
+    pthread_mutex_lock(&log->mutex);
+    uint64_t segment = log->statistics.active_segment;
+    pthread_mutex_unlock(&log->mutex);
+    log_segment_path(log, segment, path);
+    enum status status = file_open(log->world, path, FILE_READ, &file, error);
+    if (status == STATUS_NOT_FOUND) {
+        pthread_mutex_lock(&log->mutex);
+        bool gone = segment == log->statistics.active_segment;
+        pthread_mutex_unlock(&log->mutex);
+        return gone ? error_set(error, STATUS_REFUSED,
+                                "%s, which is written now, is gone: the log was removed, or "
+                                "another directory is in its place",
+                                path)
+                    : STATUS_IO;
+    }
+    if (status) return STATUS_IO;
+    uint64_t wants = 0;
+    if (file_read(file, 0, header, sizeof(header), &size, NULL) == STATUS_OK &&
+        size == sizeof(header))
+        wants = log_batch_wants(bytes_make(header, size), 0, segment);
+    bool foreign = false;
+    if (wants > 0 && wants <= LOG_SEGMENT_SIZE_MAX) {
+        uint8_t *memory = memory_allocate((size_t)wants);
+        foreign =
+            file_read(file, 0, memory, (size_t)wants, &size, NULL) == STATUS_OK &&
+            log_batch_judge(bytes_make(memory, size), 0, segment, &batch) == LOG_BATCH_VALID &&
+            !log_identity_equal(&batch.identity, &log->identity);
+        memory_free(memory);
+    }
+    file_close(file);
+    if (!foreign) return STATUS_OK;
+    return error_set(error, STATUS_REFUSED,
+                     "%s is of another log: another directory is in its place", path);
+}
+
+/* The older slot tells no more than that it is whole: what it said is not remembered. */
+static bool mark_slot_sound(const struct log *log, const uint8_t *blocks, uint64_t sequence)
+{
+    const uint8_t *found = blocks + sequence % 2 * LOG_BLOCK_SIZE;
+    uint8_t block[LOG_BLOCK_SIZE];
+    struct log_mark mark = log_mark_read_slot(found);
+
+    slot_make(log, sequence, sequence == log->mark_sequence ? log->mark_number : mark.number,
+              block);
+    return memcmp(block, found, sizeof(block)) == 0;
+}
+
+enum status log_mark_scrub(struct log *log, uint64_t *ret_offset, struct error *error)
+{
+    char path[LOG_PATH_SIZE];
+    struct file *file = NULL;
+    size_t size = 0;
+
+    enum status status = mark_place(log, error);
+    if (status) return status;
+    mark_path(log, path);
+    uint8_t *blocks = memory_allocate_zero(LOG_MARK_SIZE);
+    pthread_mutex_lock(&log->mark_mutex);
+    status = file_open(log->world, path, FILE_READ | FILE_DIRECT, &file, error);
+    if (status == STATUS_NOT_FOUND) {
+        error_set(error, status, "%s is missing", path);
+    } else if (status == STATUS_OK) {
+        bool read = file_read(file, 0, blocks, LOG_MARK_SIZE, &size, NULL) == STATUS_OK;
+        uint64_t bad = UINT64_MAX;
+        for (uint64_t back = 0; back < 2 && read; back++) {
+            uint64_t sequence = log->mark_sequence - back;
+            uint64_t at = sequence % 2 * LOG_BLOCK_SIZE;
+            if (!mark_slot_sound(log, blocks, sequence) && at < bad) bad = at;
+        }
+        if (!read) bad = 0;
+        *ret_offset = bad;
+        if (bad != UINT64_MAX)
+            status = error_set(error, STATUS_CORRUPT, "%s offset %" PRIu64 " %s", path, bad,
+                               read ? "is not what was written" : "cannot be read");
+    }
+    pthread_mutex_unlock(&log->mark_mutex);
+    file_close(file);
+    memory_free(blocks);
+    return status;
+}
+
+enum status log_mark_renew(struct log *log, struct error *error)
+{
+    char path[LOG_PATH_SIZE];
+    uint8_t *blocks = memory_allocate_zero(LOG_MARK_SIZE);
+    struct file *file = NULL;
+
+    mark_path(log, path);
+    pthread_mutex_lock(&log->mark_mutex);
+    uint64_t sequence = log->mark_sequence + 2;
+    for (uint64_t at = sequence - 1; at <= sequence; at++)
+        slot_make(log, at, log->mark_number, blocks + at % 2 * LOG_BLOCK_SIZE);
+    enum status status =
+        world_replace_file(log->world, path, bytes_make(blocks, LOG_MARK_SIZE), error);
+    if (status == STATUS_OK) status = file_open(log->world, path, FILE_WRITE, &file, error);
+    if (status == STATUS_OK) {
+        file_close(log->mark_file);
+        log->mark_file = file;
+        log->mark_sequence = sequence;
+        SOMETIMES(log->world, "log: a damaged mark was written anew");
+    }
+    pthread_mutex_unlock(&log->mark_mutex);
+    memory_free(blocks);
+    if (status == STATUS_OK || status == STATUS_NO_SPACE) return status;
+    log->failed = true;
+    world_fatal(log->world, "log: the mark cannot be written anew: %s; restart when it is mended",
+                error->text);
+    return status;
 }
