@@ -1,48 +1,9 @@
 /* A node from its first start to its stop, in the simulator: what is on record when, and what
  * a disk that takes nothing more does to it. */
-#include "base/memory.h"
-#include "cluster/identity.h"
-#include "cluster/view_codec.h"
-#include "node/node_internal.h"
+#include "node_bed.h"
 #include "partition/host_internal.h"
-#include "sim/sim_cluster.h"
 #include "sim/sim_damage.h"
 #include "sim/sim_disk.h"
-#include "unit.h"
-
-#include <stdlib.h>
-
-enum { MS = 1000, SECOND = 1000 * 1000 };
-
-struct bench {
-    struct sim sim;
-    struct sim_cluster *cluster;
-};
-
-static int setup(void **state)
-{
-    struct bench *bench = calloc(1, sizeof(*bench));
-    struct sim_cluster_options options;
-
-    sim_init(&bench->sim, 1);
-    sim_cluster_options_default(&options);
-    bench->cluster = sim_cluster_make(&bench->sim, &options);
-    assert_true(sim_cluster_start_all(bench->cluster, 10 * SECOND));
-    *state = bench;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct bench *bench = *state;
-
-    if (bench->sim.failed) print_message("%s\n", bench->sim.violation);
-    bool failed = bench->sim.failed;
-    sim_cluster_free(bench->cluster);
-    sim_free(&bench->sim);
-    free(bench);
-    return failed;
-}
 
 static void remove_all(struct sim_disk *disk, struct sim_names *names, const char *part)
 {
@@ -76,85 +37,68 @@ static bool first_is_whole(struct sim_cluster *cluster, void *unused)
 /* It is rebuilt under new ids instead. */
 static void test_a_node_that_loses_its_log_right_after_ready_is_not_born_again(void **state)
 {
-    struct bench *bench = *state;
-    struct sim_node *node = &bench->cluster->nodes[1];
+    struct sim_node *node = &bed->cluster->nodes[1];
 
     sim_node_kill(node);
     remove_all(node->machine.disk, &node->machine.disk->now, "/log");
     remove_all(node->machine.disk, &node->machine.disk->durable, "/log");
     sim_node_start(node);
-    sim_run_for(&bench->sim, 1 * SECOND);
+    sim_run_for(&bed->sim, 1 * SECOND);
     assert_true(has_name(node->machine.disk, "quarantine"));
-    assert_true(sim_cluster_wait(bench->cluster, 30 * SECOND, first_is_whole, NULL));
+    assert_true(sim_cluster_wait(bed->cluster, 30 * SECOND, first_is_whole, NULL));
 }
 
 /* --- the table reaches the disk, if not at once ---------------------------------------- */
 
-static uint64_t table_epoch_on_disk(struct sim_node *node)
-{
-    struct cluster_view view;
-    struct error error;
-
-    cluster_view_init(&view);
-    assert_int_equal(
-        view_file_load(node->now->worlds[0], node->options.data, "table", &view, &error),
-        STATUS_OK);
-    uint64_t epoch = view.table_epoch;
-    cluster_view_free(&view);
-    return epoch;
-}
-
 static void test_a_table_that_could_not_be_saved_is_saved_later(void **state)
 {
-    struct bench *bench = *state;
-    struct sim_node *full = &bench->cluster->nodes[1], *other = &bench->cluster->nodes[3];
+    struct sim_node *full = &bed->cluster->nodes[1], *other = &bed->cluster->nodes[3];
     struct sim_disk_options *disk = sim_disk_options(full->machine.disk);
     uint64_t capacity = disk->capacity;
 
-    sim_run_for(&bench->sim, 2 * SECOND);
-    uint64_t before = table_epoch_on_disk(full);
-    assert_int_equal(before, table_epoch_on_disk(other));
+    sim_run_for(&bed->sim, 2 * SECOND);
+    uint64_t before = bed_table_epoch(1);
+    assert_int_equal(before, bed_table_epoch(3));
     disk->capacity = sim_disk_used(full->machine.disk);
     sim_node_kill(other);
-    sim_run_for(&bench->sim, 100 * MS);
+    sim_run_for(&bed->sim, 100 * MS);
     sim_node_start(other); /* its registration is a new table */
-    sim_run_for(&bench->sim, 5 * SECOND);
-    uint64_t after = table_epoch_on_disk(other);
+    sim_run_for(&bed->sim, 5 * SECOND);
+    uint64_t after = bed_table_epoch(3);
     assert_true(after > before);
-    assert_int_equal(table_epoch_on_disk(full), before);
+    assert_int_equal(bed_table_epoch(1), before);
 
     disk->capacity = capacity;
-    sim_run_for(&bench->sim, 3 * SECOND);
-    assert_int_equal(table_epoch_on_disk(full), after);
+    sim_run_for(&bed->sim, 3 * SECOND);
+    assert_int_equal(bed_table_epoch(1), after);
 }
 
 /* --- a stop ends ----------------------------------------------------------------------- */
 
 static void test_a_stop_with_a_full_disk_ends_and_says_so(void **state)
 {
-    struct bench *bench = *state;
-    struct sim_node *node = &bench->cluster->nodes[1];
+    struct sim_node *node = &bed->cluster->nodes[1];
     struct sim_incarnation *first = node->now;
     struct sim_disk_options *disk = sim_disk_options(node->machine.disk);
     uint64_t capacity = disk->capacity;
 
-    bench->cluster->failures_expected = true;
-    bench->sim.maybe_permille = 1000; /* every batch wants a segment of its own */
+    bed->cluster->failures_expected = true;
+    bed->sim.maybe_permille = 1000; /* every batch wants a segment of its own */
     disk->capacity = sim_disk_used(node->machine.disk);
-    sim_node_kill(&bench->cluster->nodes[2]); /* elections: something to write */
-    sim_run_for(&bench->sim, 3 * SECOND);
+    sim_node_kill(&bed->cluster->nodes[2]); /* elections: something to write */
+    sim_run_for(&bed->sim, 3 * SECOND);
     assert_false(first->stopped);
     sim_node_stop(node);
-    sim_run_for(&bench->sim, 20 * SECOND);
+    sim_run_for(&bed->sim, 20 * SECOND);
     assert_true(first->stopped);
     assert_int_equal(first->error.status, STATUS_NO_SPACE);
     assert_non_null(strstr(first->error.text, "no space is left on its disk"));
     assert_non_null(strstr(first->error.text, "data-n1/log"));
 
     disk->capacity = capacity;
-    bench->sim.maybe_permille = 0;
-    bench->cluster->failures_expected = false;
-    assert_true(sim_cluster_start_all(bench->cluster, 10 * SECOND));
+    bed->sim.maybe_permille = 0;
+    bed->cluster->failures_expected = false;
+    assert_true(sim_cluster_start_all(bed->cluster, 10 * SECOND));
 }
 
 /* --- stores (FAULTS F07, F08, F21-F25) -------------------------------------------------- */
@@ -189,15 +133,14 @@ static void write_record_of_tomorrow(struct sim_node *node)
 
 static void test_only_damage_condemns_a_store_at_the_start(void **state)
 {
-    struct bench *bench = *state;
-    struct sim_node *node = &bench->cluster->nodes[1];
+    struct sim_node *node = &bed->cluster->nodes[1];
 
     sim_node_kill(node);
     write_record_of_tomorrow(node);
-    bench->cluster->failures_expected = true;
+    bed->cluster->failures_expected = true;
     sim_node_start(node);
     struct sim_incarnation *start = node->now;
-    sim_run_for(&bench->sim, 5 * SECOND);
+    sim_run_for(&bed->sim, 5 * SECOND);
     assert_true(start->stopped);
     assert_int_equal(start->error.status, STATUS_VERSION);
     assert_false(has_name(node->machine.disk, "quarantine"));
@@ -221,8 +164,7 @@ static enum status open_fails_at_first(void *context, uint32_t store, const char
 static void
 test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened(void **state)
 {
-    struct bench *bench = *state;
-    struct sim_node *node = &bench->cluster->nodes[1];
+    struct sim_node *node = &bed->cluster->nodes[1];
 
     sim_node_kill(node);
     engine_disk(node);
@@ -231,7 +173,7 @@ test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened(void
     open_really = node->now->node->platform.engine_open;
     node->now->node->platform.engine_open = open_fails_at_first;
     opens_to_fail = 2;
-    assert_true(sim_cluster_wait(bench->cluster, 50 * SECOND, first_is_whole, NULL));
+    assert_true(sim_cluster_wait(bed->cluster, 50 * SECOND, first_is_whole, NULL));
     assert_int_equal(opens_to_fail, 0);
 }
 
@@ -251,16 +193,15 @@ static bool is_marked(struct sim_cluster *cluster, void *unused)
 
 static void test_no_replica_is_given_up_before_the_damage_is_on_record(void **state)
 {
-    struct bench *bench = *state;
-    struct sim_node *victim = &bench->cluster->nodes[1];
+    struct sim_node *victim = &bed->cluster->nodes[1];
     struct sim_disk_options *disk = sim_disk_options(victim->machine.disk);
     struct node *node = victim->now->node;
     uint64_t capacity = disk->capacity;
 
     struct replica_id before = worker_own_replica(&node->workers[0], GROUP_DATA_FIRST);
     disk->capacity = sim_disk_used(victim->machine.disk);
-    sim_world_call(sim_world_of(node->world), 0, damage_store, node);
-    sim_run_for(&bench->sim, 8 * SECOND);
+    bed_call(node, damage_store, node);
+    sim_run_for(&bed->sim, 8 * SECOND);
     assert_false(node->stores[0].marked);
     assert_true(node->lost_count > 0);
     struct replica_id after = worker_own_replica(&node->workers[0], GROUP_DATA_FIRST);
@@ -268,13 +209,13 @@ static void test_no_replica_is_given_up_before_the_damage_is_on_record(void **st
 
     /* The mark outlives a crash, whatever becomes of the store: the engine is as good as ever. */
     disk->capacity = capacity;
-    assert_true(sim_cluster_wait(bench->cluster, 20 * SECOND, is_marked, NULL));
+    assert_true(sim_cluster_wait(bed->cluster, 20 * SECOND, is_marked, NULL));
     assert_true(has_name(victim->machine.disk, "store-0.damaged"));
     assert_false(has_name(victim->machine.disk, "quarantine"));
     sim_node_kill(victim);
     sim_node_start(victim);
-    assert_true(sim_cluster_wait(bench->cluster, 10 * SECOND, is_marked, NULL));
-    assert_true(sim_cluster_wait(bench->cluster, 30 * SECOND, first_is_whole, NULL));
+    assert_true(sim_cluster_wait(bed->cluster, 10 * SECOND, is_marked, NULL));
+    assert_true(sim_cluster_wait(bed->cluster, 30 * SECOND, first_is_whole, NULL));
     assert_true(has_name(victim->machine.disk, "quarantine"));
     assert_false(has_name(victim->machine.disk, "store-0.damaged"));
 }
@@ -302,40 +243,32 @@ static void hear_of_its_leader(void *context)
 
 static void test_a_leader_of_long_ago_is_no_reason_to_give_a_replica_up(void **state)
 {
-    struct bench *bench = *state;
-    struct node *node = bench->cluster->nodes[1].now->node;
-    struct sim_world *world = sim_world_of(node->world);
+    struct node *node = bed_node(1);
 
-    sim_node_kill(&bench->cluster->nodes[2]);
-    sim_node_kill(&bench->cluster->nodes[3]);
-    sim_run_for(&bench->sim, 20 * SECOND);
-    sim_world_call(world, 0, lose_replica_heard_of_long_ago, node);
-    sim_run_for(&bench->sim, 2 * SECOND);
+    sim_node_kill(&bed->cluster->nodes[2]);
+    sim_node_kill(&bed->cluster->nodes[3]);
+    sim_run_for(&bed->sim, 20 * SECOND);
+    bed_call(node, lose_replica_heard_of_long_ago, node);
+    sim_run_for(&bed->sim, 2 * SECOND);
     assert_int_equal(node->lost_count, 1);
     assert_false(node->replace.busy);
-    sim_world_call(world, 0, hear_of_its_leader, node);
-    sim_run_for(&bench->sim, 2 * SECOND);
+    bed_call(node, hear_of_its_leader, node);
+    sim_run_for(&bed->sim, 2 * SECOND);
     assert_true(node->replace.busy);
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, bed_open_ready, bed_close)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(
-            test_a_node_that_loses_its_log_right_after_ready_is_not_born_again, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_table_that_could_not_be_saved_is_saved_later, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_a_stop_with_a_full_disk_ends_and_says_so, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_only_damage_condemns_a_store_at_the_start, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(
-            test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened, setup,
-            teardown),
-        cmocka_unit_test_setup_teardown(test_no_replica_is_given_up_before_the_damage_is_on_record,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_leader_of_long_ago_is_no_reason_to_give_a_replica_up,
-                                        setup, teardown),
+        TEST(test_a_node_that_loses_its_log_right_after_ready_is_not_born_again),
+        TEST(test_a_table_that_could_not_be_saved_is_saved_later),
+        TEST(test_a_stop_with_a_full_disk_ends_and_says_so),
+        TEST(test_only_damage_condemns_a_store_at_the_start),
+        TEST(test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened),
+        TEST(test_no_replica_is_given_up_before_the_damage_is_on_record),
+        TEST(test_a_leader_of_long_ago_is_no_reason_to_give_a_replica_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

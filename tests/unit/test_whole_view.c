@@ -1,7 +1,6 @@
 /* The cluster view: which tables a node takes, who hears of them, and what reaches the disk. */
 #include "cluster/view_codec.h"
 #include "node_bed.h"
-#include "sim/sim_disk.h"
 
 static int setup(void **state)
 {
@@ -51,21 +50,6 @@ static uint64_t epoch_of(const struct node *node, uint32_t worker)
     return node->workers[worker].view.table_epoch;
 }
 
-static uint64_t epoch_on_disk(node_id_t id)
-{
-    struct sim_node *node = &bed->cluster->nodes[id];
-    struct cluster_view view;
-    struct error error;
-
-    cluster_view_init(&view);
-    assert_int_equal(
-        view_file_load(node->now->worlds[0], node->options.data, "table", &view, &error),
-        STATUS_OK);
-    uint64_t epoch = view.table_epoch;
-    cluster_view_free(&view);
-    return epoch;
-}
-
 /* A follower of meta: what it takes it does not tell. */
 static node_id_t follower_of_meta(void)
 {
@@ -90,7 +74,7 @@ static void check_newer_table(bool as_frame)
         assert_int_equal(node->workers[i].view.self, node->identity.node);
     }
     sim_run_for(&bed->sim, 1 * SECOND);
-    assert_int_equal(epoch_on_disk(node->identity.node), offer.view.table_epoch);
+    assert_int_equal(bed_table_epoch(node->identity.node), offer.view.table_epoch);
     cluster_view_free(&offer.view);
 }
 
@@ -231,7 +215,7 @@ static void test_a_table_that_comes_during_a_write_is_written_behind_it(void **s
     offer_make(&offer, node);
     bed_call(node, take_two, &offer);
     sim_run_for(&bed->sim, 1 * SECOND);
-    assert_int_equal(epoch_on_disk(node->identity.node), offer.view.table_epoch);
+    assert_int_equal(bed_table_epoch(node->identity.node), offer.view.table_epoch);
     assert_int_equal(node->save.epoch_saved, offer.view.table_epoch);
     assert_false(node->save.busy);
     cluster_view_free(&offer.view);
