@@ -7,8 +7,10 @@
  *   a table knows a later epoch than the last     another disk spoke under it: this start ends
  *   that this disk spoke under
  *   all members answered, none knows of one       the node speaks
- *   NODE_CONFIRM_GRACE_US passed                  it speaks to those that answered, if any; whoever
- *                                                 has not is not listened to before it does
+ *   NODE_CONFIRM_GRACE_US passed                  it speaks to those that answered; whoever has
+ *                                                 not is not listened to before it does
+ *   ... and nobody answered                       its cores run, but it has not spoken before it
+ *                                                 listens to somebody, or leads meta by itself
  *   meta has registered the epoch (BOOT)          it speaks to all
  *
  * Before it speaks, its epoch is on disk as the last that it spoke under. One that was taken by a
@@ -72,21 +74,28 @@ static uint32_t tables_heard(const struct node *node)
     return count;
 }
 
+static void hear(struct node *node, node_id_t from)
+{
+    call_all(node, worker_hears, (void *)(uintptr_t)from);
+}
+
 static void node_speak(struct node *node)
 {
     world_timer_stop(node->world, &node->confirm_timer);
     node->confirmed = true;
+    for (node_id_t id = 1; id <= NODES_MAX; id++)
+        if (node->tables_heard >> (id - 1) & 1) hear(node, id);
     call_all(node, worker_speaks, NULL);
     node_boot_start(node);
 }
 
-/* Who hears nobody has nobody to speak to, unless it is all of meta and can register by itself. */
+/* One that hears nobody has spoken to nobody, unless it is all of meta (as after a salvage, or
+ * with --replicas 1) and can register by itself. */
 static bool has_listeners(const struct node *node)
 {
     const struct view_group *meta = &node->workers[0].view.groups[GROUP_META];
-    bool alone = meta->replica_count == 1 && meta->replicas[0].node == node->identity.node;
 
-    return alone || tables_heard(node) > 0;
+    return tables_heard(node) > 0 || meta->leader == node->identity.node;
 }
 
 static void confirm_check(struct node *node)
@@ -94,7 +103,11 @@ static void confirm_check(struct node *node)
     if (node->confirmed || node->deciding || node->state != NODE_RUNNING) return;
     bool all = tables_heard(node) + 1 >= node->member_count;
     bool late = world_now(node->world) - node->confirm_began >= NODE_CONFIRM_GRACE_US;
-    if (!all && !(late && has_listeners(node))) return;
+    if (!all && !late) return;
+    if (!has_listeners(node)) {
+        call_all(node, worker_speaks, NULL); /* into the void: nobody is listened to */
+        return;
+    }
     if (!all) SOMETIMES(node->world, "a start went on without an answer of all others");
     node->deciding = true;
     node->identity.epoch_spoken = node->epoch;
@@ -170,6 +183,6 @@ void node_confirm_table(struct node *node, node_id_t from, const struct cluster_
     if (ours && self->epoch == node->epoch) return;
     if (node->tables_heard >> (from - 1) & 1) return;
     node->tables_heard |= UINT64_C(1) << (from - 1);
-    call_all(node, worker_hears, (void *)(uintptr_t)from);
+    if (node->confirmed) hear(node, from); /* else once that it speaks is on disk */
     confirm_check(node);
 }
