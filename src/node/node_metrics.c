@@ -1,4 +1,5 @@
 /* /metrics: the Prometheus text format 0.0.4. */
+#include "node/damage_place.h"
 #include "node/node_snapshot.h"
 
 struct metric {
@@ -112,10 +113,14 @@ static void write_repair(struct buffer *buffer, const struct node *node)
                          "# HELP holon_repair_info what was damaged, while in repair or kept\n"
                          "# TYPE holon_repair_info gauge\n");
     for (uint32_t i = 0; i < STORES_MAX; i++) {
-        if (node->stores[i].state == STORE_SOUND) continue;
+        const struct node_store *store = &node->stores[i];
+        char file[PATH_SIZE_MAX];
+        uint64_t offset;
+        if (store->state == STORE_SOUND) continue;
+        damage_place(store->cause.text, store->path, file, sizeof(file), &offset);
         buffer_append_format(buffer, "holon_repair_info{reason=\"store-%u\",file=\"", i);
-        write_label(buffer, node->stores[i].cause.text);
-        buffer_append_format(buffer, "\",offset=\"0\"} 1\n");
+        write_label(buffer, file);
+        buffer_append_format(buffer, "\",offset=\"%llu\"} 1\n", (unsigned long long)offset);
     }
     struct log_damaged damaged[LOG_DAMAGED_MAX];
     uint32_t count = node->log != NULL ? log_damages(node->log, damaged) : 0;

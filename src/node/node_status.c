@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "node/damage_place.h"
 #include "node/node_snapshot.h"
 
 enum { STATUS_PROBLEMS_MAX = 16 };
@@ -82,7 +83,7 @@ static json_t *groups_json(const struct node *node)
 __attribute__((format(printf, 3, 4))) static void add_problem(json_t *problems, const char *todo,
                                                               const char *format, ...)
 {
-    char what[256];
+    char what[1024];
     va_list arguments;
 
     if (json_array_size(problems) == STATUS_PROBLEMS_MAX) return;
@@ -248,12 +249,16 @@ static json_t *stores_json(const struct node *node)
 
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         const struct node_store *store = &node->stores[i];
+        char file[PATH_SIZE_MAX];
+        uint64_t offset;
         if (store->state == STORE_SOUND) continue;
+        damage_place(store->cause.text, store->path, file, sizeof(file), &offset);
         json_array_append_new(
-            stores, json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:i}", "store", (int)i, "state",
-                              store_state_name(store), "path", store->path, "what",
-                              store->cause.text, "quarantine", store->quarantine, "replicas",
-                              (int)store->replicas, "rebuilt", (int)store->voters));
+            stores, json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:s, s:i, s:i}", "store", (int)i,
+                              "state", store_state_name(store), "path", store->path, "file", file,
+                              "offset", (json_int_t)offset, "what", store->cause.text, "quarantine",
+                              store->quarantine, "replicas", (int)store->replicas, "rebuilt",
+                              (int)store->voters));
     }
     return stores;
 }
@@ -267,20 +272,26 @@ static void store_problems(const struct node *node, json_t *problems)
              node->options.data);
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         const struct node_store *store = &node->stores[i];
+        char file[PATH_SIZE_MAX];
+        uint64_t offset;
         if (store->flush_error.status != STATUS_OK)
             add_problem(
                 problems, "see what it says; it is tried again by itself",
                 "store %u cannot be written, its rows stay in memory and in the log: %.200s", i,
                 store->flush_error.text);
         if (store->state == STORE_SOUND) continue;
+        damage_place(store->cause.text, store->path, file, sizeof(file), &offset);
         if (obstacle != NULL)
             add_problem(problems, todo,
-                        "store %u is damaged and its partitions do not answer (%s): %.100s", i,
-                        obstacle, store->cause.text);
+                        "store %u is damaged (%.200s offset %llu) and its partitions do not answer "
+                        "(%s): %.200s",
+                        i, file, (unsigned long long)offset, obstacle, store->cause.text);
         else
             add_problem(problems, "nothing: its peers fill a fresh one; look at the disk",
-                        "store %u was damaged, %u of %u replicas are rebuilt: %.140s", i,
-                        store->voters, store->replicas, store->cause.text);
+                        "store %u was damaged (%.200s offset %llu), %u of %u replicas are rebuilt: "
+                        "%.200s",
+                        i, file, (unsigned long long)offset, store->voters, store->replicas,
+                        store->cause.text);
     }
     if (node->lost_count > 0 && obstacle == NULL)
         add_problem(problems,

@@ -187,10 +187,12 @@ def check_is_named(victim, path, follows) -> None:
         assert "holon_lost_replicas 1" in metrics and path.parent.name in told, told
         return
     if follows == "store":
-        name = path.parent.name
-        assert name in str(victim.status()["stores"]), victim.status()
-        assert f'reason="{name}"' in metrics
-        assert name.replace("-", " ") in told or name in told, told
+        store = victim.status()["stores"][0]
+        assert store["path"].endswith(path.parent.name), store
+        assert str(path.parent) in store["file"], store
+        place = f'file="{store["file"]}",offset="{store["offset"]}"'
+        assert f'holon_repair_info{{reason="{path.parent.name}",{place}}} 1' in metrics, metrics
+        assert f'{store["file"]} offset {store["offset"]}' in told, told
         return
     repair = in_repair(victim)
     name = "durable" if path.name == "durable" else path.name
