@@ -192,8 +192,8 @@ struct sim {
     bool (*link_is_cut)(void *context, uint32_t from, uint32_t to);
     void *link_context;
     uint64_t next_port;
-    uint64_t event_limit;               /* 0: none */
-    int (*real_time_up)(void *context); /* watchdog: nonzero ends the run */
+    uint64_t event_limit;                    /* 0: none */
+    int (*processor_time_up)(void *context); /* watchdog: nonzero ends the run */
     void *real_time_context;
 };
 

@@ -41,7 +41,7 @@ static _Noreturn void run_chunk(const struct sim_campaign *campaign, uint64_t fi
                                           .scenario = campaign->scenario,
                                           .planted = campaign->planted,
                                           .mesh = campaign->mesh,
-                                          .real_seconds_max = campaign->real_seconds_max};
+                                          .processor_seconds_max = campaign->processor_seconds_max};
         if (campaign->sweep_mode != SIM_SWEEP_COUNT_ONLY) {
             options.seed = campaign->sweep_seed;
             options.sweep_mode = campaign->sweep_mode;
@@ -279,7 +279,7 @@ static void keep_decisions(const struct sim_campaign *campaign, uint64_t seed, F
     struct sim_run_options options = {.seed = seed,
                                       .planted = campaign->planted,
                                       .mesh = campaign->mesh,
-                                      .real_seconds_max = campaign->real_seconds_max};
+                                      .processor_seconds_max = campaign->processor_seconds_max};
     char path[SIM_KEEP_PATH_MAX];
 
     if (campaign->keep == NULL || campaign->scenario) return;

@@ -12,8 +12,8 @@ struct sim_campaign {
     bool mesh;                      /* in every seed */
     bool stop_at_failure;
     bool quiet;
-    uint64_t real_seconds_max; /* per seed */
-    const char *keep;          /* directory for the decisions of a run that failed, or NULL */
+    uint64_t processor_seconds_max; /* per seed */
+    const char *keep;               /* directory for the decisions of a run that failed, or NULL */
     /* A crash sweep: "seed" n of the campaign is a crash at effect 1 + (n - 1) * stride. */
     enum sim_sweep_mode sweep_mode;
     uint64_t sweep_seed, sweep_stride;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    REAL_SECONDS_MAX = 120,
+    PROCESSOR_SECONDS_MAX = 120,
     CANARY_JOBS = 2,
     SCENARIO_SEEDS = 20,
     INVALID_PERCENT_MAX = 1, /* so none of fewer than 100 seeds */
@@ -92,7 +92,7 @@ int sim_command_minimise(const struct sim_arguments *arguments)
     struct sim_minimise options = {.seed = arguments->seed,
                                    .path = arguments->out ? arguments->out : "minimal.decisions",
                                    .runs_max = (uint32_t)arguments->runs,
-                                   .real_seconds_max = REAL_SECONDS_MAX};
+                                   .processor_seconds_max = PROCESSOR_SECONDS_MAX};
 
     if (arguments->decisions) {
         if (!read_decisions(arguments, &decisions)) return 2;
@@ -117,7 +117,7 @@ static bool find_planted(const struct sim_planted *planted, uint32_t jobs)
                                     .planted = planted->name,
                                     .stop_at_failure = true,
                                     .quiet = true,
-                                    .real_seconds_max = REAL_SECONDS_MAX};
+                                    .processor_seconds_max = PROCESSOR_SECONDS_MAX};
 
     sim_campaign_run(&campaign, result);
     bool found = result->failed > 0;
@@ -200,7 +200,7 @@ static bool run_all_scenarios(const struct sim_arguments *arguments, uint64_t se
                                         .jobs = (uint32_t)arguments->jobs,
                                         .scenario = scenarios[i].name,
                                         .quiet = true,
-                                        .real_seconds_max = REAL_SECONDS_MAX};
+                                        .processor_seconds_max = PROCESSOR_SECONDS_MAX};
         sim_campaign_run(&campaign, result);
         printf("%-26s %-10s %s, %" PRIu64 " seeds in %.1f s\n", scenarios[i].name,
                scenarios[i].source, result->failed ? "FAILED" : "ok", result->seeds,
@@ -243,7 +243,7 @@ int sim_command_campaign(const struct sim_arguments *arguments)
                                     .planted = arguments->planted,
                                     .mesh = arguments->mesh,
                                     .keep = arguments->keep,
-                                    .real_seconds_max = REAL_SECONDS_MAX};
+                                    .processor_seconds_max = PROCESSOR_SECONDS_MAX};
 
     sim_campaign_run(&campaign, result);
     bool good = result->failed == 0 && few_invalid(result);
@@ -292,7 +292,7 @@ int sim_command_kept(const struct sim_arguments *arguments)
                                         .mesh = kept[i].mesh,
                                         .quiet = true,
                                         .keep = arguments->keep,
-                                        .real_seconds_max = REAL_SECONDS_MAX};
+                                        .processor_seconds_max = PROCESSOR_SECONDS_MAX};
         sim_campaign_run(&campaign, result);
         const char *verdict = result->failed ? "FAILED" : result->invalid ? "INVALID" : "ok";
         printf("%-8" PRIu64 "%s %s: %s\n", kept[i].seed, kept[i].mesh ? " --mesh" : "", verdict,
@@ -320,7 +320,7 @@ int sim_command_sweep(const struct sim_arguments *arguments)
                                         .stride =
                                             arguments->stride ? arguments->stride : STRIDE_DEFAULT,
                                         .jobs = (uint32_t)arguments->jobs,
-                                        .real_seconds_max = REAL_SECONDS_MAX};
+                                        .processor_seconds_max = PROCESSOR_SECONDS_MAX};
 
     if (!all && sim_scenario_find(options.scenario) == NULL) {
         fprintf(stderr, "holon-sim: no scenario %s; see --list\n", options.scenario);

@@ -138,8 +138,8 @@ bool sim_run_until(struct sim *sim, uint64_t time)
             if (sim->after_event) sim->after_event(sim, sim->after_event_context, NULL);
         }
         if (sim->event_limit && sim->event_count >= sim->event_limit) return false;
-        if (sim->real_time_up && sim->event_count % REAL_TIME_CHECK_EVENTS == 0 &&
-            sim->real_time_up(sim->real_time_context))
+        if (sim->processor_time_up && sim->event_count % REAL_TIME_CHECK_EVENTS == 0 &&
+            sim->processor_time_up(sim->real_time_context))
             return false;
     }
     if (sim->stop) return false;

@@ -35,7 +35,8 @@ static bool still_fails(struct minimiser *minimiser)
     struct sim_run_options options = {.seed = minimiser->trial.seed,
                                       .planted = minimiser->options->planted,
                                       .replay = &minimiser->trial,
-                                      .real_seconds_max = minimiser->options->real_seconds_max};
+                                      .processor_seconds_max =
+                                          minimiser->options->processor_seconds_max};
     char kind[KIND_SIZE_MAX];
 
     if (minimiser->runs >= minimiser->runs_max) return false;
@@ -140,7 +141,7 @@ static bool record_first(struct minimiser *minimiser)
     const struct sim_minimise *options = minimiser->options;
     struct sim_run_options run = {.seed = options->seed,
                                   .planted = options->planted,
-                                  .real_seconds_max = options->real_seconds_max};
+                                  .processor_seconds_max = options->processor_seconds_max};
     char text[200];
 
     if (options->from) {
@@ -162,7 +163,7 @@ static int minimise(struct minimiser *minimiser)
     struct sim_run_options run = {.seed = minimiser->best.seed,
                                   .planted = options->planted,
                                   .replay = &minimiser->best,
-                                  .real_seconds_max = options->real_seconds_max};
+                                  .processor_seconds_max = options->processor_seconds_max};
     sim_isolated_run(&run, minimiser->result);
     if (!minimiser->result->failed) {
         printf("the recorded run does not fail when it is replayed\n");

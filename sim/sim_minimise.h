@@ -9,9 +9,9 @@ struct sim_minimise {
     const struct sim_decisions *from; /* NULL: record `seed` first */
     uint64_t seed;
     const char *planted;
-    const char *path;          /* of the file that is written */
-    uint32_t runs_max;         /* 0: enough for most */
-    uint64_t real_seconds_max; /* per run */
+    const char *path;               /* of the file that is written */
+    uint32_t runs_max;              /* 0: enough for most */
+    uint64_t processor_seconds_max; /* per run */
 };
 
 /* Prints what it does. 0: the file holds a smaller run that fails; 1: the run does not fail, or

@@ -18,7 +18,7 @@ struct sim_run_options {
     FILE *trace;          /* NULL: none */
     bool print_plan;
     bool mesh;                          /* the real peer mesh, whatever the seed drew */
-    uint64_t real_seconds_max;          /* watchdog; 0: none */
+    uint64_t processor_seconds_max;     /* watchdog; 0: none */
     const struct sim_plan *plan;        /* NULL: drawn */
     const struct sim_decisions *replay; /* instead of what the seed would draw; NULL: none */
     struct sim_decisions *record;       /* filled in as it goes; NULL: none */

@@ -57,8 +57,9 @@ bool sim_sweep_mode_parse(const char *text, enum sim_sweep_mode *ret_mode)
 static uint64_t count_effects(const struct sim_sweep_options *options, const char *scenario)
 {
     struct sim_result *result = memory_allocate_zero(sizeof(*result));
-    struct sim_run_options run = {
-        .seed = options->seed, .scenario = scenario, .real_seconds_max = options->real_seconds_max};
+    struct sim_run_options run = {.seed = options->seed,
+                                  .scenario = scenario,
+                                  .processor_seconds_max = options->processor_seconds_max};
 
     sim_isolated_run(&run, result);
     if (result->failed) printf("%-20s FAILED without a crash: %s\n", scenario, result->text);
@@ -80,7 +81,7 @@ static bool sweep_one(const struct sim_sweep_options *options, const char *scena
                                         .jobs = options->jobs,
                                         .scenario = scenario,
                                         .quiet = true,
-                                        .real_seconds_max = options->real_seconds_max,
+                                        .processor_seconds_max = options->processor_seconds_max,
                                         .sweep_mode = (enum sim_sweep_mode)mode,
                                         .sweep_seed = options->seed,
                                         .sweep_stride = options->stride};

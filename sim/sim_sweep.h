@@ -24,7 +24,7 @@ struct sim_sweep_options {
     const char *scenario; /* NULL: all that begin with "sweep_" */
     uint64_t seed, stride;
     uint32_t jobs;
-    uint64_t real_seconds_max; /* per run */
+    uint64_t processor_seconds_max; /* per run */
 };
 
 /* Prints one line per scenario and mode. True: no violation. `total` may be NULL. */
