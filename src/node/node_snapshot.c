@@ -25,6 +25,17 @@ void node_collector_free(struct node_collector *collector)
 
 /* --- one worker ----------------------------------------------------------------------- */
 
+/* Until a change of members is over, and committed, the group may still need those who go: a new
+ * member does not stand in for them yet. */
+static bool is_settled(const struct raft_config *config, const struct raft_member *member,
+                       uint64_t commit)
+{
+    if (config->outgoing_count == 0) return config->index <= commit;
+    for (uint32_t i = 0; i < config->outgoing_count; i++)
+        if (replica_id_equal(config->outgoing[i].replica, member->replica)) return true;
+    return false;
+}
+
 /* Which nodes lag in a group that is led here. */
 static void snapshot_members(struct node_worker *worker, const struct replica_status *status,
                              struct worker_snapshot *part)
@@ -38,7 +49,8 @@ static void snapshot_members(struct node_worker *worker, const struct replica_st
         bool active = false;
         if (replica_id_equal(member->replica, status->replica)) continue;
         uint64_t match = raft_match_of(raft, member->replica, now, &active);
-        bool behind = !active || match + SNAPSHOT_BEHIND_ENTRIES < status->last;
+        bool behind = !active || match + SNAPSHOT_BEHIND_ENTRIES < status->last ||
+                      !is_settled(config, member, status->commit);
         if (behind && member->node <= NODES_MAX) part->behind[member->node]++;
     }
     for (uint32_t i = 0; i < config->learner_count; i++)
