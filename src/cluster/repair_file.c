@@ -229,7 +229,8 @@ enum status quarantine_copy(struct world *world, const char *directory, const ch
     enum status status = world_make_durable_dir(world, parent, error);
     if (status == STATUS_OK) status = world_make_durable_dir(world, set, error);
     if (status) return status;
-    if (file_open(world, from, FILE_READ, &damaged, NULL)) return STATUS_OK;
+    status = file_open(world, from, FILE_READ | FILE_DIRECT, &damaged, error);
+    if (status) return status == STATUS_NOT_FOUND ? STATUS_OK : status;
     uint8_t *memory = memory_allocate(SEALED_HEADER_SIZE + SEALED_SIZE_MAX);
     bool read = file_read(damaged, 0, memory, SEALED_HEADER_SIZE + SEALED_SIZE_MAX, &size, NULL) ==
                 STATUS_OK;

@@ -7,10 +7,9 @@
  *   a table knows a later epoch than the last     another disk spoke under it: this start ends
  *   that this disk spoke under
  *   all members answered, none knows of one       the node speaks
- *   NODE_CONFIRM_GRACE_US passed                  it speaks to those that answered; whoever has
- *                                                 not is not listened to before it does
- *   ... and nobody answered                       its cores run, but it has not spoken before it
- *                                                 listens to somebody, or leads meta by itself
+ *   NODE_CONFIRM_GRACE_US passed                  it speaks to those that answered, or if it is
+ *                                                 all of meta; whoever has not answered is not
+ *                                                 listened to before it does
  *   meta has registered the epoch (BOOT)          it speaks to all
  *
  * Before it speaks, its epoch is on disk as the last that it spoke under. One that was taken by a
@@ -89,13 +88,18 @@ static void node_speak(struct node *node)
     node_boot_start(node);
 }
 
-/* One that hears nobody has spoken to nobody, unless it is all of meta (as after a salvage, or
- * with --replicas 1) and can register by itself. */
+/* One that hears nobody has nobody to speak to, unless it is all of meta (as after a salvage, or
+ * with
+ * --replicas 1) and can register by itself: by the group's own configuration, since a salvaged
+ * node's table wishes for others that are not there. */
 static bool has_listeners(const struct node *node)
 {
-    const struct view_group *meta = &node->workers[0].view.groups[GROUP_META];
+    const struct raft *meta = host_raft(node->workers[0].host, (struct group_id){GROUP_META});
+    const struct raft_config *config = meta != NULL ? raft_config(meta) : NULL;
+    bool alone = config != NULL && config->outgoing_count == 0 && config->incoming_count == 1 &&
+                 config->incoming[0].node == node->identity.node;
 
-    return tables_heard(node) > 0 || meta->leader == node->identity.node;
+    return alone || tables_heard(node) > 0;
 }
 
 static void confirm_check(struct node *node)
@@ -103,11 +107,7 @@ static void confirm_check(struct node *node)
     if (node->confirmed || node->deciding || node->state != NODE_RUNNING) return;
     bool all = tables_heard(node) + 1 >= node->member_count;
     bool late = world_now(node->world) - node->confirm_began >= NODE_CONFIRM_GRACE_US;
-    if (!all && !late) return;
-    if (!has_listeners(node)) {
-        call_all(node, worker_speaks, NULL); /* into the void: nobody is listened to */
-        return;
-    }
+    if (!all && !(late && has_listeners(node))) return;
     if (!all) SOMETIMES(node->world, "a start went on without an answer of all others");
     node->deciding = true;
     node->identity.epoch_spoken = node->epoch;
@@ -166,8 +166,9 @@ void node_confirm_table(struct node *node, node_id_t from, const struct cluster_
 
     if (node->booted || !node_needs_confirmation(node) || from > NODES_MAX) return;
     bool ours = self != NULL && self->store == node->identity.store;
-    boot_epoch_t last = node->confirmed ? node->epoch : node->epoch_before;
-    if (ours && self->epoch > last) {
+    boot_epoch_t last = node->epoch_before;
+    bool own_start = node->confirmed && self != NULL && self->epoch == node->epoch;
+    if (ours && self->epoch > last && !own_start) {
         SOMETIMES(node->world, "an old image of a disk was found out by a table");
         error_set(
             &error, STATUS_REFUSED,

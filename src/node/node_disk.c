@@ -48,12 +48,25 @@ static enum status reserve_remove(struct node *node, struct error *error)
     return status ? status : world_sync_dir(node->world, node->options.data, error);
 }
 
+/* A file of that name in a directory of somebody else is not ours (F32). */
+static bool directory_has(struct node *node, const char *name)
+{
+    char path[PATH_SIZE_MAX];
+    struct file *file = NULL;
+
+    path_join(path, node->options.data, name);
+    enum status status = file_open(node->world, path, FILE_READ, &file, NULL);
+    file_close(file);
+    return status == STATUS_OK;
+}
+
 enum status node_reserve_use(struct node *node, struct error *error)
 {
     uint64_t enough = NODE_RESERVE_BASE + (uint64_t)STORES_MAX * NODE_RESERVE_STORE, free = 0;
     uint64_t size = reserve_measure(node);
 
-    if (size == 0 || PLANTED(node->world, "reserve_unused")) return STATUS_OK;
+    if (size == 0 || size > enough || PLANTED(node->world, "reserve_unused")) return STATUS_OK;
+    if (!directory_has(node, "identity") && !directory_has(node, "founding")) return STATUS_OK;
     if (world_free_space(node->world, node->options.data, &free, NULL)) return STATUS_OK;
     if (free >= enough) return STATUS_OK;
     LOG_WARN(node_logger(node), "node",

@@ -209,10 +209,12 @@ struct node_sealed { /* node_sealed.c */
     uint64_t stores;            /* bits: whose owner is compared */
     struct file_damage found[FILE_DAMAGES_MAX];
     uint32_t found_count;
-    uint64_t stores_gone; /* bits: the directory is not there, or another one */
-    bool more;            /* there was no room in `found` */
-    bool foreign;         /* `error` says why this process must not go on with DIR */
-    enum status status;   /* of the evidence and of healing */
+    uint64_t stores_gone;           /* bits: the directory is not there, or another one */
+    bool more;                      /* there was no room in `found` */
+    bool unknown;                   /* something could not be looked at */
+    char set[QUARANTINE_NAME_SIZE]; /* in quarantine, of what is not healed yet; empty: none */
+    bool foreign;                   /* `error` says why this process must not go on with DIR */
+    enum status status;             /* of the evidence and of healing */
     struct error error;
     struct quarantine_size measured;
     /* The last check that found something, for people. */

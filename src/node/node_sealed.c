@@ -38,10 +38,13 @@ static struct file_damage *damage_add(struct node_sealed *sealed, const char *re
     return damage;
 }
 
-/* What could not be looked at is looked at by the next pass. */
-static bool is_damage(enum status status)
+/* What cannot be looked at (no descriptors, say) is neither sound nor damaged: soon again. */
+static bool is_damage(struct node_sealed *sealed, enum status status)
 {
-    return status == STATUS_CORRUPT || status == STATUS_NOT_FOUND;
+    bool damage = status == STATUS_CORRUPT || status == STATUS_NOT_FOUND;
+
+    if (!damage && status != STATUS_OK) sealed->unknown = true;
+    return damage;
 }
 
 static void place_foreign(struct node_sealed *sealed, const char *what)
@@ -64,10 +67,14 @@ static bool directory_is_ours(struct node *node)
 
     path_join(path, node->options.data, "lock");
     enum status status = file_open(node->world, path, FILE_WRITE, &file, NULL);
-    if (status != STATUS_OK && status != STATUS_NOT_FOUND) return false;
-    bool ours = status == STATUS_OK && file_lock(file, NULL) == STATUS_REFUSED;
+    enum status locked = status == STATUS_OK ? file_lock(file, NULL) : STATUS_NOT_FOUND;
     file_close(file);
-    if (ours) return true;
+    if (locked == STATUS_REFUSED) return true;
+    if ((status != STATUS_OK && status != STATUS_NOT_FOUND) ||
+        (status == STATUS_OK && locked != STATUS_OK)) {
+        node->sealed.unknown = true;
+        return false;
+    }
     snprintf(text, sizeof(text),
              "%.300s is not the lock that this process holds: the directory was removed or "
              "exchanged, or another process could take it",
@@ -76,19 +83,26 @@ static bool directory_is_ours(struct node *node)
     return false;
 }
 
-/* A whole identity of another node is no damage. */
+/* A whole identity of another node is no damage; nor is one that has taken later epochs, or is of a
+ * later version: another process has started with this directory since. */
 static bool identity_is_foreign(struct node *node)
 {
     const struct identity *ours = &node->sealed.identity;
     char text[ERROR_TEXT_SIZE_MAX];
     struct identity found;
 
-    if (identity_load(node->world, node->options.data, &found, NULL) != STATUS_OK) return false;
-    if (cluster_id_equal(found.cluster, ours->cluster) && found.node == ours->node &&
-        found.store == ours->store)
-        return false;
-    snprintf(text, sizeof(text), "%.200s/identity is that of node %s, store %016llx, not of %s",
-             node->options.data, found.name, (unsigned long long)found.store, ours->name);
+    memset(&found, 0, sizeof(found));
+    enum status status = identity_load(node->world, node->options.data, &found, NULL);
+    if (status != STATUS_OK && status != STATUS_VERSION) return false;
+    bool same = status == STATUS_OK && cluster_id_equal(found.cluster, ours->cluster) &&
+                found.node == ours->node && found.store == ours->store;
+    if (same && found.epoch_next <= ours->epoch_next) return false;
+    if (same)
+        snprintf(text, sizeof(text), "another process has started with %.300s since",
+                 node->options.data);
+    else
+        snprintf(text, sizeof(text), "%.200s/identity is that of node %s, store %016llx, not of %s",
+                 node->options.data, found.name, (unsigned long long)found.store, ours->name);
     place_foreign(&node->sealed, text);
     return true;
 }
@@ -103,7 +117,7 @@ static void check_view(struct node *node, const char *file, const struct buffer 
     path_join(path, node->options.data, file);
     enum status status =
         sealed_file_compare(node->world, path, VIEW_MAGIC, buffer_bytes(body), &offset, &error);
-    if (is_damage(status)) damage_add(&node->sealed, file, file, offset, &error);
+    if (is_damage(&node->sealed, status)) damage_add(&node->sealed, file, file, offset, &error);
 }
 
 static void check_owner(struct node *node, uint32_t store)
@@ -122,7 +136,7 @@ static void check_owner(struct node *node, uint32_t store)
     path_join(path, node->options.data, name);
     enum status status =
         store_owner_compare(node->world, path, &sealed->identity, store, &offset, &error);
-    if (!is_damage(status)) return;
+    if (!is_damage(sealed, status)) return;
     struct file_damage *damage = damage_add(sealed, "owner", file, offset, &error);
     if (damage != NULL) damage->store = store;
 }
@@ -136,8 +150,9 @@ static void sealed_compare(struct node *node)
     if (!directory_is_ours(node)) return;
     enum status status =
         identity_compare(node->world, node->options.data, &sealed->identity, &offset, &error);
-    if (status == STATUS_CORRUPT && identity_is_foreign(node)) return;
-    if (is_damage(status)) damage_add(sealed, "identity", "identity", offset, &error);
+    bool differs = status == STATUS_CORRUPT || status == STATUS_VERSION;
+    if (differs && identity_is_foreign(node)) return;
+    if (is_damage(sealed, status)) damage_add(sealed, "identity", "identity", offset, &error);
     check_view(node, "table", &sealed->table);
     check_view(node, "birth", &sealed->birth);
     for (uint32_t store = 0; store < STORES_MAX; store++)
@@ -145,7 +160,7 @@ static void sealed_compare(struct node *node)
     offset = 0;
     status = log_mark_scrub(node->log, &offset, &error);
     if (status == STATUS_REFUSED) place_foreign(sealed, error.text);
-    if (is_damage(status)) damage_add(sealed, "mark", "log/durable", offset, &error);
+    if (is_damage(sealed, status)) damage_add(sealed, "mark", "log/durable", offset, &error);
 }
 
 /* --- the job: evidence and healing ----------------------------------------------------------- */
@@ -155,11 +170,12 @@ static enum status keep_evidence(struct node *node, struct error *error)
 {
     struct node_sealed *sealed = &node->sealed;
     const char *data = node->options.data;
-    char set[QUARANTINE_NAME_SIZE];
+    char *set = sealed->set; /* kept until all is healed: tries do not fill the quarantine */
     struct buffer why;
 
     const char *reason = sealed->found_count > 1 ? "files" : sealed->found[0].reason;
-    enum status status = quarantine_name(node->world, data, reason, set, error);
+    enum status status =
+        set[0] != '\0' ? STATUS_OK : quarantine_name(node->world, data, reason, set, error);
     if (status) return status;
     buffer_init(&why, FILE_DAMAGES_MAX * (sizeof(sealed->found[0].what) + 128));
     for (uint32_t i = 0; i < sealed->found_count && status == STATUS_OK; i++) {
@@ -170,7 +186,7 @@ static enum status keep_evidence(struct node *node, struct error *error)
             if (*at == '/') *at = '-';
         status = quarantine_copy(node->world, data, set, damage->file, as, error);
         if (status) break;
-        memcpy(damage->quarantine, set, sizeof(set));
+        memcpy(damage->quarantine, set, QUARANTINE_NAME_SIZE);
         buffer_append_format(&why, "%s offset %llu\n%s\n", damage->file,
                              (unsigned long long)damage->offset, damage->what);
     }
@@ -271,16 +287,20 @@ static void sealed_done(struct world_job *job)
     struct node_sealed *sealed = &node->sealed;
 
     sealed->busy = false;
+    if (sealed->foreign) { /* saving stays held: nothing more is written there */
+        node_fail(node, &sealed->error);
+        return;
+    }
     if (sealed->found_count > 0) sealed_tell(node);
-    if (sealed->found_count == 0 && !sealed->foreign) forget_unhealed(sealed);
+    if (sealed->found_count == 0 && !sealed->unknown) forget_unhealed(sealed);
     tell_stores_gone(node);
-    bool again = sealed->more || sealed->status != STATUS_OK;
-    if (again) {
+    bool failed = sealed->unknown || sealed->status != STATUS_OK;
+    if (!failed) sealed->set[0] = '\0';
+    if (sealed->more || failed) {
         sealed->due = true;
-        sealed->due_since = world_now(node->world) + (sealed->more ? 0 : RETRY_US);
+        sealed->due_since = world_now(node->world) + (failed ? RETRY_US : 0);
     }
     node_save_let_go(node);
-    if (sealed->foreign) node_fail(node, &sealed->error);
     node_scrub_go_on(node);
 }
 
@@ -329,7 +349,7 @@ bool node_sealed_start(struct node *node)
     if (!node_save_hold(node)) return false;
     sealed->due = false;
     sealed->busy = true;
-    sealed->more = sealed->foreign = false;
+    sealed->more = sealed->foreign = sealed->unknown = false;
     sealed->found_count = 0;
     sealed->stores_gone = 0;
     sealed->identity = node->identity;

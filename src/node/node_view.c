@@ -79,6 +79,7 @@ static void save_start(struct node *node)
 {
     struct view_save *save = &node->save;
 
+    if (node->fail_pending) return; /* the directory may not be ours */
     if (save->busy) {
         save->again = true;
         return;

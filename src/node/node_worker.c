@@ -30,10 +30,9 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
     case PEER_FRAME_SNAPSHOT:
     case PEER_FRAME_SNAPSHOT_ACK:
     case PEER_FRAME_GONE:
-        if (!worker_may_hear(worker, from->node)) break;
-        __attribute__((fallthrough));
     case PEER_FRAME_REQUESTS:
     case PEER_FRAME_REPLY_ACKS:
+        if (!worker_may_hear(worker, from->node)) break;
         if (worker->host != NULL) host_on_frame(worker->host, from, kind, payload);
         break;
     case PEER_FRAME_REPLIES:

@@ -16,6 +16,8 @@ enum {
     FLUSH_RETRY_LEAST_US = 100 * 1000,
     FLUSH_RETRY_MOST_US = 5 * 1000 * 1000,
     FLUSH_TOLD_EVERY_US = 10 * 1000 * 1000,
+    /* RocksDB does not get over limits and rights by itself once a compaction has met them. */
+    FLUSH_REFUSED_US = 60 * 1000 * 1000,
 };
 
 static void flush_free(struct flush_job *flush)
@@ -169,9 +171,15 @@ static void flush_failed(const struct flush_job *flush)
     uint64_t now = world_now(host->world);
     bool tell = store->flush_delay == 0 || now - store->flush_told_at >= FLUSH_TOLD_EVERY_US;
     host->statistics.flush_failures++;
+    if (store->flush_delay == 0) store->flush_failing_since = now;
     store->flush_delay = store->flush_delay == 0 ? FLUSH_RETRY_LEAST_US : 2 * store->flush_delay;
     if (store->flush_delay > FLUSH_RETRY_MOST_US) store->flush_delay = FLUSH_RETRY_MOST_US;
     store->flush_not_before = now + store->flush_delay;
+    if (flush->status == STATUS_REFUSED && now - store->flush_failing_since > FLUSH_REFUSED_US)
+        world_fatal(host->world,
+                    "%s; it does not go away by itself, rows are kept in the log: mend "
+                    "it, then start again",
+                    flush->error.text);
     if (!tell) return;
     store->flush_told_at = now;
     if (host->options.events.on_flush != NULL)

@@ -236,7 +236,7 @@ struct host_store {
     struct drop_job *drops;  /* rows of replicas that are gone; the first may be running */
     bool flush_wanted;       /* another one at once */
     uint64_t flush_delay;    /* after one that failed; 0: the last one did not */
-    uint64_t flush_not_before;
+    uint64_t flush_not_before, flush_failing_since;
     uint64_t flush_told_at;   /* when a failure was logged last */
     uint64_t flushed_segment; /* of the log: its newest when the last flush began */
     uint64_t turn_segment;    /* when the log gets there, a flush is this store's turn; 0: unset */

@@ -64,4 +64,5 @@ void host_attach_store(struct partition_host *host, uint32_t store)
     struct host_store *at = &host->stores[store];
     ASSERT(list_empty(&at->replicas) && at->flush == NULL && at->drops == NULL);
     at->damaged = false;
+    at->flush_delay = 0;
 }

@@ -102,5 +102,5 @@ def test_flushes_and_compactions_are_in_the_background(make_cluster):
         nice, policy = int(rest.split()[16]), int(rest.split()[38])
         threads.setdefault((nice, policy), []).append(name)
     background = threads.pop((5, os.SCHED_BATCH))
-    assert sorted(background) == ["holon", "rocksdb:low"], background  # one lane for flushes
+    assert sorted(background) == ["holon-flush", "rocksdb:low"], background  # one lane for flushes
     assert list(threads) == [(0, os.SCHED_OTHER)], threads

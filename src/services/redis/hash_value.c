@@ -60,7 +60,9 @@ bool redis_hash_want(struct redis_call *call, const struct redis_hash *hash, uin
                      uint32_t step)
 {
     if (!hash->large || row_table_complete(call->rows->table)) return true;
-    for (uint32_t i = first; i < call->count; i += step) {
+    if (call->count > EVALUATE_ROWS_MAX) return true; /* is refused when it gets there */
+    for (uint32_t i = first; i < call->count && call->rows->wanted_count < WANTED_COUNT_MAX;
+         i += step) {
         struct bytes field = call->arguments[i];
         if (field.size <= REDIS_FIELD_SIZE_MAX) row_want(call->rows, field_key(call, hash, field));
     }

@@ -40,6 +40,8 @@ static bool is_of_environment(const char *text)
                                         "Cannot allocate memory",
                                         "Resource temporarily unavailable",
                                         "No locks available",
+                                        "File too large",
+                                        "Operation not permitted",
                                         "mkdir"};
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -47,9 +49,22 @@ static bool is_of_environment(const char *text)
     return false;
 }
 
-/* A compaction that could not read its input is told of by the next write. */
+/* Owned by the caller. */
+static char *text_without(const char *text, const char *part)
+{
+    size_t size = strlen(part);
+    char *copy = memory_copy_string(text);
+
+    for (char *at = copy; size > 0 && (at = strstr(at, part)) != NULL;)
+        memmove(at, at + size, strlen(at + size) + 1);
+    return copy;
+}
+
+/* A compaction that could not read its input is told of by the next write. That a run just written
+ * cannot be read back says nothing of the store. */
 static bool is_of_reading(const char *text)
 {
+    if (strstr(text, ENGINE_RUN_SUFFIX)) return false;
     static const char *const texts[] = {"While pread", "While reading", "While mmap read",
                                         "for random read", "sequential"};
 
@@ -68,24 +83,27 @@ enum status engine_rocksdb_error(char *text, const char *directory, enum engine_
                                               "making a checkpoint"};
     enum status status = STATUS_IO;
     const char *advice = "check the disk and the rights of the directory";
-    bool reads = doing == ENGINE_OPENING || doing == ENGINE_READING || is_of_reading(text);
-    if (strstr(text, "No space left")) {
+    char *said = text_without(text, directory); /* a path may hold any word */
+    bool reads = doing == ENGINE_OPENING || doing == ENGINE_READING || is_of_reading(said);
+    if (strstr(said, "No space left") || strstr(said, "Disk quota exceeded")) {
         status = STATUS_NO_SPACE;
         advice = "free space on this disk";
-    } else if (strstr(text, "lock ") && strstr(text, "Resource temporarily unavailable")) {
+    } else if (strstr(said, "lock ") && strstr(said, "Resource temporarily unavailable")) {
         advice = "another process uses it: stop that one first";
-    } else if (is_of_environment(text)) {
+    } else if (is_of_environment(said)) {
         status = STATUS_REFUSED;
         advice = "check the rights of the directory and the limits of the process";
-    } else if (!reads && strncmp(text, "Invalid argument", 16) == 0) {
+    } else if (!reads && strncmp(said, "Invalid argument", 16) == 0) {
         status = STATUS_INVALID;
         advice = "this is a bug of ours";
-    } else if (reads || strncmp(text, "Corruption", 10) == 0) {
+    } else if (reads || strncmp(said, "Corruption", 10) == 0 ||
+               strstr(said, "No such file or directory")) { /* the directory is gone */
         status = STATUS_CORRUPT;
         advice = "this copy must not be used";
     }
     error_set(error, status, "engine %s: %s failed: %.240s; %s", directory, doing_texts[doing],
               text, advice);
+    memory_free(said);
     rocksdb_free(text);
     return status;
 }

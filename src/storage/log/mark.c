@@ -214,6 +214,17 @@ static bool mark_slot_sound(const struct log *log, const uint8_t *blocks, uint64
     return memcmp(block, found, sizeof(block)) == 0;
 }
 
+/* A whole slot of our log with a sequence that we have not come to. */
+static bool mark_is_later(const struct log *log, const uint8_t *blocks)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        struct log_mark mark = log_mark_read_slot(blocks + i * LOG_BLOCK_SIZE);
+        bool whole = mark.sequence > log->mark_sequence;
+        if (whole && log_identity_equal(&mark.identity, &log->identity)) return true;
+    }
+    return false;
+}
+
 enum status log_mark_scrub(struct log *log, uint64_t *ret_offset, struct error *error)
 {
     char path[LOG_PATH_SIZE];
@@ -238,7 +249,10 @@ enum status log_mark_scrub(struct log *log, uint64_t *ret_offset, struct error *
         }
         if (!read) bad = 0;
         *ret_offset = bad;
-        if (bad != UINT64_MAX)
+        if (read && mark_is_later(log, blocks))
+            status = error_set(error, STATUS_REFUSED,
+                               "%s was written by another process with this directory", path);
+        else if (bad != UINT64_MAX)
             status = error_set(error, STATUS_CORRUPT, "%s offset %" PRIu64 " %s", path, bad,
                                read ? "is not what was written" : "cannot be read");
     }
@@ -261,18 +275,19 @@ enum status log_mark_renew(struct log *log, struct error *error)
         slot_make(log, at, log->mark_number, blocks + at % 2 * LOG_BLOCK_SIZE);
     enum status status =
         world_replace_file(log->world, path, bytes_make(blocks, LOG_MARK_SIZE), error);
-    if (status == STATUS_OK) status = file_open(log->world, path, FILE_WRITE, &file, error);
-    if (status == STATUS_OK) {
+    /* Whatever became of it, marks go to the file of that name from now on, and above both. */
+    enum status opened =
+        file_open(log->world, path, FILE_WRITE, &file, status == STATUS_OK ? error : NULL);
+    if (status == STATUS_OK) status = opened;
+    if (opened == STATUS_OK) {
         file_close(log->mark_file);
         log->mark_file = file;
         log->mark_sequence = sequence;
+    }
+    if (status == STATUS_OK) {
         SOMETIMES(log->world, "log: a damaged mark was written anew");
     }
     pthread_mutex_unlock(&log->mark_mutex);
     memory_free(blocks);
-    if (status == STATUS_OK || status == STATUS_NO_SPACE) return status;
-    log->failed = true;
-    world_fatal(log->world, "log: the mark cannot be written anew: %s; restart when it is mended",
-                error->text);
-    return status;
+    return status; /* a sync that fails has ended the process; all else is tried again */
 }
