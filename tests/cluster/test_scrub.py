@@ -170,7 +170,8 @@ def test_a_store_whose_directory_is_gone_is_rebuilt(make_cluster):
     with cluster[0].client(30) as client:
         fill(client)
     (victim.data / "store-1").rename(victim.data.parent / "aside")
-    until("it is found", lambda: metric(victim, "scrub_stores_damaged_total") > 0, 30)
+    until("it is found, by the scrubber or a flush",
+          lambda: "store 1 is damaged" in victim.log(), 30)
     until("it is rebuilt", lambda: "store 1 is whole again" in victim.log(), WHOLE_SECONDS)
     wait_whole(cluster, victim)
     assert (victim.data / "store-1" / "owner").exists() and victim.status()["repair"] is None
