@@ -88,10 +88,9 @@ static void node_speak(struct node *node)
     node_boot_start(node);
 }
 
-/* One that hears nobody has nobody to speak to, unless it is all of meta (as after a salvage, or
- * with
- * --replicas 1) and can register by itself: by the group's own configuration, since a salvaged
- * node's table wishes for others that are not there. */
+/* One that hears nobody has nobody to speak to, unless it is all of meta and can register by
+ * itself, as after a salvage or with one replica: by the group's own configuration, since a
+ * salvaged node's table wishes for others that are not there. */
 static bool has_listeners(const struct node *node)
 {
     const struct raft *meta = host_raft(node->workers[0].host, (struct group_id){GROUP_META});
@@ -174,9 +173,10 @@ void node_confirm_table(struct node *node, node_id_t from, const struct cluster_
             &error, STATUS_REFUSED,
             "node %s has started with boot epoch %u already, the last that this disk knows of is "
             "%u: the disk was restored from an older image, or another process runs with a copy of "
-            "this directory. It took part in nothing. Stop the other one; if there is none, move "
-            "the directory away and start with an empty one: the node rejoins",
-            node->identity.name, self->epoch, last);
+            "this directory. %sStop the other one; if there is none, move the directory away and start "
+            "with an empty one: the node rejoins",
+            node->identity.name, self->epoch, last,
+            node->confirmed ? "" : "It took part in nothing. ");
         node_fail(node, &error);
         return;
     }

@@ -56,7 +56,6 @@ enum {
     LOG_SEGMENT_SIZE = 64 << 20,
     LOG_SEGMENT_SIZE_UNIT = 4096,
     LOG_BOUND_SEGMENTS = 16,                /* that --log-bytes-max holds at least */
-    GATEWAY_INFLIGHT_MAX = 512,             /* requests per partition */
     GATEWAY_INFLIGHT_BYTES_MAX = 256 << 20, /* of a worker; at most an eighth of its --memory, */
     GATEWAY_BYTES_LEAST = 32 << 20,         /* but so much */
     CLIENT_BYTES_LEAST = 64 << 20,          /* the same of clients, who have a quarter */

@@ -341,7 +341,7 @@ bool node_sealed_start(struct node *node)
     struct node_sealed *sealed = &node->sealed;
     uint64_t now = world_now(node->world);
 
-    /* Before it is registered, a start may take back its boot epoch. */
+    /* Before it is registered, a start may find that this disk is an older image. */
     if (!sealed->due || now < sealed->due_since || !node->booted || node->fail_pending)
         return false;
     bool saved = node->save.epoch_saved == node->workers[0].view.table_epoch;
