@@ -100,6 +100,9 @@ static bool identity_is_foreign(struct node *node)
     if (same)
         snprintf(text, sizeof(text), "another process has started with %.300s since",
                  node->options.data);
+    else if (status == STATUS_VERSION)
+        snprintf(text, sizeof(text), "%.300s/identity was written by another version of Holon",
+                 node->options.data);
     else
         snprintf(text, sizeof(text), "%.200s/identity is that of node %s, store %016llx, not of %s",
                  node->options.data, found.name, (unsigned long long)found.store, ours->name);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/assert.h"
+#include "storage/engine/engine_rocksdb_internal.h"
 
 enum { CACHE_BYTES = 1 << 20 };
 
@@ -319,6 +320,57 @@ static void test_damage_of_rows_that_are_no_more_is_found(void **state)
     }
 }
 
+#define STORE "data/store-1"
+
+/* The texts are those of RocksDB 7.8 (env/io_posix.cc: "context: file: strerror"). */
+static void test_what_a_text_of_rocksdb_means(void **state)
+{
+    static const struct {
+        const char *directory, *text;
+        enum engine_doing doing;
+        enum status status;
+    } said[] = {
+        {STORE,
+         "IO error: No space left on device: While appending to file: " STORE
+         "/7.run: No space left",
+         ENGINE_WRITING, STATUS_NO_SPACE},
+        {STORE, "IO error: While appending to file: " STORE "/7.run: Disk quota exceeded",
+         ENGINE_WRITING, STATUS_NO_SPACE},
+        {STORE, "IO error: While open a file for appending: " STORE "/7.run: Disk quota exceeded",
+         ENGINE_WRITING, STATUS_NO_SPACE},
+        {STORE, "IO error: While appending to file: " STORE "/7.run: File too large",
+         ENGINE_WRITING, STATUS_REFUSED},
+        {STORE, "IO error: While appending to file: " STORE "/7.run: Operation not permitted",
+         ENGINE_WRITING, STATUS_REFUSED},
+        {STORE, "IO error: While open a file for appending: " STORE "/7.run: Too many open files",
+         ENGINE_WRITING, STATUS_REFUSED},
+        {STORE, "IO error: While appending to file: " STORE "/7.run: Input/output error",
+         ENGINE_WRITING, STATUS_IO},
+        /* A path may hold any word: no reason to give the store up. */
+        {"/srv/sequential/d",
+         "IO error: While appending to file: /srv/sequential/d/7.run: Input/output error",
+         ENGINE_WRITING, STATUS_IO},
+        {"/srv/mkdir/No space left/d",
+         "IO error: While fsync: /srv/mkdir/No space left/d/7.run: Input/output error",
+         ENGINE_WRITING, STATUS_IO},
+        /* Of the store's own files, which a compaction met, and of a run just written. */
+        {STORE, "IO error: While pread offset 0 len 53: " STORE "/000012.sst: Input/output error",
+         ENGINE_WRITING, STATUS_CORRUPT},
+        {STORE, "IO error: While pread offset 0 len 53: " STORE "/7.run: Input/output error",
+         ENGINE_WRITING, STATUS_IO},
+        {STORE,
+         "IO error: No such file or directory: While open a file for appending: " STORE "/7.run",
+         ENGINE_WRITING, STATUS_CORRUPT},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(said); i++) {
+        struct error error;
+        enum status status =
+            engine_rocksdb_error(strdup(said[i].text), said[i].directory, said[i].doing, &error);
+        if (status != said[i].status) fail_msg("%d for: %s", (int)status, said[i].text);
+        assert_non_null(strstr(error.text, said[i].text));
+    }
+}
+
 static void test_a_checkpoint_opens_as_a_store(void **state)
 {
     struct fixture *fixture = *state;
@@ -349,6 +401,7 @@ int main(void)
         TEST(test_damage_is_told_as_damage),
         TEST(test_damage_of_rows_that_are_no_more_is_found),
         TEST(test_a_checkpoint_opens_as_a_store),
+        TEST(test_what_a_text_of_rocksdb_means),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -285,6 +285,21 @@ static void test_the_mark_of_a_log_that_is_gone_is_left_alone(void **state)
     assert_int_equal(log_mark_scrub(fixture->log, &offset, &error), STATUS_REFUSED);
 }
 
+/* Not what this process has written, and newer: it must not be written over. */
+static void test_a_later_mark_is_of_another_process_and_no_damage(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct error error;
+
+    fill(fixture);
+    fake_disk_pass(fixture->disk, 6 * 1000);
+    assert_int_equal(log_mark_renew(fixture->log, &error), STATUS_OK);
+    fixture->log->mark_sequence -= 2;
+    assert_mark(fixture, STATUS_REFUSED, 0);
+    fixture->log->mark_sequence += 2;
+    assert_mark(fixture, STATUS_OK, 0);
+}
+
 #define LOG_TEST(function)                                                                         \
     cmocka_unit_test_setup_teardown(function, fixture_setup, fixture_teardown)
 
@@ -303,6 +318,7 @@ int main(void)
         LOG_TEST(test_a_damaged_mark_is_named_and_written_anew),
         LOG_TEST(test_a_mark_that_went_back_in_time_is_damage),
         LOG_TEST(test_the_mark_of_a_log_that_is_gone_is_left_alone),
+        LOG_TEST(test_a_later_mark_is_of_another_process_and_no_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
