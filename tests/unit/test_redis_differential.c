@@ -493,13 +493,12 @@ static void let_expire(struct peer *peer, struct redis_harness *harness,
     push(maker, "20");
     question[1] = maker->arguments[1];
     set_time(harness);
-    int64_t patience = harness->time + 10 * 1000000;
     peer_run(peer, maker->arguments, maker->count);
     redis_harness_run(harness, maker->arguments, maker->count);
-    while (!bytes_equal(peer_run(peer, question, 2), bytes_of(":0\r\n"))) {
-        set_time(harness);
-        assert_true(harness->time < patience);
-    }
+    /* Counted: the clock of a virtual machine that was stopped for a while jumps. */
+    for (int left = 2000000; !bytes_equal(peer_run(peer, question, 2), bytes_of(":0\r\n")); left--)
+        assert_true(left > 0);
+    set_time(harness);
 }
 
 static bool agree(const struct command_maker *maker, struct bytes expected, struct bytes got,

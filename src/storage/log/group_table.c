@@ -1,5 +1,7 @@
 #include "storage/log/group_table.h"
 
+#include <stdlib.h>
+
 #include "base/assert.h"
 #include "base/memory.h"
 
@@ -9,14 +11,20 @@ void log_table_init(struct log_table *table, struct arena *bodies)
     map_init(&table->groups);
 }
 
+static void kept_free(struct log_kept *kept)
+{
+    memory_free(kept->entries);
+    *kept = (struct log_kept){0};
+}
+
 struct log_entry *log_group_take_entries(struct log_group *group, size_t *ret_count)
 {
-    struct log_entry *entries = group->entries;
+    ASSERT(group->copies.count == 0);
+    struct log_entry *entries = group->written.entries;
 
-    *ret_count = group->entry_count;
-    group->entries = NULL;
-    group->entry_count = 0;
-    group->entry_capacity = 0;
+    *ret_count = group->written.count;
+    kept_free(&group->copies);
+    group->written = (struct log_kept){0};
     return entries;
 }
 
@@ -27,7 +35,8 @@ void log_table_free(struct log_table *table)
 
     for (size_t i = 0; map_next(&table->groups, &i, &key, &value);) {
         struct log_group *group = value;
-        memory_free(group->entries);
+        kept_free(&group->written);
+        kept_free(&group->copies);
         log_spans_free(&group->spans);
         memory_free(group);
     }
@@ -48,6 +57,26 @@ struct log_group *log_table_next(const struct log_table *table, size_t *position
 
 /* --- entries and their spans -------------------------------------------------------------- */
 
+static void kept_add(struct log_kept *kept, const struct log_entry *entry)
+{
+    if (kept->count == kept->capacity) {
+        kept->capacity = kept->capacity == 0 ? 4 : 2 * kept->capacity;
+        kept->entries = memory_resize(kept->entries, kept->capacity * sizeof(*kept->entries));
+    }
+    kept->entries[kept->count++] = *entry;
+}
+
+/* Keeps those of (base, last]. */
+static void kept_cut(struct log_kept *kept, uint64_t base, uint64_t last)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < kept->count; i++)
+        if (kept->entries[i].index > base && kept->entries[i].index <= last)
+            kept->entries[count++] = kept->entries[i];
+    kept->count = count;
+}
+
 /* Entries > last are void. */
 static void group_cut_end(struct log_group *group, uint64_t last)
 {
@@ -55,24 +84,19 @@ static void group_cut_end(struct log_group *group, uint64_t last)
     if (last >= group->last_index) return;
     group->last_index = last;
     log_spans_cut_end(&group->spans, group->base_index, last);
-    if (group->entry_count > 0 && last < group->first_index)
-        group->entry_count = 0;
-    else if (group->entry_count > 0 && last - group->first_index + 1 < group->entry_count)
-        group->entry_count = (size_t)(last - group->first_index + 1);
+    kept_cut(&group->copies, 0, last);
+    struct log_kept *written = &group->written;
+    while (written->count > 0 && written->entries[written->count - 1].index > last)
+        written->count--;
 }
 
 /* Entries <= base are not needed any more. */
 static void group_cut_start(struct log_group *group, uint64_t base)
 {
     log_spans_cut_start(&group->spans, base);
-    if (group->entry_count > 0 && base >= group->first_index) {
-        uint64_t drop = base - group->first_index + 1;
-        if (drop > group->entry_count) drop = group->entry_count;
-        group->entry_count -= (size_t)drop;
-        group->first_index += drop;
-        memmove(group->entries, group->entries + drop,
-                group->entry_count * sizeof(*group->entries));
-    }
+    kept_cut(&group->copies, base, UINT64_MAX);
+    if (group->written.count > 0 && group->written.entries[0].index <= base)
+        kept_cut(&group->written, base, UINT64_MAX);
 }
 
 static void group_restart(struct log_group *group, uint64_t base, uint64_t term)
@@ -81,42 +105,53 @@ static void group_restart(struct log_group *group, uint64_t base, uint64_t term)
     group->base_term = term;
     group->last_index = base;
     group->spans.count = 0;
-    group->entry_count = 0;
+    group->written.count = 0;
+    group->copies.count = 0;
 }
 
-/* Makes `index` one of the places of group->entries: what lies between are holes. */
-static struct log_entry *group_place(struct log_group *group, uint64_t index)
-{
-    if (group->entry_count == 0) group->first_index = index;
-    uint64_t first = index < group->first_index ? index : group->first_index;
-    size_t before = (size_t)(group->first_index - first);
-    size_t count = group->entry_count + before;
-    if (index - first >= count) count = (size_t)(index - first + 1);
-    if (count > group->entry_capacity) {
-        group->entry_capacity = count > 2 * group->entry_capacity ? count : 2 * count;
-        group->entries =
-            memory_resize(group->entries, group->entry_capacity * sizeof(*group->entries));
-    }
-    if (before > 0) {
-        memmove(group->entries + before, group->entries,
-                group->entry_count * sizeof(*group->entries));
-        memset(group->entries, 0, before * sizeof(*group->entries));
-    }
-    size_t had = group->entry_count + before;
-    memset(group->entries + had, 0, (count - had) * sizeof(*group->entries));
-    group->entry_count = count;
-    group->first_index = first;
-    return &group->entries[index - first];
-}
-
+/* A copy of one that is still there is not kept. */
 static void group_keep_entry(struct log_table *table, struct log_group *group,
-                             const struct log_entry *entry)
+                             const struct log_entry *entry, bool is_copy)
 {
     if (table->bodies == NULL) return;
-    struct log_entry *kept = group_place(group, entry->index);
-    if (kept->index != 0) return; /* the copy of one that is still there */
-    *kept = *entry;
-    kept->body = arena_copy(table->bodies, entry->body);
+    bool is_there = group->written.count > 0 && entry->index >= group->written.entries[0].index;
+    if (is_copy && is_there) return;
+
+    struct log_entry kept = *entry;
+    kept.body = arena_copy(table->bodies, entry->body);
+    kept_add(is_copy ? &group->copies : &group->written, &kept);
+}
+
+static int entry_compare(const void *a, const void *b)
+{
+    const struct log_entry *left = a, *right = b;
+
+    return left->index < right->index ? -1 : left->index > right->index;
+}
+
+bool log_group_join_entries(struct log_group *group)
+{
+    struct log_kept joined = {0};
+
+    if (group->copies.count > 0)
+        qsort(group->copies.entries, group->copies.count, sizeof(*group->copies.entries),
+              entry_compare);
+    for (size_t i = 0; i < group->copies.count; i++) {
+        const struct log_entry *entry = &group->copies.entries[i];
+        bool copied_again = i > 0 && entry[-1].index == entry->index;
+        if (!copied_again) kept_add(&joined, entry);
+    }
+    if (joined.count > 0) {
+        for (size_t i = 0; i < group->written.count; i++)
+            kept_add(&joined, &group->written.entries[i]);
+        kept_free(&group->written);
+        group->written = joined;
+        group->copies.count = 0;
+    }
+    uint64_t needed = group->last_index - group->base_index;
+    return group->written.count == needed &&
+           (needed == 0 || (group->written.entries[0].index == group->base_index + 1 &&
+                            group->written.entries[needed - 1].index == group->last_index));
 }
 
 /* --- applying ----------------------------------------------------------------------------- */
@@ -176,7 +211,7 @@ static enum log_apply apply_entry(struct log_table *table, struct log_group *gro
     group_cut_end(group, entry->index - 1);
     group->last_index = entry->index;
     log_spans_extend(&group->spans, segment, entry->index, log_entry_record_size(entry->body.size));
-    group_keep_entry(table, group, entry);
+    group_keep_entry(table, group, entry, false);
     return LOG_APPLIED;
 }
 
@@ -187,7 +222,7 @@ static enum log_apply apply_copy(struct log_table *table, struct log_group *grou
     if (entry->index <= group->base_index || entry->index > group->last_index) return LOG_APPLY_BAD;
     log_spans_move(&group->spans, group->base_index, segment, entry->index,
                    log_entry_record_size(entry->body.size));
-    group_keep_entry(table, group, entry);
+    group_keep_entry(table, group, entry, true);
     return LOG_APPLIED;
 }
 

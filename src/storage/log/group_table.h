@@ -13,6 +13,11 @@
 #include "storage/log/format.h"
 #include "storage/log/span.h"
 
+struct log_kept {
+    struct log_entry *entries;
+    size_t count, capacity;
+};
+
 struct log_group {
     struct replica_id replica; /* 0: none lives */
     uint64_t base_index;
@@ -24,12 +29,11 @@ struct log_group {
     struct replica_id dead; /* the one before it: whatever still comes of it is void */
     struct log_state state;
 
-    /* Recovery only: entries first_index, first_index + 1, ...; those before first_index lie in
-     * segments that were freed, and must turn out to be released, or copied forward. So must the
-     * holes: places whose index is 0. */
-    struct log_entry *entries;
-    size_t entry_count, entry_capacity;
-    uint64_t first_index;
+    /* Recovery only. Copies are of entries before the first written one, in the order in which
+     * they were copied, maybe twice; what neither holds lay in segments that were freed, and
+     * must turn out to be released. Memory is bounded by what was read, not by indexes. */
+    struct log_kept written; /* one after the other, up to last_index */
+    struct log_kept copies;
 };
 
 struct log_table {
@@ -41,7 +45,9 @@ struct log_table {
 
 void log_table_init(struct log_table *table, struct arena *bodies);
 void log_table_free(struct log_table *table);
-/* Hands the group's recovered entries over to the caller (memory_free) and forgets them. */
+/* Puts the copies before the written entries. False: not every needed entry is there. */
+bool log_group_join_entries(struct log_group *group);
+/* Hands the group's recovered and joined entries over to the caller (memory_free) and forgets them. */
 struct log_entry *log_group_take_entries(struct log_group *group, size_t *ret_count);
 
 enum log_apply {

@@ -293,32 +293,20 @@ static enum status segment_search(struct log *log, struct log_scan *scan, uint64
     return STATUS_OK;
 }
 
-static size_t entries_there(const struct log_group *group)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < group->entry_count; i++)
-        count += group->entries[i].index != 0;
-    return count;
-}
-
-/* Entries before the first kept one, and those in holes, lay in freed segments: they must all have
- * been released, or copied forward. */
+/* Entries that neither were written nor copied in what was read lay in freed segments: they must all
+ * have been released. */
 static enum status check_gaps(struct log *log, struct error *error)
 {
     struct log_group *group;
 
     for (size_t i = 0; (group = log_table_next(&log->table, &i)) != NULL;) {
-        uint64_t needed = group->last_index - group->base_index;
-        bool joined = needed == 0 || group->first_index == group->base_index + 1;
-        size_t there = entries_there(group);
-        if (there == needed && group->entry_count == needed && joined) continue;
+        if (log_group_join_entries(group)) continue;
         log_note_damage(log, log->directory, 0);
         return error_set(error, STATUS_CORRUPT,
                          "%s: of group %" PRIu32 " entries %" PRIu64 " to %" PRIu64
                          " are needed, but only %zu are there: the oldest segments are missing",
                          log->directory, group->group.value, group->base_index + 1,
-                         group->last_index, there);
+                         group->last_index, group->written.count);
     }
     return STATUS_OK;
 }
