@@ -1,0 +1,74 @@
+/* What comes from other nodes of the cluster, or from a disk that may be damaged: the first byte
+ * picks the decoder. None passes its bounds; what is taken is encoded and taken again. */
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "cluster/founding_message.h"
+#include "cluster/meta.h"
+#include "cluster/meta_rows.h"
+#include "cluster/view.h"
+
+static void decode_view(struct bytes input, struct buffer *again)
+{
+    struct cluster_view *view = memory_allocate(sizeof(*view));
+    struct cluster_view *second = memory_allocate(sizeof(*second));
+
+    cluster_view_init(view);
+    cluster_view_init(second);
+    if (cluster_view_decode(input, view) == STATUS_OK) {
+        cluster_view_encode(view, again);
+        ASSERT(cluster_view_decode(buffer_bytes(again), second) == STATUS_OK);
+        ASSERT(second->table_epoch == view->table_epoch);
+        ASSERT(second->group_count == view->group_count);
+    }
+    cluster_view_free(view);
+    cluster_view_free(second);
+    memory_free(view);
+    memory_free(second);
+}
+
+static void decode_founding(struct bytes input, struct buffer *again)
+{
+    struct founding_message message;
+
+    if (founding_message_decode(input, &message)) return;
+    ASSERT(message.view.size <= input.size);
+    founding_message_encode(&message, again);
+    ASSERT(founding_message_decode(buffer_bytes(again), &message) == STATUS_OK);
+}
+
+static void decode_meta_node(struct bytes input, struct buffer *again)
+{
+    struct meta_node node;
+
+    if (meta_node_decode(input, &node)) return;
+    meta_node_encode(&node, again);
+    ASSERT(meta_node_decode(buffer_bytes(again), &node) == STATUS_OK);
+}
+
+static void decode_meta_reply(struct bytes input, struct buffer *again)
+{
+    struct meta_reply reply;
+
+    (void)again;
+    if (meta_reply_decode(input, &reply)) return;
+    ASSERT(reply.result <= META_RETRY);
+}
+
+static void (*const decoders[])(struct bytes input, struct buffer *again) = {
+    decode_view, decode_founding, decode_meta_node, decode_meta_reply};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    enum { COUNT = sizeof(decoders) / sizeof(decoders[0]) };
+    struct buffer again;
+
+    if (size == 0) return 0;
+    buffer_init(&again, SIZE_MAX / 2);
+    decoders[data[0] % COUNT](bytes_make(data + 1, size - 1), &again);
+    buffer_free(&again);
+    return 0;
+}
