@@ -47,7 +47,8 @@ void log_table_init(struct log_table *table, struct arena *bodies);
 void log_table_free(struct log_table *table);
 /* Puts the copies before the written entries. False: not every needed entry is there. */
 bool log_group_join_entries(struct log_group *group);
-/* Hands the group's recovered and joined entries over to the caller (memory_free) and forgets them. */
+/* Hands the group's recovered and joined entries over to the caller (memory_free) and forgets them.
+ */
 struct log_entry *log_group_take_entries(struct log_group *group, size_t *ret_count);
 
 enum log_apply {

@@ -293,8 +293,8 @@ static enum status segment_search(struct log *log, struct log_scan *scan, uint64
     return STATUS_OK;
 }
 
-/* Entries that neither were written nor copied in what was read lay in freed segments: they must all
- * have been released. */
+/* Entries that neither were written nor copied in what was read lay in freed segments: they must
+ * all have been released. */
 static enum status check_gaps(struct log *log, struct error *error)
 {
     struct log_group *group;
