@@ -57,6 +57,7 @@ void gateway_partial_drop(struct gateway *gateway, struct gateway_request *reque
 {
     if (request->partial == NULL) return;
     gateway->partial_bytes -= buffer_size(request->partial);
+    gateway->partial_count--;
     buffer_free(request->partial);
     memory_free(request->partial);
     request->partial = NULL;
@@ -90,6 +91,7 @@ void gateway_request_finish(struct gateway_request *request, enum gateway_outcom
     if (whole != NULL) {
         request->partial = NULL; /* it is needed until the callback is done */
         gateway->partial_bytes -= buffer_size(whole);
+        gateway->partial_count--;
         reply = buffer_bytes(whole);
     }
     request_remove(request);
@@ -324,6 +326,8 @@ void gateway_statistics(const struct gateway *gateway, struct gateway_statistics
 {
     *ret = gateway->statistics;
     ret->inflight_bytes = gateway->open_bytes;
+    ret->partial_replies = gateway->partial_count;
+    ret->partial_bytes = gateway->partial_bytes;
 }
 
 struct gateway *gateway_open(const struct gateway_options *options)

@@ -93,7 +93,9 @@ bool gateway_is_fenced(const struct gateway *gateway); /* B4: close clients, tak
 struct gateway_statistics {
     uint64_t requests, local, forwarded, resent, unknown, unavailable, busy;
     uint64_t resends_delayed; /* routes that waited for the retry budget */
-    uint64_t inflight_bytes;  /* now */
+    uint64_t partial_refused; /* replies in parts that were too much to hold */
+    /* Now: */
+    uint64_t inflight_bytes, partial_replies, partial_bytes;
 };
 void gateway_statistics(const struct gateway *gateway, struct gateway_statistics *ret);
 

@@ -43,6 +43,7 @@ static bool partial_append(struct gateway *gateway, struct gateway_request *requ
     if (request->partial == NULL) {
         request->partial = memory_allocate(sizeof(*request->partial));
         buffer_init(request->partial, PARTIAL_SIZE_MAX);
+        gateway->partial_count++;
     }
     if (buffer_append(request->partial, part)) return false;
     gateway->partial_bytes += part.size;
@@ -80,6 +81,7 @@ static void take_item(struct gateway_stream *stream, const struct transport_peer
     if (!partial_append(gateway, request, item->bytes)) {
         SOMETIMES(gateway->world, "a reply in parts was too much");
         gateway->statistics.busy++;
+        gateway->statistics.partial_refused++;
         gateway_request_finish(request, request->write ? GATEWAY_TOO_BIG : GATEWAY_BUSY,
                                bytes_make(NULL, 0));
         return;

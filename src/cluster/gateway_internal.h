@@ -86,8 +86,8 @@ struct gateway {
     struct gateway_out *out_list;
     struct list by_age; /* open requests, oldest first */
     uint64_t open_bytes;
-    uint64_t partial_bytes; /* of replies that come in parts */
-    struct buffer ack;      /* scratch */
+    uint64_t partial_bytes, partial_count; /* of replies that come in parts */
+    struct buffer ack;                     /* scratch */
     uint32_t open;
     uint32_t patience_ms;   /* of the options */
     uint64_t resends_saved; /* the retry budget, times RESEND_SHARE */

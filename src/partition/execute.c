@@ -381,6 +381,7 @@ static void refuse_item(struct replica *replica, struct session *session, uint64
                         const struct request_item *item, uint8_t outcome, struct bytes text)
 {
     if (item->write) refusal_note(session, item);
+    replica->host->statistics.busy += outcome == OUTCOME_BUSY;
     reply_deliver(replica, session, route, item->seq, outcome, text);
 }
 
@@ -417,6 +418,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     bool known_service =
         item->service < SERVICE_COUNT && host->options.evaluate[item->service] != NULL;
     if (!known_service || !slot_is_here(replica, item->slot)) {
+        host->statistics.busy++;
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
         return;
     }

@@ -644,6 +644,19 @@ void host_replica_status(const struct partition_host *host, uint32_t index,
     }
 }
 
+static void count_waiting(const struct partition_host *host, struct host_statistics *ret)
+{
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        const struct replica *replica = host->replicas[i];
+        if (replica == NULL || raft_role(replica->raft) != RAFT_LEADER) continue;
+        ret->uncommitted_entries +=
+            raft_last_index(replica->raft) - raft_commit_index(replica->raft);
+        ret->uncommitted_bytes += replica->uncommitted_bytes;
+        ret->read_waits += replica->read_wait_count;
+        ret->read_wait_bytes += replica->read_wait_bytes;
+    }
+}
+
 void host_statistics(struct partition_host *host, struct host_statistics *ret)
 {
     memory_measure(host);
@@ -661,6 +674,7 @@ void host_statistics(struct partition_host *host, struct host_statistics *ret)
     ret->memory_limit = host->options.memory_bytes;
     ret->refusing = host->memory.writes_refused;
     ret->big_reply_bytes = host->big_bytes;
+    count_waiting(host, ret);
     snapshot_turns_count(host, &ret->snapshots_sending, &ret->snapshots_waiting);
 }
 

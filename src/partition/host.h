@@ -234,10 +234,13 @@ struct host_statistics {
     uint64_t collected_rows; /* of dropped namespaces, deleted from the engine */
     uint64_t expired;        /* held requests that nobody waited for any more */
     uint64_t writes_refused; /* BUSY, because memory is full of what is not on disk yet */
+    uint64_t busy;           /* BUSY in all, whatever the reason */
     /* As of now: */
     uint64_t table_bytes, clean_bytes, dirty_bytes, entry_bytes, waiting_bytes, copy_bytes;
     uint64_t window_bytes, buffer_bytes;
     uint64_t incomplete_tables, parked, memory_limit, refusing;
+    uint64_t uncommitted_entries, uncommitted_bytes; /* of leaders (A5) */
+    uint64_t read_waits, read_wait_bytes;            /* replies that wait for a commit or a round */
 };
 void host_statistics(struct partition_host *host, struct host_statistics *ret);
 /* From the first fetch of cold rows to the answer, us. */

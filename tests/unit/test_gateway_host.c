@@ -221,6 +221,33 @@ static void write_big_twice(void *context)
     bench->answer_count = 0;
 }
 
+static void write_and_read_it(void *context)
+{
+    struct host_statistics statistics;
+
+    send_frame(&(struct frame){.epoch = 3, .route = 1, .seq = 1, .body = "s some"});
+    send_frame(&(struct frame){.epoch = 3, .route = 1, .seq = 2, .position = 1, .body = "g"});
+    host_statistics(bed.host, &statistics);
+    assert_int_equal(statistics.uncommitted_entries, 1);
+    assert_true(statistics.uncommitted_bytes > strlen("s some"));
+    assert_int_equal(statistics.read_waits, 1);
+    assert_int_equal(statistics.read_wait_bytes, strlen("s some"));
+}
+
+static void test_what_waits_for_a_commit_is_counted(void **state)
+{
+    struct host_statistics statistics;
+
+    sim_world_call(sim_world_of(bed.world), 0, write_and_read_it, NULL);
+    sim_run_for(&bed.sim, 1000 * 1000);
+    assert_string_equal(bench->answers[1].text, "s some");
+    host_statistics(bed.host, &statistics);
+    assert_int_equal(statistics.uncommitted_entries, 0);
+    assert_int_equal(statistics.uncommitted_bytes, 0);
+    assert_int_equal(statistics.read_waits, 0);
+    assert_int_equal(statistics.read_wait_bytes, 0);
+}
+
 static void no_answer_yet(void *context)
 {
     struct replica_status status;
@@ -375,7 +402,7 @@ static void test_a_leader_that_is_busy_is_not_hammered(void **state)
 }
 
 /* What OTHER answers to the first of what is asked, on the present route. */
-static void say_ok(void *context)
+static void say(uint8_t outcome)
 {
     struct reply_section section = {.group = bench->requested.group,
                                     .term = bench->requested.term,
@@ -384,7 +411,7 @@ static void say_ok(void *context)
                                     .count = 1};
     struct transport_peer peer = {.node = OTHER, .epoch = 1};
     struct reply_item item = {
-        .seq = bench->answer_seq, .outcome = OUTCOME_REPLY, .bytes = bytes_of("OK")};
+        .seq = bench->answer_seq, .outcome = outcome, .bytes = bytes_of("OK")};
     struct buffer buffer;
     buffer_init(&buffer, 1000);
     struct writer writer = writer_make(&buffer);
@@ -397,6 +424,56 @@ static void say_ok(void *context)
     reply_item_encode(&writer, &item);
     gateway_on_frame(bench->gateway, &peer, buffer_bytes(&buffer));
     buffer_free(&buffer);
+}
+
+static void say_ok(void *context)
+{
+    say(OUTCOME_REPLY);
+}
+
+static void say_part(void *context)
+{
+    say(OUTCOME_PART);
+}
+
+static struct gateway_statistics after(void (*what)(void *context), void *context)
+{
+    struct gateway_statistics statistics;
+
+    sim_world_call(sim_world_of(bed.world), 0, what, context);
+    sim_run_for(&bed.sim, 1000);
+    gateway_statistics(bench->gateway, &statistics);
+    return statistics;
+}
+
+static void test_replies_that_came_in_part_are_counted(void **state)
+{
+    struct ask ask = {.body = "g", .request = {.slot = ROW_SLOT_COORD}};
+
+    bench->groups[GROUP_COORD] = (struct view_group){.leader = OTHER, .leader_term = 5};
+    assert_int_equal(after(submit_any, &ask).partial_replies, 0);
+    struct gateway_statistics now = after(say_part, NULL);
+    assert_int_equal(now.partial_replies, 1);
+    assert_int_equal(now.partial_bytes, 2);
+    now = after(say_part, NULL);
+    assert_int_equal(now.partial_replies, 1);
+    assert_int_equal(now.partial_bytes, 4);
+    now = after(say_ok, NULL);
+    assert_int_equal(now.partial_replies, 0);
+    assert_int_equal(now.partial_bytes, 0);
+    assert_int_equal(now.partial_refused, 0);
+    assert_int_equal(ask.answers, 1);
+
+    struct ask second = {.body = "g", .request = {.slot = ROW_SLOT_COORD}};
+    bench->gateway->options.partial_bytes_max = 3;
+    bench->answer_seq++;
+    after(submit_any, &second);
+    assert_int_equal(after(say_part, NULL).partial_replies, 1);
+    now = after(say_part, NULL);
+    assert_int_equal(now.partial_refused, 1);
+    assert_int_equal(now.partial_replies, 0);
+    assert_int_equal(now.partial_bytes, 0);
+    assert_int_equal(second.outcome, GATEWAY_BUSY);
 }
 
 static uint64_t resends_delayed(void)
@@ -620,6 +697,9 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_reply_to_an_earlier_life_of_a_gateway_is_not_sent,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_waits_for_a_commit_is_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replies_that_came_in_part_are_counted, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_an_answer_is_taken_while_a_retry_waits_for_its_budget,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_leader_that_is_busy_is_not_hammered, setup,

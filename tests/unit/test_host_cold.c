@@ -496,11 +496,14 @@ static void test_a_refused_write_holds_back_its_client(void **state)
     struct ask delete = {.kind = 'd', .client = 1, .ordered = true};
 
     bench->watermark = bench->seq;
+    uint64_t busy = statistics().busy;
     sim_world_call(sim_world_of(bed.world), 0, disk_is_full, NULL);
     assert_int_equal(ask((struct ask){.kind = 's', .client = 1})->outcome, OUTCOME_NO_SPACE);
+    assert_int_equal(statistics().busy, busy);
     assert_int_equal(ask(delete)->outcome, OUTCOME_BUSY);
     sim_world_call(sim_world_of(bed.world), 0, disk_has_room, NULL);
     assert_int_equal(ask(delete)->outcome, OUTCOME_BUSY);
+    assert_int_equal(statistics().busy, busy + 2);
     struct ask other = {.kind = 'd', .first = 1, .client = 2};
     assert_int_equal(ask(other)->outcome, OUTCOME_REPLY);
     bench->watermark = bench->seq; /* the client has heard of all of them */

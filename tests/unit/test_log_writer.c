@@ -19,6 +19,21 @@ static void test_nothing_is_written_before_submit_and_one_batch_carries_all(void
     assert_int_equal(fixture_statistics(fixture).records, 101);
 }
 
+static void test_what_is_not_durable_yet_is_counted(void **state)
+{
+    struct log_fixture *fixture = *state;
+
+    assert_int_equal(fixture_statistics(fixture).queue_records, 0);
+    fixture_state(fixture, 1, 0);
+    fixture_entry(fixture, 1, 1, "one");
+    log_queue_submit(fixture->queue);
+    assert_int_equal(fixture_statistics(fixture).queue_records, 2);
+    assert_true(fixture_statistics(fixture).queue_bytes > sizeof("one"));
+    fake_disk_run(fixture->disk);
+    assert_int_equal(fixture_statistics(fixture).queue_records, 0);
+    assert_int_equal(fixture_statistics(fixture).queue_bytes, 0);
+}
+
 static void test_an_idle_node_writes_nothing(void **state)
 {
     struct log_fixture *fixture = *state;
@@ -383,6 +398,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_nothing_is_written_before_submit_and_one_batch_carries_all),
+        CASE(test_what_is_not_durable_yet_is_counted),
         CASE(test_an_idle_node_writes_nothing),
         CASE(test_a_full_queue_says_so),
         CASE(test_two_queues_share_a_batch),

@@ -289,6 +289,8 @@ void log_statistics(struct log *log, struct log_statistics *ret)
     ret->flush_segments = log->marks.flush;
     ret->damages_found = log->damages_found;
     ret->damaged = log->damaged_count;
+    ret->queue_bytes = log->pending_bytes;
+    ret->queue_records = log->pending_records;
     uint64_t files = ret->segments;
     for (uint32_t i = 0; i < LOG_SPARES_MAX; i++)
         files += log->spare_ready[i];

@@ -138,7 +138,8 @@ struct log {
     uint32_t damaged_count;
     uint64_t kept_from; /* older segments are freed, or about to be */
     uint64_t damages_found;
-    uint64_t pending_bytes;  /* weight of the chunks that are handed over and not written */
+    /* Weight and records of the chunks that are handed over and not durable. */
+    uint64_t pending_bytes, pending_records;
     bool running;            /* a writer job was started and is not done */
     struct log_queue *owner; /* who started it */
     bool stalled;            /* the batch in `taken` waits for space */

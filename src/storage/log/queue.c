@@ -71,6 +71,7 @@ static void queue_push(struct log_queue *queue)
     list_insert_before(&queue->pending, &chunk->link);
     queue->in_flight++;
     queue->log->pending_bytes += chunk->weight;
+    queue->log->pending_records += chunk->record_count;
     log_pressure_update(queue->log);
     pthread_mutex_unlock(&queue->log->mutex);
 }

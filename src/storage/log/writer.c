@@ -231,6 +231,7 @@ static void writer_publish(struct log *log)
         log->statistics.records += chunk->record_count;
         if (queue != NULL) {
             log->pending_bytes -= chunk->weight;
+            log->pending_records -= chunk->record_count;
             ASSERT(queue->durable <= chunk->position);
             queue->durable = chunk->position;
             queue->in_flight--;
