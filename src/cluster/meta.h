@@ -14,10 +14,19 @@
  *           gets a new id. Whether a group can do without the old one is not asked here: its own
  *           configuration is the truth (WHY 6.3), and the node asks only for groups that have a
  *           leader without it (node_stores.c)
- * Every change raises the table epoch by one. Thread: evaluation on the group's worker. */
+ * And from cluster version 2 on, of operators and of meta's own leader (node/elastic.c):
+ *   JOIN    a new node: the next id, a block of epochs, no replicas yet. Its name must be free.
+ * With the hash of a secret: a token of it must be there, which is used up TOKEN   who knows a
+ * secret may join, once, until then DRAIN, UNDRAIN   the node's replicas shall go elsewhere, or may
+ * come again; never of the last LABEL   changes the node's labels REMOVE  of a drained node that
+ * the table names nowhere; its id is never used again MOVE    wishes for other nodes for a group:
+ * compare-and-set on the replicas that the table has SETTLED the group's configuration is as wished
+ * for (its leader says so) Every change raises the table epoch by one. Thread: evaluation on the
+ * group's worker. */
 #ifndef HOLON_CLUSTER_META_H
 #define HOLON_CLUSTER_META_H
 
+#include "cluster/meta_rows.h"
 #include "cluster/view.h"
 #include "partition/row_context.h"
 
@@ -26,13 +35,23 @@ enum meta_kind {
     META_BOOT = 2,
     META_EPOCHS = 3,
     META_REJOIN = 4,
-    META_REPLACE = 5
+    META_REPLACE = 5,
+    META_JOIN = 6, /* and all behind it: from cluster version 2 on */
+    META_TOKEN = 7,
+    META_DRAIN = 8,
+    META_UNDRAIN = 9,
+    META_LABEL = 10,
+    META_REMOVE = 11,
+    META_MOVE = 12,
+    META_SETTLED = 13,
 };
 
 enum {
-    META_REQUEST_SIZE_MAX = 240 << 10,
+    META_REQUEST_SIZE_MAX = 256 << 10,
     META_REPLY_SIZE_MAX = 1024,
     META_REPLACE_MAX = 64, /* replicas in one request */
+    META_TOKENS_MAX = 64,
+    META_HEX_ID_SIZE = 41,
 };
 
 struct meta_lost {
@@ -40,7 +59,7 @@ struct meta_lost {
     struct replica_id replica;
 };
 
-/* BOOT, EPOCHS, REJOIN and REPLACE. */
+/* All but FOUND. */
 struct meta_request {
     enum meta_kind kind;
     node_id_t node;
@@ -53,22 +72,35 @@ struct meta_request {
     char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX]; /* empty peer: as it was */
     uint32_t lost_count;                                  /* REPLACE */
     struct meta_lost lost[META_REPLACE_MAX];
+    char labels[LABELS_SIZE_MAX];  /* BOOT, JOIN, LABEL: changes (labels.h); or empty */
+    char hex_id[META_HEX_ID_SIZE]; /* JOIN */
+    bool has_secret;               /* JOIN, TOKEN */
+    uint8_t secret_hash[META_SECRET_HASH_SIZE];
+    int64_t expires_ms; /* TOKEN */
+    /* MOVE, SETTLED: the group, its replicas as who asks knows them, and MOVE: the nodes that
+     * should hold it, the first of which should lead. */
+    struct group_id group;
+    uint32_t replica_count, to_count;
+    struct view_replica replicas[VIEW_REPLICAS_MAX];
+    node_id_t to[VIEW_REPLICAS_MAX];
 };
 
 enum meta_result {
     META_DONE = 0,
     META_REFUSED = 1, /* text says why; asking again does not help */
-    META_RETRY = 2,   /* FOUND has not come yet; REJOIN: another store is replaced than is known */
+    META_RETRY = 2,   /* FOUND has not come yet; REJOIN: another store is replaced than is known;
+                       * MOVE,   SETTLED: the table has other replicas by now */
 };
 
 struct meta_reply {
     enum meta_result result;
     uint64_t table_epoch;
-    boot_epoch_t epoch_first, epoch_last; /* EPOCHS, REJOIN: the reserved block */
+    boot_epoch_t epoch_first, epoch_last; /* EPOCHS, REJOIN, JOIN: the reserved block */
     char text[ERROR_TEXT_SIZE_MAX];
     /* BOOT: whose epoch is registered; 0: not said (0.1.0). A remembered answer to another start of
      * the node under the same epoch and number tells itself by it. */
     uint64_t token;
+    node_id_t node; /* JOIN: the id that it got; 0 otherwise */
 };
 
 enum evaluate_result meta_evaluate(struct row_context *rows, const struct request *request,

@@ -25,7 +25,27 @@ bool meta_key_parse(struct bytes key, enum meta_row_kind *ret_kind, uint32_t *re
     return true;
 }
 
-void meta_node_encode(const struct meta_node *node, struct buffer *buffer)
+void meta_settings_encode(const struct cluster_view *view, struct buffer *buffer)
+{
+    struct writer writer = writer_make(buffer);
+
+    view_settings_encode(view, &writer);
+    if (view_has_more(view)) view_settings_more_encode(view, &writer);
+    ASSERT(!writer.failed);
+}
+
+enum status meta_settings_decode(struct bytes bytes, struct cluster_view *view)
+{
+    struct reader reader = reader_make(bytes);
+    enum status status = view_settings_decode(&reader, view);
+
+    if (status) return status;
+    if (view_has_more(view)) view_settings_more_decode(&reader, view);
+    return reader.failed ? STATUS_CORRUPT : STATUS_OK;
+}
+
+void meta_node_encode(const struct cluster_view *view, const struct meta_node *node,
+                      struct buffer *buffer)
 {
     struct writer writer = writer_make(buffer);
 
@@ -34,6 +54,7 @@ void meta_node_encode(const struct meta_node *node, struct buffer *buffer)
     write_u64(&writer, node->boot_token);
     write_u64(&writer, node->rejoin_token);
     write_u32(&writer, node->rejoin_first);
+    if (view_has_more(view)) view_node_more_encode(&node->node, &writer);
     ASSERT(!writer.failed);
 }
 
@@ -47,9 +68,52 @@ enum status meta_node_decode(struct bytes bytes, struct meta_node *ret_node)
     node.boot_token = read_u64(&reader);
     node.rejoin_token = read_u64(&reader);
     node.rejoin_first = read_u32(&reader);
+    if (!reader.failed && reader_left(&reader) > 0) view_node_more_decode(&reader, &node.node);
     if (reader.failed) return STATUS_CORRUPT;
     *ret_node = node;
     return STATUS_OK;
+}
+
+void meta_group_encode(const struct cluster_view *view, const struct view_group *group,
+                       struct buffer *buffer)
+{
+    struct writer writer = writer_make(buffer);
+
+    view_group_encode(group, &writer);
+    if (view_has_more(view)) view_group_more_encode(group, &writer);
+    ASSERT(!writer.failed);
+}
+
+enum status meta_group_decode(struct bytes bytes, struct view_group *ret_group)
+{
+    struct reader reader = reader_make(bytes);
+    struct view_group group;
+
+    view_group_decode(&reader, &group);
+    if (!reader.failed && reader_left(&reader) > 0) view_group_more_decode(&reader, &group);
+    if (reader.failed) return STATUS_CORRUPT;
+    *ret_group = group;
+    return STATUS_OK;
+}
+
+void meta_token_encode(const struct meta_token *token, struct buffer *buffer)
+{
+    struct writer writer = writer_make(buffer);
+
+    write_bytes(&writer, bytes_make(token->hash, sizeof(token->hash)));
+    write_u64(&writer, (uint64_t)token->expires_ms);
+    ASSERT(!writer.failed);
+}
+
+enum status meta_token_decode(struct bytes bytes, struct meta_token *ret_token)
+{
+    struct reader reader = reader_make(bytes);
+    struct bytes hash = read_bytes(&reader, META_SECRET_HASH_SIZE);
+
+    if (reader.failed) return STATUS_CORRUPT;
+    memcpy(ret_token->hash, hash.data, META_SECRET_HASH_SIZE);
+    ret_token->expires_ms = (int64_t)read_u64(&reader);
+    return reader.failed ? STATUS_CORRUPT : STATUS_OK;
 }
 
 /* --- reading the committed rows ------------------------------------------------------- */
@@ -66,13 +130,12 @@ static bool meta_walk_row(void *context, const struct row_found *row)
 {
     struct meta_walk *walk = context;
     struct cluster_view *view = walk->view;
-    struct reader reader = reader_make(row->value);
     enum meta_row_kind kind;
     uint32_t id;
 
     if (!meta_key_parse(row->key, &kind, &id)) return true; /* rows of later versions */
     if (kind == META_ROW_SETTINGS) {
-        walk->status = view_settings_decode(&reader, view);
+        walk->status = meta_settings_decode(row->value, view);
         walk->seen_settings = walk->status == STATUS_OK;
         if (!walk->seen_settings || walk->settings_only) return false;
         memory_free(view->groups);
@@ -88,8 +151,7 @@ static bool meta_walk_row(void *context, const struct row_found *row)
         if (walk->status == STATUS_OK) view->nodes[view->node_count++] = node.node;
     } else if (kind == META_ROW_GROUP) {
         if (id >= view->group_count) return true;
-        view_group_decode(&reader, &view->groups[id]);
-        if (reader.failed) walk->status = STATUS_CORRUPT;
+        walk->status = meta_group_decode(row->value, &view->groups[id]);
         walk->groups_seen++;
     }
     return walk->status == STATUS_OK;
@@ -120,6 +182,7 @@ enum status meta_rows_view(const struct row_table *table, struct cluster_view *r
         if (!whole) status = STATUS_CORRUPT;
     }
     if (status == STATUS_OK) {
+        if (!view_has_more(view)) view_settings_more_none(view);
         cluster_view_index_slots(view);
         view->self = ret_view->self;
         cluster_view_free(ret_view);

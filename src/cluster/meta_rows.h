@@ -10,6 +10,7 @@ enum meta_row_kind {
     META_ROW_SETTINGS = 1, /* id 0 */
     META_ROW_NODE = 2,     /* id: node */
     META_ROW_GROUP = 3,    /* id: group */
+    META_ROW_TOKEN = 4,    /* id: first four bytes of the hash */
 };
 
 enum { META_KEY_SIZE = ROW_PREFIX_SIZE + 5, META_ROW_TYPE = 1, META_ROW_SIZE_MAX = 4096 };
@@ -34,7 +35,25 @@ static inline struct bytes meta_key_bytes(const struct meta_key *key)
     return bytes_make(key->bytes, sizeof(key->bytes));
 }
 
-void meta_node_encode(const struct meta_node *node, struct buffer *buffer);
+/* Who knows the secret may join, once. */
+enum { META_SECRET_HASH_SIZE = 32 };
+
+struct meta_token {
+    uint8_t hash[META_SECRET_HASH_SIZE]; /* SHA-256 of the secret */
+    int64_t expires_ms;                  /* wall clock */
+};
+
+/* `view` says whether rows have what came with version 2. Of a settings row that has not, nothing
+ * of that is set: see view_settings_more_none(). */
+void meta_settings_encode(const struct cluster_view *view, struct buffer *buffer);
+enum status meta_settings_decode(struct bytes bytes, struct cluster_view *view);
+void meta_node_encode(const struct cluster_view *view, const struct meta_node *node,
+                      struct buffer *buffer);
 enum status meta_node_decode(struct bytes bytes, struct meta_node *ret_node);
+void meta_group_encode(const struct cluster_view *view, const struct view_group *group,
+                       struct buffer *buffer);
+enum status meta_group_decode(struct bytes bytes, struct view_group *ret_group);
+void meta_token_encode(const struct meta_token *token, struct buffer *buffer);
+enum status meta_token_decode(struct bytes bytes, struct meta_token *ret_token);
 
 #endif

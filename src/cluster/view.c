@@ -164,6 +164,80 @@ enum status view_settings_decode(struct reader *reader, struct cluster_view *vie
     return STATUS_OK;
 }
 
+/* --- from version 2 on -------------------------------------------------------------------- */
+
+void view_settings_more_encode(const struct cluster_view *view, struct writer *writer)
+{
+    write_varint(writer, view->next_node_id);
+    write_varint(writer, view->repair_after_s);
+}
+
+void view_settings_more_decode(struct reader *reader, struct cluster_view *view)
+{
+    uint64_t next = read_varint(reader);
+    uint64_t repair_after = read_varint(reader);
+
+    view->next_node_id = (node_id_t)next;
+    view->repair_after_s = (uint32_t)repair_after;
+    if (next == 0 || next > UINT32_MAX || repair_after > UINT32_MAX) reader->failed = true;
+}
+
+void view_settings_more_none(struct cluster_view *view)
+{
+    view->repair_after_s = REPAIR_AFTER_USUAL_S;
+    view->next_node_id = 1;
+    for (uint32_t i = 0; i < view->node_count; i++)
+        if (view->nodes[i].id >= view->next_node_id) view->next_node_id = view->nodes[i].id + 1;
+}
+
+void view_node_more_encode(const struct view_node *node, struct writer *writer)
+{
+    write_u8(writer, (uint8_t)node->state);
+    write_sized(writer, bytes_of(node->labels));
+}
+
+void view_node_more_decode(struct reader *reader, struct view_node *node)
+{
+    uint8_t state = read_u8(reader);
+
+    node->state = (enum view_node_state)state;
+    read_text(reader, node->labels, sizeof(node->labels));
+    if (state > VIEW_NODE_LEAVES) reader->failed = true;
+}
+
+void view_group_more_encode(const struct view_group *group, struct writer *writer)
+{
+    write_u8(writer, group->moving);
+}
+
+void view_group_more_decode(struct reader *reader, struct view_group *group)
+{
+    uint8_t moving = read_u8(reader);
+
+    group->moving = moving == 1;
+    if (moving > 1) reader->failed = true;
+}
+
+static void view_more_encode(const struct cluster_view *view, struct writer *writer)
+{
+    view_settings_more_encode(view, writer);
+    for (uint32_t i = 0; i < view->node_count; i++)
+        view_node_more_encode(&view->nodes[i], writer);
+    for (uint32_t i = 0; i < view->group_count; i++)
+        view_group_more_encode(&view->groups[i], writer);
+}
+
+static void view_more_decode(struct reader *reader, struct cluster_view *view)
+{
+    view_settings_more_decode(reader, view);
+    for (uint32_t i = 0; i < view->node_count; i++)
+        view_node_more_decode(reader, &view->nodes[i]);
+    for (uint32_t i = 0; i < view->group_count; i++)
+        view_group_more_decode(reader, &view->groups[i]);
+}
+
+/* --- whole -------------------------------------------------------------------------------- */
+
 /* The data groups must cover all slots in order, each once. */
 bool cluster_view_slots_covered(const struct cluster_view *view)
 {
@@ -188,6 +262,7 @@ void cluster_view_encode(const struct cluster_view *view, struct buffer *buffer)
         view_node_encode(&view->nodes[i], &writer);
     for (uint32_t i = 0; i < view->group_count; i++)
         view_group_encode(&view->groups[i], &writer);
+    if (view_has_more(view)) view_more_encode(view, &writer);
     ASSERT(!writer.failed); /* the caller gave the buffer VIEW_SIZE_MAX */
 }
 
@@ -207,6 +282,10 @@ enum status cluster_view_decode(struct bytes bytes, struct cluster_view *ret_vie
     view->groups = memory_allocate_zero((size_t)view->group_count * sizeof(*view->groups));
     for (uint32_t i = 0; i < view->group_count; i++)
         view_group_decode(&reader, &view->groups[i]);
+    if (view_has_more(view))
+        view_more_decode(&reader, view);
+    else
+        view_settings_more_none(view);
     if (reader.failed || reader_left(&reader) != 0 || !cluster_view_slots_covered(view)) goto out;
 
     cluster_view_index_slots(view);

@@ -10,8 +10,20 @@
 #include "base/hash.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "cluster/labels.h"
 
 enum { ADDRESS_SIZE_MAX = 128, NODE_NAME_SIZE_MAX = 64, VIEW_REPLICAS_MAX = 8 };
+
+enum {
+    VIEW_VERSION = 2,         /* of the clusters that are founded now */
+    VIEW_VERSION_ELASTIC = 2, /* from then on: nodes come and go (meta.h), labels */
+    REPAIR_AFTER_USUAL_S = 300,
+};
+
+enum view_node_state {
+    VIEW_NODE_STAYS = 0,
+    VIEW_NODE_LEAVES = 1, /* its replicas go elsewhere; then it may be removed */
+};
 
 enum reads_mode { READS_LEASE = 0, READS_QUORUM = 1 };
 
@@ -23,6 +35,8 @@ struct view_node {
     char hex_id[41]; /* 40 hex digits, stable over the life of the node (Redis cluster) */
     char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX];
     char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX];
+    enum view_node_state state;
+    char labels[LABELS_SIZE_MAX];
 };
 
 /* A replica that meta wishes for. Truth about members is the group's own configuration. */
@@ -34,6 +48,7 @@ struct view_replica {
 struct view_group { /* group 0: meta; 1: coord (no replicas until its service exists); 2...: data */
     uint16_t slot_first, slot_last; /* data: slots served, both included */
     uint8_t replica_count;
+    bool moving; /* its leader has not said yet that its configuration is as wished for here */
     struct view_replica replicas[VIEW_REPLICAS_MAX];
     /* Learned from heartbeats and NACKs, not from meta: */
     node_id_t leader; /* 0: unknown */
@@ -49,6 +64,8 @@ struct cluster_view {
     enum reads_mode reads;
     uint64_t hash_secret[2];
     uint64_t next_replica_id;
+    node_id_t next_node_id;  /* ids of nodes are never used twice */
+    uint32_t repair_after_s; /* silent for longer: its replicas are built elsewhere */
     node_id_t self;
     uint32_t node_count;
     struct view_node nodes[NODES_MAX];

@@ -94,18 +94,17 @@ static uint64_t meta_entries(struct writing *writing, const struct salvage_group
     buffer_init(&writer.entry, ENTRY_BODY_MAX);
     buffer_init(&writer.row, META_ROW_SIZE_MAX);
     meta_entry_begin(&writer);
-    struct writer row = writer_make(&writer.row);
-    view_settings_encode(view, &row);
+    meta_settings_encode(view, &writer.row);
     meta_row(&writer, META_ROW_SETTINGS, 0);
     for (uint32_t i = 0; i < view->node_count; i++) {
         bool self = view->nodes[i].id == salvage->identity.node;
         struct meta_node node = {.node = view->nodes[i], .epoch_last = view->nodes[i].epoch};
         if (self) node.epoch_last = salvage->identity.epoch_last;
-        meta_node_encode(&node, &writer.row);
+        meta_node_encode(view, &node, &writer.row);
         meta_row(&writer, META_ROW_NODE, view->nodes[i].id);
     }
     for (uint32_t g = 0; g < view->group_count; g++) {
-        view_group_encode(&view->groups[g], &row);
+        meta_group_encode(view, &view->groups[g], &writer.row);
         meta_row(&writer, META_ROW_GROUP, g);
     }
     meta_entry_end(&writer);

@@ -11,7 +11,7 @@ static void view_make(struct cluster_view *view, uint32_t nodes, uint32_t partit
     cluster_view_init(view);
     view->cluster = (struct cluster_id){7, 9};
     view->table_epoch = 1;
-    view->cluster_version = 1;
+    view->cluster_version = VIEW_VERSION;
     view->partition_count = partitions;
     view->replicas = replicas;
     view->node_count = nodes;
@@ -21,6 +21,7 @@ static void view_make(struct cluster_view *view, uint32_t nodes, uint32_t partit
         snprintf(view->nodes[i].name, sizeof(view->nodes[i].name), "n%u", i + 1);
         snprintf(view->nodes[i].peer, sizeof(view->nodes[i].peer), "127.0.0.1:%u", 8000 + i);
     }
+    view_settings_more_none(view);
     cluster_view_place(view);
 }
 

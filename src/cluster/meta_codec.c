@@ -1,0 +1,207 @@
+#include "base/assert.h"
+#include "cluster/meta_internal.h"
+
+/* --- requests and replies in bytes ----------------------------------------------------------
+ * request: u8 kind | FOUND: view (view_codec.h); else: u32 node | u64 store | u32 epoch |
+ *          u64 token | name | redis | redis-cluster | peer | admin
+ *          REJOIN: then u64 store that it replaces
+ *          REPLACE: then u32 count, each: u32 group | u64 replica
+ *          BOOT: then labels, if there are any; LABEL: labels
+ *          JOIN: labels | hex id | u8 has secret | 32 bytes hash of it
+ *          TOKEN: 32 bytes | u64 wall clock at which it ends, ms
+ *          MOVE, SETTLED: u32 group | u8 count, each: u32 node | u64 replica; MOVE: u8 count, each:
+ *          u32 node
+ * reply:   u8 result | u64 table epoch | u32 first | u32 last | text | u64 token | u32 node */
+
+void meta_found_encode(const struct cluster_view *view, struct buffer *buffer)
+{
+    struct writer writer = writer_make(buffer);
+
+    write_u8(&writer, META_FOUND);
+    ASSERT(!writer.failed);
+    cluster_view_encode(view, buffer);
+}
+
+static void hash_read(struct reader *reader, uint8_t hash[META_SECRET_HASH_SIZE])
+{
+    struct bytes bytes = read_bytes(reader, META_SECRET_HASH_SIZE);
+
+    if (!reader->failed) memcpy(hash, bytes.data, META_SECRET_HASH_SIZE);
+}
+
+static struct bytes hash_bytes(const struct meta_request *request)
+{
+    return bytes_make(request->secret_hash, sizeof(request->secret_hash));
+}
+
+static void moves_encode(const struct meta_request *request, struct writer *writer)
+{
+    write_u32(writer, request->group.value);
+    write_u8(writer, (uint8_t)request->replica_count);
+    for (uint32_t i = 0; i < request->replica_count; i++) {
+        write_u32(writer, request->replicas[i].node);
+        write_u64(writer, request->replicas[i].replica.value);
+    }
+    if (request->kind != META_MOVE) return;
+    write_u8(writer, (uint8_t)request->to_count);
+    for (uint32_t i = 0; i < request->to_count; i++)
+        write_u32(writer, request->to[i]);
+}
+
+static void moves_decode(struct reader *reader, struct meta_request *request)
+{
+    request->group.value = read_u32(reader);
+    request->replica_count = read_u8(reader);
+    if (request->replica_count > VIEW_REPLICAS_MAX) reader->failed = true;
+    for (uint32_t i = 0; i < request->replica_count && !reader->failed; i++) {
+        request->replicas[i].node = read_u32(reader);
+        request->replicas[i].replica.value = read_u64(reader);
+    }
+    if (request->kind != META_MOVE) return;
+    request->to_count = read_u8(reader);
+    if (request->to_count > VIEW_REPLICAS_MAX) reader->failed = true;
+    for (uint32_t i = 0; i < request->to_count && !reader->failed; i++)
+        request->to[i] = read_u32(reader);
+}
+
+/* What the kinds of version 2 have, and BOOT with labels. */
+static void members_encode(const struct meta_request *request, struct writer *writer)
+{
+    switch (request->kind) {
+    case META_BOOT:
+        if (request->labels[0] != '\0') write_sized(writer, bytes_of(request->labels));
+        break;
+    case META_LABEL:
+        write_sized(writer, bytes_of(request->labels));
+        break;
+    case META_JOIN:
+        write_sized(writer, bytes_of(request->labels));
+        write_sized(writer, bytes_of(request->hex_id));
+        write_u8(writer, request->has_secret);
+        write_bytes(writer, hash_bytes(request));
+        break;
+    case META_TOKEN:
+        write_bytes(writer, hash_bytes(request));
+        write_u64(writer, (uint64_t)request->expires_ms);
+        break;
+    case META_MOVE:
+    case META_SETTLED:
+        moves_encode(request, writer);
+        break;
+    default:
+        break;
+    }
+}
+
+static void members_decode(struct reader *reader, struct meta_request *request)
+{
+    switch (request->kind) {
+    case META_BOOT:
+        if (reader_left(reader) > 0) read_text(reader, request->labels, sizeof(request->labels));
+        break;
+    case META_LABEL:
+        read_text(reader, request->labels, sizeof(request->labels));
+        break;
+    case META_JOIN:
+        read_text(reader, request->labels, sizeof(request->labels));
+        read_text(reader, request->hex_id, sizeof(request->hex_id));
+        request->has_secret = read_u8(reader) != 0;
+        hash_read(reader, request->secret_hash);
+        break;
+    case META_TOKEN:
+        hash_read(reader, request->secret_hash);
+        request->expires_ms = (int64_t)read_u64(reader);
+        break;
+    case META_MOVE:
+    case META_SETTLED:
+        moves_decode(reader, request);
+        break;
+    default:
+        break;
+    }
+}
+
+void meta_request_encode(const struct meta_request *request, struct buffer *buffer)
+{
+    struct writer writer = writer_make(buffer);
+
+    ASSERT(request->kind != META_FOUND);
+    write_u8(&writer, (uint8_t)request->kind);
+    write_u32(&writer, request->node);
+    write_u64(&writer, request->store);
+    write_u32(&writer, request->epoch);
+    write_u64(&writer, request->token);
+    write_sized(&writer, bytes_of(request->name));
+    write_sized(&writer, bytes_of(request->redis));
+    write_sized(&writer, bytes_of(request->redis_cluster));
+    write_sized(&writer, bytes_of(request->peer));
+    write_sized(&writer, bytes_of(request->admin));
+    if (request->kind == META_REJOIN) write_u64(&writer, request->replaces);
+    if (request->kind == META_REPLACE) {
+        write_u32(&writer, request->lost_count);
+        for (uint32_t i = 0; i < request->lost_count; i++) {
+            write_u32(&writer, request->lost[i].group.value);
+            write_u64(&writer, request->lost[i].replica.value);
+        }
+    }
+    members_encode(request, &writer);
+    ASSERT(!writer.failed);
+}
+
+bool meta_request_decode(struct bytes bytes, struct meta_request *ret_request)
+{
+    struct reader reader = reader_make(bytes);
+
+    memset(ret_request, 0, sizeof(*ret_request));
+    ret_request->kind = (enum meta_kind)read_u8(&reader);
+    ret_request->node = read_u32(&reader);
+    ret_request->store = read_u64(&reader);
+    ret_request->epoch = read_u32(&reader);
+    ret_request->token = read_u64(&reader);
+    read_text(&reader, ret_request->name, sizeof(ret_request->name));
+    read_text(&reader, ret_request->redis, sizeof(ret_request->redis));
+    read_text(&reader, ret_request->redis_cluster, sizeof(ret_request->redis_cluster));
+    read_text(&reader, ret_request->peer, sizeof(ret_request->peer));
+    read_text(&reader, ret_request->admin, sizeof(ret_request->admin));
+    /* 0.1.0 did not say it. */
+    if (ret_request->kind == META_REJOIN && reader_left(&reader) > 0)
+        ret_request->replaces = read_u64(&reader);
+    if (ret_request->kind == META_REPLACE) ret_request->lost_count = read_u32(&reader);
+    if (ret_request->lost_count > META_REPLACE_MAX) return false;
+    for (uint32_t i = 0; i < ret_request->lost_count; i++) {
+        ret_request->lost[i].group.value = read_u32(&reader);
+        ret_request->lost[i].replica.value = read_u64(&reader);
+    }
+    members_decode(&reader, ret_request);
+    return !reader.failed;
+}
+
+void meta_reply_write(struct reply *reply, const struct meta_reply *content)
+{
+    struct writer writer = writer_make(reply->buffer);
+
+    write_u8(&writer, (uint8_t)content->result);
+    write_u64(&writer, content->table_epoch);
+    write_u32(&writer, content->epoch_first);
+    write_u32(&writer, content->epoch_last);
+    write_sized(&writer, bytes_of(content->text));
+    write_u64(&writer, content->token);
+    write_u32(&writer, content->node);
+}
+
+enum status meta_reply_decode(struct bytes bytes, struct meta_reply *ret_reply)
+{
+    struct reader reader = reader_make(bytes);
+    struct meta_reply reply = {0};
+
+    reply.result = (enum meta_result)read_u8(&reader);
+    reply.table_epoch = read_u64(&reader);
+    reply.epoch_first = read_u32(&reader);
+    reply.epoch_last = read_u32(&reader);
+    read_text(&reader, reply.text, sizeof(reply.text));
+    if (!reader.failed && reader_left(&reader) > 0) reply.token = read_u64(&reader);
+    if (!reader.failed && reader_left(&reader) > 0) reply.node = read_u32(&reader);
+    if (reader.failed || reply.result > META_RETRY) return STATUS_CORRUPT;
+    *ret_reply = reply;
+    return STATUS_OK;
+}

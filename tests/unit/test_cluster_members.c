@@ -1,0 +1,349 @@
+/* Nodes that join, are drained and removed, and wishes for groups: cluster/meta_members.c,
+ * meta_moves.c. */
+#include "cluster/balance.h"
+#include "meta_fixture.h"
+
+static struct meta_request join_of(const char *name, store_id_t store, uint64_t token)
+{
+    struct meta_request request = {.kind = META_JOIN, .store = store, .token = token};
+
+    snprintf(request.name, sizeof(request.name), "%s", name);
+    snprintf(request.peer, sizeof(request.peer), "127.0.0.1:9000");
+    snprintf(request.redis, sizeof(request.redis), "127.0.0.1:6379");
+    snprintf(request.hex_id, sizeof(request.hex_id), "%040x", 7);
+    return request;
+}
+
+static void with_secret(struct meta_request *request, uint8_t secret)
+{
+    request->has_secret = true;
+    memset(request->secret_hash, secret, sizeof(request->secret_hash));
+}
+
+static struct meta_reply join(struct fixture *fixture, const char *name, store_id_t store)
+{
+    struct meta_request request = join_of(name, store, store);
+
+    return ask_as_is(fixture, &request);
+}
+
+static struct meta_reply about(struct fixture *fixture, enum meta_kind kind, node_id_t node)
+{
+    struct meta_request request = {.kind = kind, .node = node};
+
+    return ask_as_is(fixture, &request);
+}
+
+static void assert_refused(struct meta_reply reply, const char *why)
+{
+    assert_int_equal(reply.result, META_REFUSED);
+    if (strstr(reply.text, why) == NULL) fail_msg("'%s' is not in: %s", why, reply.text);
+}
+
+static struct cluster_view view_of(struct fixture *fixture)
+{
+    struct cluster_view view;
+
+    cluster_view_init(&view);
+    assert_int_equal(meta_rows_view(fixture->table, &view), STATUS_OK);
+    return view;
+}
+
+static struct meta_reply move(struct fixture *fixture, uint32_t group, const node_id_t *to,
+                              uint32_t count)
+{
+    struct cluster_view view = view_of(fixture);
+    struct meta_request request = {.kind = META_MOVE, .group = {group}, .to_count = count};
+
+    request.replica_count = view.groups[group].replica_count;
+    memcpy(request.replicas, view.groups[group].replicas, sizeof(request.replicas));
+    memcpy(request.to, to, count * sizeof(*to));
+    cluster_view_free(&view);
+    return ask_as_is(fixture, &request);
+}
+
+static struct meta_reply settled(struct fixture *fixture, uint32_t group)
+{
+    struct cluster_view view = view_of(fixture);
+    struct meta_request request = {.kind = META_SETTLED, .group = {group}};
+
+    request.replica_count = view.groups[group].replica_count;
+    memcpy(request.replicas, view.groups[group].replicas, sizeof(request.replicas));
+    cluster_view_free(&view);
+    return ask_as_is(fixture, &request);
+}
+
+static void test_a_node_joins_once(void **state)
+{
+    struct fixture *fixture = *state;
+
+    found(fixture);
+    struct meta_request request = join_of("n4", 400, 77);
+    snprintf(request.labels, sizeof(request.labels), "zone=b,rack=r");
+    struct meta_reply reply = ask_as_is(fixture, &request);
+    assert_int_equal(reply.result, META_DONE);
+    assert_int_equal(reply.node, 4);
+    assert_int_equal(reply.epoch_first, 1);
+    assert_int_equal(reply.epoch_last, EPOCH_BLOCK_SIZE);
+    uint64_t epoch = meta_rows_epoch(fixture->table);
+    struct meta_reply again = ask_as_is(fixture, &request); /* the answer was lost */
+    assert_int_equal(again.result, META_DONE);
+    assert_int_equal(again.node, 4);
+    assert_int_equal(meta_rows_epoch(fixture->table), epoch);
+
+    struct cluster_view view = view_of(fixture);
+    const struct view_node *node = cluster_view_node(&view, 4);
+    assert_non_null(node);
+    assert_string_equal(node->name, "n4");
+    assert_string_equal(node->labels, "rack=r,zone=b");
+    assert_string_equal(node->peer, "127.0.0.1:9000");
+    assert_int_equal(node->store, 400);
+    assert_int_equal(view.next_node_id, 5);
+    cluster_view_free(&view);
+    assert_int_equal(join(fixture, "n5", 500).node, 5);
+}
+
+static void test_names_stores_and_ids_are_not_taken_twice(void **state)
+{
+    struct fixture *fixture = *state;
+
+    found(fixture);
+    assert_refused(join(fixture, "n2", 400), "holon node replace n2");
+    assert_refused(join(fixture, "n4", 101), "of another node");
+    assert_refused(join(fixture, "", 400), "has a name");
+    struct meta_request request = join_of("n4", 400, 1);
+    snprintf(request.labels, sizeof(request.labels), "zone");
+    assert_refused(ask_as_is(fixture, &request), "name=value");
+    uint64_t epoch = meta_rows_epoch(fixture->table);
+    for (uint32_t id = 4; id <= NODES_MAX; id++) {
+        char name[16];
+        snprintf(name, sizeof(name), "n%u", id);
+        assert_int_equal(join(fixture, name, 100 * id).node, id);
+    }
+    assert_int_equal(meta_rows_epoch(fixture->table), epoch + NODES_MAX - 3);
+    assert_refused(join(fixture, "late", 1), "none left");
+}
+
+static void test_a_token_lets_one_node_in_while_it_lasts(void **state)
+{
+    struct fixture *fixture = *state;
+    struct meta_request token = {.kind = META_TOKEN, .expires_ms = 5000};
+
+    found(fixture);
+    with_secret(&token, 9);
+    assert_int_equal(ask_as_is(fixture, &token).result, META_DONE);
+
+    struct meta_request wrong = join_of("n4", 400, 1), right = wrong, late;
+    with_secret(&wrong, 8);
+    with_secret(&right, 9);
+    assert_refused(ask_as_is(fixture, &wrong), "holon node token");
+    memset(wrong.secret_hash, 9, 4); /* the same row */
+    assert_refused(ask_as_is(fixture, &wrong), "holon node token");
+    assert_int_equal(ask_as_is(fixture, &right).node, 4);
+    assert_int_equal(ask_as_is(fixture, &right).node, 4); /* the same start asks again */
+    late = join_of("n5", 500, 2);
+    with_secret(&late, 9);
+    assert_refused(ask_as_is(fixture, &late), "used already");
+
+    with_secret(&token, 10);
+    with_secret(&late, 10);
+    ask_as_is(fixture, &token);
+    fixture->time_ms = 5000;
+    assert_refused(ask_as_is(fixture, &late), "ended");
+}
+
+static void test_tokens_are_bounded_and_ended_ones_make_room(void **state)
+{
+    struct fixture *fixture = *state;
+    struct meta_request token = {.kind = META_TOKEN, .expires_ms = 5000};
+
+    found(fixture);
+    for (uint8_t i = 0; i < META_TOKENS_MAX; i++) {
+        with_secret(&token, i + 1);
+        assert_int_equal(ask_as_is(fixture, &token).result, META_DONE);
+    }
+    with_secret(&token, 200);
+    assert_refused(ask_as_is(fixture, &token), "64 tokens");
+    fixture->time_ms = 6000;
+    token.expires_ms = 9000;
+    assert_int_equal(ask_as_is(fixture, &token).result, META_DONE);
+}
+
+static void test_a_node_goes_when_nothing_is_left_on_it(void **state)
+{
+    struct fixture *fixture = *state;
+    const node_id_t to[] = {4, 1, 2};
+
+    found(fixture);
+    join(fixture, "n4", 400);
+    assert_refused(about(fixture, META_REMOVE, 3), "holon node drain n3");
+    assert_int_equal(about(fixture, META_DRAIN, 3).result, META_DONE);
+    uint64_t epoch = meta_rows_epoch(fixture->table);
+    assert_int_equal(about(fixture, META_DRAIN, 3).result, META_DONE);
+    assert_int_equal(meta_rows_epoch(fixture->table), epoch);
+    assert_refused(about(fixture, META_REMOVE, 3), "still holds 17 replicas");
+
+    for (uint32_t group = 0; group < GROUP_DATA_FIRST + 16; group++)
+        if (group != GROUP_COORD) assert_int_equal(move(fixture, group, to, 3).result, META_DONE);
+    assert_refused(about(fixture, META_REMOVE, 3), "17 groups are being moved");
+    for (uint32_t group = 0; group < GROUP_DATA_FIRST + 16; group++)
+        if (group != GROUP_COORD) assert_int_equal(settled(fixture, group).result, META_DONE);
+    assert_int_equal(about(fixture, META_REMOVE, 3).result, META_DONE);
+
+    struct cluster_view view = view_of(fixture);
+    assert_null(cluster_view_node(&view, 3));
+    assert_int_equal(view.node_count, 3);
+    cluster_view_free(&view);
+    assert_refused(about(fixture, META_BOOT, 3), "was removed");
+    assert_int_equal(join(fixture, "n3", 300).node, 5); /* never the id again */
+}
+
+static void test_the_last_node_is_not_drained(void **state)
+{
+    struct fixture *fixture = *state;
+
+    found(fixture);
+    assert_int_equal(about(fixture, META_DRAIN, 1).result, META_DONE);
+    assert_int_equal(about(fixture, META_DRAIN, 2).result, META_DONE);
+    assert_refused(about(fixture, META_DRAIN, 3), "add a node first");
+    assert_int_equal(about(fixture, META_UNDRAIN, 1).result, META_DONE);
+    assert_int_equal(about(fixture, META_DRAIN, 3).result, META_DONE);
+    assert_refused(about(fixture, META_DRAIN, 9), "not in this cluster");
+}
+
+static void test_a_move_is_a_wish_for_what_was_seen(void **state)
+{
+    struct fixture *fixture = *state;
+    const node_id_t to[] = {4, 1, 2}, order[] = {1, 4, 2}, twice[] = {1, 1, 2};
+
+    found(fixture);
+    join(fixture, "n4", 400);
+    struct cluster_view before = view_of(fixture);
+    struct meta_request stale = {.kind = META_MOVE, .group = {5}, .to_count = 1, .to = {4}};
+    stale.replica_count = before.groups[5].replica_count;
+    memcpy(stale.replicas, before.groups[5].replicas, sizeof(stale.replicas));
+
+    assert_int_equal(move(fixture, 5, to, 3).result, META_DONE);
+    assert_int_equal(ask_as_is(fixture, &stale).result, META_RETRY);
+    struct cluster_view after = view_of(fixture);
+    const struct view_group *old = &before.groups[5], *new = &after.groups[5];
+    assert_true(new->moving);
+    assert_int_equal(new->replica_count, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(new->replicas[i].node, to[i]);
+        if (to[i] == 4) assert_int_equal(new->replicas[i].replica.value, before.next_replica_id);
+        for (uint32_t k = 0; k < 3; k++)
+            if (old->replicas[k].node == to[i])
+                assert_int_equal(new->replicas[i].replica.value, old->replicas[k].replica.value);
+    }
+    assert_int_equal(after.next_replica_id, before.next_replica_id + 1);
+
+    stale.kind = META_SETTLED;
+    assert_int_equal(ask_as_is(fixture, &stale).result, META_RETRY);
+    assert_int_equal(settled(fixture, 5).result, META_DONE);
+    assert_int_equal(move(fixture, 5, order, 3).result, META_DONE);
+    cluster_view_free(&after);
+    after = view_of(fixture);
+    assert_false(after.groups[5].moving); /* who should lead, no more */
+    assert_int_equal(after.groups[5].replicas[0].node, 1);
+
+    assert_refused(move(fixture, 5, twice, 3), "twice");
+    assert_refused(move(fixture, 5, to, 0), "needs a replica");
+    assert_refused(move(fixture, 6, (node_id_t[]){9}, 1), "not in this cluster");
+    about(fixture, META_DRAIN, 4);
+    assert_refused(move(fixture, 6, to, 3), "n4 is being drained");
+    cluster_view_free(&before);
+    cluster_view_free(&after);
+}
+
+static void test_labels_change_by_operators_and_at_a_start(void **state)
+{
+    struct fixture *fixture = *state;
+    struct meta_request label = {.kind = META_LABEL, .node = 2};
+    struct meta_request boot = {.kind = META_BOOT, .node = 2, .store = 101, .epoch = 1, .token = 1};
+
+    found(fixture);
+    snprintf(label.labels, sizeof(label.labels), "zone=a,weight=50");
+    assert_int_equal(ask_as_is(fixture, &label).result, META_DONE);
+    uint64_t epoch = meta_rows_epoch(fixture->table);
+    assert_int_equal(ask_as_is(fixture, &label).result, META_DONE);
+    assert_int_equal(meta_rows_epoch(fixture->table), epoch);
+    snprintf(label.labels, sizeof(label.labels), "weight=0");
+    assert_refused(ask_as_is(fixture, &label), "1 to 10000");
+
+    snprintf(boot.labels, sizeof(boot.labels), "zone=b");
+    assert_int_equal(ask_as_is(fixture, &boot).result, META_DONE);
+    struct cluster_view view = view_of(fixture);
+    assert_string_equal(cluster_view_node(&view, 2)->labels, "weight=50,zone=b");
+    cluster_view_free(&view);
+}
+
+/* Rows as 0.1.0 wrote them, and no row that it could not read. */
+static void test_a_cluster_of_the_first_version_stays_as_it_is(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->founded.cluster_version = 1;
+    found(fixture);
+    assert_refused(join(fixture, "n4", 400), "0.1.0");
+    assert_refused(about(fixture, META_DRAIN, 1), "0.1.0");
+    struct cluster_view view = view_of(fixture);
+    assert_int_equal(view.next_node_id, 4);
+    assert_int_equal(view.repair_after_s, REPAIR_AFTER_USUAL_S);
+
+    struct buffer old, new;
+    buffer_init(&old, VIEW_SIZE_MAX);
+    buffer_init(&new, VIEW_SIZE_MAX);
+    cluster_view_encode(&view, &old);
+    view.cluster_version = 2;
+    cluster_view_encode(&view, &new);
+    assert_true(buffer_size(&new) > buffer_size(&old) + view.group_count);
+    buffer_free(&old);
+    buffer_free(&new);
+    cluster_view_free(&view);
+}
+
+static void test_a_request_cut_short_is_refused(void **state)
+{
+    static const enum meta_kind kinds[] = {META_JOIN, META_TOKEN,   META_LABEL,
+                                           META_MOVE, META_SETTLED, META_DRAIN};
+    struct fixture *fixture = *state;
+
+    found(fixture);
+    for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++) {
+        struct meta_request request = join_of("n9", 900, 9);
+        uint8_t copy[1024];
+        request.kind = kinds[k];
+        request.node = 2;
+        request.replica_count = request.to_count = 2;
+        buffer_clear(&fixture->body);
+        meta_request_encode(&request, &fixture->body);
+        struct bytes body = buffer_bytes(&fixture->body);
+        assert_true(body.size <= sizeof(copy));
+        memcpy(copy, body.data, body.size);
+        for (size_t size = 1, whole = body.size; size < whole; size++) {
+            buffer_clear(&fixture->body);
+            buffer_append(&fixture->body, bytes_make(copy, size));
+            assert_int_equal(submit(fixture).result, META_REFUSED);
+        }
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_node_joins_once),
+        TEST(test_names_stores_and_ids_are_not_taken_twice),
+        TEST(test_a_token_lets_one_node_in_while_it_lasts),
+        TEST(test_tokens_are_bounded_and_ended_ones_make_room),
+        TEST(test_a_node_goes_when_nothing_is_left_on_it),
+        TEST(test_the_last_node_is_not_drained),
+        TEST(test_a_move_is_a_wish_for_what_was_seen),
+        TEST(test_labels_change_by_operators_and_at_a_start),
+        TEST(test_a_cluster_of_the_first_version_stays_as_it_is),
+        TEST(test_a_request_cut_short_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
