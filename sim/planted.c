@@ -63,6 +63,8 @@ static const struct sim_planted planted[] = {
      "decision 0006: a later request of a client overtakes one that waits for cold rows"},
     {"slow_disk_keeps_leading", "slow_disk_keeps_leading", 0, "stalled_disk", 20,
      "F28: a leader whose disk stands still keeps its leadership"},
+    {"stuck_loop_forgotten", "stuck_loop_forgotten", 0, "stuck_worker", 10,
+     "F06: leadership goes back to a worker that is stuck again and again"},
     {"vote_twice", NULL, RAFT_BUG_VOTE_TWICE, "vote_not_durable", 60,
      "R-5: a vote is forgotten by a restart"},
     {"commit_old_term", NULL, RAFT_BUG_COMMIT_OLD_TERM, "figure_8", 60,

@@ -127,9 +127,11 @@ static void on_durable(void *context, uint64_t position)
 static void check_gap(struct partition_host *host, uint64_t now)
 {
     uint64_t limit = host->options.timing.election_timeout_min / 2;
-    bool gap = now - host->last_tick > limit + host_tick_interval(host);
+    uint64_t away = now - host->last_tick;
+    bool gap = away > limit + host_tick_interval(host);
     host->last_tick = now;
     if (!gap) return;
+    slow_loop_was_away(host, away, now);
     host->statistics.loop_gaps++;
     SOMETIMES(host->world, "the loop was away");
     LOG_WARN(host_logger(host), "partition",

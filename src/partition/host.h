@@ -223,6 +223,7 @@ struct host_statistics {
     uint64_t log_full;     /* of which writes that add no data: the log is at its bound */
     uint64_t expiry_marks; /* entries logged so that reads need not delete what is expired */
     uint64_t slow_disks;   /* times the log's disk was found slow */
+    uint64_t slow_loops;   /* times a loop was found slow */
     uint64_t slow_disk_handovers;
     uint64_t chores, chore_entries, chore_effects;
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */

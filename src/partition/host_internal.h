@@ -20,7 +20,7 @@
  *                snapshot_turns.c: how many at a time)
  *   wall.c       the wall clock as the cluster sees it
  *   space.c      requests that are refused because disks are full
- *   slow_disk.c  leaderships leave a node whose disk is slow
+ *   slow_disk.c  leaderships leave a node whose disk, or a worker whose loop, is slow
  *   reconcile.c  configuration towards what meta wishes
  *   big_reply.c  replies of many frames
  *   chore.c      background work of services on the leader */
@@ -216,9 +216,12 @@ struct persist_wait { /* log position -> raft_persisted() */
     uint64_t queued_at; /* boot clock, at the begin of its turn's end */
 };
 
-struct slow_disk {
+struct slow_disk { /* or loop */
     bool slow;
+    bool leaves; /* leaderships are handed over, not only no others taken */
     uint32_t late_ticks;
+    uint64_t away; /* so long nothing ran before this tick; 0: it was not late */
+    uint64_t back_at;
     uint64_t until; /* counts as slow until then */
     uint64_t hold;  /* how long, after the last slow moment */
 };
@@ -527,6 +530,8 @@ bool warm_is_idle(const struct partition_host *host);
 void warm_close(struct partition_host *host);
 /* slow_disk.c */
 void slow_disk_tick(struct partition_host *host, uint64_t now);
+/* Before the tick: nothing of this worker ran for so long. */
+void slow_loop_was_away(struct partition_host *host, uint64_t away, uint64_t now);
 void slow_disk_heard(struct partition_host *host, node_id_t node, bool slow);
 bool slow_disk_of(const struct partition_host *host, node_id_t node);
 

@@ -1,4 +1,5 @@
-/* A leader whose own disk stands still or crawls while its followers' do not hands over (F28).
+/* A leader whose own disk stands still or crawls while its followers' do not hands over (F28), and
+ * so does one whose loop stands still again and again (F06).
  *
  * A quorum of followers commits without the leader's copy, so clients hardly notice at first; but
  * what the leader has not written gathers in its log queue until that is full, and then everything
@@ -9,13 +10,19 @@
  * SLOW_AGE_US for SLOW_TICKS_BEFORE ticks more than it was less. From then on it counts as slow for
  * a while that doubles with each relapse: a disk that is now fast, now slow must not make
  * leaderships swing. Acknowledgements of heartbeats tell it to leaders, which hand nothing to a
- * node with a slow disk. Where all disks are slow, nobody is better and nothing moves. */
+ * node with a slow disk. Where all disks are slow, nobody is better and nothing moves.
+ *
+ * A loop that was away for longer than an election takes has lost its leaderships; those who lead
+ * instead would hand them back ten seconds later. So it counts as slow, too. A single absence (the
+ * machine was suspended) moves nothing by itself; the next one, or many shorter ones in a row, make
+ * it hand over what it still leads. */
 #include "partition/host_internal.h"
 
 enum {
     SLOW_AGE_US = 100 * 1000,
     SLOW_AT_ONCE_US = 500 * 1000,
     SLOW_TICKS_BEFORE = 10,
+    SLOW_GAP_TICKS = 4, /* so many late ticks an absence of the loop counts for */
     SLOW_HOLD_MIN_US = 10 * 1000 * 1000,
     SLOW_HOLD_MAX_US = 160 * 1000 * 1000,
     SLOW_FORGET_US = 600 * 1000 * 1000, /* after so long without a relapse all begins anew */
@@ -23,21 +30,33 @@ enum {
     CAUGHT_UP_MAX = 1024, /* entries; the rest is on its way */
 };
 
-/* How long the oldest record that is not durable has waited. */
+/* How long the oldest record that is not durable has waited; while the loop was away, nobody could
+ * have heard that it is. */
 static uint64_t oldest_age(const struct partition_host *host, uint64_t now)
 {
     if (host->persist_count == 0) return 0;
     uint64_t queued_at = host->persist[host->persist_first].queued_at;
+    if (queued_at < host->slow_disk.back_at) queued_at = host->slow_disk.back_at;
     return now > queued_at ? now - queued_at : 0;
 }
 
-static void became_slow(struct partition_host *host, uint64_t age, uint64_t now)
+static void became_slow(struct partition_host *host, uint64_t age, uint64_t away, uint64_t now)
 {
     struct slow_disk *disk = &host->slow_disk;
     bool relapse = disk->until != 0 && now - disk->until < SLOW_FORGET_US;
     disk->hold = relapse && disk->hold != 0 ? disk->hold * 2 : SLOW_HOLD_MIN_US;
     if (disk->hold > SLOW_HOLD_MAX_US) disk->hold = SLOW_HOLD_MAX_US;
     disk->slow = true;
+    disk->leaves = relapse || away == 0;
+    if (away > 0) {
+        host->statistics.slow_loops++;
+        SOMETIMES(host->world, "a loop was found slow");
+        LOG_WARN(
+            host_logger(host), "partition",
+            "this worker stood still for %llu ms; leaderships stay with other nodes for %llu s",
+            (unsigned long long)(away / 1000), (unsigned long long)(disk->hold / 1000000));
+        return;
+    }
     host->statistics.slow_disks++;
     SOMETIMES(host->world, "a disk was found slow");
     LOG_WARN(host_logger(host), "partition",
@@ -48,19 +67,29 @@ static void became_slow(struct partition_host *host, uint64_t age, uint64_t now)
 static void judge_disk(struct partition_host *host, uint64_t now)
 {
     struct slow_disk *disk = &host->slow_disk;
-    uint64_t age = oldest_age(host, now);
-    if (age >= SLOW_AGE_US) {
-        if (disk->late_ticks < SLOW_TICKS_BEFORE) disk->late_ticks++;
+    uint64_t away = disk->away, age = oldest_age(host, now);
+    disk->away = 0;
+    if (away > 0 || age >= SLOW_AGE_US) {
+        disk->late_ticks += away > 0 ? SLOW_GAP_TICKS : 1;
+        if (disk->late_ticks > SLOW_TICKS_BEFORE) disk->late_ticks = SLOW_TICKS_BEFORE;
     } else if (disk->late_ticks > 0) {
         disk->late_ticks--;
     }
-    bool slow = age >= SLOW_AT_ONCE_US || disk->late_ticks == SLOW_TICKS_BEFORE;
-    if (slow && !disk->slow) became_slow(host, age, now);
+    bool deposed = away >= host->options.timing.election_timeout_min;
+    bool slow = age >= SLOW_AT_ONCE_US || deposed || disk->late_ticks == SLOW_TICKS_BEFORE;
+    if (slow && disk->slow) disk->leaves = true;
+    if (slow && !disk->slow) became_slow(host, age, away, now);
     if (slow) disk->until = now + disk->hold;
     if (disk->slow && now >= disk->until) {
-        disk->slow = false;
-        LOG_INFO(host_logger(host), "partition", "the log's disk is fast again");
+        disk->slow = disk->leaves = false;
+        LOG_INFO(host_logger(host), "partition", "this worker and the log's disk are fast again");
     }
+}
+
+void slow_loop_was_away(struct partition_host *host, uint64_t away, uint64_t now)
+{
+    host->slow_disk.back_at = now;
+    if (!PLANTED(host->world, "stuck_loop_forgotten")) host->slow_disk.away = away;
 }
 
 void slow_disk_heard(struct partition_host *host, node_id_t node, bool slow)
@@ -102,7 +131,7 @@ static bool hand_over(struct replica *replica, uint64_t now)
     struct replica_id to = successor(replica, now);
     if (to.value == 0 || raft_transfer(replica->raft, to, now) != STATUS_OK) return false;
     replica->handed_at = now;
-    SOMETIMES(replica->host->world, "a leader with a slow disk handed over");
+    SOMETIMES(replica->host->world, "a slow leader handed over");
     replica->host->statistics.slow_disk_handovers++;
     host_mark_dirty(replica);
     return true;
@@ -111,7 +140,7 @@ static bool hand_over(struct replica *replica, uint64_t now)
 void slow_disk_tick(struct partition_host *host, uint64_t now)
 {
     judge_disk(host, now);
-    if (!host->slow_disk.slow || PLANTED(host->world, "slow_disk_keeps_leading")) return;
+    if (!host->slow_disk.leaves || PLANTED(host->world, "slow_disk_keeps_leading")) return;
     uint32_t handed = 0;
     for (uint32_t i = 0; i < host->replicas_capacity && handed < HANDED_AT_A_TICK_MAX; i++)
         if (host->replicas[i] != NULL) handed += hand_over(host->replicas[i], now);
