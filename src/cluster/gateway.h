@@ -25,7 +25,7 @@ enum gateway_outcome {
                             executed */
 };
 
-/* Memory of the caller until on_reply ran. `body` is copied by gateway_submit(). */
+/* Memory of the caller until on_reply ran. `body` is copied by gateway_submit() unless it stays. */
 struct gateway_request {
     uint8_t service;
     uint16_t slot;
@@ -34,6 +34,7 @@ struct gateway_request {
     bool ordered;    /* the same client has earlier requests open in this partition: this one is
                       * not answered from a state before theirs (decision 0003). A write must not
                       * be submitted while a read of the same client and partition is open. */
+    bool body_stays; /* where it is until on_reply is called or the request is forgotten */
     uint16_t client; /* requests of one client have the same; see decision 0006 */
     struct bytes body;
     /* Once per request; may be called before gateway_submit() returns. Reply is borrowed. */

@@ -138,7 +138,7 @@ void route_send(struct gateway_stream *stream, struct gateway_request *request, 
 
 void gateway_request_copy(struct gateway_request *request)
 {
-    if (request->copy != NULL || request->size == 0) return;
+    if (request->body_stays || request->copy != NULL || request->size == 0) return;
     request->copy = memory_allocate(request->size);
     memcpy(request->copy, request->body.data, request->size);
 }

@@ -13,6 +13,7 @@ static enum status apply_effects(struct replica *replica, struct reader *reader,
 {
     struct effect effect;
     enum status status;
+    if (own && index > replica->fence_proposed) return STATUS_OK; /* nothing is left to do */
     while ((status = effect_decode(reader, &effect)) == STATUS_OK) {
         if (effect.kind == EFFECT_FENCE) {
             dedup_fence(replica->dedup, effect.node, effect.epoch);

@@ -28,25 +28,25 @@ bool entry_header_encode(const struct entry_header *header, struct buffer *buffe
 
 enum status entry_header_decode(struct reader *reader, struct entry_header *ret_header)
 {
-    uint8_t format = read_u8(reader);
-    if (reader->failed) return STATUS_CORRUPT;
-    if (format != ENTRY_FORMAT) return STATUS_VERSION;
+    if (reader->failed || reader_left(reader) == 0) return STATUS_CORRUPT;
+    if (reader->next[0] != ENTRY_FORMAT) return STATUS_VERSION;
+    if (reader_left(reader) < ENTRY_HEADER_SIZE) return STATUS_CORRUPT;
 
-    struct entry_header header = {0};
-    header.flags = read_u8(reader);
-    header.gateway.node = read_u32(reader);
-    header.gateway.epoch = read_u32(reader);
-    header.gateway.worker = read_u16(reader);
-    header.seq = read_u64(reader);
-    header.attempt = read_u16(reader);
-    header.watermark_distance = read_u16(reader);
-    header.entry_time = read_i64(reader);
-    header.commit_time = read_i64(reader);
-    uint32_t outcome_size = read_u32(reader);
-    if (outcome_size > OUTCOME_SIZE_MAX) return STATUS_CORRUPT;
-    header.outcome = read_bytes(reader, outcome_size);
-    if (reader->failed) return STATUS_CORRUPT;
-    *ret_header = header;
+    const uint8_t *at = read_bytes(reader, ENTRY_HEADER_SIZE).data;
+    struct bytes outcome = read_bytes(reader, load_u32(at + 40));
+    if (reader->failed || outcome.size > OUTCOME_SIZE_MAX) return STATUS_CORRUPT;
+    *ret_header = (struct entry_header){
+        .flags = at[1],
+        .gateway = {.node = load_u32(at + 2),
+                    .epoch = load_u32(at + 6),
+                    .worker = load_u16(at + 10)},
+        .seq = load_u64(at + 12),
+        .attempt = load_u16(at + 20),
+        .watermark_distance = load_u16(at + 22),
+        .entry_time = (int64_t)load_u64(at + 24),
+        .commit_time = (int64_t)load_u64(at + 32),
+        .outcome = outcome,
+    };
     return STATUS_OK;
 }
 
@@ -93,6 +93,11 @@ static bool append_put(struct buffer *buffer, enum effect_kind kind, struct byte
     store_u64(at + 2, header->expiry);
     store_sized(at + PUT_FIELDS_SIZE, value);
     return true;
+}
+
+size_t effect_size_behind_key(struct bytes value)
+{
+    return PUT_FIELDS_SIZE + sized_size(value);
 }
 
 bool effect_put_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,

@@ -75,6 +75,9 @@ bool effect_put_encode(struct buffer *buffer, struct bytes key, const struct row
                        struct bytes value);
 bool effect_insert_encode(struct buffer *buffer, struct bytes key, const struct row_header *header,
                           struct bytes value);
+/* Bytes from the end of the key to that of the effect, in a put or an insert: the value is last. */
+size_t effect_size_behind_key(struct bytes value);
+/* The key is last. */
 bool effect_delete_encode(struct buffer *buffer, struct bytes key);
 bool effect_add_encode(struct buffer *buffer, struct bytes key, int64_t delta);
 bool effect_drop_encode(struct buffer *buffer, uint8_t service, uint32_t namespace);

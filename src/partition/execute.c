@@ -199,6 +199,7 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
     struct effect effect;
     enum status status;
     while ((status = effect_decode(&reader, &effect)) == STATUS_OK) {
+        if (effect.kind == EFFECT_FENCE) replica->fence_proposed = index;
         effect_apply(&effect, index, true, replica->table);
     }
     return status == STATUS_NOT_FOUND;

@@ -185,8 +185,9 @@ struct replica {
     struct list parked;               /* cold.c */
     struct map sessions;
     uint64_t led_term;
-    uint64_t led_since; /* boot clock */
-    uint64_t handed_at; /* last hand-over because of a slow disk; 0: none */
+    uint64_t fence_proposed; /* index of the newest own entry with one */
+    uint64_t led_since;      /* boot clock */
+    uint64_t handed_at;      /* last hand-over because of a slow disk; 0: none */
     size_t held_bytes;
     int64_t proposed_time;           /* of the last entry of this term */
     int64_t time_started;            /* entry time when this term of a leader began */

@@ -7,13 +7,13 @@ enum { PENDING_LINEAR_MAX = 8, DROPS_MAX = 16, TOMBSTONES_PER_ROW = 16 };
 
 enum pending_kind { PENDING_PUT, PENDING_DELETE };
 
-/* The last write of this evaluation to one key. Everything lies in the arena. */
+/* The last write of this evaluation to one key. Key and value are not copied: they stand in the
+ * effects, which may move, at these offsets. */
 struct pending_write {
-    struct bytes key;
-    uint64_t hash;
+    size_t key_at, value_at;
+    uint32_t key_size, value_size;
     enum pending_kind kind;
-    struct row_header header;
-    struct bytes value; /* put */
+    struct row_header header; /* put */
 };
 
 struct row_pending {
@@ -75,30 +75,40 @@ void row_context_end(struct row_context *rows)
 
 /* Own writes of this evaluation. */
 
-static struct pending_write *pending_find(const struct row_context *rows, struct bytes key,
-                                          uint64_t hash)
+static struct bytes effects_at(const struct row_context *rows, size_t at, size_t size)
+{
+    return bytes_make(buffer_bytes(rows->effects).data + at, size);
+}
+
+static struct bytes pending_key(const struct row_context *rows, const struct pending_write *write)
+{
+    return effects_at(rows, write->key_at, write->key_size);
+}
+
+static struct pending_write *pending_find(const struct row_context *rows, struct bytes key)
 {
     struct row_pending *pending = rows->pending;
-    if (pending == NULL) return NULL;
+    if (rows->pending_count == 0) return NULL;
     if (pending->index_size == 0) {
         for (size_t i = 0; i < rows->pending_count; i++) {
             struct pending_write *write = &pending->writes[i];
-            if (write->hash == hash && bytes_equal(write->key, key)) return write;
+            if (bytes_equal(pending_key(rows, write), key)) return write;
         }
         return NULL;
     }
     size_t mask = pending->index_size - 1;
-    for (size_t at = hash & mask; pending->index[at]; at = (at + 1) & mask) {
+    for (size_t at = pending_hash(rows, key) & mask; pending->index[at]; at = (at + 1) & mask) {
         struct pending_write *write = &pending->writes[pending->index[at] - 1];
-        if (write->hash == hash && bytes_equal(write->key, key)) return write;
+        if (bytes_equal(pending_key(rows, write), key)) return write;
     }
     return NULL;
 }
 
-static void pending_index(struct row_pending *pending, size_t position)
+static void pending_index(struct row_context *rows, size_t position)
 {
+    struct row_pending *pending = rows->pending;
     size_t mask = pending->index_size - 1;
-    size_t at = pending->writes[position].hash & mask;
+    size_t at = pending_hash(rows, pending_key(rows, &pending->writes[position])) & mask;
     while (pending->index[at])
         at = (at + 1) & mask;
     pending->index[at] = (uint32_t)position + 1;
@@ -118,7 +128,7 @@ static void pending_grow(struct row_context *rows)
     size_t size = pending->index_size * sizeof(*pending->index);
     pending->index = memset(arena_allocate(rows->arena, size), 0, size);
     for (size_t i = 0; i < rows->pending_count; i++)
-        pending_index(pending, i);
+        pending_index(rows, i);
 }
 
 static struct row_pending *pending_make(struct row_context *rows)
@@ -130,20 +140,25 @@ static struct row_pending *pending_make(struct row_context *rows)
     return rows->pending;
 }
 
-/* The entry of a key, made if there is none. */
-static struct pending_write *pending_of(struct row_context *rows, struct bytes key)
+/* The entry of a key, made if there is none. The key stands in the effects at `key_at`. */
+static struct pending_write *pending_of(struct row_context *rows, size_t key_at, size_t key_size)
 {
     struct row_pending *pending = pending_make(rows);
-    uint64_t hash = pending_hash(rows, key);
-    struct pending_write *write = pending_find(rows, key, hash);
+    struct pending_write *write = pending_find(rows, effects_at(rows, key_at, key_size));
     if (write) return write;
     if (rows->pending_count == rows->pending_capacity) pending_grow(rows);
     size_t position = rows->pending_count++;
     write = &pending->writes[position];
-    *write = (struct pending_write){
-        .key = arena_copy(rows->arena, key), .hash = hash, .kind = PENDING_DELETE};
-    if (pending->index_size) pending_index(pending, position);
+    write->key_at = key_at;
+    write->key_size = (uint32_t)key_size;
+    if (pending->index_size) pending_index(rows, position);
     return write;
+}
+
+/* Into the arena: what an evaluation was given stays as it is while it writes on. */
+static struct bytes pending_value(const struct row_context *rows, const struct pending_write *write)
+{
+    return arena_copy(rows->arena, effects_at(rows, write->value_at, write->value_size));
 }
 
 static bool dropped(const struct row_context *rows, uint64_t namespace)
@@ -243,8 +258,7 @@ static enum row_result table_get(struct row_context *rows, struct bytes key, str
 static enum row_result lives(struct row_context *rows, struct bytes key)
 {
     struct row_found found;
-    const struct pending_write *write =
-        rows->pending_count ? pending_find(rows, key, pending_hash(rows, key)) : NULL;
+    const struct pending_write *write = pending_find(rows, key);
     if (write) return write->kind == PENDING_PUT ? ROW_FOUND : ROW_ABSENT;
     return table_find(rows, key, &found);
 }
@@ -259,12 +273,11 @@ enum row_result row_get(struct row_context *rows, struct bytes key, struct row_v
 {
     ASSERT(key.size >= ROW_PREFIX_SIZE);
     struct row_found found;
-    struct pending_write *write =
-        rows->pending_count ? pending_find(rows, key, pending_hash(rows, key)) : NULL;
+    const struct pending_write *write = pending_find(rows, key);
     if (write) {
-        if (!spend(rows, write->value.size)) return ROW_STOP;
+        if (!spend(rows, write->value_size)) return ROW_STOP;
         if (write->kind == PENDING_DELETE) return ROW_ABSENT;
-        *ret = (struct row_view){.header = write->header, .value = write->value};
+        *ret = (struct row_view){.header = write->header, .value = pending_value(rows, write)};
         return ROW_FOUND;
     }
     enum row_result result = table_get(rows, key, &found);
@@ -341,10 +354,10 @@ uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace
     uint64_t count = all_dropped ? 0 : row_table_count(rows->table, service, namespace);
     for (size_t i = 0; i < rows->pending_count; i++) {
         const struct pending_write *write = &rows->pending->writes[i];
-        if (namespace_of(write->key) != name) continue;
+        struct bytes key = pending_key(rows, write);
+        if (namespace_of(key) != name) continue;
         struct row_found found; /* known: it could not be written otherwise */
-        bool before =
-            !all_dropped && row_table_get(rows->table, write->key, &found) && !found.tombstone;
+        bool before = !all_dropped && row_table_get(rows->table, key, &found) && !found.tombstone;
         bool now = write->kind != PENDING_DELETE;
         count = count + now - before;
     }
@@ -386,10 +399,13 @@ void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t f
     bool fits = before == ROW_ABSENT ? effect_insert_encode(rows->effects, key, &header, value)
                                      : effect_put_encode(rows->effects, key, &header, value);
     if (!appended(rows, fits)) return;
-    struct pending_write *write = pending_of(rows, key);
+    size_t end = buffer_size(rows->effects);
+    size_t key_at = end - effect_size_behind_key(value) - key.size;
+    struct pending_write *write = pending_of(rows, key_at, key.size);
     write->kind = PENDING_PUT;
     write->header = header;
-    write->value = arena_copy(rows->arena, value);
+    write->value_at = end - value.size;
+    write->value_size = (uint32_t)value.size;
 }
 
 /* Of what is known to be absent nothing is logged: a replica that does not hold the key would
@@ -399,9 +415,10 @@ void row_delete(struct row_context *rows, struct bytes key)
     if (!key_fits(rows, key)) return;
     if (lives(rows, key) != ROW_FOUND) return;
     if (!appended(rows, effect_delete_encode(rows->effects, key))) return;
-    struct pending_write *write = pending_of(rows, key);
+    size_t key_at = buffer_size(rows->effects) - key.size;
+    struct pending_write *write = pending_of(rows, key_at, key.size);
     write->kind = PENDING_DELETE;
-    write->value = bytes_make(NULL, 0);
+    write->value_size = 0;
 }
 
 void row_add(struct row_context *rows, struct bytes key, int64_t delta)
@@ -430,9 +447,9 @@ void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t name
     if (!known) pending->drops[pending->drop_count++] = name;
     for (size_t i = 0; i < rows->pending_count; i++) {
         struct pending_write *write = &pending->writes[i];
-        if (namespace_of(write->key) != name) continue;
+        if (namespace_of(pending_key(rows, write)) != name) continue;
         write->kind = PENDING_DELETE;
-        write->value = bytes_make(NULL, 0);
+        write->value_size = 0;
     }
 }
 

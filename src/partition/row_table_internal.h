@@ -44,7 +44,10 @@ struct row_table {
     uint64_t dirty_bytes; /* of committed rows, covered ones included */
     uint64_t clean_bytes; /* of clean rows that nothing covers */
     uint64_t change;      /* of anything; a cursor must not outlive one */
-    uint64_t hot_name;    /* the name that changed last: its count is here, not in the map */
+    uint64_t met_change;  /* the row that was found last, while nothing has changed since */
+    struct node *met_leaf;
+    uint32_t met_slot;
+    uint64_t hot_name; /* the name that changed last: its count is here, not in the map */
     uint64_t hot_count;
     bool incomplete;
     bool own_slabs;

@@ -59,13 +59,24 @@ uint64_t row_table_newest_proposed(const struct row_table *table)
     return drop > index ? drop : index;
 }
 
+/* Whether the row found last is that of the key: then it is not looked for again. */
+static bool is_met(const struct row_table *table, struct bytes key, struct tree_place *ret_place)
+{
+    if (table->met_leaf == NULL || table->met_change != table->change) return false;
+    if (!bytes_equal(row_key(leaf_row(table->met_leaf, table->met_slot)), key)) return false;
+    ret_place->leaf = table->met_leaf;
+    ret_place->slot = table->met_slot;
+    ret_place->found = true;
+    return true;
+}
+
 void row_table_propose(struct row_table *table, struct bytes key, const struct row_write *write,
                        unsigned flags)
 {
     ASSERT(write->header.version >= row_table_newest_proposed(table));
 
     struct tree_place place;
-    tree_find(&table->tree, key, &place);
+    if (!is_met(table, key, &place)) tree_find(&table->tree, key, &place);
     struct row *row = row_make(table, key, write, ROW_PROPOSED);
     struct row *below = NULL;
     if (place.found) {

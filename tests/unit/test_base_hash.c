@@ -43,6 +43,28 @@ static void test_crc16_of_the_redis_cluster_specification(void **state)
     assert_int_equal(crc16_xmodem(bytes_of("")), 0);
 }
 
+/* Bit by bit, as the polynomial says. */
+static uint16_t crc16_slowly(struct bytes bytes)
+{
+    uint16_t crc = 0;
+    for (size_t i = 0; i < bytes.size * 8; i++) {
+        bool bit = bytes.data[i / 8] >> (7 - i % 8) & 1;
+        bool carry = (crc >> 15 & 1) != bit;
+        crc = (uint16_t)(crc << 1) ^ (carry ? 0x1021 : 0);
+    }
+    return crc;
+}
+
+static void test_crc16_is_that_of_the_polynomial_at_every_size(void **state)
+{
+    uint8_t data[300];
+    for (size_t size = 0; size <= sizeof(data); size++) {
+        assert_int_equal(crc16_xmodem(bytes_make(data, size)),
+                         crc16_slowly(bytes_make(data, size)));
+        if (size < sizeof(data)) data[size] = (uint8_t)(size * 149 + 0xe3);
+    }
+}
+
 static uint16_t slot(const char *key)
 {
     return key_slot(bytes_of(key));
@@ -82,6 +104,7 @@ int main(void)
         cmocka_unit_test(test_crc32c_of_rfc_3720_b_4),
         cmocka_unit_test(test_crc32c_chains),
         cmocka_unit_test(test_crc16_of_the_redis_cluster_specification),
+        cmocka_unit_test(test_crc16_is_that_of_the_polynomial_at_every_size),
         cmocka_unit_test(test_slots_of_the_redis_cluster_specification),
         cmocka_unit_test(test_hash64_depends_on_seed_and_content),
     };

@@ -332,6 +332,32 @@ static void test_what_a_reply_brings_goes_behind_what_is_sent_again(void **state
     assert_string_equal(bench->evaluated, "s0s1s2");
 }
 
+/* --- bodies --- */
+
+static void submit_unrouted(void *context)
+{
+    struct asks *asks = context;
+    submit(&asks->first);
+    gateway_peer_down(bench->gateway, SELF);
+    submit(&asks->second);
+    submit(&asks->third);
+    assert_null(asks->second.request.copy);
+    assert_non_null(asks->third.request.copy);
+    asks->third.body[1] = '?'; /* the caller's memory is another's now */
+}
+
+static void test_a_body_that_stays_is_not_copied(void **state)
+{
+    struct asks asks = {.first = {.body = "s0"},
+                        .second = {.body = "s1", .request.body_stays = true},
+                        .third = {.body = "s2"}};
+    sim_world_call(sim_world_of(bed.world), 0, submit_unrouted, &asks);
+    sim_run_for(&bed.sim, 1000 * 1000);
+    assert_int_equal(asks.second.answers, 1);
+    assert_int_equal(asks.third.answers, 1);
+    assert_string_equal(bench->evaluated, "s0s1s2");
+}
+
 /* --- earlier lives of a gateway --- */
 
 static void old_life_then_new(void *context)
@@ -695,6 +721,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_what_a_reply_brings_goes_behind_what_is_sent_again,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_body_that_stays_is_not_copied, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_reply_to_an_earlier_life_of_a_gateway_is_not_sent,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_waits_for_a_commit_is_counted, setup, teardown),

@@ -187,6 +187,33 @@ static void test_own_writes_are_seen_and_wait_for_nothing(void **state)
     assert_int_equal(fixture->rows.effect_count, 4);
 }
 
+/* The effects, where own writes stand, move as they grow. */
+static void test_what_was_read_of_an_own_write_stays_while_more_is_written(void **state)
+{
+    struct fixture *fixture = *state;
+    struct row_view view, later;
+    char name[16], value[400];
+    put(fixture, "a", "first");
+    assert_int_equal(get(fixture, "a", &view), ROW_FOUND);
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = 0;
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "b%d", i);
+        put(fixture, name, value + i);
+    }
+    put(fixture, "a", "second");
+    row_delete(&fixture->rows, key_of(fixture, "b7"));
+    assert_true(bytes_equal(view.value, bytes_of("first")));
+    assert_int_equal(get(fixture, "a", &later), ROW_FOUND);
+    assert_true(bytes_equal(later.value, bytes_of("second")));
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "b%d", i);
+        assert_int_equal(get(fixture, name, &later), i == 7 ? ROW_ABSENT : ROW_FOUND);
+        if (i != 7) assert_true(bytes_equal(later.value, bytes_of(value + i)));
+    }
+    assert_int_equal(row_count(&fixture->rows, SERVICE_REDIS, 1), 100);
+}
+
 static void test_an_add_is_a_put_of_the_sum(void **state)
 {
     struct fixture *fixture = *state;
@@ -323,6 +350,7 @@ int main(void)
         TEST(test_a_scan_counts_what_it_shows_and_what_is_hidden),
         TEST(test_a_count_waits_for_the_newest_proposal),
         TEST(test_own_writes_are_seen_and_wait_for_nothing),
+        TEST(test_what_was_read_of_an_own_write_stays_while_more_is_written),
         TEST(test_an_add_is_a_put_of_the_sum),
         TEST(test_a_drop_hides_rows_and_own_writes),
         TEST(test_effects_give_what_was_seen),

@@ -531,6 +531,29 @@ static void test_an_old_index_changes_nothing_but_the_same_one_does(void **state
     row_table_free(table);
 }
 
+/* The place of the row that was read last is remembered; it must not be taken for another's. */
+static void test_a_write_after_a_read_goes_where_its_own_key_is(void **state)
+{
+    struct row_table *table = row_table_make();
+    uint8_t key[32];
+    struct row_found found;
+    for (uint32_t i = 1; i <= 200; i++)
+        put_at(table, i, i, "old", false);
+    for (uint32_t i = 1; i <= 200; i++) {
+        assert_true(row_table_get(table, key_at(key, i), &found));
+        if (i % 3 == 1) put_at(table, 500 + i, 1000 + 2 * i, "between", true); /* moves others */
+        put_at(table, i % 2 ? i : 201 - i, 1001 + 2 * i, "new", true);
+    }
+    row_table_commit(table, 1000 + 2 * 200 + 1);
+    for (uint32_t i = 1; i <= 200; i++) {
+        assert_true(row_table_get(table, key_at(key, i), &found));
+        bool is_new = i % 2; /* 201 - i is odd where i is even */
+        assert_true(bytes_equal(found.value, bytes_of(is_new ? "new" : "old")));
+    }
+    assert_int_equal(row_table_rows(table), 267);
+    row_table_free(table);
+}
+
 static void test_a_proposed_delete_of_nothing_leaves_a_tombstone_until_commit(void **state)
 {
     struct row_table *table = row_table_make();
@@ -756,6 +779,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_old_index_changes_nothing_but_the_same_one_does),
+        cmocka_unit_test(test_a_write_after_a_read_goes_where_its_own_key_is),
         cmocka_unit_test(test_a_proposed_delete_of_nothing_leaves_a_tombstone_until_commit),
         cmocka_unit_test(test_a_flushed_tombstone_stays_gone_after_revert),
         cmocka_unit_test(test_what_is_applied_under_a_proposal_shows_after_revert),

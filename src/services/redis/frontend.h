@@ -131,6 +131,7 @@ struct reply_slot {
     size_t owed;          /* counted in connection->owed_bytes */
     uint64_t started;
     struct buffer held;
+    struct buffer body; /* of the request: it stays here until that is answered */
 };
 
 struct redis_service {
@@ -146,7 +147,7 @@ struct redis_service {
     bool draining;
     struct list free_slots;
     uint32_t free_slot_count;
-    struct buffer body;    /* of the request being sent: the gateway copies it */
+    struct buffer body;    /* of the request being made */
     struct buffer silence; /* replies nobody wants */
     size_t staging_bytes;
     struct list questions;      /* gather.c: to other workers, not answered by all */

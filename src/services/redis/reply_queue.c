@@ -9,6 +9,7 @@
 enum {
     FREE_SLOTS_MAX = 4096,
     HELD_KEPT_BYTES = 4096, /* memory a free slot keeps */
+    BODY_KEPT_BYTES = 1024, /* and that of a body which is not copied */
     ERROR_REPLY_MAX = 1 << 20,
 };
 
@@ -25,6 +26,7 @@ static struct reply_slot *slot_push(struct connection *connection)
     if (list_empty(&service->free_slots)) {
         slot = memory_allocate_zero(sizeof(*slot));
         buffer_init(&slot->held, OUTPUT_BYTES_MAX);
+        buffer_init(&slot->body, service->body.size_max);
     } else {
         slot = CONTAINER_OF(service->free_slots.next, struct reply_slot, link);
         list_remove(&slot->link);
@@ -45,20 +47,26 @@ static struct reply_slot *slot_push(struct connection *connection)
     return slot;
 }
 
+static void slot_destroy(struct reply_slot *slot)
+{
+    buffer_free(&slot->held);
+    buffer_free(&slot->body);
+    memory_free(slot);
+}
+
 static void slot_free(struct redis_service *service, struct reply_slot *slot)
 {
     list_remove(&slot->link);
     slot->connection = NULL;
     if (service->free_slot_count >= FREE_SLOTS_MAX) {
-        buffer_free(&slot->held);
-        memory_free(slot);
+        slot_destroy(slot);
         return;
     }
     if (slot->held.capacity > HELD_KEPT_BYTES)
         buffer_release(&slot->held);
     else
         buffer_clear(&slot->held);
-    list_insert_before(&service->free_slots, &slot->link);
+    list_insert_before(service->free_slots.next, &slot->link); /* taken first: it is warm */
     service->free_slot_count++;
 }
 
@@ -79,8 +87,7 @@ void slots_free_all(struct redis_service *service)
     while (!list_empty(&service->free_slots)) {
         struct reply_slot *slot = CONTAINER_OF(service->free_slots.next, struct reply_slot, link);
         list_remove(&slot->link);
-        buffer_free(&slot->held);
-        memory_free(slot);
+        slot_destroy(slot);
     }
 }
 
@@ -306,9 +313,26 @@ bool body_make(struct redis_service *service, const struct redis_command *comman
                               .count = count,
                               .arguments = arguments};
 
-    buffer_clear(&service->body);
+    if (service->body.capacity > BODY_KEPT_BYTES)
+        buffer_release(&service->body);
+    else
+        buffer_clear(&service->body);
     return redis_body_encode(&body, &service->body) == STATUS_OK &&
            buffer_size(&service->body) <= BODY_SIZE_MAX;
+}
+
+/* The usual small body stays with its slot until it is answered: the buffers change places, and
+ * nobody copies it. Of a large one the gateway makes a copy, without room to grow. */
+static void body_hand_over(struct redis_service *service, struct reply_slot *slot)
+{
+    struct gateway_request *request = &slot->request;
+
+    request->body = buffer_bytes(&service->body);
+    request->body_stays = service->body.capacity <= BODY_KEPT_BYTES;
+    if (!request->body_stays) return;
+    struct buffer made = service->body;
+    service->body = slot->body;
+    slot->body = made;
 }
 
 static void submit_body(struct connection *connection, const struct redis_command *command,
@@ -332,7 +356,7 @@ static void submit_body(struct connection *connection, const struct redis_comman
     slot->request.write = command->flags & REDIS_WRITES;
     slot->request.client = (uint16_t)connection->id;
     slot->request.grows = command->flags & REDIS_GROWS;
-    slot->request.body = buffer_bytes(&service->body);
+    body_hand_over(service, slot);
     slot->request.on_reply = on_reply;
     slot->request.context = slot;
     if (slot->request.write)
