@@ -29,6 +29,12 @@ uint32_t balance_copies(const struct balance_node *nodes, uint32_t node_count, u
     return copies < VIEW_REPLICAS_MAX ? copies : VIEW_REPLICAS_MAX;
 }
 
+uint32_t balance_meta_replicas(uint32_t nodes)
+{
+    if (nodes <= 3) return nodes;
+    return nodes < BALANCE_META_REPLICAS_MAX ? 3 : BALANCE_META_REPLICAS_MAX;
+}
+
 static uint64_t rank_of(const struct balance *balance, const struct balance_group *group,
                         uint32_t node)
 {

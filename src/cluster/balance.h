@@ -20,6 +20,7 @@ enum {
     BALANCE_DOMAINS = 3, /* zone, rack, host: the widest first */
     BALANCE_WEIGHT_USUAL = 100,
     BALANCE_WEIGHT_MAX = 10000,
+    BALANCE_META_REPLICAS_MAX = 5,
 };
 
 enum balance_state {
@@ -46,6 +47,10 @@ struct balance_group {
 /* Replicas that a group should have: the wish, or the nodes that do not leave if those are fewer.
  */
 uint32_t balance_copies(const struct balance_node *nodes, uint32_t node_count, uint32_t replicas);
+
+/* Replicas that the meta group should have on so many nodes, whatever data has: 1, 2, 3, 3, 5, 5...
+ */
+uint32_t balance_meta_replicas(uint32_t nodes);
 
 /* `groups`: in: as it is, out: as it should be. Replicas keep their order but for the first.
  * replicas: 1..VIEW_REPLICAS_MAX, node_count: 1..NODES_MAX. */

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "cluster/balance.h"
 #include "cluster/view_codec.h"
 
 static void view_make(struct cluster_view *view, uint32_t nodes, uint32_t partitions,
@@ -51,7 +52,7 @@ static void check_balance(uint32_t nodes, uint32_t partitions, uint32_t replicas
 
     view_make(&view, nodes, partitions, replicas);
     assert_int_equal(view.group_count, GROUP_DATA_FIRST + partitions);
-    assert_int_equal(view.groups[GROUP_META].replica_count, copies);
+    assert_int_equal(view.groups[GROUP_META].replica_count, balance_meta_replicas(nodes));
     assert_int_equal(view.groups[GROUP_COORD].replica_count, 0);
     assert_true(cluster_view_slots_covered(&view));
     for (uint32_t p = 0; p < partitions; p++) {
