@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/codec.h"
+#include "base/hash.h"
 #include "node/node_internal.h"
 
 static uint32_t read_pid(struct node *node)
@@ -34,6 +36,34 @@ static void write_pid(struct node *node)
     file_close(file);
 }
 
+/* DIR/lock: "HOLONLK1" | u64 token of the process | u32 crc32c of both; or empty, if that could not
+ * be written. */
+enum { LOCK_SIZE = 8 + 8 + 4 };
+#define LOCK_MAGIC "HOLONLK1"
+
+static void write_token(struct node *node)
+{
+    uint8_t text[LOCK_SIZE];
+
+    memcpy(text, LOCK_MAGIC, 8);
+    store_u64(text + 8, node->token);
+    store_u32(text + 16, crc32c(0, bytes_make(text, 16)));
+    if (file_truncate(node->lock, 0, NULL)) return;
+    if (file_write(node->lock, 0, bytes_make(text, LOCK_SIZE), NULL))
+        file_truncate(node->lock, 0, NULL);
+}
+
+bool node_lock_is_of_another(struct node *node, struct file *lock)
+{
+    uint8_t text[LOCK_SIZE];
+    size_t size = 0;
+
+    if (file_read(lock, 0, text, LOCK_SIZE, &size, NULL) || size < LOCK_SIZE) return false;
+    bool whole =
+        memcmp(text, LOCK_MAGIC, 8) == 0 && load_u32(text + 16) == crc32c(0, bytes_make(text, 16));
+    return whole && load_u64(text + 8) != node->token;
+}
+
 /* The lock lives as long as the process: a second one must never write the same log (F12). */
 enum status node_lock_directory(struct node *node, struct error *error)
 {
@@ -51,7 +81,10 @@ enum status node_lock_directory(struct node *node, struct error *error)
                          "%.300s is in use by another holon process (pid %u in holon.pid): stop "
                          "that one, or choose another --data",
                          data, read_pid(node));
-    if (status == STATUS_OK) write_pid(node);
+    if (status == STATUS_OK) {
+        write_token(node);
+        write_pid(node);
+    }
     return status;
 }
 

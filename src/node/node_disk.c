@@ -123,7 +123,7 @@ static void disk_run(struct world_job *job)
     struct disk_watch *watch = &node->disk;
 
     watch->status = world_free_space(node->world, node->options.data, &watch->found, &watch->error);
-    if (!watch->looked) watch->reserve = reserve_measure(node);
+    watch->reserve = reserve_measure(node); /* somebody may have removed it */
     if (watch->status == STATUS_OK) reserve_make(node);
 }
 

@@ -348,6 +348,8 @@ void node_worker_failed(struct node_worker *zero, void *argument); /* owned stru
 
 /* node_directory.c, node_open.c, node_start.c */
 enum status node_lock_directory(struct node *node, struct error *error);
+/* `lock` is that of another process, and says so: somebody holds it, but not this one. */
+bool node_lock_is_of_another(struct node *node, struct file *lock);
 enum status node_check_settings(const struct node *node, struct error *error);
 /* Identity, epoch and view of worker 0 are set. */
 void node_open(struct node *node);

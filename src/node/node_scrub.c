@@ -42,7 +42,8 @@ static void move_explain(struct node *node)
     quarantine_explain(node->world, node->options.data, scrub->quarantine, text);
 }
 
-/* All of them into one set: it is one disk that fails. */
+/* All of them into one set: it is one disk that fails. The same one with each try, which must not
+ * fill the quarantine. */
 static void move_run(struct world_job *job)
 {
     struct node *node = job->context;
@@ -50,7 +51,10 @@ static void move_run(struct world_job *job)
     const char *data = node->options.data;
 
     scrub->moved = 0;
-    scrub->status = quarantine_name(node->world, data, "segment", scrub->quarantine, &scrub->error);
+    scrub->status = STATUS_OK;
+    if (scrub->quarantine[0] == '\0')
+        scrub->status =
+            quarantine_name(node->world, data, "segment", scrub->quarantine, &scrub->error);
     while (scrub->status == STATUS_OK && scrub->moved < scrub->damaged_count) {
         scrub->status =
             quarantine_take(node->world, data, scrub->quarantine, "log",
@@ -78,6 +82,7 @@ static void move_done(struct world_job *job)
                  "%s offset %" PRIu64 " was damaged; nothing was lost, it is in %s/quarantine/%s",
                  damaged->file, damaged->offset, node->options.data, scrub->quarantine);
     }
+    if (scrub->status == STATUS_OK) scrub->quarantine[0] = '\0';
     if (scrub->status) {
         scrub->move_at = world_now(node->world) + MOVE_RETRY_US;
         LOG_ERROR(node_logger(node), "repair", "a damaged segment stays in %s/log: %s",

@@ -59,7 +59,8 @@ static void place_foreign(struct node_sealed *sealed, const char *what)
               cause.text);
 }
 
-/* The lock belongs to the file that was opened: who gets it has another one. */
+/* The lock belongs to the file that was opened: who gets it has another one, and so has who is
+ * refused by a third that has put its token there. */
 static bool directory_is_ours(struct node *node)
 {
     char path[PATH_SIZE_MAX], text[ERROR_TEXT_SIZE_MAX];
@@ -68,10 +69,11 @@ static bool directory_is_ours(struct node *node)
     path_join(path, node->options.data, "lock");
     enum status status = file_open(node->world, path, FILE_WRITE, &file, NULL);
     enum status locked = status == STATUS_OK ? file_lock(file, NULL) : STATUS_NOT_FOUND;
+    bool taken = locked == STATUS_REFUSED && node_lock_is_of_another(node, file);
     file_close(file);
-    if (locked == STATUS_REFUSED) return true;
+    if (locked == STATUS_REFUSED && !taken) return true;
     if ((status != STATUS_OK && status != STATUS_NOT_FOUND) ||
-        (status == STATUS_OK && locked != STATUS_OK)) {
+        (status == STATUS_OK && locked != STATUS_OK && !taken)) {
         node->sealed.unknown = true;
         return false;
     }

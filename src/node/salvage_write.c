@@ -311,27 +311,32 @@ static void remove_directory(struct world *world, const char *directory)
 /* What was written in vain, most likely for want of space: none of it is of use to anybody, and a
  * disk that is full must not be filled further by each attempt. The next one moves to quarantine
  * what cannot be removed. */
-static void remove_new(struct salvage *salvage, const char *directory, const char *quarantine)
+static void remove_new(struct salvage *salvage, const char *directory)
 {
-    char path[PATH_SIZE_MAX], parent[PATH_SIZE_MAX];
+    char path[PATH_SIZE_MAX];
 
     path_join(path, directory, "log");
     remove_directory(salvage->world, path);
     remove_directory(salvage->world, directory);
+}
+
+/* Unless something is there. */
+static void remove_set(struct salvage *salvage, const char *quarantine)
+{
+    char path[PATH_SIZE_MAX], parent[PATH_SIZE_MAX];
+
     path_join(parent, salvage->data, "quarantine");
     path_join(path, parent, quarantine);
-    world_remove(salvage->world, path, NULL); /* empty, unless leftovers went there */
+    world_remove(salvage->world, path, NULL);
     world_remove(salvage->world, parent, NULL);
 }
 
-/* Everything new, complete in `directory`. */
-static enum status write_new(struct salvage *salvage, const char *directory, const char *quarantine,
-                             struct error *error)
+/* Everything new, complete in `directory`, where nothing is. */
+static enum status write_new(struct salvage *salvage, const char *directory, struct error *error)
 {
     struct world *world = salvage->world;
 
-    enum status status = clear_leftovers(salvage, quarantine, error);
-    if (status == STATUS_OK) status = world_make_durable_dir(world, directory, error);
+    enum status status = world_make_durable_dir(world, directory, error);
     if (status == STATUS_OK) status = write_log(salvage, directory, error);
     if (status == STATUS_OK)
         status = view_file_save(world, directory, "table", &salvage->view, error);
@@ -364,14 +369,21 @@ enum status salvage_write(struct salvage *salvage, struct error *error)
     path_join(directory, salvage->data, "salvage");
     enum status status = quarantine_name(world, salvage->data, "salvage", plan.quarantine, error);
     if (status) return status;
-    status = write_new(salvage, directory, plan.quarantine, error);
+    status = clear_leftovers(salvage, plan.quarantine, error);
+    if (status) { /* what cannot be moved away is of an earlier attempt, and stays */
+        remove_set(salvage, plan.quarantine);
+        return status;
+    }
+    status = write_new(salvage, directory, error);
     plan_renames(salvage, &plan);
     if (status == STATUS_OK && !PLANTED(world, "salvage_without_plan"))
         status = salvage_plan_save(world, salvage->data, &plan, error);
     if (status == STATUS_OK)
         status = salvage_finish(salvage, &plan, error);
-    else if (salvage_plan_load(world, salvage->data, &written, NULL) == STATUS_NOT_FOUND)
-        remove_new(salvage, directory, plan.quarantine);
+    else if (salvage_plan_load(world, salvage->data, &written, NULL) == STATUS_NOT_FOUND) {
+        remove_new(salvage, directory);
+        remove_set(salvage, plan.quarantine);
+    }
     salvage_plan_free(&written);
     salvage_plan_free(&plan);
     return status;

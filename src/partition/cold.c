@@ -146,7 +146,7 @@ static void parked_free(struct partition_host *host, struct parked *parked)
     list_remove(&parked->by_replica);
     list_remove(&parked->by_queue);
     host->cold.parked_count--;
-    host->cold.parked_bytes -= parked->size;
+    host->cold.parked_bytes -= parked->size + buffer_size(&parked->wanted);
     ranges_drop(parked);
     buffer_free(&parked->wanted);
     memory_free(parked);
@@ -187,8 +187,10 @@ bool cold_park(struct replica *replica, struct session *session, uint64_t route,
         host->statistics.cold_refused++;
         return false;
     }
+    host->cold.parked_bytes -= buffer_size(&parked->wanted);
     buffer_clear(&parked->wanted);
     buffer_append(&parked->wanted, buffer_bytes(wanted));
+    host->cold.parked_bytes += buffer_size(&parked->wanted);
     SOMETIMES(host->world, "an evaluation waited for cold rows");
     queue_up(parked);
     return true;

@@ -182,7 +182,8 @@ enum status world_make_dir(struct world *world, const char *path, struct error *
  * made now or found. Found is no error. */
 enum status world_make_durable_dir(struct world *world, const char *path, struct error *error);
 /* Makes created, renamed and removed names in `path` durable. A sync that fails ends the process,
- * as with file_sync(). */
+ * as with file_sync(), and for want of space too; STATUS_IO: this file system has none for
+ * directories. */
 enum status world_sync_dir(struct world *world, const char *path, struct error *error);
 /* Calls back for each name (not "." and ".."), in bytewise order. */
 enum status world_list_dir(struct world *world, const char *path, void *context,

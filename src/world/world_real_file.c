@@ -221,18 +221,20 @@ static enum status real_file_write(struct file *head, uint64_t offset, struct by
 
 /* No retry, not even after EINTR: the failed pages may count as clean by now, and the next sync
  * would say that all is well (F26). A full disk has told so: the caller gives that file up. */
-static enum status sync_failed(struct world *world, struct error *error, const char *what,
-                               const char *path)
+static void sync_is_fatal(struct world *world, const struct error *cause)
+{
+    world_fatal(world,
+                "%s; what was not acknowledged may be lost: look at the disk, then start again",
+                cause->text);
+}
+
+static enum status sync_failed(struct world *world, struct error *error, const char *path)
 {
     struct error cause;
-    enum status status = path_failed(&cause, what, path);
+    enum status status = path_failed(&cause, "sync", path);
 
     if (error) *error = cause;
-    if (status != STATUS_NO_SPACE)
-        world_fatal(world,
-                    "%s; what was not acknowledged may be lost: look at the disk, then "
-                    "start again",
-                    cause.text);
+    if (status != STATUS_NO_SPACE) sync_is_fatal(world, &cause);
     return status;
 }
 
@@ -241,7 +243,7 @@ static enum status real_file_sync(struct file *head, struct error *error)
     struct real_file *file = real_file_of(head);
 
     if (fdatasync(file->descriptor) == 0) return STATUS_OK;
-    return sync_failed(head->world, error, "sync", file->path);
+    return sync_failed(head->world, error, file->path);
 }
 
 static enum status real_file_size(struct file *head, uint64_t *ret_size, struct error *error)
@@ -361,7 +363,16 @@ static enum status real_sync_dir(struct world *world, const char *path, struct e
         descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     } while (descriptor < 0 && errno == EINTR);
     if (descriptor < 0) return path_failed(error, "open the directory", path);
-    if (fsync(descriptor) != 0) status = sync_failed(world, error, "sync the directory", path);
+    if (fsync(descriptor) != 0) {
+        /* Some file systems cannot, and nothing was tried. A directory cannot be given up as a
+         * file can: after any other failure, want of space too, the next sync may say yes to a
+         * name that was lost. */
+        struct error cause;
+        bool cannot = errno == EINVAL || errno == ENOTSUP;
+        status = path_failed(&cause, "sync the directory", path);
+        if (error) *error = cause;
+        if (!cannot) sync_is_fatal(world, &cause);
+    }
     close(descriptor);
     return status;
 }

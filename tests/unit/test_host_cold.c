@@ -308,6 +308,30 @@ static void test_memory_stays_in_its_budget(void **state)
     assert_true(now.table_bytes + now.entry_bytes + now.copy_bytes < MEMORY_BYTES);
 }
 
+static uint64_t parked_bytes; /* of the last one that was parked */
+
+static void park(void *context)
+{
+    send_one(context);
+    parked_bytes = bed.host->cold.parked_bytes;
+}
+
+/* Their keys are more than the command may be: "HMGET h" and a thousand fields of a byte. */
+static void test_what_a_parked_request_wants_is_counted(void **state)
+{
+    struct ask few = {.kind = 'm', .first = 100, .number = 1};
+    struct ask many = {.kind = 'm', .first = 200, .number = 60};
+
+    sim_world_call(sim_world_of(bed.world), 0, park, &few);
+    sim_run_for(&bed.sim, SECOND);
+    uint64_t before = parked_bytes;
+    assert_int_equal(bed.host->cold.parked_bytes, 0);
+    sim_world_call(sim_world_of(bed.world), 0, park, &many);
+    sim_run_for(&bed.sim, SECOND);
+    assert_true(parked_bytes >= before + 59 * ROW_PREFIX_SIZE);
+    assert_int_equal(bed.host->cold.parked_bytes, 0);
+}
+
 static void test_many_cold_keys_are_one_fetch(void **state)
 {
     uint64_t parked = statistics().cold_parked, reads = statistics().cold_reads;
@@ -759,6 +783,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_memory_stays_in_its_budget),
+        TEST(test_what_a_parked_request_wants_is_counted),
         TEST(test_many_cold_keys_are_one_fetch),
         TEST(test_counts_and_walks_see_what_is_on_disk),
         TEST(test_a_walk_over_many_cold_places_gets_on),

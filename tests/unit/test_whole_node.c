@@ -73,6 +73,19 @@ static void test_a_table_that_could_not_be_saved_is_saved_later(void **state)
     assert_int_equal(bed_table_epoch(1), after);
 }
 
+/* --- what lets it start on a full disk --------------------------------------------------- */
+
+static void test_a_reserve_that_somebody_removed_is_made_again(void **state)
+{
+    struct sim_disk *disk = bed->cluster->nodes[1].machine.disk;
+
+    sim_run_for(&bed->sim, 3 * SECOND);
+    assert_true(has_name(disk, "/reserve"));
+    remove_all(disk, &disk->now, "/reserve");
+    sim_run_for(&bed->sim, 3 * SECOND);
+    assert_true(has_name(disk, "/reserve"));
+}
+
 /* --- a stop ends ----------------------------------------------------------------------- */
 
 static void test_a_stop_with_a_full_disk_ends_and_says_so(void **state)
@@ -264,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_node_that_loses_its_log_right_after_ready_is_not_born_again),
         TEST(test_a_table_that_could_not_be_saved_is_saved_later),
+        TEST(test_a_reserve_that_somebody_removed_is_made_again),
         TEST(test_a_stop_with_a_full_disk_ends_and_says_so),
         TEST(test_only_damage_condemns_a_store_at_the_start),
         TEST(test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened),

@@ -319,6 +319,8 @@ static void test_directories(void **state)
     assert_int_equal(world_rename(fixture->world, fixture->path, other, NULL), STATUS_OK);
     assert_int_equal(world_sync_dir(fixture->world, fixture->directory, NULL), STATUS_OK);
     assert_int_equal(world_sync_dir(fixture->world, fixture->path, NULL), STATUS_NOT_FOUND);
+    /* It has no sync for directories: an error, and the process goes on. */
+    assert_int_equal(world_sync_dir(fixture->world, "/proc", NULL), STATUS_IO);
     assert_int_equal(world_remove(fixture->world, fixture->path, NULL), STATUS_NOT_FOUND);
     assert_int_equal(world_free_space(fixture->world, fixture->directory, &space, NULL), STATUS_OK);
     assert_true(space > 0);
