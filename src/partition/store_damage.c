@@ -64,5 +64,8 @@ void host_attach_store(struct partition_host *host, uint32_t store)
     struct host_store *at = &host->stores[store];
     ASSERT(list_empty(&at->replicas) && at->flush == NULL && at->drops == NULL);
     at->damaged = false;
-    at->flush_delay = 0;
+    if (at->flush_delay == 0) return;
+    at->flush_delay = 0; /* what failed was a flush of the one before it */
+    if (host->options.events.on_flush != NULL)
+        host->options.events.on_flush(host->options.context, store, NULL);
 }

@@ -140,6 +140,36 @@ static void test_each_part_begins_the_time_anew(void **state)
     assert_in_range(bed->real, TIMEOUT, TIMEOUT + STEP);
 }
 
+/* More than a step can collect. */
+static void make_garbage(struct bed *bed)
+{
+    static uint8_t value[4096];
+    struct bytes set[] = {bytes_of("SET"), bytes_of("big"), bytes_make(value, sizeof(value))};
+    struct bytes del[] = {bytes_of("DEL"), bytes_of("big")};
+
+    memset(value, 'v', sizeof(value));
+    redis_harness_run(bed->h, set, 3);
+    redis_harness_run(bed->h, del, 2);
+}
+
+static void test_the_clock_goes_on_beside_any_amount_of_garbage(void **state)
+{
+    struct bed *bed = *state;
+    struct redis_rows rows;
+    int steps = 0;
+
+    bed->h->limits.chore_rows = 4;
+    stage(bed);
+    make_garbage(bed);
+    for (; is_there(bed) && steps < 3 * REDIS_STAGE_STEPS; steps++) {
+        bed->h->time += STEP;
+        redis_rows_check(bed->h->table, &rows);
+        if (rows.garbage < 2) make_garbage(bed);
+        redis_harness_chore(bed->h);
+    }
+    assert_in_range(steps, REDIS_STAGE_STEPS, REDIS_STAGE_STEPS + 2);
+}
+
 /* Step by step the change of a leader costs what it had not logged yet. */
 static void test_leaders_that_change_often_collect_in_time(void **state)
 {
@@ -248,6 +278,7 @@ int main(void)
         TEST(test_what_nobody_comes_for_is_collected_after_its_time),
         TEST(test_when_nothing_waits_nothing_runs),
         TEST(test_each_part_begins_the_time_anew),
+        TEST(test_the_clock_goes_on_beside_any_amount_of_garbage),
         TEST(test_leaders_that_change_often_collect_in_time),
         TEST(test_a_clock_that_leaps_with_the_election_takes_nothing),
         TEST(test_under_any_changes_and_clocks_it_has_its_time),

@@ -233,6 +233,28 @@ static void test_no_replica_is_given_up_before_the_damage_is_on_record(void **st
     assert_false(has_name(victim->machine.disk, "store-0.damaged"));
 }
 
+static void fail_a_flush_and_damage_store(void *context)
+{
+    struct node *node = context;
+    struct error error;
+
+    node->workers[0].host->stores[0].flush_delay = 100 * MS;
+    error_set(&error, STATUS_NO_SPACE, "as the test wants it");
+    worker_on_flush(&node->workers[0], 0, &error);
+    damage_store(context);
+}
+
+static void test_a_fresh_store_is_not_said_to_fail(void **state)
+{
+    struct node *node = bed_node(1);
+
+    bed_call(node, fail_a_flush_and_damage_store, node);
+    sim_run_for(&bed->sim, 10 * MS);
+    assert_int_equal(node->stores[0].flush_error.status, STATUS_NO_SPACE);
+    assert_true(sim_cluster_wait(bed->cluster, 30 * SECOND, first_is_whole, NULL));
+    assert_int_equal(node->stores[0].flush_error.status, STATUS_OK);
+}
+
 static void lose_replica(struct node *node, uint64_t heard_ago)
 {
     uint64_t now = world_now(node->world);
@@ -282,6 +304,7 @@ int main(void)
         TEST(test_only_damage_condemns_a_store_at_the_start),
         TEST(test_an_exchange_of_a_store_goes_on_after_the_fresh_one_could_not_be_opened),
         TEST(test_no_replica_is_given_up_before_the_damage_is_on_record),
+        TEST(test_a_fresh_store_is_not_said_to_fail),
         TEST(test_a_leader_of_long_ago_is_no_reason_to_give_a_replica_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

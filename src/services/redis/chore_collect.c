@@ -1,4 +1,5 @@
 /* Removes what was dropped, or sent ahead and given up, by the records of it. */
+#include "base/assert.h"
 #include "services/redis/chore_step.h"
 #include "services/redis/stage_clock.h"
 
@@ -192,7 +193,9 @@ static bool on_record(void *context, struct bytes key, const struct row_view *ro
     struct record *record = &search->due[search->due_count];
 
     if (search->due_count == RECORDS_MAX || search->seen == LOOKED_AT_MAX) {
-        row_want_chore(call->rows, call->rows->time);
+        /* If none of so many is due, the rest is hardly: they have asked for the clock's next step.
+         */
+        if (search->due_count > 0) row_want_chore(call->rows, call->rows->time);
         return false;
     }
     if (search->seen++ == 0) search->first = key;
@@ -256,16 +259,21 @@ static enum row_result collect_kind(struct chore_step *step, uint8_t kind)
     return result;
 }
 
+/* STAGED first: it is little work for each record, and its clock must go on while there is any
+ * amount of other garbage. */
 enum row_result chore_collect(struct chore_step *step)
 {
+    static const uint8_t kinds[] = {REDIS_GARBAGE_STAGED, REDIS_GARBAGE_PARTS,
+                                    REDIS_GARBAGE_NAMESPACE};
+
     if (row_table_count(step->call.rows->table, SERVICE_REDIS, REDIS_NAMESPACE_GARBAGE) == 0)
         return ROW_ABSENT;
-    for (uint8_t kind = REDIS_GARBAGE_PARTS; kind <= REDIS_GARBAGE_STAGED; kind++) {
+    for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
         if (chore_spent(step) || !chore_may_seek(step)) {
             row_want_chore(step->call.rows, step->call.rows->time);
             break;
         }
-        if (collect_kind(step, kind) == ROW_STOP) return ROW_STOP;
+        if (collect_kind(step, kinds[i]) == ROW_STOP) return ROW_STOP;
     }
     return ROW_FOUND;
 }
