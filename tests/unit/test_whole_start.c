@@ -117,7 +117,8 @@ static node_id_t start_beside_one(node_id_t victim)
 static void check_table(bool between)
 {
     node_id_t victim = 1;
-    struct table_of table = {.from = start_beside_one(victim), .to = bed_node(victim)};
+    node_id_t leader = start_beside_one(victim);
+    struct table_of table = {.from = leader, .to = bed_node(victim)};
     struct sim_incarnation *start = bed->cluster->nodes[victim].now;
 
     assert_true(table.to->epoch > table.to->epoch_before + 1);
