@@ -2,19 +2,19 @@
 
 uint64_t read_varint_slowly(struct reader *reader)
 {
+    size_t left = reader->failed ? 0 : reader_left(reader);
+    const uint8_t *at = reader->next;
     uint64_t value = 0;
 
-    for (unsigned i = 0; i < VARINT_SIZE_MAX; i++) {
-        uint8_t byte = read_u8(reader);
-        if (reader->failed) return 0;
-
-        bool last = (byte & 0x80) == 0;
-        bool overlong = last && byte == 0 && i > 0; /* the same value fits in fewer bytes */
-        bool overflows = i == VARINT_SIZE_MAX - 1 && byte > 1;
+    if (left > VARINT_SIZE_MAX) left = VARINT_SIZE_MAX;
+    for (size_t i = 0; i < left; i++) {
+        value |= (uint64_t)(at[i] & 0x7f) << (7 * i);
+        if (at[i] & 0x80) continue;
+        bool overlong = at[i] == 0 && i > 0; /* the same value fits in fewer bytes */
+        bool overflows = i == VARINT_SIZE_MAX - 1 && at[i] > 1;
         if (overlong || overflows) break;
-
-        value |= (uint64_t)(byte & 0x7f) << (7 * i);
-        if (last) return value;
+        reader->next = at + i + 1;
+        return value;
     }
     reader->failed = true;
     return 0;

@@ -116,16 +116,16 @@ static void take_persist(struct raft *raft, struct raft_output *output)
     ASSERT(raft->handed_index == last_index(raft));
 }
 
-void raft_take_output(struct raft *raft, struct raft_output *ret_output)
+void raft_take_output(struct raft *raft, struct raft_output *output)
 {
-    struct raft_output output = {.commit = raft->commit,
-                                 .role_changed = raft->role_changed,
-                                 .config_changed = raft->config_changed,
-                                 .read_round = raft->round_confirmed};
+    *output = (struct raft_output){
+        .hard_state = {.term = raft->term, .vote = raft->vote, .commit = raft->commit},
+        .commit = raft->commit,
+        .role_changed = raft->role_changed,
+        .config_changed = raft->config_changed,
+        .read_round = raft->round_confirmed};
     raft->messages->count = 0;
-    output.hard_state =
-        (struct raft_hard_state){.term = raft->term, .vote = raft->vote, .commit = raft->commit};
-    take_persist(raft, &output);
+    take_persist(raft, output);
     held_release(raft);
     if (raft_ack_due(raft)) raft_ack_send(raft);
     if (raft->role == RAFT_LEADER && raft->send_wanted) raft_replicate(raft);
@@ -135,11 +135,10 @@ void raft_take_output(struct raft *raft, struct raft_output *ret_output)
     raft->config_changed = false;
     raft->commit_told = raft->commit;
     raft->round_told = raft->round_confirmed;
-    output.messages = raft->messages->items;
-    output.message_count = raft->messages->count;
+    output->messages = raft->messages->items;
+    output->message_count = raft->messages->count;
     ASSERT(!raft_has_output(raft));
-    ASSERT(output.commit <= last_index(raft));
-    *ret_output = output;
+    ASSERT(output->commit <= last_index(raft));
 }
 
 void raft_persisted(struct raft *raft, uint64_t persist_id, uint64_t now)

@@ -249,7 +249,7 @@ uint64_t raft_read_begin(struct raft *raft, uint64_t now, bool *ret_send_now);
 
 /* --- state --- */
 bool raft_has_output(const struct raft *raft);
-void raft_take_output(struct raft *raft, struct raft_output *ret_output);
+void raft_take_output(struct raft *raft, struct raft_output *output);
 enum raft_role raft_role(const struct raft *raft);
 uint64_t raft_term(const struct raft *raft);
 struct raft_member raft_leader(const struct raft *raft); /* replica 0: unknown */

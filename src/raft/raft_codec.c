@@ -128,15 +128,18 @@ static bool message_sound(const struct raft_message *message, uint8_t flags)
 enum status raft_message_decode(struct reader *reader, struct slabs *memory,
                                 struct raft_message *ret_message)
 {
-    struct raft_message message = {.type = read_u8(reader), .memory = memory};
-    uint8_t flags = read_u8(reader);
-    message.reject = flags & FLAG_REJECT;
-    message.transfer = flags & FLAG_TRANSFER;
-    message.group.value = read_u32(reader);
-    message.from.value = read_u64(reader);
-    message.to.value = read_u64(reader);
-    message.from_node = read_u32(reader);
-    message.to_node = read_u32(reader);
+    const uint8_t *fixed = read_bytes(reader, MESSAGE_FIXED_SIZE).data;
+    if (fixed == NULL) return STATUS_CORRUPT;
+    uint8_t flags = fixed[1];
+    struct raft_message message = {.type = fixed[0],
+                                   .group = {load_u32(fixed + 2)},
+                                   .from = {load_u64(fixed + 6)},
+                                   .to = {load_u64(fixed + 14)},
+                                   .from_node = load_u32(fixed + 22),
+                                   .to_node = load_u32(fixed + 26),
+                                   .reject = flags & FLAG_REJECT,
+                                   .transfer = flags & FLAG_TRANSFER,
+                                   .memory = memory};
     message.term = read_varint(reader);
     message.index = read_varint(reader);
     message.log_term = read_varint(reader);

@@ -82,9 +82,8 @@ void raft_commit_to(struct raft *raft, uint64_t index)
     raft->commit = index;
 }
 
-void raft_commit_advance(struct raft *raft)
+static void commit_agreed(struct raft *raft)
 {
-    ASSERT(raft->role == RAFT_LEADER);
     uint64_t agreed = raft_quorum_match(raft);
     /* Count replicas only for entries of our own term: an older one on a majority can still be
      * overwritten by a later leader (paper, 5.4.2). The older ones commit along with ours. */
@@ -93,6 +92,13 @@ void raft_commit_advance(struct raft *raft)
 
     ASSERT(agreed <= last_index(raft));
     if (own_term) raft_commit_to(raft, agreed);
+}
+
+void raft_commit_advance(struct raft *raft)
+{
+    ASSERT(raft->role == RAFT_LEADER);
+    /* The last of the members mostly acknowledges what a majority has committed already. */
+    if (raft->commit < last_index(raft)) commit_agreed(raft);
     raft_transfer_advance(raft);
     raft_config_advance(raft);
 }

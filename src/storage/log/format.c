@@ -38,22 +38,42 @@ _Static_assert(LOG_VOTES_PER_BLOCK == 144, "fixed by the format");
 
 /* --- records ------------------------------------------------------------------------------ */
 
+enum { LOG_ENTRY_HEAD_SIZE = LOG_RECORD_SIZE_MAX - LOG_ENTRY_BODY_MAX };
+_Static_assert(LOG_ENTRY_HEAD_SIZE == 34, "as it is written here");
+
+/* Of these there is one for each request: in one piece. */
+static void entry_write(struct buffer *buffer, const struct log_record *record)
+{
+    const struct log_entry *entry = &record->entry;
+    size_t size = LOG_ENTRY_HEAD_SIZE + entry->body.size;
+    uint8_t *at = buffer_reserve(buffer, size);
+
+    ASSERT(entry->body.size <= LOG_ENTRY_BODY_MAX);
+    ASSERT(at != NULL);
+    at[0] = (uint8_t)record->type;
+    store_u32(at + 1, record->group.value);
+    store_u64(at + 5, record->replica.value);
+    store_u64(at + 13, entry->index);
+    store_u64(at + 21, entry->term);
+    at[29] = entry->type;
+    store_u32(at + 30, (uint32_t)entry->body.size);
+    if (entry->body.size) memcpy(at + LOG_ENTRY_HEAD_SIZE, entry->body.data, entry->body.size);
+    buffer_commit(buffer, size);
+}
+
 void log_record_write(struct buffer *buffer, const struct log_record *record)
 {
+    if (record->type == LOG_RECORD_ENTRY || record->type == LOG_RECORD_COPY) {
+        entry_write(buffer, record);
+        return;
+    }
     struct writer writer = writer_make(buffer);
-
     write_u8(&writer, (uint8_t)record->type);
     write_u32(&writer, record->group.value);
     write_u64(&writer, record->replica.value);
     switch (record->type) {
-    case LOG_RECORD_ENTRY:
+    case LOG_RECORD_ENTRY: /* above */
     case LOG_RECORD_COPY:
-        ASSERT(record->entry.body.size <= LOG_ENTRY_BODY_MAX);
-        write_u64(&writer, record->entry.index);
-        write_u64(&writer, record->entry.term);
-        write_u8(&writer, record->entry.type);
-        write_u32(&writer, (uint32_t)record->entry.body.size);
-        write_bytes(&writer, record->entry.body);
         break;
     case LOG_RECORD_TRUNCATE:
         write_u64(&writer, record->index);
