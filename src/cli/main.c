@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "cli/commands.h"
+#include "cli/libc_tune.h"
 
 struct command {
     const char *name;
@@ -123,5 +124,6 @@ int main(int count, char **words)
                 command->name);
         return EXIT_CODE_USAGE;
     }
+    if (command->bit == COMMAND_START) libc_tune(words);
     return command->run(&options);
 }

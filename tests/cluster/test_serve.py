@@ -1,5 +1,6 @@
 """What a user sees first: founding, serving, stopping, and the refusals."""
 import json
+import pathlib
 import signal
 import subprocess
 
@@ -26,6 +27,25 @@ def refused(node: Node, *more: str) -> str:
     assert code not in (0, -signal.SIGABRT, -signal.SIGSEGV), node.log()
     assert not node.ready
     return node.log()
+
+
+@pytest.mark.skipif("avx512vl" not in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"),
+                    reason="this processor has no AVX-512 that the C library would use")
+def test_a_node_chooses_the_copying_functions_unless_an_operator_has(make_cluster, monkeypatch):
+    ours = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL"
+    for given, tuned in ((None, True), ("glibc.malloc.arena_max=4", True),
+                         ("glibc.cpu.hwcaps=-ERMS", False)):
+        if given is not None:
+            monkeypatch.setenv("GLIBC_TUNABLES", given)
+        cluster = make_cluster(1)
+        process = pathlib.Path(f"/proc/{cluster[0].pid}")
+        # The library itself cuts the variable at its colons.
+        environment = (process / "environ").read_text(encoding="utf-8")
+        assert (ours in environment) == tuned
+        assert given is None or given in environment
+        assert (process / "comm").read_text(encoding="utf-8") == "holon\n"
+        assert redis_cli(cluster[0], "set", "k", "v") == "OK"
+        cluster.end()
 
 
 def test_a_value_survives_kill_9_of_any_node(three):
