@@ -82,6 +82,10 @@ void apply_committed(struct replica *replica, uint64_t commit)
     }
     if (replica->applied == before) return;
     if (replica->was_leader) row_table_commit(replica->table, replica->applied);
+    if (replica->sample_light && replica->sample_index <= replica->applied) {
+        replica->sample_light = false;
+        governor_light(&host->governor, replica->sample_at, host->turn_time);
+    }
     host->statistics.entries_applied += replica->applied - before;
     raft_applied(replica->raft, replica->applied);
     if (replica->group.value == GROUP_META && host->options.events.on_meta_applied != NULL) {

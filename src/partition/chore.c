@@ -113,6 +113,8 @@ static void run_step(struct replica *replica, uint8_t service, struct parked *pa
         park(replica, service, time, parked, scratch);
     else if (done && rows.effect_count > 0)
         propose(replica, service, time, &rows, buffer_bytes(&scratch->effects));
+    uint64_t cost = governor_cost(rows.effect_count, buffer_size(&scratch->effects));
+    governor_ran(&host->governor, GOVERNOR_CHORE, cost, false, now);
     host->depth--;
 }
 
@@ -140,6 +142,9 @@ static bool run_due(struct replica *replica, uint64_t now)
     for (uint8_t service = 0; service < SERVICE_COUNT; service++) {
         if (replica->chore_at[service] > replica_time(replica, now)) continue;
         if (!may_run(replica, now)) return false;
+        struct partition_host *host = replica->host;
+        if (!governor_may(&host->governor, GOVERNOR_CHORE, host->cold.heavy_count > 0, now))
+            return false;
         run_step(replica, service, NULL, now);
         return true;
     }

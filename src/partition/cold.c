@@ -9,15 +9,18 @@ enum parked_state {
     PARKED_QUEUED,   /* its rows are to be read */
     PARKED_FETCHING, /* its rows are being read */
     PARKED_DELAYED,  /* a read failed: again in a moment */
+    PARKED_HEAVY,    /* light requests of others go first */
     PARKED_RUNS,
 };
 
 struct parked {
     struct list by_replica;  /* in the order in which they came */
-    struct list by_queue;    /* of the host's queue, of a job, or of those delayed */
+    struct list by_queue;    /* of the host's queue, of a job, of those delayed or heavy */
     struct replica *replica; /* NULL: dropped while its rows are read */
     struct gateway_id gateway;
     bool local;
+    bool governed; /* had to wait as heavy, and need not again */
+    bool overdue;  /* ... for too long */
     bool left_out; /* nothing of what it wants was in its job */
     bool alone;    /* a read failed: its own job, so that the cause is found */
     uint64_t route;
@@ -25,6 +28,7 @@ struct parked {
     enum parked_state state;
     int64_t time;
     uint64_t parked_at; /* boot clock */
+    uint64_t heavy_at;  /* since when it waits as heavy */
     uint32_t rounds, errors;
     struct buffer wanted; /* as row_context.h has it */
     uint32_t wanted_count;
@@ -145,6 +149,7 @@ static void parked_free(struct partition_host *host, struct parked *parked)
 {
     list_remove(&parked->by_replica);
     list_remove(&parked->by_queue);
+    host->cold.heavy_count -= parked->state == PARKED_HEAVY;
     host->cold.parked_count--;
     host->cold.parked_bytes -= parked->size + buffer_size(&parked->wanted);
     ranges_drop(parked);
@@ -432,9 +437,77 @@ static void run_again(struct parked *parked, uint64_t now)
     parked->state = PARKED_RUNS;
     execute_parked(replica, gateway, parked->local, parked->route, &parked->item, parked, now);
     if (parked->state != PARKED_RUNS) return;
-    histogram_record(&host->cold.latency, now - parked->parked_at);
+    if (parked->rounds > 0) histogram_record(&host->cold.latency, now - parked->parked_at);
     parked_free(host, parked);
     wake_next(replica, gateway, client, now);
+}
+
+/* --- heavy requests --- */
+
+static bool crowded(const struct partition_host *host)
+{
+    return host->cold.parked_count > HEAVY_COUNT_MAX || host->cold.parked_bytes > HEAVY_BYTES_MAX;
+}
+
+static void heavy_arm(struct partition_host *host, uint64_t now)
+{
+    if (list_empty(&host->cold.heavy) || host->closing) return;
+    world_timer_start(host->world, &host->cold.heavy_timer,
+                      governor_pause_us(&host->governor, now));
+}
+
+bool cold_heavy_waits(struct replica *replica, struct session *session, uint64_t route,
+                      const struct request_item *item, struct parked *again, bool chosen,
+                      uint64_t now)
+{
+    struct partition_host *host = replica->host;
+    struct parked *parked = again;
+
+    if (parked != NULL && parked->governed) return false;
+    bool first = list_empty(&host->cold.heavy);
+    if (!chosen && first && governor_may(&host->governor, GOVERNOR_REQUEST, false, now))
+        return false;
+    if (crowded(host)) return false;
+    if (parked == NULL) parked = parked_make(replica, session, route, item);
+    if (parked == NULL) return false;
+    parked->state = PARKED_HEAVY;
+    parked->governed = true;
+    parked->heavy_at = now;
+    list_insert_before(&host->cold.heavy, &parked->by_queue);
+    host->cold.heavy_count++;
+    host->statistics.heavy_delayed++;
+    SOMETIMES(host->world, "a heavy request waited for light ones of others");
+    if (first) heavy_arm(host, now);
+    return true;
+}
+
+void cold_heavy_ran(struct replica *replica, const struct parked *parked,
+                    const struct row_context *rows, uint64_t now)
+{
+    uint64_t cost = governor_cost(rows->effect_count, buffer_size(rows->effects));
+    bool overdue = parked != NULL && parked->overdue;
+
+    governor_ran(&replica->host->governor, GOVERNOR_REQUEST, cost, overdue, now);
+}
+
+static void on_heavy(struct world_timer *timer)
+{
+    struct partition_host *host = timer->context;
+    struct cold *cold = &host->cold;
+    uint64_t now = world_now(host->world);
+
+    while (!list_empty(&cold->heavy)) {
+        struct parked *parked = CONTAINER_OF(cold->heavy.next, struct parked, by_queue);
+        parked->overdue = now - parked->heavy_at >= HEAVY_WAIT_MAX_US || crowded(host);
+        bool may = parked->overdue || !may_go_on(parked) ||
+                   governor_may(&host->governor, GOVERNOR_REQUEST, true, now);
+        if (!may) break;
+        list_remove(&parked->by_queue);
+        cold->heavy_count--;
+        parked->state = PARKED_DELAYED;
+        if (may_go_on(parked)) run_again(parked, now); /* else step_down() is about to drop it */
+    }
+    heavy_arm(host, now);
 }
 
 static void on_retry(struct world_timer *timer)
@@ -629,8 +702,10 @@ void cold_open(struct partition_host *host)
     list_init(&cold->queue);
     list_init(&cold->delayed);
     list_init(&cold->jobs);
+    list_init(&cold->heavy);
     cold->turn_end = (struct world_deferred){.run = cold_turn_end, .context = host};
     cold->retry_timer = (struct world_timer){.fire = on_retry, .context = host};
+    cold->heavy_timer = (struct world_timer){.fire = on_heavy, .context = host};
     histogram_init(&cold->latency);
 }
 
@@ -657,6 +732,7 @@ bool cold_is_idle(const struct partition_host *host)
 void cold_close(struct partition_host *host)
 {
     world_timer_stop(host->world, &host->cold.retry_timer);
+    world_timer_stop(host->world, &host->cold.heavy_timer);
     while (!list_empty(&host->cold.jobs)) {
         struct cold_job *job = CONTAINER_OF(host->cold.jobs.next, struct cold_job, link);
         while (!list_empty(&job->parked))

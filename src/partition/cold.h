@@ -27,6 +27,9 @@ struct parked;
 enum {
     PARKED_COUNT_MAX = 16384,
     PARKED_BYTES_MAX = 32 << 20,
+    HEAVY_COUNT_MAX = PARKED_COUNT_MAX / 4, /* with more parked, heavy ones do not wait, */
+    HEAVY_BYTES_MAX = PARKED_BYTES_MAX / 4, /* so that nobody gets BUSY because they do */
+    HEAVY_WAIT_MAX_US = 1000 * 1000,
     COLD_JOBS_MAX = 16,
     COLD_JOB_KEYS_MAX = 128,      /* of one job; a request is never split */
     COLD_JOB_BYTES_MAX = 4 << 20, /* of what it brings; the rest is read by the next. The default of
@@ -52,6 +55,14 @@ bool cold_wait(struct replica *replica, struct session *session, uint64_t route,
 bool cold_park(struct replica *replica, struct session *session, uint64_t route,
                const struct request_item *item, int64_t time, struct parked *again,
                const struct buffer *wanted);
+/* Does a heavy request have to wait for light ones of others (governor.h)? Then it is parked.
+ * `again`: it is already, and runs. `chosen`: it has to, by the simulator. */
+bool cold_heavy_waits(struct replica *replica, struct session *session, uint64_t route,
+                      const struct request_item *item, struct parked *again, bool chosen,
+                      uint64_t now);
+/* One was proposed. */
+void cold_heavy_ran(struct replica *replica, const struct parked *parked,
+                    const struct row_context *rows, uint64_t now);
 /* For row_context: what was fetched for it and still stands. */
 void cold_ranges(struct parked *parked, struct row_context *rows);
 int64_t cold_time(const struct parked *parked);

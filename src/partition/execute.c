@@ -205,6 +205,13 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
     return status == STATUS_NOT_FOUND;
 }
 
+/* Others may have to be spared it. */
+static inline bool is_heavy(const struct replica *replica, const struct request_item *item)
+{
+    return item->write && item->body.size >= GOVERNOR_BODY_BYTES &&
+           replica->group.value != GROUP_META;
+}
+
 uint64_t execute_propose(struct replica *replica, const struct entry_header *header,
                          struct bytes effects)
 {
@@ -267,6 +274,7 @@ static void propose_write(struct replica *replica, struct session *session, uint
     if (replica->sample_index <= raft_commit_index(replica->raft)) {
         replica->sample_index = index;
         replica->sample_at = now;
+        replica->sample_light = !is_heavy(replica, item);
     }
     host->statistics.writes++;
     dedup_propose(replica->dedup, &header, index);
@@ -467,6 +475,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         refuse_no_space(replica, session, route, item);
     } else {
         propose_write(replica, session, route, item, time, now, scratch, false);
+        if (is_heavy(replica, item)) cold_heavy_ran(replica, parked, &rows, now);
         if (rows.chore_at != INT64_MAX) chore_note(replica, item->service, rows.chore_at, now);
     }
     if (scratch->reply.capacity > SCRATCH_KEPT_BYTES) buffer_release(&scratch->reply);
@@ -511,6 +520,10 @@ static void execute_item(struct replica *replica, struct session *session, uint6
             refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
         return;
     }
+    bool chosen = item->write && MAYBE(replica->host->world, "let a write wait as a heavy one");
+    if ((chosen || is_heavy(replica, item)) &&
+        cold_heavy_waits(replica, session, route, item, parked, chosen, now))
+        return;
     const char *refused = item->grows ? memory_refuses_writes(replica->host) : NULL;
     if (refused != NULL && replica->group.value != GROUP_META) {
         replica->host->statistics.writes_refused++;

@@ -172,6 +172,7 @@ static void slow_work(struct partition_host *host, uint64_t now)
     warm_tick(host, now);
     big_reply_tick(host, now);
     flush_tick(host);
+    host->governor.wall_offset = wall_trusted(host, now) - (int64_t)now;
 }
 
 uint64_t host_tick_interval(const struct partition_host *host)
@@ -287,6 +288,7 @@ struct partition_host *host_open(const struct host_options *options)
     buffer_init(&host->header, OUTCOME_SIZE_MAX + 256);
     host->queue = log_queue_open(options->log, host->world, host, on_durable);
     host->last_tick = host->turn_time = world_now(host->world);
+    governor_init(&host->governor, host->last_tick);
     world_timer_start(host->world, &host->tick_timer, options->timing.heartbeat);
     return host;
 }
@@ -673,6 +675,9 @@ void host_statistics(struct partition_host *host, struct host_statistics *ret)
     ret->buffer_bytes = host->memory.buffers;
     ret->incomplete_tables = host->memory.incomplete;
     ret->parked = host->cold.parked_count;
+    ret->heavy_waiting = host->cold.heavy_count;
+    ret->heavy_rate = host->governor.rate;
+    ret->light_alone_us = host->governor.alone_us;
     ret->memory_limit = host->options.memory_bytes;
     ret->refusing = host->memory.writes_refused;
     ret->big_reply_bytes = host->big_bytes;

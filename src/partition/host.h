@@ -228,6 +228,7 @@ struct host_statistics {
     uint64_t chores, chore_entries, chore_effects;
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
     uint64_t cold_parked;  /* evaluations that waited for rows of the engine */
+    uint64_t heavy_delayed; /* writes that waited for light ones of others */
     uint64_t cold_reads;   /* keys and ranges asked of the engine, */
     uint64_t cold_rows;    /* and rows that came */
     uint64_t cold_refused; /* BUSY, because too much waited or an evaluation wanted too often */
@@ -242,6 +243,7 @@ struct host_statistics {
     uint64_t incomplete_tables, parked, memory_limit, refusing;
     uint64_t uncommitted_entries, uncommitted_bytes; /* of leaders (A5) */
     uint64_t read_waits, read_wait_bytes;            /* replies that wait for a commit or a round */
+    uint64_t heavy_waiting, heavy_rate;
 };
 void host_statistics(struct partition_host *host, struct host_statistics *ret);
 /* From the first fetch of cold rows to the answer, us. */

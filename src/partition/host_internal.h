@@ -6,7 +6,7 @@
  *   remove.c     how a replica learns that it was removed
  *   drop.c       how its data goes: to quarantine (keep.c), then from the engine
  *   execute.c    requests at the leader: sessions, evaluation, proposals (rules A, B)
- *   cold.c       requests that wait for rows of the engine
+ *   cold.c       requests that wait for rows of the engine, or for others (governor.c)
  *   release.c    replies that wait for commit, lease or read round
  *   apply.c      committed entries into rows and windows; change of role
  *   drive.c      outputs of a Raft core to the log and to other nodes
@@ -35,6 +35,7 @@
 #include "base/slabs.h"
 #include "partition/cold.h"
 #include "partition/dedup.h"
+#include "partition/governor.h"
 #include "partition/host.h"
 #include "raft/raft_codec.h"
 #include "wire/peer_frame.h"
@@ -155,6 +156,7 @@ struct replica {
     bool was_leader;
     bool was_ready;
     bool flush_holds_apply;
+    bool sample_light; /* leader: the sample is a light one, and not applied yet */
     uint64_t applied, applied_term;
     uint64_t entries_bytes; /* bodies in memory */
     struct snapshot_send *sends;
@@ -259,12 +261,12 @@ struct evaluate_scratch {
     struct buffer reply, effects, wanted;
 };
 
-struct cold { /* requests that wait for rows of the engine: cold.c */
-    struct list queue, delayed, jobs;
-    uint32_t job_count, parked_count;
+struct cold { /* requests that wait for rows of the engine, or are heavy: cold.c */
+    struct list queue, delayed, jobs, heavy;
+    uint32_t job_count, parked_count, heavy_count;
     uint64_t parked_bytes;
     struct world_deferred turn_end;
-    struct world_timer retry_timer;
+    struct world_timer retry_timer, heavy_timer;
     struct histogram latency; /* from parked to answered, us */
 };
 
@@ -320,6 +322,7 @@ struct partition_host {
     struct evaluate_scratch scratch[EVALUATE_DEPTH_MAX];
     struct buffer header;
     struct cold cold;
+    struct governor governor;
     struct collect_job *collect; /* NULL: nothing to collect */
     struct warm_job *warm;
     struct spare_job *spare; /* NULL: none is under way */

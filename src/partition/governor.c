@@ -1,0 +1,177 @@
+#include "partition/governor.h"
+
+enum { SECOND_US = 1000 * 1000, PAUSE_MIN_US = 500, PAUSE_MAX_US = 20 * 1000 };
+
+void governor_init(struct governor *governor, uint64_t now)
+{
+    *governor =
+        (struct governor){.rate = GOVERNOR_RATE_MOST, .filled_at = now, .window_at = now};
+}
+
+static bool is_recent(uint64_t at, uint64_t now, uint64_t us)
+{
+    return at != 0 && now - at < us;
+}
+
+/* --- quiet windows --- */
+
+static uint64_t quiet_phase(const struct governor *governor, uint64_t at)
+{
+    uint64_t period =
+        governor->alone_us == 0 ? GOVERNOR_QUIET_FIRST_US : GOVERNOR_QUIET_PERIOD_US;
+    return (at + (uint64_t)governor->wall_offset) % period;
+}
+
+static void learn(struct governor *governor, uint64_t mean_us, uint64_t weight)
+{
+    uint64_t known = governor->alone_us;
+    if (known != 0) mean_us = ((weight - 1) * known + mean_us) / weight;
+    governor->alone_us = mean_us + 1;
+}
+
+static void quiet_end(struct governor *governor)
+{
+    if (governor->quiet_count >= GOVERNOR_QUIET_COUNT)
+        learn(governor, governor->quiet_sum / governor->quiet_count, 4);
+    governor->quiet_sum = governor->quiet_count = 0;
+}
+
+/* --- the rate --- */
+
+/* By how far the share of late entries is off, at most an eighth of the way down and a 32nd up. */
+static void adjust(struct governor *governor)
+{
+    int64_t rate = (int64_t)governor->rate;
+    int64_t allowed = (int64_t)governor->window_count * GOVERNOR_LATE_PERCENT;
+    int64_t off = 256 - (int64_t)governor->window_late * 100 * 256 / allowed;
+
+    if (off < -8 * 256) off = -8 * 256;
+    if (off > 0 ? !governor->held : governor->used < GOVERNOR_RATE_LEAST / 2) return;
+    if (off < 0 && rate > 2 * (int64_t)governor->used) rate = 2 * (int64_t)governor->used;
+    rate += rate * off / (256 * 32);
+    if (rate < GOVERNOR_RATE_LEAST) rate = GOVERNOR_RATE_LEAST;
+    if (rate > GOVERNOR_RATE_MOST) rate = GOVERNOR_RATE_MOST;
+    governor->rate = (uint64_t)rate;
+}
+
+static void window_begin(struct governor *governor, uint64_t now)
+{
+    governor->window_at = now;
+    governor->window_sum = governor->window_count = governor->window_late = 0;
+    governor->window_cost = 0;
+    governor->held = false;
+}
+
+static void window_end(struct governor *governor, uint64_t now)
+{
+    uint64_t took = now - governor->window_at;
+    uint64_t used = governor->window_cost * SECOND_US / took;
+
+    governor->used = (3 * governor->used + used) / 4;
+    if (!is_recent(governor->heavy_at, now, 2 * took))
+        learn(governor, governor->window_sum / governor->window_count, 16);
+    else if (governor->alone_us != 0)
+        adjust(governor);
+    window_begin(governor, now);
+}
+
+void governor_light(struct governor *governor, uint64_t proposed_at, uint64_t now)
+{
+    uint64_t us = now - proposed_at;
+    uint64_t late_us = GOVERNOR_LATE_FACTOR * governor->alone_us + GOVERNOR_LATE_SLACK_US;
+    uint64_t phase = quiet_phase(governor, proposed_at);
+
+    bool sparse = !is_recent(governor->light_at, now, GOVERNOR_SPARSE_US);
+    governor->light_at = now;
+    if (sparse) { /* the window says nothing of so long a time */
+        window_begin(governor, now);
+        return;
+    }
+    governor->traffic_at = now;
+    if (governor->alone_us != 0 && us > 4 * governor->alone_us) us = 4 * governor->alone_us;
+    if (phase < GOVERNOR_QUIET_US) {
+        if (phase >= GOVERNOR_QUIET_BEGIN_US && phase < GOVERNOR_QUIET_END_US) {
+            governor->quiet_sum += us;
+            governor->quiet_count++;
+        }
+        return;
+    }
+    if (governor->quiet_count > 0) quiet_end(governor);
+    governor->window_sum += us;
+    governor->window_count++;
+    governor->window_late += us > late_us;
+    uint64_t took = now - governor->window_at;
+    bool ends = took >= GOVERNOR_WINDOW_LONG_US ||
+                (took >= GOVERNOR_WINDOW_US && governor->window_count >= GOVERNOR_WINDOW_COUNT);
+    if (ends) window_end(governor, now);
+}
+
+/* --- tokens --- */
+
+static void fill(struct governor *governor, uint64_t now)
+{
+    uint64_t us = now - governor->filled_at;
+    int64_t most = (int64_t)governor->rate * GOVERNOR_BURST_US;
+
+    if (us > SECOND_US) us = SECOND_US;
+    governor->filled_at = now;
+    governor->tokens += (int64_t)(governor->rate * us);
+    if (governor->tokens > most) governor->tokens = most;
+}
+
+static bool spares(const struct governor *governor, uint64_t now)
+{
+    return !governor->off && is_recent(governor->traffic_at, now, GOVERNOR_ABSENT_US);
+}
+
+static bool is_turn_of(struct governor *governor, enum governor_kind kind, bool others_wait,
+                       uint64_t now)
+{
+    if (kind == GOVERNOR_CHORE) return !others_wait || governor->ahead > 0;
+    return governor->ahead <= 0 || !is_recent(governor->chore_waited_at, now, GOVERNOR_TURN_US);
+}
+
+bool governor_may(struct governor *governor, enum governor_kind kind, bool others_wait,
+                  uint64_t now)
+{
+    if (!spares(governor, now)) return true;
+    fill(governor, now);
+    bool quiet = quiet_phase(governor, now) < GOVERNOR_QUIET_US;
+    bool may = !quiet && (governor->tokens > 0 || governor->rate >= GOVERNOR_RATE_MOST) &&
+               is_turn_of(governor, kind, others_wait, now);
+    governor->heavy_at = now; /* wanted is as good as done: this window tells nothing of alone */
+    if (!may) {
+        governor->held = true;
+        if (kind == GOVERNOR_CHORE) governor->chore_waited_at = now;
+    }
+    return may;
+}
+
+void governor_ran(struct governor *governor, enum governor_kind kind, uint64_t cost, bool overdue,
+                  uint64_t now)
+{
+    int64_t ahead = governor->ahead;
+
+    governor->heavy_at = now;
+    governor->window_cost += cost;
+    ahead += kind == GOVERNOR_CHORE ? -(int64_t)cost : 2 * (int64_t)cost;
+    if (ahead > GOVERNOR_TURN_COST_MAX) ahead = GOVERNOR_TURN_COST_MAX;
+    if (ahead < -GOVERNOR_TURN_COST_MAX) ahead = -GOVERNOR_TURN_COST_MAX;
+    governor->ahead = ahead;
+    if (kind == GOVERNOR_CHORE) governor->chore_waited_at = 0;
+    if (overdue || governor->rate >= GOVERNOR_RATE_MOST || !spares(governor, now)) return;
+    governor->tokens -= (int64_t)cost * SECOND_US;
+}
+
+uint64_t governor_pause_us(struct governor *governor, uint64_t now)
+{
+    uint64_t pause = PAUSE_MIN_US;
+    uint64_t phase = quiet_phase(governor, now);
+
+    if (phase < GOVERNOR_QUIET_US)
+        pause = GOVERNOR_QUIET_US - phase;
+    else if (governor->tokens <= 0)
+        pause = (uint64_t)(-governor->tokens) / governor->rate + 1;
+    if (pause < PAUSE_MIN_US) pause = PAUSE_MIN_US;
+    return pause > PAUSE_MAX_US ? PAUSE_MAX_US : pause;
+}
