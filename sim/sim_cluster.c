@@ -437,6 +437,8 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->redis_limits = options->redis_limits;
     of->reply_part_bytes = options->reply_part_bytes;
     of->cold_job_bytes_max = options->cold_job_bytes_max;
+    of->heavy_bytes = options->heavy_bytes;
+    of->heavy_rate_least = options->heavy_rate_least;
     of->big_replies_bytes_max = options->big_replies_bytes_max;
     of->partial_bytes_max = options->partial_bytes_max;
 }

@@ -25,7 +25,7 @@ struct sim_cluster_options {
     bool mesh; /* nodes talk by the real net/peer_mesh over simulated streams */
     struct redis_limits redis_limits;
     /* 0: the defaults */
-    uint32_t reply_part_bytes, cold_job_bytes_max;
+    uint32_t reply_part_bytes, cold_job_bytes_max, heavy_bytes, heavy_rate_least;
     uint64_t big_replies_bytes_max, partial_bytes_max;
 };
 void sim_cluster_options_default(struct sim_cluster_options *options);

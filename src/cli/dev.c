@@ -180,6 +180,7 @@ static void dev_arguments(const struct dev *dev, uint32_t index, struct argument
                  (unsigned long long)options->node.request_timeout);
     add_argument(arguments, "--output-timeout=%lluus",
                  (unsigned long long)options->node.output_timeout);
+    if (options->node.heavy_unbounded) add_argument(arguments, "--heavy-unbounded");
     add_argument(arguments, "--log-level=%s", levels[options->log_level]);
     if (options->node.partitions)
         add_argument(arguments, "--partitions=%u", options->node.partitions);

@@ -50,10 +50,12 @@ struct node_options {
     uint64_t scrub_every;  /* us from the beginning of a pass to that of the next, at least */
     struct redis_limits redis_limits;
     uint32_t reply_part_bytes, cold_job_bytes_max; /* host_options; 0: the defaults */
-    uint64_t big_replies_bytes_max;                /* host_options */
-    uint64_t partial_bytes_max;                    /* gateway_options */
-    uint32_t raft_planted_bugs;                    /* simulator only */
-    uint32_t process_id;                           /* goes to DIR/holon.pid; 0: none (simulator) */
+    uint32_t heavy_bytes, heavy_rate_least;        /* the same */
+    bool heavy_unbounded;           /* large writes never wait for small ones of others */
+    uint64_t big_replies_bytes_max; /* host_options */
+    uint64_t partial_bytes_max;     /* gateway_options */
+    uint32_t raft_planted_bugs;     /* simulator only */
+    uint32_t process_id;            /* goes to DIR/holon.pid; 0: none (simulator) */
 };
 
 void node_options_default(struct node_options *options);

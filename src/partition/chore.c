@@ -114,6 +114,7 @@ static void run_step(struct replica *replica, uint8_t service, struct parked *pa
     else if (done && rows.effect_count > 0)
         propose(replica, service, time, &rows, buffer_bytes(&scratch->effects));
     uint64_t cost = governor_cost(rows.effect_count, buffer_size(&scratch->effects));
+    host->statistics.heavy_cost += cost;
     governor_ran(&host->governor, GOVERNOR_CHORE, cost, false, now);
     host->depth--;
 }

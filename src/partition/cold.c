@@ -464,6 +464,7 @@ bool cold_heavy_waits(struct replica *replica, struct session *session, uint64_t
     struct parked *parked = again;
 
     if (parked != NULL && parked->governed) return false;
+    if (PLANTED(host->world, "heavy_not_governed")) return false;
     bool first = list_empty(&host->cold.heavy);
     if (!chosen && first && governor_may(&host->governor, GOVERNOR_REQUEST, false, now))
         return false;
@@ -487,6 +488,8 @@ void cold_heavy_ran(struct replica *replica, const struct parked *parked,
     uint64_t cost = governor_cost(rows->effect_count, buffer_size(rows->effects));
     bool overdue = parked != NULL && parked->overdue;
 
+    replica->host->statistics.heavy_cost += cost;
+    replica->host->statistics.heavy_overdue += overdue;
     governor_ran(&replica->host->governor, GOVERNOR_REQUEST, cost, overdue, now);
 }
 
@@ -501,7 +504,7 @@ static void on_heavy(struct world_timer *timer)
         parked->overdue = now - parked->heavy_at >= HEAVY_WAIT_MAX_US || crowded(host);
         bool may = parked->overdue || !may_go_on(parked) ||
                    governor_may(&host->governor, GOVERNOR_REQUEST, true, now);
-        if (!may) break;
+        if (!may || PLANTED(host->world, "heavy_starves")) break;
         list_remove(&parked->by_queue);
         cold->heavy_count--;
         parked->state = PARKED_DELAYED;

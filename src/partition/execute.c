@@ -208,7 +208,7 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
 /* Others may have to be spared it. */
 static inline bool is_heavy(const struct replica *replica, const struct request_item *item)
 {
-    return item->write && item->body.size >= GOVERNOR_BODY_BYTES &&
+    return item->write && item->body.size >= replica->host->options.heavy_bytes &&
            replica->group.value != GROUP_META;
 }
 

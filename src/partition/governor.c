@@ -2,10 +2,10 @@
 
 enum { SECOND_US = 1000 * 1000, PAUSE_MIN_US = 500, PAUSE_MAX_US = 20 * 1000 };
 
-void governor_init(struct governor *governor, uint64_t now)
+void governor_init(struct governor *governor, uint64_t rate_least, uint64_t now)
 {
-    *governor =
-        (struct governor){.rate = GOVERNOR_RATE_MOST, .filled_at = now, .window_at = now};
+    *governor = (struct governor){
+        .rate_least = rate_least, .rate = GOVERNOR_RATE_MOST, .filled_at = now, .window_at = now};
 }
 
 static bool is_recent(uint64_t at, uint64_t now, uint64_t us)
@@ -17,8 +17,7 @@ static bool is_recent(uint64_t at, uint64_t now, uint64_t us)
 
 static uint64_t quiet_phase(const struct governor *governor, uint64_t at)
 {
-    uint64_t period =
-        governor->alone_us == 0 ? GOVERNOR_QUIET_FIRST_US : GOVERNOR_QUIET_PERIOD_US;
+    uint64_t period = governor->alone_us == 0 ? GOVERNOR_QUIET_FIRST_US : GOVERNOR_QUIET_PERIOD_US;
     return (at + (uint64_t)governor->wall_offset) % period;
 }
 
@@ -38,7 +37,7 @@ static void quiet_end(struct governor *governor)
 
 /* --- the rate --- */
 
-/* By how far the share of late entries is off, at most an eighth of the way down and a 32nd up. */
+/* By how far the share of late entries is off: a quarter down at most, a 32nd up. */
 static void adjust(struct governor *governor)
 {
     int64_t rate = (int64_t)governor->rate;
@@ -46,10 +45,10 @@ static void adjust(struct governor *governor)
     int64_t off = 256 - (int64_t)governor->window_late * 100 * 256 / allowed;
 
     if (off < -8 * 256) off = -8 * 256;
-    if (off > 0 ? !governor->held : governor->used < GOVERNOR_RATE_LEAST / 2) return;
+    if (off > 0 ? !governor->held : governor->used < governor->rate_least / 2) return;
     if (off < 0 && rate > 2 * (int64_t)governor->used) rate = 2 * (int64_t)governor->used;
     rate += rate * off / (256 * 32);
-    if (rate < GOVERNOR_RATE_LEAST) rate = GOVERNOR_RATE_LEAST;
+    if (rate < (int64_t)governor->rate_least) rate = (int64_t)governor->rate_least;
     if (rate > GOVERNOR_RATE_MOST) rate = GOVERNOR_RATE_MOST;
     governor->rate = (uint64_t)rate;
 }
@@ -78,9 +77,8 @@ static void window_end(struct governor *governor, uint64_t now)
 void governor_light(struct governor *governor, uint64_t proposed_at, uint64_t now)
 {
     uint64_t us = now - proposed_at;
-    uint64_t late_us = GOVERNOR_LATE_FACTOR * governor->alone_us + GOVERNOR_LATE_SLACK_US;
+    bool late = us > GOVERNOR_LATE_FACTOR * governor->alone_us + GOVERNOR_LATE_SLACK_US;
     uint64_t phase = quiet_phase(governor, proposed_at);
-
     bool sparse = !is_recent(governor->light_at, now, GOVERNOR_SPARSE_US);
     governor->light_at = now;
     if (sparse) { /* the window says nothing of so long a time */
@@ -88,6 +86,7 @@ void governor_light(struct governor *governor, uint64_t proposed_at, uint64_t no
         return;
     }
     governor->traffic_at = now;
+    /* One that stood still by chance tells little of what they take. */
     if (governor->alone_us != 0 && us > 4 * governor->alone_us) us = 4 * governor->alone_us;
     if (phase < GOVERNOR_QUIET_US) {
         if (phase >= GOVERNOR_QUIET_BEGIN_US && phase < GOVERNOR_QUIET_END_US) {
@@ -99,7 +98,7 @@ void governor_light(struct governor *governor, uint64_t proposed_at, uint64_t no
     if (governor->quiet_count > 0) quiet_end(governor);
     governor->window_sum += us;
     governor->window_count++;
-    governor->window_late += us > late_us;
+    governor->window_late += late;
     uint64_t took = now - governor->window_at;
     bool ends = took >= GOVERNOR_WINDOW_LONG_US ||
                 (took >= GOVERNOR_WINDOW_US && governor->window_count >= GOVERNOR_WINDOW_COUNT);

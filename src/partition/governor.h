@@ -17,26 +17,26 @@
 #include <stdint.h>
 
 enum {
-    GOVERNOR_BODY_BYTES = 4 << 10,     /* a write of so many bytes is heavy */
-    GOVERNOR_COST_BYTES = 1 << 10,      /* cost as much as a row */
-    GOVERNOR_RATE_LEAST = 8 << 10,     /* cost a second: the share that heavy work always has */
-    GOVERNOR_RATE_MOST = 16 << 20,     /* as good as none */
-    GOVERNOR_BURST_US = 2 * 1000,      /* so much of the rate is saved up at most */
+    GOVERNOR_BODY_BYTES = 4 << 10, /* a write of so many bytes is heavy */
+    GOVERNOR_COST_BYTES = 1 << 10, /* cost as much as a row */
+    GOVERNOR_RATE_LEAST = 8 << 10, /* cost a second: the share that heavy work always has */
+    GOVERNOR_RATE_MOST = 16 << 20, /* as good as none */
+    GOVERNOR_BURST_US = 2 * 1000,  /* so much of the rate is saved up at most */
     GOVERNOR_LATE_FACTOR = 2,
     GOVERNOR_LATE_SLACK_US = 100,
     GOVERNOR_LATE_PERCENT = 5,
-    GOVERNOR_WINDOW_US = 50 * 1000,    /* and GOVERNOR_WINDOW_COUNT light entries, or: */
+    GOVERNOR_WINDOW_US = 50 * 1000, /* and GOVERNOR_WINDOW_COUNT light entries, or: */
     GOVERNOR_WINDOW_COUNT = 4,
     GOVERNOR_WINDOW_LONG_US = 500 * 1000,
-    GOVERNOR_SPARSE_US = 250 * 1000,   /* light entries further apart tell nothing */
-    GOVERNOR_ABSENT_US = 1000 * 1000,  /* without others: nobody is to be spared */
+    GOVERNOR_SPARSE_US = 250 * 1000,  /* light entries further apart tell nothing */
+    GOVERNOR_ABSENT_US = 1000 * 1000, /* without others: nobody is to be spared */
     GOVERNOR_QUIET_US = 100 * 1000,
     GOVERNOR_QUIET_BEGIN_US = 30 * 1000, /* of it, until what was begun before is done, */
     GOVERNOR_QUIET_END_US = 70 * 1000,   /* and as long before it ends: what counts is proposed */
     GOVERNOR_QUIET_PERIOD_US = 5000 * 1000,
     GOVERNOR_QUIET_FIRST_US = 500 * 1000, /* the period until something is known */
     GOVERNOR_QUIET_COUNT = 4,
-    GOVERNOR_TURN_US = 20 * 1000,      /* a chore that does not come back has given its turn up */
+    GOVERNOR_TURN_US = 20 * 1000, /* a chore that does not come back has given its turn up */
     GOVERNOR_TURN_COST_MAX = 64 << 10,
 };
 
@@ -44,7 +44,7 @@ enum governor_kind { GOVERNOR_REQUEST, GOVERNOR_CHORE };
 
 struct governor {
     bool off;
-    uint64_t rate;
+    uint64_t rate_least, rate;
     int64_t tokens; /* cost x 1,000,000; below 0: spent in advance */
     uint64_t filled_at;
     int64_t ahead; /* cost that requests had more than chores; those have two thirds */
@@ -59,7 +59,7 @@ struct governor {
     bool held;     /* something had to wait in this window */
 };
 
-void governor_init(struct governor *governor, uint64_t now);
+void governor_init(struct governor *governor, uint64_t rate_least, uint64_t now);
 static inline uint64_t governor_cost(uint64_t rows, uint64_t bytes)
 {
     return rows + bytes / GOVERNOR_COST_BYTES;

@@ -288,7 +288,11 @@ struct partition_host *host_open(const struct host_options *options)
     buffer_init(&host->header, OUTCOME_SIZE_MAX + 256);
     host->queue = log_queue_open(options->log, host->world, host, on_durable);
     host->last_tick = host->turn_time = world_now(host->world);
-    governor_init(&host->governor, host->last_tick);
+    governor_init(&host->governor,
+                  options->heavy_rate_least ? options->heavy_rate_least : GOVERNOR_RATE_LEAST,
+                  host->last_tick);
+    host->governor.off = options->heavy_unbounded;
+    if (options->heavy_bytes == 0) host->options.heavy_bytes = GOVERNOR_BODY_BYTES;
     world_timer_start(host->world, &host->tick_timer, options->timing.heartbeat);
     return host;
 }
@@ -677,7 +681,6 @@ void host_statistics(struct partition_host *host, struct host_statistics *ret)
     ret->parked = host->cold.parked_count;
     ret->heavy_waiting = host->cold.heavy_count;
     ret->heavy_rate = host->governor.rate;
-    ret->light_alone_us = host->governor.alone_us;
     ret->memory_limit = host->options.memory_bytes;
     ret->refusing = host->memory.writes_refused;
     ret->big_reply_bytes = host->big_bytes;

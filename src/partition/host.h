@@ -84,6 +84,9 @@ struct host_options {
     uint32_t reply_part_bytes;      /* larger replies leave for other nodes in parts; 0: 256 KiB */
     uint64_t big_replies_bytes_max; /* such replies that wait, in sum; 0: 64 MiB; then -BUSY */
     uint32_t cold_job_bytes_max;    /* that one read of the engine brings; 0: COLD_JOB_BYTES_MAX */
+    uint32_t heavy_bytes;           /* a write of so many is heavy; 0: GOVERNOR_BODY_BYTES */
+    uint32_t heavy_rate_least;      /* cost a second; 0: GOVERNOR_RATE_LEAST */
+    bool heavy_unbounded;           /* heavy work never waits for light writes */
     struct host_events events;
     void *context;
 };
@@ -227,11 +230,13 @@ struct host_statistics {
     uint64_t slow_disk_handovers;
     uint64_t chores, chore_entries, chore_effects;
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
-    uint64_t cold_parked;  /* evaluations that waited for rows of the engine */
-    uint64_t heavy_delayed; /* writes that waited for light ones of others */
-    uint64_t cold_reads;   /* keys and ranges asked of the engine, */
-    uint64_t cold_rows;    /* and rows that came */
-    uint64_t cold_refused; /* BUSY, because too much waited or an evaluation wanted too often */
+    uint64_t cold_parked;   /* evaluations that waited for rows of the engine */
+    uint64_t heavy_delayed; /* large writes that waited for light ones of others */
+    uint64_t heavy_overdue; /* of which so long that they went on all the same */
+    uint64_t heavy_cost;    /* rows, or KiB, of large writes and of collection */
+    uint64_t cold_reads;    /* keys and ranges asked of the engine, */
+    uint64_t cold_rows;     /* and rows that came */
+    uint64_t cold_refused;  /* BUSY, because too much waited or an evaluation wanted too often */
     uint64_t evicted_bytes;
     uint64_t collected_rows; /* of dropped namespaces, deleted from the engine */
     uint64_t expired;        /* held requests that nobody waited for any more */

@@ -215,6 +215,7 @@ struct ask {
     uint16_t client;
     bool ordered;
     uint32_t gateway; /* worker of the other node */
+    bool heavy;       /* a long body, of which evaluate() takes the beginning */
 };
 
 static uint64_t send_one(const struct ask *ask)
@@ -222,7 +223,8 @@ static uint64_t send_one(const struct ask *ask)
     struct buffer buffer;
     buffer_init(&buffer, 1 << 16);
     struct writer writer = writer_make(&buffer);
-    uint8_t body[5] = {(uint8_t)ask->kind};
+    uint8_t body[GOVERNOR_BODY_BYTES] = {(uint8_t)ask->kind};
+    size_t body_size = ask->heavy ? sizeof(body) : 5;
     store_u16(body + 1, ask->first);
     store_u16(body + 3, ask->number);
     struct request_section section = {.group = {GROUP},
@@ -237,7 +239,7 @@ static uint64_t send_one(const struct ask *ask)
                                 .grows = ask->kind == 's',
                                 .ordered = ask->ordered,
                                 .client = ask->client,
-                                .body = bytes_make(body, sizeof(body))};
+                                .body = bytes_make(body, body_size)};
     request_section_encode(&writer, &section);
     request_item_encode(&writer, &item);
     struct transport_peer peer = {.node = OTHER, .worker = ask->gateway, .epoch = 3};
@@ -779,6 +781,85 @@ static void test_each_of_two_refused_writes_holds_back_its_client(void **state)
     assert_int_equal(outcome_of(before + 2), OUTCOME_BUSY);
 }
 
+/* --- heavy requests (decision 0010) --- */
+
+/* As if light writes of others had been late for long: no heavy one may begin for `us`. */
+static void spare_others(uint64_t us)
+{
+    struct governor *governor = &bed.host->governor;
+    uint64_t now = world_now(bed.world);
+    governor->alone_us = 1;
+    governor->traffic_at = governor->light_at = governor->filled_at = now;
+    governor->rate = GOVERNOR_RATE_LEAST;
+    governor->tokens = -(int64_t)(us * governor->rate);
+    while ((now + (uint64_t)governor->wall_offset) % GOVERNOR_QUIET_PERIOD_US <
+           GOVERNOR_QUIET_US + SECOND)
+        governor->wall_offset += SECOND; /* no quiet window meanwhile */
+}
+
+static void send_behind_a_heavy_one(void *context)
+{
+    spare_others(*(uint64_t *)context);
+    send_one(&(struct ask){.kind = 's', .first = 900, .client = 1, .heavy = true});
+    send_one(&(struct ask){.kind = 'd', .first = 900, .client = 1, .ordered = true});
+    send_one(&(struct ask){.kind = 's', .first = 901, .client = 1, .ordered = true, .heavy = true});
+    send_one(&(struct ask){.kind = 's', .first = 902, .client = 2});
+}
+
+static void test_light_ones_of_others_go_before_a_heavy_one(void **state)
+{
+    uint64_t before = bench->seq, us = SECOND / 2;
+    uint64_t delayed = statistics().heavy_delayed;
+
+    sim_world_call(sim_world_of(bed.world), 0, send_behind_a_heavy_one, &us);
+    sim_run_for(&bed.sim, SECOND / 5);
+    assert_int_equal(bench->answer_count, 1);
+    assert_int_equal(bench->answers[0].seq, before + 4);
+    assert_int_equal(statistics().heavy_waiting, 1);
+    sim_run_for(&bed.sim, 2 * SECOND);
+    assert_int_equal(bench->answer_count, 4); /* in the order in which their client sent them */
+    for (uint32_t i = 1; i < 4; i++)
+        assert_int_equal(bench->answers[i].seq, before + i);
+    assert_int_equal(statistics().heavy_waiting, 0);
+    assert_int_equal(statistics().heavy_delayed, delayed + 2); /* each heavy one for itself */
+    assert_int_equal(statistics().heavy_overdue, 0);
+    assert_int_equal(bed.host->cold.parked_count, 0);
+}
+
+static void test_a_heavy_one_waits_for_a_second_at_most(void **state)
+{
+    uint64_t us = 3600ull * SECOND;
+
+    sim_world_call(sim_world_of(bed.world), 0, send_behind_a_heavy_one, &us);
+    for (int i = 0; i < 9; i++) { /* somebody is there to be spared all the time */
+        sim_run_for(&bed.sim, SECOND / 10);
+        spare_others(us);
+    }
+    assert_int_equal(bench->answer_count, 1);
+    sim_run_for(&bed.sim, SECOND / 5);
+    assert_int_equal(bench->answer_count, 3);
+    assert_int_equal(statistics().heavy_overdue, 1);
+}
+
+static void test_heavy_ones_do_not_wait_where_too_much_is_parked(void **state)
+{
+    uint64_t us = 3600ull * SECOND;
+
+    bed.host->cold.parked_bytes += HEAVY_BYTES_MAX + 1; /* of others */
+    sim_world_call(sim_world_of(bed.world), 0, send_behind_a_heavy_one, &us);
+    sim_run_for(&bed.sim, SECOND / 10);
+    bed.host->cold.parked_bytes -= HEAVY_BYTES_MAX + 1;
+    assert_int_equal(bench->answer_count, 4);
+    assert_int_equal(statistics().heavy_delayed, 0);
+}
+
+static void test_a_heavy_one_does_not_wait_where_nobody_is_to_be_spared(void **state)
+{
+    assert_int_equal(ask((struct ask){.kind = 's', .first = 900, .heavy = true})->outcome,
+                     OUTCOME_REPLY);
+    assert_int_equal(statistics().heavy_delayed, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -801,6 +882,10 @@ int main(void)
         TEST(test_a_big_reply_that_waits_is_counted_once),
         TEST(test_what_is_behind_a_write_that_is_too_big_goes_on),
         TEST(test_each_of_two_refused_writes_holds_back_its_client),
+        TEST(test_light_ones_of_others_go_before_a_heavy_one),
+        TEST(test_a_heavy_one_waits_for_a_second_at_most),
+        TEST(test_heavy_ones_do_not_wait_where_too_much_is_parked),
+        TEST(test_a_heavy_one_does_not_wait_where_nobody_is_to_be_spared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

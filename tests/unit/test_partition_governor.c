@@ -4,8 +4,8 @@
 
 enum { MS = 1000, SECOND = 1000 * MS, ALONE = 400, HASH = 400 };
 
-/* A machine on which light entries take longer the more heavy work was done lately: a row makes them
- * cost_us longer, half of that a millisecond later, and so on. */
+/* A machine on which light entries take longer the more heavy work was done lately: a row makes
+ * them cost_us longer, half of that a millisecond later, and so on. */
 struct machine {
     struct governor governor;
     uint64_t now;
@@ -18,7 +18,7 @@ struct machine {
 static void machine_start(struct machine *machine)
 {
     *machine = (struct machine){.now = 77 * SECOND, .cost_us = 5};
-    governor_init(&machine->governor, machine->now);
+    governor_init(&machine->governor, GOVERNOR_RATE_LEAST, machine->now);
 }
 
 static void work(struct machine *machine, enum governor_kind kind, uint64_t cost)
@@ -187,11 +187,24 @@ static void test_what_was_overdue_is_not_paid_by_others(void **state)
     assert_int_equal(machine.governor.tokens, tokens - 100 * SECOND);
 }
 
+static void test_entries_that_take_hardly_any_time_can_be_late(void **state)
+{
+    struct governor governor;
+    uint64_t now = 1 * SECOND + 200 * MS;
+    (void)state;
+    governor_init(&governor, GOVERNOR_RATE_LEAST, now);
+    governor.alone_us = 10;
+
+    for (int i = 0; i < 4; i++)
+        governor_light(&governor, now - 200, now);
+    assert_int_equal(governor.window_late, 3); /* the first one begins the window */
+}
+
 static void test_the_pause_is_until_there_are_tokens(void **state)
 {
     struct governor governor;
     (void)state;
-    governor_init(&governor, 1 * SECOND);
+    governor_init(&governor, GOVERNOR_RATE_LEAST, 1 * SECOND);
     governor.alone_us = ALONE;
     governor.rate = 10000;
 
@@ -217,6 +230,7 @@ int main(void)
         cmocka_unit_test(test_a_slower_machine_is_learned_and_no_reason_to_hold_back_for_ever),
         cmocka_unit_test(test_chores_have_two_thirds_beside_requests),
         cmocka_unit_test(test_what_was_overdue_is_not_paid_by_others),
+        cmocka_unit_test(test_entries_that_take_hardly_any_time_can_be_late),
         cmocka_unit_test(test_the_pause_is_until_there_are_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
