@@ -21,18 +21,23 @@ static uint64_t quiet_phase(const struct governor *governor, uint64_t at)
     return (at + (uint64_t)governor->wall_offset) % period;
 }
 
-static void learn(struct governor *governor, uint64_t mean_us, uint64_t weight)
+static void learn(struct governor *governor, uint64_t sum_us, uint64_t late, uint64_t count,
+                  uint64_t weight)
 {
     uint64_t known = governor->alone_us;
-    if (known != 0) mean_us = ((weight - 1) * known + mean_us) / weight;
+    uint64_t mean_us = sum_us / count;
+    if (known != 0) {
+        mean_us = ((weight - 1) * known + mean_us) / weight;
+        governor->alone_late = ((weight - 1) * governor->alone_late + 1000 * late / count) / weight;
+    }
     governor->alone_us = mean_us + 1;
 }
 
 static void quiet_end(struct governor *governor)
 {
     if (governor->quiet_count >= GOVERNOR_QUIET_COUNT)
-        learn(governor, governor->quiet_sum / governor->quiet_count, 4);
-    governor->quiet_sum = governor->quiet_count = 0;
+        learn(governor, governor->quiet_sum, governor->quiet_late, governor->quiet_count, 4);
+    governor->quiet_sum = governor->quiet_late = governor->quiet_count = 0;
 }
 
 /* --- the rate --- */
@@ -41,8 +46,9 @@ static void quiet_end(struct governor *governor)
 static void adjust(struct governor *governor)
 {
     int64_t rate = (int64_t)governor->rate;
-    int64_t allowed = (int64_t)governor->window_count * GOVERNOR_LATE_PERCENT;
-    int64_t off = 256 - (int64_t)governor->window_late * 100 * 256 / allowed;
+    int64_t share = 10 * GOVERNOR_LATE_PERCENT + (int64_t)governor->alone_late; /* of 1000 */
+    int64_t allowed = (int64_t)governor->window_count * share;
+    int64_t off = 256 - (int64_t)governor->window_late * 1000 * 256 / allowed;
 
     if (off < -8 * 256) off = -8 * 256;
     if (off > 0 ? !governor->held : governor->used < governor->rate_least / 2) return;
@@ -68,7 +74,7 @@ static void window_end(struct governor *governor, uint64_t now)
 
     governor->used = (3 * governor->used + used) / 4;
     if (!is_recent(governor->heavy_at, now, 2 * took))
-        learn(governor, governor->window_sum / governor->window_count, 16);
+        learn(governor, governor->window_sum, governor->window_late, governor->window_count, 16);
     else if (governor->alone_us != 0)
         adjust(governor);
     window_begin(governor, now);
@@ -91,6 +97,7 @@ void governor_light(struct governor *governor, uint64_t proposed_at, uint64_t no
     if (phase < GOVERNOR_QUIET_US) {
         if (phase >= GOVERNOR_QUIET_BEGIN_US && phase < GOVERNOR_QUIET_END_US) {
             governor->quiet_sum += us;
+            governor->quiet_late += late;
             governor->quiet_count++;
         }
         return;

@@ -24,7 +24,7 @@ enum {
     GOVERNOR_BURST_US = 2 * 1000,  /* so much of the rate is saved up at most */
     GOVERNOR_LATE_FACTOR = 2,
     GOVERNOR_LATE_SLACK_US = 100,
-    GOVERNOR_LATE_PERCENT = 5,
+    GOVERNOR_LATE_PERCENT = 5,      /* more than are late without heavy work */
     GOVERNOR_WINDOW_US = 50 * 1000, /* and GOVERNOR_WINDOW_COUNT light entries, or: */
     GOVERNOR_WINDOW_COUNT = 4,
     GOVERNOR_WINDOW_LONG_US = 500 * 1000,
@@ -51,8 +51,9 @@ struct governor {
     uint64_t chore_waited_at;
     int64_t wall_offset; /* wall clock - boot clock, us */
     uint64_t light_at, traffic_at, heavy_at;
-    uint64_t alone_us; /* what a light entry takes without heavy work; 0: not known */
-    uint64_t quiet_sum, quiet_count;
+    uint64_t alone_us;   /* what a light entry takes without heavy work; 0: not known */
+    uint64_t alone_late; /* of 1000 of them; they are nobody's fault here */
+    uint64_t quiet_sum, quiet_late, quiet_count;
     uint64_t window_at, window_sum;
     uint64_t window_count, window_late, window_cost;
     uint64_t used; /* cost a second, of the last windows */
