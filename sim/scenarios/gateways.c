@@ -1,5 +1,6 @@
 /* Gateways that are dead, and what they have sent (rule B4). */
 #include "base/memory.h"
+#include "node/node_internal.h"
 #include "sim/scenarios/stage.h"
 
 enum {
@@ -150,6 +151,24 @@ void scenario_fenced_gateway(struct sim_bed *bed)
 
 /* --- an epoch that nobody has heard of --- */
 
+/* The node that holds no replica of meta, and two that do. */
+static void find_meta(struct sim_bed *bed, struct sim_node **ret_without,
+                      struct sim_node *ret_with[2])
+{
+    const struct cluster_view *view = &stage_node(bed, 1)->now->node->workers[0].view;
+    const struct view_group *meta = &view->groups[GROUP_META];
+
+    SIM_CHECK(&bed->sim, meta->replica_count == 3 && view->node_count == 4);
+    for (node_id_t id = 4; id >= 1; id--) {
+        bool holds = false;
+        for (uint32_t k = 0; k < meta->replica_count; k++)
+            holds |= meta->replicas[k].node == id;
+        if (!holds) *ret_without = stage_node(bed, id);
+    }
+    for (uint32_t k = 0; k < 2; k++)
+        ret_with[k] = stage_node(bed, meta->replicas[k].node);
+}
+
 static bool is_up_for(struct sim_cluster *cluster, void *node)
 {
     return sim_node_is_up(node);
@@ -164,7 +183,7 @@ void scenario_epoch_unregistered(struct sim_bed *bed)
     struct sim_plan plan;
 
     stage_plan(&plan);
-    plan.cluster.nodes = 5;
+    plan.cluster.nodes = 4;
     plan.cluster.partitions = 6;
     plan.cluster.patience = 2 * STAGE_S;
     plan.workload.patience = plan.cluster.patience;
@@ -175,12 +194,13 @@ void scenario_epoch_unregistered(struct sim_bed *bed)
     plan.workload.think_min = 5 * STAGE_MS;
     plan.workload.think_max = 60 * STAGE_MS;
     if (!stage_open(bed, &plan)) return;
-    struct sim_node *node = stage_node(bed, 4 + (node_id_t)stage_draw(bed, 0, 1));
-    sim_clients_use(bed->clients, 0x3e & ~bit(node->id));
+    struct sim_node *node = NULL, *of_meta[2];
+    find_meta(bed, &node, of_meta);
+    sim_clients_use(bed->clients, 0x1e & ~bit(node->id));
     sim_node_kill(node);
     struct bytes image = sim_disk_take_copy(node->machine.disk, "identity");
-    sim_node_kill(stage_node(bed, 1));
-    sim_node_kill(stage_node(bed, 2));
+    sim_node_kill(of_meta[0]);
+    sim_node_kill(of_meta[1]);
     sim_clients_use(bed->clients, bit(node->id));
     for (int life = 0; life < 2 && !bed->sim.failed; life++) {
         sim_run_for(&bed->sim, 100 * STAGE_MS);
@@ -193,11 +213,11 @@ void scenario_epoch_unregistered(struct sim_bed *bed)
     }
     memory_free((void *)(uintptr_t)image.data);
     bed->cluster->failures_expected = true; /* meta may know of the first of the two starts */
-    sim_clients_use(bed->clients, 0x3e);
+    sim_clients_use(bed->clients, 0x1e);
     for (int i = 0; i < 2 && !bed->sim.failed; i++) {
         if (!sim_node_is_up(node)) sim_node_start(node); /* as a supervisor does */
-        for (node_id_t id = 1; id <= 2; id++)
-            if (!sim_node_is_up(stage_node(bed, id))) sim_node_start(stage_node(bed, id));
+        for (uint32_t k = 0; k < 2; k++)
+            if (!sim_node_is_up(of_meta[k])) sim_node_start(of_meta[k]);
         sim_run_for(&bed->sim, 3 * STAGE_S);
     }
     bed->cluster->failures_expected = false;

@@ -1,5 +1,7 @@
 #include "base/hash.h"
 
+#include "base/crc16_table.h"
+
 #include <isa-l/crc.h>
 #include <limits.h>
 #include <xxhash.h>
@@ -21,25 +23,6 @@ uint32_t crc32c(uint32_t seed, struct bytes bytes)
 uint64_t hash64(uint64_t seed, struct bytes bytes)
 {
     return XXH3_64bits_withSeed(bytes.data, bytes.size, seed);
-}
-
-/* [k][i]: what byte i does to the checksum when k more bytes follow it. */
-static uint16_t crc16_tables[4][256];
-
-__attribute__((constructor)) static void crc16_tables_make(void)
-{
-    for (unsigned i = 0; i < 256; i++) {
-        unsigned crc = i << 8;
-        for (int bit = 0; bit < 8; bit++) /* polynomial x^16 + x^12 + x^5 + 1 */
-            crc = crc & 0x8000 ? crc << 1 ^ 0x1021 : crc << 1;
-        crc16_tables[0][i] = (uint16_t)crc;
-    }
-    for (unsigned k = 1; k < 4; k++) {
-        for (unsigned i = 0; i < 256; i++) {
-            uint16_t crc = crc16_tables[k - 1][i];
-            crc16_tables[k][i] = (uint16_t)(crc << 8) ^ crc16_tables[0][crc >> 8];
-        }
-    }
 }
 
 uint16_t crc16_xmodem(struct bytes bytes)
