@@ -114,6 +114,7 @@ enum raft_planted_bug {
     RAFT_BUG_VOTE_TWICE = 1 << 5,           /* vote forgotten by a restart */
     RAFT_BUG_LEARNER_COUNTS = 1 << 6,
     RAFT_BUG_COUNT_SELF_EARLY = 1 << 7, /* own copy counts before it is durable */
+    RAFT_BUG_LEASE_OF_LIFE = 1 << 8,    /* D1: that a member's node lives extends the lease */
 };
 
 enum raft_message_type {
@@ -233,6 +234,18 @@ void raft_heartbeat_receive(struct raft *raft, const struct raft_heartbeat *hear
 /* Leader side. generated_at: `now` when the heartbeat was made, echoed by the frame (D1). */
 void raft_heartbeat_acked(struct raft *raft, const struct raft_heartbeat_ack *ack,
                           uint64_t generated_at, uint64_t now);
+
+/* --- groups at rest: who lives is known from elsewhere (partition/rest.c) --- */
+/* Follower: its leader lived at `at`. Puts off the election, and makes it loyal, as a heartbeat of
+ * then would have; no promise to the leader comes of it. */
+void raft_leader_alive(struct raft *raft, uint64_t at);
+/* It follows one, and no connection to it broke since it was heard. */
+bool raft_leader_is_linked(const struct raft *raft);
+/* Leader: the member's node lived at `at`. Its silence is forgiven by check-quorum, and by nothing
+ * else: no lease, no round, and for changes of members and hand-overs it has not answered. */
+void raft_member_alive(struct raft *raft, struct replica_id member, uint64_t at);
+/* Leader of whose entries all are committed, applied and everywhere, with nothing under way. */
+bool raft_is_quiet(const struct raft *raft);
 
 /* --- reads (A1, A3, D1) --- */
 /* Leader with its own-term no-op committed and applied, and every voter's promise to the

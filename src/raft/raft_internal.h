@@ -9,6 +9,7 @@
  *   replicate.c  the leader's side: proposals, flow control, commit
  *   progress.c   what the leader knows of each member
  *   read.c       heartbeats, lease, read rounds
+ *   rest.c       groups without heartbeats
  *   config.c     history of configurations, joint changes
  *   transfer.c   handing leadership over
  *   snapshot.c   members behind the first entry, installed snapshots
@@ -55,6 +56,7 @@ struct progress { /* three lines of cache; heartbeats need the last */
     uint64_t lease_at; /* newest generation time of a heartbeat it accepted; 0: none counts */
     uint64_t round;    /* highest read round it acknowledged in this term */
     uint64_t offer_after;
+    uint64_t alive_at; /* its node lived; for check-quorum alone, no word of the replica (rest.c) */
     uint8_t silent_acks; /* heartbeat acks since `match` last moved */
     uint64_t silent_match;
 };

@@ -191,7 +191,9 @@ void raft_replicate(struct raft *raft)
 
 static uint64_t value_heard(const struct raft *raft, const struct progress *progress)
 {
-    return progress->acked_at > raft->leader_since ? progress->acked_at : raft->leader_since;
+    uint64_t heard =
+        progress->acked_at > progress->alive_at ? progress->acked_at : progress->alive_at;
+    return heard > raft->leader_since ? heard : raft->leader_since;
 }
 
 uint64_t raft_check_quorum_deadline(const struct raft *raft)
