@@ -35,6 +35,7 @@ enum {
     WORLD_CLOSE_FLUSH_US = 120 * 1000 * 1000,    /* and after so long in all */
     WORLD_CONNECT_ADDRESSES_MAX = 8,             /* of one name, tried in turn */
     WORLD_LINK_CHECK_US = 500 * 1000,            /* a dialled link that acknowledges nothing */
+    WORLD_LINK_LOOK_US = 100 * 1000,             /* between looks at it before something is sent */
     WORLD_LINK_STUCK_CHECKS = 5,                 /* in so many checks ends with STATUS_TIMEOUT */
     WORLD_LANE_THREADS_MAX = 16,
     WORLD_READ_THREADS_DEFAULT = 4, /* of LANE_READ, where the options say 0 */

@@ -63,6 +63,7 @@ struct real_stream {
     uv_getaddrinfo_t *resolve;      /* NULL: none; its data is this stream, or NULL if abandoned */
     struct dial_targets *targets;
     bool dialled;
+    uint64_t looked_at;            /* by stream_link_look() */
     struct world_timer link_timer; /* runs while a dialled stream has sent something */
     uint64_t acknowledged;         /* bytes, at the check before */
     uint32_t checks_stuck;
@@ -290,6 +291,25 @@ static void stream_link_watch(struct real_stream *stream)
     stream->link_timer.fire = on_link_timer;
     stream->link_timer.context = stream;
     world_timer_start(stream->head.world, &stream->link_timer, WORLD_LINK_CHECK_US);
+}
+
+/* Before more is sent: if all that went before has arrived, the time begins anew. A link that is
+ * written to now and then, as between idle nodes, is so looked at in turns that there are anyway,
+ * and its timer wakes nobody. */
+static void stream_link_look(struct real_stream *stream)
+{
+    struct world_timer *timer = &stream->link_timer;
+    struct link_state link;
+
+    if (timer->heap_index == 0) return;
+    uint64_t now = world_now(stream->head.world);
+    if (now < stream->looked_at + WORLD_LINK_LOOK_US) return;
+    if (timer->deadline > now + WORLD_LINK_CHECK_US - WORLD_LINK_LOOK_US) return;
+    stream->looked_at = now;
+    if (!link_state_read(stream->descriptor, &link) || link.segments_under_way > 0) return;
+    stream->checks_stuck = 0;
+    stream->acknowledged = link.acknowledged;
+    world_timer_start(stream->head.world, timer, WORLD_LINK_CHECK_US);
 }
 
 static int dial_start(struct real_stream *stream, const struct sockaddr_storage *address)
@@ -553,6 +573,7 @@ static void stream_send(struct real_stream *stream)
     size_t size = buffer_size(output);
 
     if (size > stream->drain_mark) stream->drain_mark = size;
+    stream_link_look(stream);
     if (!output_send(stream)) return;
     stream_link_watch(stream);
     size = buffer_size(output);
