@@ -47,7 +47,10 @@ static struct sim_transport *receiver(struct sim_network *network, node_id_t nod
 {
     struct sim_endpoint *endpoint = &network->endpoints[node];
 
-    if (endpoint->process == NULL || worker >= endpoint->process->world_count) return NULL;
+    if (endpoint->process == NULL) return NULL;
+    if (worker == TRANSPORT_ANY_WORKER)
+        worker = (uint32_t)(network->counts.sent % endpoint->process->world_count);
+    if (worker >= endpoint->process->world_count) return NULL;
     struct sim_transport *transport = endpoint->transports[worker];
     return transport && !transport->closed ? transport : NULL;
 }

@@ -78,9 +78,10 @@ static void in_deliver(struct mesh_incoming *incoming, const struct peer_frame *
     struct transport *transport = &mesh->transport;
 
     mesh->statistics.frames_received++;
-    if (frame->worker >= mesh->worker_count)
+    bool here = frame->worker == mesh->worker || frame->worker == TRANSPORT_ANY_WORKER;
+    if (!here && frame->worker >= mesh->worker_count)
         mesh->statistics.frames_dropped++;
-    else if (frame->worker != mesh->worker)
+    else if (!here)
         group_send(mesh, frame->worker, &incoming->from, frame->kind, frame->payload);
     else if (transport->events.on_frame)
         transport->events.on_frame(transport->context, &incoming->from, frame->kind,

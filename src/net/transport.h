@@ -15,6 +15,8 @@
 enum { TRANSPORT_FRAME_SIZE_MAX = 1 << 20 }; /* payload of one frame; more is a bug of ours */
 enum { TRANSPORT_PENDING_MAX = 64 << 20 };   /* bytes queued to one peer; then frames drop */
 
+enum { TRANSPORT_ANY_WORKER = 0xffff }; /* of the receiver: no worker is woken for another */
+
 struct transport;
 
 /* Who sent a frame; proven by the handshake of the connection. */

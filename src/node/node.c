@@ -142,6 +142,7 @@ struct node *node_create(const struct node_options *options, const struct node_p
                                           .address_max = options->max_connections_per_address,
                                           .secret = world_random(node->world)};
     node->admission = admission_create(&admission);
+    node->rest_board = rest_board_create();
     node->workers = memory_allocate_zero(platform->worker_count * sizeof(*node->workers));
     for (uint32_t i = 0; i < platform->worker_count; i++)
         worker_init(&node->workers[i], node, i);
@@ -175,6 +176,7 @@ void node_destroy(struct node *node)
     buffer_free(&node->save.body);
     cluster_view_free(&node->birth);
     admission_destroy(node->admission);
+    rest_board_destroy(node->rest_board);
     memory_free(node->workers);
     memory_free(node);
 }

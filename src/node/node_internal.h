@@ -22,6 +22,7 @@
 #include "base/memory.h"
 #include "cluster/founding.h"
 #include "cluster/gateway.h"
+#include "partition/rest_board.h"
 #include "cluster/identity.h"
 #include "cluster/meta.h"
 #include "cluster/repair_file.h"
@@ -314,6 +315,7 @@ struct node {
     uint64_t tables_heard;     /* bits by node id - 1 */
     uint64_t confirm_began;
     struct world_timer confirm_timer;
+    struct rest_board *rest_board; /* of all workers */
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
     struct view_save save;
     struct disk_watch disk;

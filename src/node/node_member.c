@@ -101,8 +101,11 @@ static struct rejoin_question *rejoin_slot(struct node *node, node_id_t asking)
 static bool member_is_alive(const struct node *node, const struct view_node *known)
 {
     uint64_t now = world_now(node->world);
+    struct rest_node beat;
+    rest_board_node(node->rest_board, known->id, &beat);
     uint64_t heard = node->heard[known->id];
-    return heard != 0 && now - heard < NODE_ALIVE_US;
+    if (beat.heard_at > heard) heard = beat.heard_at;
+    return heard != 0 && now < heard + NODE_ALIVE_US;
 }
 
 static void member_on_rejoin(struct node *node, const struct transport_peer *from,

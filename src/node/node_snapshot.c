@@ -42,7 +42,7 @@ static void snapshot_members(struct node_worker *worker, const struct replica_st
 {
     const struct raft *raft = host_raft(worker->host, status->group);
     const struct raft_config *config = raft_config(raft);
-    uint64_t now = world_now(worker->world);
+    uint64_t now = host_heard_until(worker->host, world_now(worker->world));
 
     for (uint32_t i = 0; i < config->incoming_count; i++) {
         const struct raft_member *member = &config->incoming[i];

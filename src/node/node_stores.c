@@ -23,7 +23,7 @@
 enum {
     STORES_POLL_US = 500 * 1000,
     STORES_DETACH_US = 10 * 1000,
-    LOST_SETTLE_US = 2 * 1000 * 1000, /* a leader after that long leads without the lost replica */
+    LOST_SETTLE_US = 4 * 1000 * 1000, /* a leader after that long leads without the lost replica */
     LEADER_RECENT_US = 5 * 1000 * 1000, /* a leader not heard of for longer may have gone, too */
     MARK_RETRY_US = 10 * 1000 * 1000,
     MOVE_RETRY_US = 10 * 1000 * 1000,

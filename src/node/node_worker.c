@@ -27,6 +27,9 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
         worker_note_alive(worker, from);
         __attribute__((fallthrough));
     case PEER_FRAME_RAFT:
+    case PEER_FRAME_NODE_BEAT:
+    case PEER_FRAME_REST:
+    case PEER_FRAME_REST_ACK:
     case PEER_FRAME_SNAPSHOT:
     case PEER_FRAME_SNAPSHOT_ACK:
     case PEER_FRAME_GONE:
@@ -400,6 +403,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .node = node->identity.node,
         .epoch = node->epoch,
         .timing = node->options.timing,
+        .rest_board = node->rest_board,
         .reads_by_quorum = view->reads == READS_QUORUM,
         .raft_planted_bugs = node->options.raft_planted_bugs,
         .hash_secret = {view->hash_secret[0], view->hash_secret[1]},

@@ -135,6 +135,8 @@ static void step_up(struct replica *replica, uint64_t now)
 void replica_role_changed(struct replica *replica, uint64_t now)
 {
     bool leads = raft_role(replica->raft) == RAFT_LEADER;
+    rest_withdraw(replica); /* another leader, or none */
+    rest_disturb(replica);
     bool same = leads && replica->was_leader && replica->led_term == raft_term(replica->raft);
     if (same) return;
     if (replica->was_leader) step_down(replica);

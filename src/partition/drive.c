@@ -176,6 +176,8 @@ void drive_raft_frame(struct partition_host *host, const struct transport_peer *
         bool is_ours = is_for_this_replica(replica, &message) && message.from_node == from->node;
         if (is_ours && space_cut_append(replica, &message)) {
             count_entries(replica, &message);
+            rest_touch(replica);
+            rest_disturb(replica);
             raft_step(replica->raft, &message, now);
             mark_if_changed(replica);
         }

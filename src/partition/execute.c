@@ -45,13 +45,20 @@ void replica_time_start(struct replica *replica, uint64_t now)
     int64_t wall = wall_trusted(replica->host, now) - (int64_t)now;
     int64_t last = replica->entry_time - (int64_t)now;
     replica->time_offset = wall > last ? wall : last;
+    replica->time_corrected_at = now;
     replica->time_started = replica_time(replica, now);
 }
 
-/* Called every SLOW_TICKS: slews towards the wall clock by at most a tenth of that time. */
+/* Called now and then: slews towards the wall clock by less than a tenth of the time since, so that
+ * it is no more in any ten seconds either; and not by more than what groups at rest are called
+ * apart. */
 void replica_time_correct(struct replica *replica, uint64_t now)
 {
-    int64_t limit = (int64_t)(replica->host->options.timing.heartbeat * SLOW_TICKS / 10);
+    uint64_t heartbeat = replica->host->options.timing.heartbeat;
+    uint64_t most = heartbeat * SLOW_TICKS * SELDOM_FACTOR * IDLE_FACTOR;
+    uint64_t since = now > replica->time_corrected_at ? now - replica->time_corrected_at : 0;
+    int64_t limit = (int64_t)((since < most ? since : most) / 11);
+    replica->time_corrected_at = now;
     int64_t wall = wall_trusted(replica->host, now) - (int64_t)now;
     int64_t off = wall - replica->time_offset;
     if (off > limit) off = limit;

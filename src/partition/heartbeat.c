@@ -17,11 +17,20 @@ enum { HEARTBEAT_FLAG_DISK_LOW = 1, HEARTBEAT_FLAG_DISK_SLOW = 2, HEARTBEAT_FLAG
 /* No honest counter gets there; a damaged one must not become our term. */
 #define HEARTBEAT_NUMBER_MAX ((uint64_t)1 << 60)
 
-static uint8_t flags_here(const struct partition_host *host)
+uint8_t heartbeat_flags(const struct partition_host *host)
 {
     return (uint8_t)((space_is_low_here(host) ? HEARTBEAT_FLAG_DISK_LOW : 0) |
                      (space_log_is_full_here(host) ? HEARTBEAT_FLAG_LOG_FULL : 0) |
                      (host->slow_disk.slow ? HEARTBEAT_FLAG_DISK_SLOW : 0));
+}
+
+static void heard(struct partition_host *host, node_id_t node, int64_t wall, uint8_t flags,
+                  uint64_t now)
+{
+    wall_heard(host, node, wall, now);
+    space_heard(host, node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0,
+                (flags & HEARTBEAT_FLAG_LOG_FULL) != 0);
+    slow_disk_heard(host, node, (flags & HEARTBEAT_FLAG_DISK_SLOW) != 0);
 }
 
 static void append_heartbeat(struct partition_host *host, const struct raft_member *member,
@@ -34,7 +43,7 @@ static void append_heartbeat(struct partition_host *host, const struct raft_memb
         struct writer writer = writer_make(buffer);
         write_u64(&writer, generated_at);
         write_i64(&writer, world_wall_time(host->world));
-        write_u8(&writer, flags_here(host));
+        write_u8(&writer, heartbeat_flags(host));
     }
     uint8_t *at = buffer_reserve(buffer, HEARTBEAT_SIZE);
     ASSERT(at != NULL);
@@ -98,29 +107,48 @@ static bool is_busy(struct replica *replica, uint64_t now)
 
 void heartbeat_tick(struct partition_host *host, uint64_t now)
 {
-    bool busy = false;
+    bool resting = rest_tick(host, now);
+    if (resting && rest_is_settled(host, now)) return;
+    bool settles = resting;
+    bool woke = rest_woke_lately(host, now), busy = woke;
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
-        if (replica == NULL || replica->halted || snapshot_holds_core(replica)) continue;
-        busy = is_busy(replica, now) || busy;
+        if (replica == NULL || replica->halted) continue;
+        if (replica->was_leader ? resting : rest_is_vouched(replica, now)) continue;
+        settles = false;
+        if (snapshot_holds_core(replica)) {
+            rest_withdraw(replica);
+            continue;
+        }
+        busy = is_busy(replica, now) || rest_is_missed(replica) || busy;
         if (replica->was_leader) heartbeat_replica(replica, now);
-        /* Of a leader only its quorum is checked, which need not be exact to a tick. */
-        bool look = !replica->was_leader || host->ticks % SLOW_TICKS == 0;
+        /* Of a leader only its quorum is checked, which need not be exact to a tick; but who woke
+         * because others were silent must see soon that it hears nobody. */
+        bool look = !replica->was_leader || woke || host->ticks % SLOW_TICKS == 0;
         if (!look || !raft_tick_due(replica->raft, now)) continue;
         raft_tick(replica->raft, now);
         if (raft_has_output(replica->raft)) host_mark_dirty(replica);
     }
     host->idle = !busy;
+    if (settles) rest_settle(host);
 }
 
 /* Idle nodes beat together: whoever hears one with a lower id does its own tick in the same turn
- * if it is nearly due. Heartbeats and acknowledgements then share wake-ups and writes, which is
- * most of what an idle cluster costs. */
-static void beat_along(struct partition_host *host, node_id_t from, uint64_t now)
+ * if it is nearly due, behind all input (D2: after a delay others may have beaten as well).
+ * Heartbeats and acknowledgements then share wake-ups and writes, which is most of what an idle
+ * cluster costs. */
+void heartbeat_along(struct partition_host *host, node_id_t from, uint64_t now)
 {
     uint64_t interval = host_tick_interval(host);
-    bool nearly_due = now - host->last_tick > interval / 2;
-    if (host->idle && from < host->options.node && nearly_due) host_tick_now(host, now);
+    uint64_t since = now - host->last_tick;
+    if (!host->idle || from >= host->options.node || host->tick_along) return;
+    bool was_along = host->along;
+    host->along = true;
+    host->tick_along = since > interval * 3 / 4;
+    if (host->tick_along)
+        world_timer_start(host->world, &host->tick_timer, 0);
+    else if (!was_along) /* was ahead of it: not the next time */
+        world_timer_start(host->world, &host->tick_timer, host_tick_interval(host) - since);
 }
 
 static void refuse(struct raft_heartbeat_ack *ack, const struct raft_heartbeat *heartbeat)
@@ -154,13 +182,9 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
     int64_t wall = read_i64(&reader);
     uint64_t now = world_now(host->world);
     uint8_t flags = read_u8(&reader);
-    if (!reader.failed) {
-        wall_heard(host, from->node, wall, now);
-        space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0,
-                    (flags & HEARTBEAT_FLAG_LOG_FULL) != 0);
-        slow_disk_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_SLOW) != 0);
-    }
+    if (!reader.failed) heard(host, from->node, wall, flags, now);
     struct peer_out *out = host_peer_out(host, from->node, from->worker);
+    host->rest.settled = false;
     /* Acknowledgements of different generations must not share a frame. */
     if (buffer_size(&out->acks) > 0) {
         peer_out_send(host, out, PEER_FRAME_HEARTBEAT_ACKS, &out->acks);
@@ -168,7 +192,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
     struct writer writer = writer_make(&out->acks);
     write_u64(&writer, generated_at);
     write_i64(&writer, world_wall_time(host->world));
-    write_u8(&writer, flags_here(host));
+    write_u8(&writer, heartbeat_flags(host));
     while (reader_left(&reader) >= HEARTBEAT_SIZE) {
         struct raft_heartbeat heartbeat = {.group = {read_u32(&reader)},
                                            .from = {read_u64(&reader)},
@@ -192,7 +216,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
         }
         append_ack(&out->acks, &ack);
     }
-    beat_along(host, from->node, now);
+    heartbeat_along(host, from->node, now);
     world_defer(host->world, &host->turn_end);
 }
 
@@ -204,12 +228,7 @@ void heartbeat_on_acks(struct partition_host *host, const struct transport_peer 
     int64_t wall = read_i64(&reader);
     uint64_t now = world_now(host->world);
     uint8_t flags = read_u8(&reader);
-    if (!reader.failed) {
-        wall_heard(host, from->node, wall, now);
-        space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0,
-                    (flags & HEARTBEAT_FLAG_LOG_FULL) != 0);
-        slow_disk_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_SLOW) != 0);
-    }
+    if (!reader.failed) heard(host, from->node, wall, flags, now);
     while (reader_left(&reader) >= HEARTBEAT_ACK_SIZE) {
         struct raft_heartbeat_ack ack = {.group = {read_u32(&reader)},
                                          .from = {read_u64(&reader)},

@@ -15,6 +15,7 @@ struct replica *host_replica(const struct partition_host *host, struct group_id 
 void host_mark_dirty(struct replica *replica)
 {
     struct partition_host *host = replica->host;
+    rest_disturb(replica);
     if (replica->queued) return;
     if (host->dirty_count == host->dirty_capacity) {
         host->dirty_capacity = host->dirty_capacity == 0 ? 64 : host->dirty_capacity * 2;
@@ -45,6 +46,7 @@ struct peer_out *host_peer_out(struct partition_host *host, node_id_t node, uint
     buffer_init(&out->heartbeats, TRANSPORT_FRAME_SIZE_MAX);
     buffer_init(&out->acks, TRANSPORT_FRAME_SIZE_MAX);
     buffer_init(&out->replies, TRANSPORT_FRAME_SIZE_MAX);
+    buffer_init(&out->rest, TRANSPORT_FRAME_SIZE_MAX);
     out->next = host->peer_list;
     host->peer_list = out;
     map_put(&host->peers, key, out);
@@ -111,6 +113,7 @@ static void turn_end(struct world_deferred *deferred)
         peer_out_send(host, out, PEER_FRAME_HEARTBEATS, &out->heartbeats);
         peer_out_send(host, out, PEER_FRAME_HEARTBEAT_ACKS, &out->acks);
         peer_out_send(host, out, PEER_FRAME_REPLIES, &out->replies);
+        peer_out_send(host, out, PEER_FRAME_REST, &out->rest);
     }
     log_queue_submit(host->queue);
     spare_consider(host);
@@ -127,12 +130,14 @@ static void on_durable(void *context, uint64_t position)
 static void check_gap(struct partition_host *host, uint64_t now)
 {
     uint64_t limit = host->options.timing.election_timeout_min / 2;
+    uint64_t interval = host_tick_interval(host); /* it may have been an idle one until now */
     uint64_t away = now - host->last_tick;
-    bool gap = away > limit + host_tick_interval(host);
+    bool gap = away > limit + (host->tick_in > interval ? host->tick_in : interval);
     host->last_tick = now;
     if (!gap) return;
     slow_loop_was_away(host, away, now);
     host->statistics.loop_gaps++;
+    rest_wake(host);
     SOMETIMES(host->world, "the loop was away");
     LOG_WARN(host_logger(host), "partition",
              "this worker stood still for more than %llu ms; leases are void until confirmed",
@@ -151,15 +156,14 @@ static void tell_everywhere(struct replica *replica)
     host_mark_dirty(replica);
 }
 
-/* Every SLOW_TICKS-th tick: nothing here is urgent, and an idle node should do nothing. */
-static void slow_work(struct partition_host *host, uint64_t now)
+static void slow_work_of_replicas(struct partition_host *host, uint64_t now)
 {
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
         if (replica == NULL || replica->halted || remove_tick(replica, now)) continue;
         if (raft_role(replica->raft) == RAFT_LEADER) {
             replica_time_correct(replica, now);
-            reconcile_tick(replica, now);
+            if (host->rest.state != REST_RESTING) reconcile_tick(replica, now);
             if (now >= replica->busy_until) tell_everywhere(replica);
         }
         replica_trim(replica, now);
@@ -167,6 +171,14 @@ static void slow_work(struct partition_host *host, uint64_t now)
             row_table_evict(replica->table, UINT64_MAX);
         if (replica->sends != NULL || replica->receive != NULL) snapshot_tick(replica, now);
     }
+}
+
+/* Every SLOW_TICKS-th tick: nothing here is urgent, and an idle node should do nothing. */
+static void slow_work(struct partition_host *host, uint64_t now)
+{
+    bool seldom = host->rest.state == REST_RESTING && host->rest.settled;
+    if (!seldom || host->ticks % (SLOW_TICKS * SELDOM_FACTOR) == 0)
+        slow_work_of_replicas(host, now);
     drop_tick(host);
     collect_tick(host);
     warm_tick(host, now);
@@ -177,27 +189,11 @@ static void slow_work(struct partition_host *host, uint64_t now)
 
 uint64_t host_tick_interval(const struct partition_host *host)
 {
-    return host->options.timing.heartbeat * (host->idle ? IDLE_FACTOR : 1);
-}
-
-void host_tick_now(struct partition_host *host, uint64_t now)
-{
-    if (host->muted) {
-        host->last_tick = now;
-        world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
-        return;
-    }
-    check_gap(host, now);
-    host->ticks++;
-    peer_out_tick(host);
-    heartbeat_tick(host, now);
-    slow_disk_tick(host, now);
-    if (host->ticks % SLOW_TICKS == 0)
-        slow_work(host, now);
-    else if (flush_is_urgent(host))
-        flush_tick(host);
-    memory_tick(host);
-    world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
+    uint64_t interval = host->options.timing.heartbeat;
+    if (!host->idle) return interval;
+    interval *= IDLE_FACTOR;
+    /* A little later than the node with which this one beats: its beat comes first, or never. */
+    return host->along ? interval + interval / 8 : interval;
 }
 
 /* Their timers begin afresh: nobody could be heard. */
@@ -205,6 +201,7 @@ void host_mute(struct partition_host *host, bool mute)
 {
     uint64_t now = world_now(host->world);
     bool speaks = host->muted && !mute;
+    if (mute) rest_wake(host);
     host->muted = mute;
     if (!speaks) return;
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
@@ -219,7 +216,27 @@ void host_mute(struct partition_host *host, bool mute)
 static void tick(struct world_timer *timer)
 {
     struct partition_host *host = timer->context;
-    host_tick_now(host, world_now(host->world));
+    uint64_t now = world_now(host->world);
+    host->along = host->tick_along;
+    host->tick_along = false;
+    if (host->muted) {
+        host->last_tick = now;
+        world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
+        return;
+    }
+    check_gap(host, now);
+    host->ticks++;
+    peer_out_tick(host);
+    heartbeat_tick(host, now);
+    rest_say(host, now);
+    slow_disk_tick(host, now);
+    if (host->ticks % SLOW_TICKS == 0)
+        slow_work(host, now);
+    else if (flush_is_urgent(host))
+        flush_tick(host);
+    if (!host->rest.settled || host->ticks % SLOW_TICKS == 0) memory_tick(host);
+    host->tick_in = host_tick_interval(host);
+    world_timer_start(host->world, &host->tick_timer, host->tick_in);
 }
 
 /* Leaders that may not evaluate yet wait for time to pass (promises of voters, D1). */
@@ -306,6 +323,7 @@ static void peers_free(struct partition_host *host)
         buffer_free(&out->heartbeats);
         buffer_free(&out->acks);
         buffer_free(&out->replies);
+        buffer_free(&out->rest);
         memory_free(out);
     }
     map_free(&host->peers);
@@ -407,6 +425,15 @@ void host_on_frame(struct partition_host *host, const struct transport_peer *fro
     case PEER_FRAME_GONE:
         remove_on_frame(host, from, payload);
         break;
+    case PEER_FRAME_NODE_BEAT:
+        rest_on_beat(host, from, payload);
+        break;
+    case PEER_FRAME_REST:
+        rest_on_frame(host, from, payload);
+        break;
+    case PEER_FRAME_REST_ACK:
+        rest_on_ack(host, from, payload);
+        break;
     case PEER_FRAME_REQUESTS:
         on_requests(host, from, payload);
         break;
@@ -422,6 +449,8 @@ void host_peer_down(struct partition_host *host, node_id_t node)
 {
     uint64_t now = world_now(host->world);
     if (host->muted) return;
+    bool rested = host->rest.state == REST_RESTING, was_idle = host->idle;
+    rest_node_lost(host, node);
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
         if (replica == NULL || replica->halted) continue;
@@ -429,9 +458,11 @@ void host_peer_down(struct partition_host *host, node_id_t node)
         if (raft_has_output(replica->raft)) host_mark_dirty(replica);
     }
     big_replies_drop(host, NULL, node);
-    /* Elections may have to be tried again soon: no idle ticks now. */
+    /* Elections may have to be tried again soon: no idle ticks now. A busy tick is soon enough, and
+     * is not put off by one peer after another that goes. */
     host->idle = false;
-    world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
+    if (was_idle && !rested)
+        world_timer_start(host->world, &host->tick_timer, host_tick_interval(host));
 }
 
 void host_set_wish(struct partition_host *host, struct group_id group,
@@ -439,6 +470,11 @@ void host_set_wish(struct partition_host *host, struct group_id group,
 {
     struct replica *replica = host_replica(host, group);
     if (replica == NULL || count > RAFT_MEMBERS_MAX) return;
+    bool same = replica->wish_known && replica->wish_count == count;
+    for (uint32_t i = 0; i < count && same; i++)
+        same = replica_id_equal(replica->wish[i].replica, members[i].replica) &&
+               replica->wish[i].node == members[i].node;
+    if (!same) rest_disturb(replica);
     memcpy(replica->wish, members, count * sizeof(*members));
     replica->wish_count = count;
     replica->wish_known = true;
@@ -469,6 +505,7 @@ static struct replica_id best_successor(struct replica *replica, uint64_t now)
 void host_transfer_all(struct partition_host *host)
 {
     uint64_t now = world_now(host->world);
+    rest_wake(host);
     host->transfer_all = true;
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
@@ -478,6 +515,20 @@ void host_transfer_all(struct partition_host *host)
         raft_transfer(replica->raft, to, now);
         host_mark_dirty(replica);
     }
+}
+
+bool host_rests(const struct partition_host *host)
+{
+    return host->rest.state == REST_RESTING;
+}
+
+uint64_t host_heard_until(const struct partition_host *host, uint64_t now)
+{
+    const struct host_rest *rest = &host->rest;
+    uint64_t patience = host->options.timing.election_timeout_max;
+    if (rest->state == REST_RESTING) return rest->since;
+    bool just_woke = rest->woke_at > rest->since && now < rest->woke_at + patience;
+    return just_woke ? rest->since + (now - rest->woke_at) : now;
 }
 
 bool host_is_born(const struct partition_host *host)
@@ -607,6 +658,7 @@ static uint32_t members_behind(const struct replica *replica, uint64_t now)
 {
     const struct raft_config *config = raft_config(replica->raft);
     uint32_t behind = config->learner_count;
+    now = host_heard_until(replica->host, now);
     for (uint32_t i = 0; i < config->incoming_count; i++) {
         bool active = false;
         if (replica_id_equal(config->incoming[i].replica, replica->id)) continue;

@@ -53,6 +53,8 @@ struct host_events {
     /* Frames of kind REPLIES and others the host does not handle go to the node. */
 };
 
+struct rest_board;
+
 struct host_options {
     struct world *world;
     struct transport *transport;
@@ -66,7 +68,8 @@ struct host_options {
     boot_epoch_t epoch;
     struct raft_timing timing;
     bool reads_by_quorum;
-    uint32_t raft_planted_bugs; /* simulator only */
+    uint32_t raft_planted_bugs;    /* simulator only */
+    struct rest_board *rest_board; /* of the node; NULL: nothing rests */
     uint64_t hash_secret[2];
     evaluate_fn *evaluate[SERVICE_COUNT];
     /* Work of a service in the background: run by the leader of a partition when an evaluation
@@ -101,6 +104,8 @@ struct replica_options {
 };
 
 struct partition_host *host_open(const struct host_options *options);
+/* The groups led here rest: they send no heartbeats (rest.c). */
+bool host_rests(const struct partition_host *host);
 /* No job of this host and no record of it in the log is under way. Before host_close() in an
  * orderly stop; a killed process of the simulator closes without it. */
 bool host_is_idle(const struct partition_host *host);
@@ -137,8 +142,8 @@ bool host_detach_store(struct partition_host *host, uint32_t store);
 /* The engine was exchanged: replicas may be added. */
 void host_attach_store(struct partition_host *host, uint32_t store);
 
-/* Any frame of kinds RAFT, HEARTBEATS, HEARTBEAT_ACKS, SNAPSHOT, SNAPSHOT_ACK, GONE, REQUESTS,
- * REPLY_ACKS. */
+/* Any frame of kinds RAFT, HEARTBEATS, HEARTBEAT_ACKS, SNAPSHOT, SNAPSHOT_ACK, GONE, NODE_BEAT,
+ * REST, REST_ACK, REQUESTS, REPLY_ACKS. */
 void host_on_frame(struct partition_host *host, const struct transport_peer *from, uint8_t kind,
                    struct bytes payload);
 void host_peer_down(struct partition_host *host, node_id_t node);
@@ -150,6 +155,10 @@ void host_set_wish(struct partition_host *host, struct group_id group,
 /* SIGTERM, drain: hand all leaderships over. host_leader_count() tells when it is done. */
 void host_transfer_all(struct partition_host *host);
 uint32_t host_leader_count(const struct partition_host *host);
+
+/* `now` without the time that the groups led here were at rest, in which no member was asked.
+ * Whoever did not answer since counts as silent by this one. For raft_match_of() in reports. */
+uint64_t host_heard_until(const struct partition_host *host, uint64_t now);
 
 /* Committed rows of a group of this worker (meta for the node), or NULL. */
 const struct row_table *host_rows(const struct partition_host *host, struct group_id group);
@@ -228,6 +237,7 @@ struct host_statistics {
     uint64_t slow_disks;   /* times the log's disk was found slow */
     uint64_t slow_loops;   /* times a loop was found slow */
     uint64_t slow_disk_handovers;
+    uint64_t rests, rest_wakes; /* of the groups led by this worker */
     uint64_t chores, chore_entries, chore_effects;
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
     uint64_t cold_parked;   /* evaluations that waited for rows of the engine */

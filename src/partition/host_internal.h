@@ -11,6 +11,8 @@
  *   apply.c      committed entries into rows and windows; change of role
  *   drive.c      outputs of a Raft core to the log and to other nodes
  *   heartbeat.c  coalesced heartbeats
+ *   rest.c       no heartbeats where nothing happens: the leader's side
+ *   rest_follow.c  the follower's, and beats of nodes (rest_board.h, rest_frame.h)
  *   memory.c     what may be held in memory: eviction, early flushes, refused writes
  *   collect.c    rows of dropped namespaces out of the engine
  *   warm.c       rows back into memory where there is room
@@ -37,6 +39,7 @@
 #include "partition/dedup.h"
 #include "partition/governor.h"
 #include "partition/host.h"
+#include "partition/rest_board.h"
 #include "raft/raft_codec.h"
 #include "wire/peer_frame.h"
 #include "wire/request_frame.h"
@@ -58,6 +61,8 @@ enum {
     DRIVE_ROUNDS_MAX = 64,    /* outputs of one core in a turn */
     READY_POLL_US = 2000,
     SLOW_TICKS = 4,
+    SELDOM_FACTOR = 4,     /* what replicas need slowly, while all of them rest */
+    REST_SILENT_BEATS = 8, /* in heartbeats: a worker that was not heard of for so long is missed */
     IDLE_FACTOR = 4,       /* an idle node's ticks are so many heartbeats apart */
     BUSY_US = 1000 * 1000, /* after its last entry a group counts as busy for so long */
     PEER_OUT_FLUSH_BYTES = 384 << 10,
@@ -79,6 +84,11 @@ struct peer_out {
     node_id_t node;
     uint32_t worker;
     struct buffer raft, heartbeats, acks, replies;
+    struct buffer rest;
+    uint32_t rest_asked; /* groups that it was asked about (rest.c) */
+    bool rest_agreed;
+    boot_epoch_t rest_epoch; /* of whom agreed, and how often it had taken that back before */
+    uint32_t rest_withdrawals;
     /* Appends wait for company while the peer has not answered the last ones: its disk is busy
      * with those, and a frame costs both sides a wake-up (see peer_out_raft()). */
     bool urgent; /* something in `raft` must not wait */
@@ -140,6 +150,33 @@ struct held { /* a section that waits until the leader may evaluate */
     uint8_t items[];
 };
 
+enum { REST_VOUCHERS_MAX = 16 }; /* workers of leaders; with more all replicas are looked at */
+
+/* Whose word a follower takes for its leader's life while its group rests (rest.c). */
+struct replica_rest {
+    uint64_t generation; /* 0: nobody's */
+    uint64_t agreed_at;  /* boot clock */
+    node_id_t node;
+    boot_epoch_t epoch;
+    uint16_t worker;
+};
+
+/* Of the groups that this worker leads (rest.c). */
+enum rest_state { REST_AWAKE, REST_ASKED, REST_AGREED, REST_RESTING };
+struct host_rest {
+    enum rest_state state;
+    uint64_t generation;
+    uint64_t asked_at_tick, ask_at_tick;
+    uint64_t since, woke_at; /* boot clock; of the last rest */
+    uint8_t flags;           /* of heartbeats, as they were with the last tick */
+    uint64_t said_at, said;  /* the last beat, and its generation */
+    uint32_t withdrawals;
+    /* Nothing changed since all replicas were found at rest: to look at these is enough. */
+    bool settled;
+    uint32_t voucher_count;
+    struct replica_rest vouchers[REST_VOUCHERS_MAX];
+};
+
 struct snapshot_send;
 struct snapshot_receive;
 
@@ -157,6 +194,7 @@ struct replica {
     bool was_ready;
     bool flush_holds_apply;
     bool sample_light; /* leader: the sample is a light one, and not applied yet */
+    struct replica_rest rest;
     uint64_t applied, applied_term;
     uint64_t entries_bytes; /* bodies in memory */
     struct snapshot_send *sends;
@@ -172,7 +210,8 @@ struct replica {
     int64_t entry_time;   /* of the last entry evaluated or applied */
     int64_t applied_time; /* of the last entry applied since this node started */
     int64_t time_offset;  /* wall clock - boot clock, us (D3) */
-    uint64_t trimmed;     /* entries <= it are gone from memory */
+    uint64_t time_corrected_at;
+    uint64_t trimmed; /* entries <= it are gone from memory */
     uint64_t busy_until;
     /* Leader only: */
     struct session *session_last;
@@ -302,10 +341,14 @@ struct partition_host {
     uint32_t chore_next;     /* group whose turn it is */
     bool ready_timer_runs;
     uint64_t last_tick, ticks;
+    uint64_t tick_in; /* for when the last one armed the timer; something may have had it sooner */
     uint64_t flush_stepped_at; /* boot clock */
     uint64_t turn_time;        /* boot clock at the end of this turn */
     struct slow_disk slow_disk;
-    bool idle; /* no group led here had an entry lately: ticks are twice as far apart */
+    struct host_rest rest;
+    bool along;      /* the last tick was because of a node with a lower id */
+    bool tick_along; /* ... and so is the next one, at the end of this turn */
+    bool idle;       /* no group led here had an entry lately: ticks are twice as far apart */
     struct peer_wall walls[NODES_MAX]; /* by node id - 1 */
     uint64_t wall_warned_at;
     uint64_t handed_at_tick;
@@ -353,8 +396,6 @@ void peer_out_send(struct partition_host *host, struct peer_out *out, uint8_t ki
                    struct buffer *buffer);
 const struct logger *host_logger(const struct partition_host *host);
 void host_poll_ready(struct partition_host *host);
-/* The tick, now instead of when its timer fires. */
-void host_tick_now(struct partition_host *host, uint64_t now);
 /* Time from one tick to the next. */
 uint64_t host_tick_interval(const struct partition_host *host);
 
@@ -485,6 +526,45 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
                         struct bytes payload);
 void heartbeat_on_acks(struct partition_host *host, const struct transport_peer *from,
                        struct bytes payload);
+uint8_t heartbeat_flags(const struct partition_host *host);
+/* A node beat: if this one is idle, it does so, too. */
+void heartbeat_along(struct partition_host *host, node_id_t from, uint64_t now);
+
+/* rest.c */
+/* With each tick, first. True: the groups led here rest, and send no heartbeats. */
+bool rest_tick(struct partition_host *host, uint64_t now);
+/* Something happens in the group: if it is led here the worker's groups rest no more. */
+void rest_disturb(struct replica *replica);
+void rest_wake(struct partition_host *host);
+/* Its followers may have been silent for a while already. */
+bool rest_woke_lately(const struct partition_host *host, uint64_t now);
+void rest_on_ack(struct partition_host *host, const struct transport_peer *from,
+                 struct bytes payload);
+uint64_t rest_beats(const struct partition_host *host, uint64_t count); /* of heartbeats, in us */
+
+/* rest_follow.c */
+/* All replicas rest: from now on rest_is_settled(), as long as nothing happens to any of them. */
+void rest_settle(struct partition_host *host);
+bool rest_is_settled(struct partition_host *host, uint64_t now);
+/* The follower's leader lives, by the word of its node: no look at its timers. */
+bool rest_is_vouched(struct replica *replica, uint64_t now);
+/* It was vouched for, and no word came that it is awake: its followers look at their timers as
+ * often as those of a busy group. */
+bool rest_is_missed(const struct replica *replica);
+/* Before the core of a follower is asked about its leader: it knows what the node's beats told. */
+void rest_touch(struct replica *replica);
+/* The replica follows at rest no more: its leader hears of it. */
+void rest_withdraw(struct replica *replica);
+/* The connection broke: nobody's word is taken for that node's leaders. */
+void rest_node_lost(struct partition_host *host, node_id_t node);
+void rest_on_frame(struct partition_host *host, const struct transport_peer *from,
+                   struct bytes payload);
+/* The beat of this worker, if it is due. */
+void rest_say(struct partition_host *host, uint64_t now);
+void rest_on_beat(struct partition_host *host, const struct transport_peer *from,
+                  struct bytes payload);
+/* The clocks of other nodes, from their beats. */
+void rest_take_news(struct partition_host *host, uint64_t now);
 
 /* expired.c: may a read that saw these rows answer without deleting those that are expired? Once
  * *ret_dep, which it may raise, is committed. */
@@ -601,6 +681,8 @@ void snapshot_replica_gone(struct replica *replica);
 
 /* reconcile.c */
 void reconcile_tick(struct replica *replica, uint64_t now);
+/* The members are those that are wished for, and the preferred one leads: nothing is left to do. */
+bool reconcile_is_done(const struct replica *replica);
 
 /* store_damage.c */
 /* The engine of a store has failed to read, or to keep, what it was given. */

@@ -186,6 +186,18 @@ static bool hand_to_space(struct replica *replica, uint64_t now)
     return false;
 }
 
+bool reconcile_is_done(const struct replica *replica)
+{
+    const struct raft_config *config = raft_config(replica->raft);
+    bool simple = config->outgoing_count == 0 && config->learner_count == 0;
+    if (!replica->wish_known || replica->wish_count == 0) return simple;
+    bool same = simple && config->incoming_count == replica->wish_count &&
+                replica_id_equal(replica->wish[0].replica, replica->id);
+    for (uint32_t i = 0; i < replica->wish_count && same; i++)
+        same = contains(config->incoming, config->incoming_count, replica->wish[i].replica);
+    return same;
+}
+
 void reconcile_tick(struct replica *replica, uint64_t now)
 {
     const struct raft_config *config = raft_config(replica->raft);

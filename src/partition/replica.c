@@ -448,6 +448,7 @@ enum status host_add_replica(struct partition_host *host, const struct replica_o
                (capacity - host->replicas_capacity) * sizeof(*host->replicas));
         host->replicas_capacity = capacity;
     }
+    host->rest.settled = false;
     host->replicas[options->group.value] = replica;
     host->replica_count++;
     link_by_store(replica);
@@ -477,6 +478,8 @@ void replica_unlink(struct replica *replica)
         if (host->dirty[i] == replica) host->dirty[i] = NULL;
     }
     ASSERT(host->replicas[replica->group.value] == replica);
+    rest_disturb(replica);
+    rest_withdraw(replica);
     host->replicas[replica->group.value] = NULL;
     host->replica_count--;
 }
@@ -491,6 +494,8 @@ void replica_halt(struct replica *replica, const char *why)
 
 void replica_stop(struct replica *replica)
 {
+    rest_disturb(replica);
+    rest_withdraw(replica);
     replica->halted = true;
     snapshot_sends_drop(replica); /* others wait for their turn */
     if (replica->was_leader) {

@@ -489,6 +489,7 @@ static void receive_begin(struct replica *replica, const struct transport_peer *
 {
     struct partition_host *host = replica->host;
     receive_free(replica);
+    rest_withdraw(replica);
     struct snapshot_receive *receive = memory_allocate_zero(sizeof(*receive));
     receive->host = host;
     receive->replica = replica;

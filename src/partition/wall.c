@@ -27,7 +27,7 @@ static int64_t median_offset(const struct partition_host *host, uint64_t now)
     size_t count = 1; /* the own clock is one of them */
     for (size_t i = 0; i < NODES_MAX; i++) {
         const struct peer_wall *peer = &host->walls[i];
-        if (peer->heard_at == 0 || now - peer->heard_at > WALL_FRESH_US) continue;
+        if (peer->heard_at == 0 || now >= peer->heard_at + WALL_FRESH_US) continue;
         size_t at = count++;
         while (at > 0 && offsets[at - 1] > peer->offset) {
             offsets[at] = offsets[at - 1];

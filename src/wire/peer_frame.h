@@ -23,7 +23,10 @@ enum peer_frame_kind {
     PEER_FRAME_HEARTBEAT_ACKS = 12,
     PEER_FRAME_SNAPSHOT = 13, /* partition/snapshot_transfer.h */
     PEER_FRAME_SNAPSHOT_ACK = 14,
-    PEER_FRAME_GONE = 15,     /* partition/remove.c: is this replica still a member? */
+    PEER_FRAME_GONE = 15,      /* partition/remove.c: is this replica still a member? */
+    PEER_FRAME_NODE_BEAT = 16, /* partition/rest_board.h */
+    PEER_FRAME_REST = 17,      /* partition/rest.c: may these groups rest? */
+    PEER_FRAME_REST_ACK = 18,
     PEER_FRAME_REQUESTS = 20, /* gateway to leader (wire/request_frame.h) */
     PEER_FRAME_REPLIES = 21,
     PEER_FRAME_REPLY_ACKS = 22, /* gateway to leader */
