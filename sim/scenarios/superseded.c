@@ -166,8 +166,11 @@ void scenario_superseded_beside_lost(struct sim_bed *bed)
     struct sim_plan plan;
 
     superseded_plan(&plan);
+    bool at_rest =
+        stage_draw(bed, 0, 1) == 1; /* who is lost then has not answered for long (0009) */
+    if (at_rest) plan.workload.clients = 0;
     if (!stage_open(bed, &plan)) return;
-    sim_run_for(&bed->sim, stage_draw(bed, 200, 1500) * STAGE_MS);
+    sim_run_for(&bed->sim, stage_draw(bed, 200, 1500) * STAGE_MS * (at_rest ? 20 : 1));
     struct group_id group = {GROUP_DATA_FIRST + (uint32_t)stage_draw(bed, 0, 1)};
     node_id_t leader = sim_inspect_leader(bed->cluster, group.value);
     struct sim_node *node = stage_node(bed, stage_other(bed, leader, 0));
