@@ -179,6 +179,12 @@ class Node:
         tasks = pathlib.Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
+    def wakeups(self) -> int:
+        """How often its threads went to sleep."""
+        tasks = pathlib.Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(),
+                                 re.M).group(1)) for task in tasks)
+
     def bytes_written(self) -> int:
         return int(re.search(r"^write_bytes: (\d+)", self._proc("io"), re.M).group(1))
 
