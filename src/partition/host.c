@@ -113,7 +113,7 @@ static void turn_end(struct world_deferred *deferred)
         peer_out_send(host, out, PEER_FRAME_HEARTBEATS, &out->heartbeats);
         peer_out_send(host, out, PEER_FRAME_HEARTBEAT_ACKS, &out->acks);
         peer_out_send(host, out, PEER_FRAME_REPLIES, &out->replies);
-        peer_out_send(host, out, PEER_FRAME_REST, &out->rest);
+        if (buffer_size(&out->rest) > 0) peer_out_send(host, out, PEER_FRAME_REST, &out->rest);
     }
     log_queue_submit(host->queue);
     spare_consider(host);

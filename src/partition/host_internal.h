@@ -171,6 +171,7 @@ struct host_rest {
     uint8_t flags;           /* of heartbeats, as they were with the last tick */
     uint64_t said_at, said;  /* the last beat, and its generation */
     uint32_t withdrawals;
+    uint64_t seen; /* of the board's news */
     /* Nothing changed since all replicas were found at rest: to look at these is enough. */
     bool settled;
     uint32_t voucher_count;
@@ -534,7 +535,12 @@ void heartbeat_along(struct partition_host *host, node_id_t from, uint64_t now);
 /* With each tick, first. True: the groups led here rest, and send no heartbeats. */
 bool rest_tick(struct partition_host *host, uint64_t now);
 /* Something happens in the group: if it is led here the worker's groups rest no more. */
-void rest_disturb(struct replica *replica);
+void rest_disturbed(struct replica *replica);
+static inline void rest_disturb(struct replica *replica) /* inline: with each message and entry */
+{
+    replica->host->rest.settled = false;
+    if (replica->host->rest.state != REST_AWAKE) rest_disturbed(replica);
+}
 void rest_wake(struct partition_host *host);
 /* Its followers may have been silent for a while already. */
 bool rest_woke_lately(const struct partition_host *host, uint64_t now);
@@ -552,7 +558,11 @@ bool rest_is_vouched(struct replica *replica, uint64_t now);
  * often as those of a busy group. */
 bool rest_is_missed(const struct replica *replica);
 /* Before the core of a follower is asked about its leader: it knows what the node's beats told. */
-void rest_touch(struct replica *replica);
+void rest_look(struct replica *replica);
+static inline void rest_touch(struct replica *replica) /* inline: with each message */
+{
+    if (replica->rest.generation != 0) rest_look(replica);
+}
 /* The replica follows at rest no more: its leader hears of it. */
 void rest_withdraw(struct replica *replica);
 /* The connection broke: nobody's word is taken for that node's leaders. */

@@ -70,10 +70,9 @@ bool rest_woke_lately(const struct partition_host *host, uint64_t now)
     return host->rest.woke_at != 0 && now < host->rest.woke_at + while_us;
 }
 
-void rest_disturb(struct replica *replica)
+void rest_disturbed(struct replica *replica)
 {
-    replica->host->rest.settled = false;
-    if (replica->host->rest.state != REST_AWAKE && leads(replica)) rest_wake(replica->host);
+    if (leads(replica)) rest_wake(replica->host);
 }
 
 /* --- to rest --------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 #include "partition/rest_board.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
@@ -18,8 +19,12 @@ struct other_node {
     struct other_worker *workers; /* owned; WORKERS_MAX, of a node that was heard of */
 };
 
+_Static_assert(NODES_MAX <= 64, "a set of nodes is one word");
+
 struct rest_board {
     pthread_mutex_t mutex;
+    _Atomic uint64_t beats; /* that were news */
+    _Atomic uint64_t known; /* nodes ever heard of; bit: id - 1. Written before `beats` is */
     struct other_node nodes[NODES_MAX + 1]; /* by node id */
 };
 
@@ -66,6 +71,8 @@ bool rest_board_hear(struct rest_board *board, node_id_t node, boot_epoch_t epoc
     if (started) other->epoch = epoch;
     bool newer = epoch == other->epoch && beat->sent_at > other->workers[worker].sent_at;
     if (newer) hear(other, worker, beat, now);
+    if (newer) atomic_fetch_or(&board->known, (uint64_t)1 << (node - 1));
+    if (newer) atomic_fetch_add(&board->beats, 1);
     pthread_mutex_unlock(&board->mutex);
     return newer;
 }
@@ -76,6 +83,14 @@ void rest_board_node(struct rest_board *board, node_id_t node, struct rest_node 
     pthread_mutex_lock(&board->mutex);
     *ret = board->nodes[node].node;
     pthread_mutex_unlock(&board->mutex);
+}
+
+uint64_t rest_board_news(struct rest_board *board, uint64_t *seen)
+{
+    uint64_t beats = atomic_load(&board->beats);
+    if (beats == *seen) return 0;
+    *seen = beats;
+    return atomic_load(&board->known);
 }
 
 void rest_board_worker(struct rest_board *board, node_id_t node, uint32_t worker,

@@ -1,6 +1,6 @@
 /* rest_board.h - what all workers of a node know of the workers of other nodes while groups rest
  * (rest.c, decision 0009): who beats, and who rests. The one thing beside the log that workers
- * share; small, behind a mutex, looked at a few times a second.
+ * share; small, behind a mutex, looked at a few times a second, and only where there is news.
  *
  * A beat is for TRANSPORT_ANY_WORKER of a node: whoever gets it writes it down here, and no sibling
  * is woken. It is no heartbeat: no lease and no promise ever comes of it.
@@ -26,6 +26,9 @@ struct rest_node {
     int64_t wall_offset;
 };
 void rest_board_node(struct rest_board *board, node_id_t node, struct rest_node *ret);
+/* All nodes ever heard of (bit: id - 1), or 0: nobody was heard since *seen, which is set. Takes no
+ * lock. */
+uint64_t rest_board_news(struct rest_board *board, uint64_t *seen);
 
 struct rest_worker {
     boot_epoch_t epoch; /* of its node */

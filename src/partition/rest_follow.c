@@ -117,9 +117,8 @@ static bool is_fresh(const struct partition_host *host, struct rest_vouch vouch,
     return vouch.now && (fresh || PLANTED(host->world, "vouch_without_end"));
 }
 
-void rest_touch(struct replica *replica)
+void rest_look(struct replica *replica)
 {
-    if (replica->rest.generation == 0) return;
     struct rest_vouch vouch = vouch_by(replica->host, &replica->rest);
     uint64_t now = world_now(replica->host->world);
     bool same = raft_leader(replica->raft).node == replica->rest.node;
@@ -136,7 +135,7 @@ bool rest_is_vouched(struct replica *replica, uint64_t now)
 {
     if (replica->rest.generation == 0) return false;
     bool fresh = is_fresh(replica->host, vouch_by(replica->host, &replica->rest), now);
-    if (!fresh) rest_touch(replica);
+    if (!fresh) rest_look(replica);
     return fresh;
 }
 
@@ -230,7 +229,9 @@ void rest_take_news(struct partition_host *host, uint64_t now)
 {
     bool seldom = !host->idle && host->ticks % SLOW_TICKS != 0; /* heartbeats tell it as well */
     if (seldom) return;
-    for (node_id_t id = 1; id <= NODES_MAX; id++) {
+    uint64_t nodes = rest_board_news(host->options.rest_board, &host->rest.seen);
+    for (; nodes != 0; nodes &= nodes - 1) {
+        node_id_t id = (node_id_t)__builtin_ctzll(nodes) + 1;
         struct rest_node node;
         rest_board_node(host->options.rest_board, id, &node);
         uint64_t at = node.heard_at < now ? node.heard_at : now;

@@ -34,6 +34,26 @@ static void test_each_worker_speaks_for_itself(void **state)
     rest_board_destroy(board);
 }
 
+static void test_news_is_of_beats_that_were_not_seen(void **state)
+{
+    (void)state;
+    struct rest_board *board = rest_board_create();
+    uint64_t seen = 0;
+    assert_int_equal(rest_board_news(board, &seen), 0);
+    assert_true(hear(board, EPOCH, 1, 10, 4, 100));
+    assert_int_equal(rest_board_news(board, &seen), (uint64_t)1 << (PEER - 1));
+    assert_int_equal(rest_board_news(board, &seen), 0);
+    assert_false(hear(board, EPOCH, 1, 10, 4, 110)); /* no news */
+    assert_int_equal(rest_board_news(board, &seen), 0);
+    struct rest_beat beat = {.sent_at = 5};
+    assert_true(rest_board_hear(board, NODES_MAX, EPOCH, 0, &beat, 120));
+    assert_int_equal(rest_board_news(board, &seen),
+                     (uint64_t)1 << (NODES_MAX - 1) | (uint64_t)1 << (PEER - 1));
+    uint64_t sibling = 0; /* each reader sees it for itself */
+    assert_true(rest_board_news(board, &sibling) != 0);
+    rest_board_destroy(board);
+}
+
 static void test_a_vouch_is_for_one_generation_of_one_start(void **state)
 {
     (void)state;
@@ -70,6 +90,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_worker_speaks_for_itself),
+        cmocka_unit_test(test_news_is_of_beats_that_were_not_seen),
         cmocka_unit_test(test_a_vouch_is_for_one_generation_of_one_start),
         cmocka_unit_test(test_old_beats_and_old_starts_say_nothing),
     };
