@@ -73,8 +73,12 @@ static bool token_use(struct meta_evaluation *evaluation, const struct meta_requ
     struct meta_token token;
     struct row_view row;
 
-    *ret_refused = false;
-    if (!request->has_secret) return true;
+    if (!request->has_secret) {
+        *ret_refused = true;
+        meta_refuse(&evaluation->reply, "a node that joins needs a token: make one with holon node "
+                                        "token, and give it with --token");
+        return true;
+    }
     enum row_result result = row_get(evaluation->rows, meta_key_bytes(&key), &row);
     if (result == ROW_STOP) return false;
     *ret_refused = true;

@@ -4,7 +4,9 @@
 #include "base/memory.h"
 #include "cluster/view_codec.h"
 
-enum { VIEW_FORMAT = 1 };
+/* The second is with what there is more of. Who does not know it says so, and takes the table for
+ * that of another version, not for damage. */
+enum { VIEW_FORMAT = 1, VIEW_FORMAT_MORE = 2 };
 
 void cluster_view_init(struct cluster_view *view)
 {
@@ -128,7 +130,7 @@ void view_group_decode(struct reader *reader, struct view_group *ret_group)
 
 void view_settings_encode(const struct cluster_view *view, struct writer *writer)
 {
-    write_u8(writer, VIEW_FORMAT);
+    write_u8(writer, view_has_more(view) ? VIEW_FORMAT_MORE : VIEW_FORMAT);
     write_u64(writer, view->cluster.high);
     write_u64(writer, view->cluster.low);
     write_varint(writer, view->table_epoch);
@@ -143,11 +145,13 @@ void view_settings_encode(const struct cluster_view *view, struct writer *writer
 
 enum status view_settings_decode(struct reader *reader, struct cluster_view *view)
 {
-    if (read_u8(reader) != VIEW_FORMAT) return reader->failed ? STATUS_CORRUPT : STATUS_VERSION;
+    uint8_t format = read_u8(reader);
+    if (reader->failed) return STATUS_CORRUPT;
+    if (format != VIEW_FORMAT && format != VIEW_FORMAT_MORE) return STATUS_VERSION;
     view->cluster.high = read_u64(reader);
     view->cluster.low = read_u64(reader);
     view->table_epoch = read_varint(reader);
-    view->cluster_version = (uint32_t)read_varint(reader);
+    uint64_t version = read_varint(reader);
     uint64_t partitions = read_varint(reader);
     uint64_t replicas = read_varint(reader);
     uint8_t reads = read_u8(reader);
@@ -156,7 +160,10 @@ enum status view_settings_decode(struct reader *reader, struct cluster_view *vie
     view->next_replica_id = read_varint(reader);
     bool valid = !reader->failed && partitions >= 1 && partitions <= PARTITIONS_MAX &&
                  replicas >= 1 && replicas <= VIEW_REPLICAS_MAX && reads <= READS_QUORUM;
-    if (!valid) return STATUS_CORRUPT;
+    if (!valid || version == 0) return STATUS_CORRUPT;
+    if (version > VIEW_VERSION) return STATUS_VERSION;
+    view->cluster_version = (uint32_t)version;
+    if (view_has_more(view) != (format == VIEW_FORMAT_MORE)) return STATUS_CORRUPT;
     view->partition_count = (uint32_t)partitions;
     view->replicas = (uint32_t)replicas;
     view->reads = (enum reads_mode)reads;

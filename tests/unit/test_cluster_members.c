@@ -20,11 +20,31 @@ static void with_secret(struct meta_request *request, uint8_t secret)
     memset(request->secret_hash, secret, sizeof(request->secret_hash));
 }
 
+static void assert_refused(struct meta_reply reply, const char *why)
+{
+    assert_int_equal(reply.result, META_REFUSED);
+    if (strstr(reply.text, why) == NULL) fail_msg("'%s' is not in: %s", why, reply.text);
+}
+
+/* As an operator made it. */
+static void add_token(struct fixture *fixture, uint8_t secret)
+{
+    struct meta_request token = {.kind = META_TOKEN, .expires_ms = 5000};
+
+    with_secret(&token, secret);
+    assert_int_equal(ask_as_is(fixture, &token).result, META_DONE);
+}
+
+static struct meta_reply join_with_token(struct fixture *fixture, struct meta_request request)
+{
+    add_token(fixture, 77);
+    with_secret(&request, 77);
+    return ask_as_is(fixture, &request);
+}
+
 static struct meta_reply join(struct fixture *fixture, const char *name, store_id_t store)
 {
-    struct meta_request request = join_of(name, store, store);
-
-    return ask_as_is(fixture, &request);
+    return join_with_token(fixture, join_of(name, store, store));
 }
 
 static struct meta_reply about(struct fixture *fixture, enum meta_kind kind, node_id_t node)
@@ -32,12 +52,6 @@ static struct meta_reply about(struct fixture *fixture, enum meta_kind kind, nod
     struct meta_request request = {.kind = kind, .node = node};
 
     return ask_as_is(fixture, &request);
-}
-
-static void assert_refused(struct meta_reply reply, const char *why)
-{
-    assert_int_equal(reply.result, META_REFUSED);
-    if (strstr(reply.text, why) == NULL) fail_msg("'%s' is not in: %s", why, reply.text);
 }
 
 static struct cluster_view view_of(struct fixture *fixture)
@@ -80,12 +94,14 @@ static void test_a_node_joins_once(void **state)
     found(fixture);
     struct meta_request request = join_of("n4", 400, 77);
     snprintf(request.labels, sizeof(request.labels), "zone=b,rack=r");
-    struct meta_reply reply = ask_as_is(fixture, &request);
+    assert_refused(ask_as_is(fixture, &request), "needs a token");
+    struct meta_reply reply = join_with_token(fixture, request);
     assert_int_equal(reply.result, META_DONE);
     assert_int_equal(reply.node, 4);
     assert_int_equal(reply.epoch_first, 1);
     assert_int_equal(reply.epoch_last, EPOCH_BLOCK_SIZE);
     uint64_t epoch = meta_rows_epoch(fixture->table);
+    with_secret(&request, 77);
     struct meta_reply again = ask_as_is(fixture, &request); /* the answer was lost */
     assert_int_equal(again.result, META_DONE);
     assert_int_equal(again.node, 4);
@@ -113,6 +129,7 @@ static void test_names_stores_and_ids_are_not_taken_twice(void **state)
     assert_refused(join(fixture, "", 400), "has a name");
     struct meta_request request = join_of("n4", 400, 1);
     snprintf(request.labels, sizeof(request.labels), "zone");
+    with_secret(&request, 77);
     assert_refused(ask_as_is(fixture, &request), "name=value");
     uint64_t epoch = meta_rows_epoch(fixture->table);
     for (uint32_t id = 4; id <= NODES_MAX; id++) {
@@ -285,12 +302,14 @@ static void test_a_cluster_of_the_first_version_stays_as_it_is(void **state)
 
     fixture->founded.cluster_version = 1;
     found(fixture);
-    assert_refused(join(fixture, "n4", 400), "0.1.0");
+    struct meta_request request = join_of("n4", 400, 1);
+    assert_refused(ask_as_is(fixture, &request), "0.1.0");
     assert_refused(about(fixture, META_DRAIN, 1), "0.1.0");
     struct cluster_view view = view_of(fixture);
     assert_int_equal(view.next_node_id, 4);
     assert_int_equal(view.repair_after_s, REPAIR_AFTER_USUAL_S);
 
+    struct cluster_view back;
     struct buffer old, new;
     buffer_init(&old, VIEW_SIZE_MAX);
     buffer_init(&new, VIEW_SIZE_MAX);
@@ -298,6 +317,13 @@ static void test_a_cluster_of_the_first_version_stays_as_it_is(void **state)
     view.cluster_version = 2;
     cluster_view_encode(&view, &new);
     assert_true(buffer_size(&new) > buffer_size(&old) + view.group_count);
+    assert_int_equal(buffer_bytes(&old).data[0], 1);
+    assert_int_equal(buffer_bytes(&new).data[0], 2); /* by which 0.1.0 says "another version" */
+    cluster_view_init(&back);
+    view.cluster_version = VIEW_VERSION + 1;
+    buffer_clear(&new);
+    cluster_view_encode(&view, &new);
+    assert_int_equal(cluster_view_decode(buffer_bytes(&new), &back), STATUS_VERSION);
     buffer_free(&old);
     buffer_free(&new);
     cluster_view_free(&view);
