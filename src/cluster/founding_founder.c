@@ -50,7 +50,6 @@ static void founding_make_proposal(struct founding *founding)
     view->table_epoch = 1;
     view->cluster_version = VIEW_VERSION;
     view->next_node_id = options->member_count + 1;
-    view->repair_after_s = REPAIR_AFTER_USUAL_S;
     view->partition_count = options->settings.partitions;
     view->replicas = options->settings.replicas;
     view->reads = options->settings.reads;

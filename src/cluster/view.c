@@ -176,22 +176,18 @@ enum status view_settings_decode(struct reader *reader, struct cluster_view *vie
 void view_settings_more_encode(const struct cluster_view *view, struct writer *writer)
 {
     write_varint(writer, view->next_node_id);
-    write_varint(writer, view->repair_after_s);
 }
 
 void view_settings_more_decode(struct reader *reader, struct cluster_view *view)
 {
     uint64_t next = read_varint(reader);
-    uint64_t repair_after = read_varint(reader);
 
     view->next_node_id = (node_id_t)next;
-    view->repair_after_s = (uint32_t)repair_after;
-    if (next == 0 || next > UINT32_MAX || repair_after > UINT32_MAX) reader->failed = true;
+    if (next == 0 || next > UINT32_MAX) reader->failed = true;
 }
 
 void view_settings_more_none(struct cluster_view *view)
 {
-    view->repair_after_s = REPAIR_AFTER_USUAL_S;
     view->next_node_id = 1;
     for (uint32_t i = 0; i < view->node_count; i++)
         if (view->nodes[i].id >= view->next_node_id) view->next_node_id = view->nodes[i].id + 1;

@@ -2,14 +2,18 @@
  * between nodes and the rows of meta (docs/reference/meta-rows.md). Integers are varints
  * except where a fixed size is named; text is varint length and bytes, no NUL.
  *
- * settings: u8 format (1; 2 from cluster version 2 on) | u64 u64 cluster | table epoch | cluster
- * version | partitions | replicas | u8 reads | u64 u64 hash secret | next replica id node:     id |
- * u64 store | epoch | name | hex id | redis | redis-cluster | peer | admin group:    u16 first slot
- * | u16 last slot | u8 count | count * (node | replica) A whole view is settings | node count |
- * nodes | groups; from cluster version 2 on (and never before: 0.1.0 takes no more) followed by
- * what there is more to say of settings: next node id | repair after (s) each node: u8 state |
- * labels each group: u8 moving Rows of meta have the same behind them, where the cluster's version
- * is 2. Thread: any. */
+ * settings: u8 format (1, or 2: from cluster version 2 on) | u64 u64 cluster | table epoch |
+ *           cluster version | partitions | replicas | u8 reads | u64 u64 hash secret |
+ *           next replica id
+ * node:     id | u64 store | epoch | name | hex id | redis | redis-cluster | peer | admin
+ * group:    u16 first slot | u16 last slot | u8 count | count * (node | replica)
+ * A whole view is settings | node count | nodes | groups; from cluster version 2 on followed by
+ * what there is more to say of
+ * settings: next node id
+ * each node: u8 state | labels
+ * each group: u8 moving
+ * Rows of meta have the same behind them, where the cluster's version is 2.
+ * Thread: any. */
 #ifndef HOLON_CLUSTER_VIEW_CODEC_H
 #define HOLON_CLUSTER_VIEW_CODEC_H
 

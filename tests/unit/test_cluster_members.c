@@ -307,7 +307,6 @@ static void test_a_cluster_of_the_first_version_stays_as_it_is(void **state)
     assert_refused(about(fixture, META_DRAIN, 1), "0.1.0");
     struct cluster_view view = view_of(fixture);
     assert_int_equal(view.next_node_id, 4);
-    assert_int_equal(view.repair_after_s, REPAIR_AFTER_USUAL_S);
 
     struct cluster_view back;
     struct buffer old, new;
