@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #define TUNED_NAME "HOLON_LIBC_TUNED" /* never twice, whatever became of the other one */
@@ -43,6 +44,8 @@ void libc_tune(char **words)
     char tunables[TUNABLES_SIZE_MAX], path[TUNE_PATH_MAX];
     if (!library_is_affected() || getenv(TUNED_NAME) != NULL) return;
     if (!libc_tunables(getenv(TUNABLES_NAME), tunables, sizeof(tunables))) return;
+    /* No interpreter: /proc/self/exe is the loader, which somebody asked to run this program. */
+    if (getauxval(AT_BASE) == 0) return;
     /* By its own name, which is then that of the process, too. */
     ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
     if (length <= 0) return;

@@ -117,6 +117,8 @@ int main(int count, char **words)
     if (asks_for_help(count - 2, words + 2)) return print_help(name);
     if (strcmp(name, "sim") == 0) return command_sim(count - 2, words + 2);
 
+    /* Before a file is read: options from a pipe are there only once. */
+    if (command->bit == COMMAND_START) libc_tune(words);
     struct cli_options options;
     cli_options_default(command->bit, &options);
     if (cli_options_parse(command->bit, count - 2, words + 2, &options, &error)) {
@@ -124,6 +126,5 @@ int main(int count, char **words)
                 command->name);
         return EXIT_CODE_USAGE;
     }
-    if (command->bit == COMMAND_START) libc_tune(words);
     return command->run(&options);
 }

@@ -213,6 +213,13 @@ def test_the_config_file_takes_the_same_options(directory, make_cluster):
     assert "bogus" in refused(Node("other", directory, ["--config", str(config)]))
 
 
+def test_the_config_may_come_through_a_pipe_which_is_read_once(make_cluster):
+    cluster = make_cluster(1, start=False)
+    cluster[0].prefix = ["/bin/bash", "-c", 'exec "$@" --config <(echo "partitions = 16")', "bash"]
+    cluster.start()
+    assert len({(first, last) for first, last, _ in cluster.leaders(cluster[0])}) <= 16
+
+
 def test_admin_endpoints(three):
     code, body = three[0].http("/health")
     assert code == 200, body
