@@ -163,7 +163,7 @@ enum status view_settings_decode(struct reader *reader, struct cluster_view *vie
     if (!valid || version == 0) return STATUS_CORRUPT;
     if (version > VIEW_VERSION) return STATUS_VERSION;
     view->cluster_version = (uint32_t)version;
-    if (view_has_more(view) != (format == VIEW_FORMAT_MORE)) return STATUS_CORRUPT;
+    if (view_has_more(view) != (format == VIEW_FORMAT_MORE)) return STATUS_VERSION;
     view->partition_count = (uint32_t)partitions;
     view->replicas = (uint32_t)replicas;
     view->reads = (enum reads_mode)reads;

@@ -24,13 +24,13 @@ uint8_t heartbeat_flags(const struct partition_host *host)
                      (host->slow_disk.slow ? HEARTBEAT_FLAG_DISK_SLOW : 0));
 }
 
-static void heard(struct partition_host *host, node_id_t node, int64_t wall, uint8_t flags,
-                  uint64_t now)
+static void heard(struct partition_host *host, const struct transport_peer *from, int64_t wall,
+                  uint8_t flags, uint64_t now)
 {
-    wall_heard(host, node, wall, now);
-    space_heard(host, node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0,
+    wall_heard(host, from->node, wall, now);
+    space_heard(host, from->node, (flags & HEARTBEAT_FLAG_DISK_LOW) != 0,
                 (flags & HEARTBEAT_FLAG_LOG_FULL) != 0);
-    slow_disk_heard(host, node, (flags & HEARTBEAT_FLAG_DISK_SLOW) != 0);
+    slow_disk_heard(host, from, (flags & HEARTBEAT_FLAG_DISK_SLOW) != 0);
 }
 
 static void append_heartbeat(struct partition_host *host, const struct raft_member *member,
@@ -182,7 +182,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
     int64_t wall = read_i64(&reader);
     uint64_t now = world_now(host->world);
     uint8_t flags = read_u8(&reader);
-    if (!reader.failed) heard(host, from->node, wall, flags, now);
+    if (!reader.failed) heard(host, from, wall, flags, now);
     struct peer_out *out = host_peer_out(host, from->node, from->worker);
     host->rest.settled = false;
     /* Acknowledgements of different generations must not share a frame. */
@@ -228,7 +228,7 @@ void heartbeat_on_acks(struct partition_host *host, const struct transport_peer 
     int64_t wall = read_i64(&reader);
     uint64_t now = world_now(host->world);
     uint8_t flags = read_u8(&reader);
-    if (!reader.failed) heard(host, from->node, wall, flags, now);
+    if (!reader.failed) heard(host, from, wall, flags, now);
     while (reader_left(&reader) >= HEARTBEAT_ACK_SIZE) {
         struct raft_heartbeat_ack ack = {.group = {read_u32(&reader)},
                                          .from = {read_u64(&reader)},

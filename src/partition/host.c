@@ -448,6 +448,7 @@ void host_on_frame(struct partition_host *host, const struct transport_peer *fro
 void host_peer_down(struct partition_host *host, node_id_t node)
 {
     uint64_t now = world_now(host->world);
+    slow_disk_peer_down(host, node);
     if (host->muted) return;
     bool rested = host->rest.state == REST_RESTING, was_idle = host->idle;
     rest_node_lost(host, node);
@@ -708,7 +709,7 @@ static void count_waiting(const struct partition_host *host, struct host_statist
 {
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         const struct replica *replica = host->replicas[i];
-        if (replica == NULL || raft_role(replica->raft) != RAFT_LEADER) continue;
+        if (replica == NULL || replica->halted || raft_role(replica->raft) != RAFT_LEADER) continue;
         ret->uncommitted_entries +=
             raft_last_index(replica->raft) - raft_commit_index(replica->raft);
         ret->uncommitted_bytes += replica->uncommitted_bytes;

@@ -265,8 +265,9 @@ struct slow_disk { /* or loop */
     uint32_t late_ticks;
     uint64_t away; /* so long nothing ran before this tick; 0: it was not late */
     uint64_t back_at;
-    uint64_t until; /* counts as slow until then */
-    uint64_t hold;  /* how long, after the last slow moment */
+    uint64_t until;      /* counts as slow until then */
+    uint64_t hold;       /* how long, after the last slow moment */
+    uint64_t calm_until; /* what others said before a pause is not believed until then */
 };
 
 struct flush_job;
@@ -310,12 +311,12 @@ struct cold { /* requests that wait for rows of the engine, or are heavy: cold.c
     struct histogram latency; /* from parked to answered, us */
 };
 
-struct peer_wall {     /* a peer's wall clock */
-    int64_t offset;    /* from our boot clock, when it was heard */
-    uint64_t heard_at; /* boot clock; 0: never */
-    bool disk_low;     /* below its --disk-reserve, or its log is near its bound */
-    bool log_full;     /* its log is at its bound */
-    bool disk_slow;    /* so it said with its last acknowledgement */
+struct peer_wall {         /* a peer's wall clock */
+    int64_t offset;        /* from our boot clock, when it was heard */
+    uint64_t heard_at;     /* boot clock; 0: never */
+    bool disk_low;         /* below its --disk-reserve, or its log is near its bound */
+    bool log_full;         /* its log is at its bound */
+    uint64_t slow_workers; /* bits: those that said so with their last acknowledgement */
 };
 
 struct partition_host {
@@ -626,8 +627,10 @@ void warm_close(struct partition_host *host);
 void slow_disk_tick(struct partition_host *host, uint64_t now);
 /* Before the tick: nothing of this worker ran for so long. */
 void slow_loop_was_away(struct partition_host *host, uint64_t away, uint64_t now);
-void slow_disk_heard(struct partition_host *host, node_id_t node, bool slow);
-bool slow_disk_of(const struct partition_host *host, node_id_t node);
+void slow_disk_heard(struct partition_host *host, const struct transport_peer *from, bool slow);
+/* Of the worker of that node which has the group. */
+bool slow_disk_of(struct partition_host *host, node_id_t node, struct group_id group);
+void slow_disk_peer_down(struct partition_host *host, node_id_t node);
 
 /* flush.c */
 /* The store is flushed as soon as can be; then snapshot_flushed() is called for its replicas. */

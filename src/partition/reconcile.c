@@ -155,7 +155,8 @@ static void hand_to_preferred(struct replica *replica, uint64_t now)
                !space_is_low(host, replica->wish[0].node) &&
                contains(config->incoming, config->incoming_count, preferred) &&
                !snapshot_node_is_filled(host, replica->wish[0].node) &&
-               !slow_disk_of(host, replica->wish[0].node) && caught_up(replica, preferred, now);
+               !slow_disk_of(host, replica->wish[0].node, replica->group) &&
+               caught_up(replica, preferred, now);
     if (!due) return;
     host->handed_at_tick = host->ticks;
     replica->led_since = now; /* if it is not taken: not again at once */

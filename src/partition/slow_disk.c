@@ -26,6 +26,7 @@ enum {
     SLOW_HOLD_MIN_US = 10 * 1000 * 1000,
     SLOW_HOLD_MAX_US = 160 * 1000 * 1000,
     SLOW_FORGET_US = 600 * 1000 * 1000, /* after so long without a relapse all begins anew */
+    LEAVE_US = 3 * 1000 * 1000, /* so long after the last slow moment leaderships are handed over */
     HANDED_AT_A_TICK_MAX = 16,
     CAUGHT_UP_MAX = 1024, /* entries; the rest is on its way */
 };
@@ -75,7 +76,10 @@ static void judge_disk(struct partition_host *host, uint64_t now)
     } else if (disk->late_ticks > 0) {
         disk->late_ticks--;
     }
-    bool deposed = away >= host->options.timing.election_timeout_min;
+    /* Followers' timers end between the least and the most after the last beat. */
+    uint64_t election = host->options.timing.election_timeout_max;
+    bool deposed = away >= election;
+    if (deposed) disk->calm_until = now + election;
     bool slow = age >= SLOW_AT_ONCE_US || deposed || disk->late_ticks == SLOW_TICKS_BEFORE;
     if (slow && disk->slow) disk->leaves = true;
     if (slow && !disk->slow) became_slow(host, age, away, now);
@@ -92,15 +96,24 @@ void slow_loop_was_away(struct partition_host *host, uint64_t away, uint64_t now
     if (!PLANTED(host->world, "stuck_loop_forgotten")) host->slow_disk.away = away;
 }
 
-void slow_disk_heard(struct partition_host *host, node_id_t node, bool slow)
+void slow_disk_heard(struct partition_host *host, const struct transport_peer *from, bool slow)
 {
-    if (node == 0 || node > NODES_MAX) return;
-    host->walls[node - 1].disk_slow = slow;
+    if (from->node == 0 || from->node > NODES_MAX || from->worker >= WORKERS_MAX) return;
+    uint64_t *workers = &host->walls[from->node - 1].slow_workers;
+    uint64_t bit = UINT64_C(1) << from->worker;
+    *workers = slow ? *workers | bit : *workers & ~bit;
 }
 
-bool slow_disk_of(const struct partition_host *host, node_id_t node)
+bool slow_disk_of(struct partition_host *host, node_id_t node, struct group_id group)
 {
-    return node != 0 && node <= NODES_MAX && host->walls[node - 1].disk_slow;
+    if (node == 0 || node > NODES_MAX) return false;
+    return host->walls[node - 1].slow_workers >> host_remote_worker(host, node, group) & 1;
+}
+
+/* Its next process may have another number of workers. */
+void slow_disk_peer_down(struct partition_host *host, node_id_t node)
+{
+    if (node != 0 && node <= NODES_MAX) host->walls[node - 1].slow_workers = 0;
 }
 
 /* A voter that acknowledges, has nearly all, and has no slow disk itself; 0: there is none. */
@@ -114,7 +127,7 @@ static struct replica_id successor(struct replica *replica, uint64_t now)
         const struct raft_member *member = &config->incoming[i];
         bool active = false;
         if (replica_id_equal(member->replica, replica->id)) continue;
-        if (slow_disk_of(replica->host, member->node)) continue;
+        if (slow_disk_of(replica->host, member->node, replica->group)) continue;
         uint64_t match = raft_match_of(replica->raft, member->replica, now, &active);
         if (!active || match + CAUGHT_UP_MAX < last || match < best_match) continue;
         best = member->replica;
@@ -137,10 +150,20 @@ static bool hand_over(struct replica *replica, uint64_t now)
     return true;
 }
 
+/* After a pause of all nodes none is better, but what others say of themselves is from before it
+ * until they have spoken again. And as long as the hold lasts nobody is handed over who came later:
+ * holds of several nodes do not end in the same moment, and the last would give everything to the
+ * first. */
+static bool may_leave(const struct slow_disk *disk, uint64_t now)
+{
+    return disk->leaves && now >= disk->calm_until && disk->until + LEAVE_US >= now + disk->hold;
+}
+
 void slow_disk_tick(struct partition_host *host, uint64_t now)
 {
     judge_disk(host, now);
-    if (!host->slow_disk.leaves || PLANTED(host->world, "slow_disk_keeps_leading")) return;
+    if (!may_leave(&host->slow_disk, now) || PLANTED(host->world, "slow_disk_keeps_leading"))
+        return;
     uint32_t handed = 0;
     for (uint32_t i = 0; i < host->replicas_capacity && handed < HANDED_AT_A_TICK_MAX; i++)
         if (host->replicas[i] != NULL) handed += hand_over(host->replicas[i], now);
