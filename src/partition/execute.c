@@ -426,6 +426,16 @@ static bool reads_past_expired(struct replica *replica, const struct request_ite
     return expired_for_good(replica, rows, now, &rows->dep);
 }
 
+/* What meta is asked is little, and needed: a node whose start it does not register serves nobody.
+ */
+static bool has_no_space(const struct replica *replica, const struct request_item *item)
+{
+    if (item->grows) return space_refuses(replica);
+    if (!item->write) return false;
+    if (item->service == SERVICE_META && space_log_takes_small_here(replica->host)) return false;
+    return space_refuses_all(replica);
+}
+
 /* `parked`: it waited for rows and runs again; NULL: for the first time. */
 static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, struct parked *parked, uint64_t now)
@@ -438,9 +448,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         reply_deliver(replica, session, route, item->seq, OUTCOME_BUSY, bytes_make(NULL, 0));
         return;
     }
-    bool no_space =
-        item->grows ? space_refuses(replica) : item->write && space_refuses_all(replica);
-    if (no_space) { /* by now, if it was parked */
+    if (has_no_space(replica, item)) { /* by now, if it was parked */
         refuse_no_space(replica, session, route, item);
         return;
     }

@@ -587,6 +587,8 @@ bool space_is_low_here(const struct partition_host *host);
 bool space_is_low(const struct partition_host *host, node_id_t node);
 void space_heard(struct partition_host *host, node_id_t node, bool low, bool log_full);
 bool space_log_is_full_here(const struct partition_host *host);
+/* What is small and must be logged goes on when the log is full, until it is spent. */
+bool space_log_takes_small_here(const struct partition_host *host);
 /* Takes from the end of an append what a log near its bound has no room for. False: all of it. */
 bool space_cut_append(const struct replica *replica, struct raft_message *message);
 bool space_refuses(const struct replica *replica);

@@ -4,9 +4,10 @@
  *
  * A log near --log-bytes-max counts as such a disk. When it is full a leader refuses deletes too,
  * since each of them is an entry: what is left is for votes, terms, changes of members, and for
- * what frees segments. A follower whose log has no room at all takes small entries only, as long
- * as half of a segment is left, and is brought up by a snapshot later. Small ones, since the no-op
- * of a new leader may be all that a group lacks to commit, and so to free, what fills the log.
+ * what frees segments, and for what nodes ask meta when they start. A follower whose log has no
+ * room at all takes small entries only, as long as half of a segment is left, and is brought up by
+ * a snapshot later. Small ones, since the no-op of a new leader may be all that a group lacks to
+ * commit, and so to free, what fills the log.
  *
  * Every heartbeat and every acknowledgement says how its sender stands. */
 #include <stdio.h>
@@ -33,6 +34,11 @@ bool space_is_low(const struct partition_host *host, node_id_t node)
 bool space_log_is_full_here(const struct partition_host *host)
 {
     return log_pressure(host->options.log) >= LOG_PRESSURE_FULL;
+}
+
+bool space_log_takes_small_here(const struct partition_host *host)
+{
+    return log_pressure(host->options.log) < LOG_PRESSURE_SPENT;
 }
 
 /* What the core does not have yet costs room. */

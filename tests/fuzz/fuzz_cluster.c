@@ -40,11 +40,16 @@ static void decode_founding(struct bytes input, struct buffer *again)
 
 static void decode_meta_node(struct bytes input, struct buffer *again)
 {
-    struct meta_node node;
+    struct cluster_view *view = memory_allocate_zero(sizeof(*view));
+    struct meta_node node, back;
 
-    if (meta_node_decode(input, &node)) return;
-    meta_node_encode(&node, again);
-    ASSERT(meta_node_decode(buffer_bytes(again), &node) == STATUS_OK);
+    if (meta_node_decode(input, &node) == STATUS_OK) {
+        view->cluster_version = VIEW_VERSION;
+        meta_node_encode(view, &node, again);
+        ASSERT(meta_node_decode(buffer_bytes(again), &back) == STATUS_OK);
+        ASSERT(strcmp(node.node.labels, back.node.labels) == 0);
+    }
+    memory_free(view);
 }
 
 static void decode_meta_reply(struct bytes input, struct buffer *again)
