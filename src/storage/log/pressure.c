@@ -5,8 +5,9 @@
  *    6  copy       the oldest segment is copied forward, if that is little (copy.c)
  *   10  copy_all   it is copied forward, whatever its groups need
  *   12  short      what adds data is refused, by leaders that see a quorum in that state
- *   14  full       all writes but those to meta are refused; what keeps groups alive goes on: votes,
- *                  terms, entries without effects, changes of members, and whatever frees segments
+ *   14  full       writes are refused, but for those to meta; what keeps groups alive goes on:
+ *                  votes, terms, entries without effects, changes of members, whatever frees
+ *                  segments
  *   15  closed     of the entries of leaders only small ones are taken, as what would free the
  *                  log may wait for them: else this replica falls behind and is brought up by a
  *                  snapshot later, which needs no room in the log
