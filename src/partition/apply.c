@@ -84,7 +84,9 @@ void apply_committed(struct replica *replica, uint64_t commit)
     if (replica->was_leader) row_table_commit(replica->table, replica->applied);
     if (replica->sample_light && replica->sample_index <= replica->applied) {
         replica->sample_light = false;
-        governor_light(&host->governor, replica->sample_at, host->turn_time);
+        bool in_turn = replica->sample_at > host->turn_time;
+        governor_light(&host->governor, in_turn ? host->turn_time : replica->sample_at,
+                       host->turn_time);
     }
     host->statistics.entries_applied += replica->applied - before;
     raft_applied(replica->raft, replica->applied);

@@ -13,6 +13,8 @@ enum {
     CHORE_STEP_US = 4000,
     CHORE_AGAIN_US = 1000 * 1000, /* after a step that could not be done */
     CHORE_UNCOMMITTED_BYTES_MAX = 2 << 20,
+    CHORE_BEHIND_US = 5000 * 1000, /* so long behind: light ones are spared no longer, at first */
+    CHORE_FORCED_US = 32 * 1000,   /* by a step in such a time; each CHORE_BEHIND_US halves it */
 };
 
 static bool has_chores(const struct replica *replica)
@@ -57,6 +59,34 @@ void chore_stops(struct replica *replica)
     replica->chore_parked = false;
     for (unsigned service = 0; service < SERVICE_COUNT; service++)
         replica->chore_at[service] = INT64_MAX;
+    memset(replica->chore_behind_at, 0, sizeof(replica->chore_behind_at));
+}
+
+/* What is deleted must not pile up because light ones go first: it is they that delete. */
+static bool is_overdue(const struct replica *replica, uint8_t service, uint64_t now)
+{
+    uint64_t since = replica->chore_behind_at[service];
+    uint64_t level = since == 0 ? 0 : (now - since) / CHORE_BEHIND_US;
+
+    if (level == 0) return false;
+    uint64_t pause = level > 4 ? CHORE_STEP_US : CHORE_FORCED_US >> (level - 1);
+    return now - replica->host->chore_ran_at >= pause;
+}
+
+uint64_t chore_behind_count(const struct partition_host *host, uint64_t now)
+{
+    uint64_t count = 0;
+
+    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
+        const struct replica *replica = host->replicas[i];
+        bool behind = false;
+        for (unsigned service = 0; replica != NULL && service < SERVICE_COUNT; service++) {
+            uint64_t since = replica->chore_behind_at[service];
+            behind = behind || (since != 0 && now - since >= CHORE_BEHIND_US);
+        }
+        count += behind;
+    }
+    return count;
 }
 
 /* Clients go first: not while their requests wait, or while the last step is not committed. */
@@ -94,7 +124,18 @@ static void propose(struct replica *replica, uint8_t service, int64_t time,
     if (replica->chore_index == 0) replica->chore_at[service] = time + CHORE_AGAIN_US;
 }
 
-static void run_step(struct replica *replica, uint8_t service, struct parked *parked, uint64_t now)
+static void note_behind(struct replica *replica, uint8_t service, bool behind, uint64_t now)
+{
+    uint64_t *since = &replica->chore_behind_at[service];
+
+    if (!behind)
+        *since = 0;
+    else if (*since == 0)
+        *since = now;
+}
+
+static void run_step(struct replica *replica, uint8_t service, struct parked *parked, bool overdue,
+                     uint64_t now)
 {
     struct partition_host *host = replica->host;
     struct evaluate_scratch *scratch = &host->scratch[host->depth++];
@@ -109,13 +150,15 @@ static void run_step(struct replica *replica, uint8_t service, struct parked *pa
     host->statistics.chores++;
     replica->chore_parked = false;
     replica->chore_at[service] = done ? rows.chore_at : time + CHORE_AGAIN_US;
+    if (done) note_behind(replica, service, rows.chore_at <= time, now);
     if (result == EVALUATE_NEED_ROWS)
         park(replica, service, time, parked, scratch);
     else if (done && rows.effect_count > 0)
         propose(replica, service, time, &rows, buffer_bytes(&scratch->effects));
     uint64_t cost = governor_cost(rows.effect_count, buffer_size(&scratch->effects));
     host->statistics.heavy_cost += cost;
-    governor_ran(&host->governor, GOVERNOR_CHORE, cost, false, now);
+    host->chore_ran_at = now;
+    governor_ran(&host->governor, GOVERNOR_CHORE, cost, overdue, now);
     host->depth--;
 }
 
@@ -127,7 +170,7 @@ void chore_again(struct replica *replica, uint8_t service, struct parked *parked
 
     replica->chore_parked = false;
     if (!may_run(replica, now) || host->depth >= EVALUATE_DEPTH_MAX) return; /* by the timer */
-    run_step(replica, service, parked, now);
+    run_step(replica, service, parked, false, now);
     arm_for(replica, now);
 }
 
@@ -144,9 +187,11 @@ static bool run_due(struct replica *replica, uint64_t now)
         if (replica->chore_at[service] > replica_time(replica, now)) continue;
         if (!may_run(replica, now)) return false;
         struct partition_host *host = replica->host;
-        if (!governor_may(&host->governor, GOVERNOR_CHORE, host->cold.heavy_count > 0, now))
-            return false;
-        run_step(replica, service, NULL, now);
+        bool may = governor_may(&host->governor, GOVERNOR_CHORE, host->cold.heavy_count > 0, now);
+        bool overdue = !may && is_overdue(replica, service, now);
+        if (!may) note_behind(replica, service, true, now);
+        if (!may && !overdue) return false;
+        run_step(replica, service, NULL, overdue, now);
         return true;
     }
     return false;

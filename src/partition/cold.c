@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 
+#include "base/hash.h"
 #include "partition/host_internal.h"
 
 enum parked_state {
@@ -21,14 +22,14 @@ struct parked {
     bool local;
     bool governed; /* had to wait as heavy, and need not again */
     bool overdue;  /* ... for too long */
+    bool light;    /* waits among heavy ones for the next turn only */
     bool left_out; /* nothing of what it wants was in its job */
     bool alone;    /* a read failed: its own job, so that the cause is found */
     uint64_t route;
     struct request_item item; /* body is in `body` */
     enum parked_state state;
     int64_t time;
-    uint64_t parked_at; /* boot clock */
-    uint64_t heavy_at;  /* since when it waits as heavy */
+    uint64_t parked_at; /* boot clock, for the first time */
     uint32_t rounds, errors;
     struct buffer wanted; /* as row_context.h has it */
     uint32_t wanted_count;
@@ -84,9 +85,18 @@ static struct parked *parked_at(struct list *link)
     return CONTAINER_OF(link, struct parked, by_replica);
 }
 
+/* How many are parked of clients like this one: most that come have none, and need no walk. */
+static uint16_t *count_of(const struct replica *replica, struct gateway_id gateway, uint16_t client)
+{
+    uint64_t who = (uint64_t)gateway.node << 32 ^ (uint64_t)gateway.worker << 16 ^ client;
+    uint64_t hash = hash_u64(who ^ (uint64_t)replica->group.value << 40);
+    return &replica->host->cold.parked_of[hash % PARKED_CLASSES];
+}
+
 static struct parked *first_of_client(struct replica *replica, struct gateway_id gateway,
                                       uint16_t client)
 {
+    if (*count_of(replica, gateway, client) == 0) return NULL;
     struct list *head = &replica->parked;
     for (struct list *at = head->next; at != head; at = at->next) {
         struct parked *parked = parked_at(at);
@@ -129,6 +139,7 @@ static struct parked *parked_make(struct replica *replica, const struct session 
     buffer_init(&parked->wanted, SIZE_MAX / 2);
     list_init(&parked->by_queue);
     list_insert_before(&replica->parked, &parked->by_replica);
+    ++*count_of(replica, parked->gateway, item->client);
     host->cold.parked_count++;
     host->cold.parked_bytes += size;
     return parked;
@@ -145,9 +156,17 @@ static void ranges_drop(struct parked *parked)
     parked->range_count = 0;
 }
 
+static void leave_replica(struct parked *parked)
+{
+    if (parked->replica == NULL) return;
+    list_remove(&parked->by_replica);
+    --*count_of(parked->replica, parked->gateway, parked->item.client);
+    parked->replica = NULL;
+}
+
 static void parked_free(struct partition_host *host, struct parked *parked)
 {
-    list_remove(&parked->by_replica);
+    leave_replica(parked);
     list_remove(&parked->by_queue);
     host->cold.heavy_count -= parked->state == PARKED_HEAVY;
     host->cold.parked_count--;
@@ -185,9 +204,9 @@ bool cold_park(struct replica *replica, struct session *session, uint64_t route,
     if (parked == NULL) {
         parked = parked_make(replica, session, route, item);
         if (parked == NULL) return false;
-        parked->time = time;
         host->statistics.cold_parked++;
     }
+    if (parked->time == 0) parked->time = time; /* that of its first evaluation */
     if (++parked->rounds > COLD_ROUNDS_MAX) {
         host->statistics.cold_refused++;
         return false;
@@ -226,8 +245,7 @@ static void drop(struct partition_host *host, struct parked *parked)
         parked_free(host, parked);
         return;
     }
-    list_remove(&parked->by_replica);
-    parked->replica = NULL; /* its job frees it */
+    leave_replica(parked); /* its job frees it */
 }
 
 void cold_drop_session(struct replica *replica, const struct session *session)
@@ -414,16 +432,26 @@ static bool may_go_on(const struct parked *parked)
            raft_term(replica->raft) == replica->led_term;
 }
 
-/* Behind one that is done: the next of its client, until one has to be fetched again. */
+static void heavy_put(struct parked *parked);
+
+/* Behind one that is done: the next of its client, until one has to be fetched again, or enough
+ * was done in this turn of the loop. */
 static void wake_next(struct replica *replica, struct gateway_id gateway, uint16_t client,
                       uint64_t now)
 {
+    struct cold *cold = &replica->host->cold;
     for (;;) {
         struct parked *next = first_of_client(replica, gateway, client);
         if (next == NULL || next->state != PARKED_WAITS || !may_go_on(next)) return;
+        if (cold->turn_left == 0) {
+            next->light = true; /* until it runs, and is judged */
+            heavy_put(next);
+            return;
+        }
         next->state = PARKED_RUNS;
         execute_parked(replica, next->gateway, next->local, next->route, &next->item, next, now);
-        if (next->state != PARKED_RUNS) return; /* it wants rows */
+        if (next->state != PARKED_RUNS) return; /* it wants rows, or is heavy */
+        cold->turn_left--;
         parked_free(replica->host, next);
     }
 }
@@ -449,11 +477,34 @@ static bool crowded(const struct partition_host *host)
     return host->cold.parked_count > HEAVY_COUNT_MAX || host->cold.parked_bytes > HEAVY_BYTES_MAX;
 }
 
-static void heavy_arm(struct partition_host *host, uint64_t now)
+static struct parked *heavy_at(struct list *link)
+{
+    return CONTAINER_OF(link, struct parked, by_queue);
+}
+
+static void heavy_arm(struct partition_host *host, uint64_t pause_us)
 {
     if (list_empty(&host->cold.heavy) || host->closing) return;
-    world_timer_start(host->world, &host->cold.heavy_timer,
-                      governor_pause_us(&host->governor, now));
+    world_timer_start(host->world, &host->cold.heavy_timer, pause_us);
+}
+
+/* By age: one that waited behind another of its client has done so all the time. New ones are the
+ * youngest, and those that were behind others among the oldest. */
+static void heavy_put(struct parked *parked)
+{
+    struct cold *cold = &parked->replica->host->cold;
+    struct list *at = &cold->heavy;
+    bool first = list_empty(at);
+    if (parked->light) {
+        at = at->next;
+    } else if (!first && heavy_at(at->previous)->parked_at > parked->parked_at) {
+        for (at = at->next; heavy_at(at)->parked_at <= parked->parked_at;)
+            at = at->next;
+    }
+    parked->state = PARKED_HEAVY;
+    list_insert_before(at, &parked->by_queue);
+    cold->heavy_count++;
+    if (first) heavy_arm(parked->replica->host, HEAVY_PAUSE_US);
 }
 
 bool cold_heavy_waits(struct replica *replica, struct session *session, uint64_t route,
@@ -465,20 +516,19 @@ bool cold_heavy_waits(struct replica *replica, struct session *session, uint64_t
 
     if (parked != NULL && parked->governed) return false;
     if (PLANTED(host->world, "heavy_not_governed")) return false;
-    bool first = list_empty(&host->cold.heavy);
-    if (!chosen && first && governor_may(&host->governor, GOVERNOR_REQUEST, false, now))
-        return false;
-    if (crowded(host)) return false;
+    if (!chosen && host->governor.off) return false;
+    /* One that its client's earlier one has woken is left to on_heavy(), which has a measure. */
+    bool woken = parked != NULL && parked->rounds == 0;
+    bool asks = !chosen && !woken && list_empty(&host->cold.heavy);
+    if (asks && governor_may(&host->governor, GOVERNOR_REQUEST, false, now)) return false;
+    bool waits = !crowded(host); /* or goes on with the next turn, if woken */
+    if (!waits && !woken) return false;
     if (parked == NULL) parked = parked_make(replica, session, route, item);
     if (parked == NULL) return false;
-    parked->state = PARKED_HEAVY;
     parked->governed = true;
-    parked->heavy_at = now;
-    list_insert_before(&host->cold.heavy, &parked->by_queue);
-    host->cold.heavy_count++;
-    host->statistics.heavy_delayed++;
+    heavy_put(parked);
+    host->statistics.heavy_delayed += waits;
     SOMETIMES(host->world, "a heavy request waited for light ones of others");
-    if (first) heavy_arm(host, now);
     return true;
 }
 
@@ -493,24 +543,58 @@ void cold_heavy_ran(struct replica *replica, const struct parked *parked,
     governor_ran(&replica->host->governor, GOVERNOR_REQUEST, cost, overdue, now);
 }
 
+static bool heavy_may(struct partition_host *host, struct parked *parked, uint64_t now)
+{
+    if (PLANTED(host->world, "heavy_starves")) return false;
+    if (parked->light || !may_go_on(parked)) return true;
+    parked->overdue = now - parked->parked_at >= HEAVY_WAIT_MAX_US || crowded(host);
+    return parked->overdue || governor_may(&host->governor, GOVERNOR_REQUEST, true, now);
+}
+
+static void heavy_run(struct parked *parked, uint64_t now)
+{
+    struct cold *cold = &parked->replica->host->cold;
+    cold->turn_left--;
+    cold->heavy_count--;
+    list_remove(&parked->by_queue);
+    parked->light = false;
+    parked->state = PARKED_DELAYED;
+    if (may_go_on(parked)) run_again(parked, now); /* else step_down() is about to drop it */
+}
+
+/* However many may go on now: what one turn of the loop does is bounded, and so is what a
+ * partition has uncommitted (A5). The others of the worker do not wait for such a partition. */
 static void on_heavy(struct world_timer *timer)
 {
     struct partition_host *host = timer->context;
     struct cold *cold = &host->cold;
-    uint64_t now = world_now(host->world);
+    uint64_t now = world_now(host->world), cost = host->statistics.heavy_cost;
+    uint64_t pause = HEAVY_PAUSE_US;
+    struct list full;
 
-    while (!list_empty(&cold->heavy)) {
-        struct parked *parked = CONTAINER_OF(cold->heavy.next, struct parked, by_queue);
-        parked->overdue = now - parked->heavy_at >= HEAVY_WAIT_MAX_US || crowded(host);
-        bool may = parked->overdue || !may_go_on(parked) ||
-                   governor_may(&host->governor, GOVERNOR_REQUEST, true, now);
-        if (!may || PLANTED(host->world, "heavy_starves")) break;
-        list_remove(&parked->by_queue);
-        cold->heavy_count--;
-        parked->state = PARKED_DELAYED;
-        if (may_go_on(parked)) run_again(parked, now); /* else step_down() is about to drop it */
+    list_init(&full);
+    cold->turn_left = MAYBE(host->world, "little goes on in a turn") ? 1 : COLD_TURN_MAX;
+    while (!list_empty(&cold->heavy) && cold->turn_left > 0 &&
+           host->statistics.heavy_cost - cost < HEAVY_TURN_COST_MAX) {
+        struct parked *parked = heavy_at(cold->heavy.next);
+        if (may_go_on(parked) && !execute_has_room(parked->replica, now)) {
+            list_remove(&parked->by_queue);
+            list_insert_before(&full, &parked->by_queue);
+            continue;
+        }
+        if (!heavy_may(host, parked, now)) {
+            pause = governor_pause_us(&host->governor, now);
+            break;
+        }
+        heavy_run(parked, now);
     }
-    heavy_arm(host, now);
+    if (!list_empty(&full) && pause < HEAVY_FULL_PAUSE_US) pause = HEAVY_FULL_PAUSE_US;
+    while (!list_empty(&full)) {
+        struct list *last = full.previous;
+        list_remove(last);
+        list_insert_before(cold->heavy.next, last);
+    }
+    heavy_arm(host, pause);
 }
 
 static void on_retry(struct world_timer *timer)
@@ -584,6 +668,7 @@ static void job_take(struct cold_job *job)
     struct partition_host *host = job->host;
     uint64_t now = world_now(host->world);
     bool shared = job->parked.next->next != &job->parked;
+    host->cold.turn_left = COLD_TURN_MAX;
     host->cold.job_count--;
     host->statistics.cold_reads += job->want_count;
     if (job->status == STATUS_OK && MAYBE(host->world, "a cold read fails")) {

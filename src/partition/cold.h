@@ -29,7 +29,14 @@ enum {
     PARKED_BYTES_MAX = 32 << 20,
     HEAVY_COUNT_MAX = PARKED_COUNT_MAX / 4, /* with more parked, heavy ones do not wait, */
     HEAVY_BYTES_MAX = PARKED_BYTES_MAX / 4, /* so that nobody gets BUSY because they do */
-    HEAVY_WAIT_MAX_US = 1000 * 1000,
+    /* From when it came. Less than after which a gateway asks again (ROUTE_TIMEOUT_US), which would
+     * put it at the end of the queue once more. */
+    HEAVY_WAIT_MAX_US = 300 * 1000,
+    HEAVY_PAUSE_US = 500,
+    HEAVY_FULL_PAUSE_US = 5 * 1000, /* while a partition has too much uncommitted */
+    HEAVY_TURN_COST_MAX = 4096,     /* of what waited, in one turn of the loop: governor_cost(), */
+    COLD_TURN_MAX = 64,             /* and requests */
+    PARKED_CLASSES = 4096, /* of clients; with none parked of its class a request goes on */
     COLD_JOBS_MAX = 16,
     COLD_JOB_KEYS_MAX = 128,      /* of one job; a request is never split */
     COLD_JOB_BYTES_MAX = 4 << 20, /* of what it brings; the rest is read by the next. The default of

@@ -248,7 +248,7 @@ uint64_t execute_propose(struct replica *replica, const struct entry_header *hea
 
 /* `refused`: no entry can hold what it would change, now or later. That is its outcome then, and
  * remembered like any other, so that what its client sent behind it goes on (decision 0003). */
-static void propose_write(struct replica *replica, struct session *session, uint64_t route,
+static bool propose_write(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, int64_t time, uint64_t now,
                           struct evaluate_scratch *scratch, bool refused)
 {
@@ -276,7 +276,7 @@ static void propose_write(struct replica *replica, struct session *session, uint
         session->refused = true;
         nack_deliver(replica, session->gateway, session->local, raft_term(replica->raft), route,
                      NACK_BUSY);
-        return;
+        return false;
     }
     if (replica->sample_index <= raft_commit_index(replica->raft)) {
         replica->sample_index = index;
@@ -289,10 +289,11 @@ static void propose_write(struct replica *replica, struct session *session, uint
     if (PLANTED(host->world, "release_before_commit")) {
         uint8_t outcome = refused ? OUTCOME_TOO_BIG : OUTCOME_REPLY;
         reply_deliver(replica, session, route, item->seq, outcome, reply);
-        return;
+        return true;
     }
     release_write_later(replica, session, route, item->seq, index,
                         big_reply ? reply : bytes_make(NULL, 0));
+    return true;
 }
 
 enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *evaluate,
@@ -489,8 +490,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     } else if (!item->write && space_refuses_all(replica)) {
         refuse_no_space(replica, session, route, item);
     } else {
-        propose_write(replica, session, route, item, time, now, scratch, false);
-        if (is_heavy(replica, item)) cold_heavy_ran(replica, parked, &rows, now);
+        bool proposed = propose_write(replica, session, route, item, time, now, scratch, false);
+        if (proposed && is_heavy(replica, item)) cold_heavy_ran(replica, parked, &rows, now);
         if (rows.chore_at != INT64_MAX) chore_note(replica, item->service, rows.chore_at, now);
     }
     if (scratch->reply.capacity > SCRATCH_KEPT_BYTES) buffer_release(&scratch->reply);
@@ -597,6 +598,11 @@ static inline bool too_much_uncommitted(const struct replica *replica, uint32_t 
            replica->uncommitted_bytes > UNCOMMITTED_BYTES_MAX ||
            replica->read_wait_count + more > READ_WAITS_MAX ||
            replica->read_wait_bytes > READ_WAIT_BYTES_MAX;
+}
+
+bool execute_has_room(const struct replica *replica, uint64_t now)
+{
+    return !too_much_uncommitted(replica, 1, now);
 }
 
 static void execute_now(struct replica *replica, struct gateway_id from, bool local,

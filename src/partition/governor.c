@@ -4,8 +4,11 @@ enum { SECOND_US = 1000 * 1000, PAUSE_MIN_US = 500, PAUSE_MAX_US = 20 * 1000 };
 
 void governor_init(struct governor *governor, uint64_t rate_least, uint64_t now)
 {
-    *governor = (struct governor){
-        .rate_least = rate_least, .rate = GOVERNOR_RATE_MOST, .filled_at = now, .window_at = now};
+    *governor = (struct governor){.rate_least = rate_least,
+                                  .rate = GOVERNOR_RATE_MOST,
+                                  .quiet_period = GOVERNOR_QUIET_FIRST_US,
+                                  .filled_at = now,
+                                  .window_at = now};
 }
 
 static bool is_recent(uint64_t at, uint64_t now, uint64_t us)
@@ -15,10 +18,32 @@ static bool is_recent(uint64_t at, uint64_t now, uint64_t us)
 
 /* --- quiet windows --- */
 
+/* Nothing waits for tokens. Late ones take the rate below twice what was used: adjust(). */
+static bool has_room(const struct governor *governor)
+{
+    return governor->rate >= GOVERNOR_RATE_MOST || governor->rate > 2 * governor->used;
+}
+
+static uint64_t phase_in(const struct governor *governor, uint64_t at, uint64_t period)
+{
+    return (at + (uint64_t)governor->wall_offset) % period;
+}
+
 static uint64_t quiet_phase(const struct governor *governor, uint64_t at)
 {
-    uint64_t period = governor->alone_us == 0 ? GOVERNOR_QUIET_FIRST_US : GOVERNOR_QUIET_PERIOD_US;
-    return (at + (uint64_t)governor->wall_offset) % period;
+    return phase_in(governor, at, governor->quiet_period);
+}
+
+/* Not within a quiet window, nor where one would be with another period: each period is a multiple
+ * of the shorter ones, so that nodes which differ in it have windows in common. */
+static void choose_period(struct governor *governor, uint64_t now)
+{
+    if (phase_in(governor, now, GOVERNOR_QUIET_FIRST_US) < GOVERNOR_QUIET_US) return;
+    if (governor->alone_us != 0)
+        governor->quiet_period =
+            has_room(governor) ? GOVERNOR_QUIET_SELDOM_US : GOVERNOR_QUIET_PERIOD_US;
+    else if (now - governor->learn_at >= GOVERNOR_LEARN_US)
+        governor->quiet_period = GOVERNOR_QUIET_PERIOD_US;
 }
 
 static void learn(struct governor *governor, uint64_t sum_us, uint64_t late, uint64_t count,
@@ -35,8 +60,8 @@ static void learn(struct governor *governor, uint64_t sum_us, uint64_t late, uin
 
 static void quiet_end(struct governor *governor)
 {
-    if (governor->quiet_count >= GOVERNOR_QUIET_COUNT)
-        learn(governor, governor->quiet_sum, governor->quiet_late, governor->quiet_count, 4);
+    if (governor->quiet_count < GOVERNOR_QUIET_COUNT) return; /* more with the next window */
+    learn(governor, governor->quiet_sum, governor->quiet_late, governor->quiet_count, 4);
     governor->quiet_sum = governor->quiet_late = governor->quiet_count = 0;
 }
 
@@ -83,7 +108,8 @@ static void window_end(struct governor *governor, uint64_t now)
 void governor_light(struct governor *governor, uint64_t proposed_at, uint64_t now)
 {
     uint64_t us = now - proposed_at;
-    bool late = us > GOVERNOR_LATE_FACTOR * governor->alone_us + GOVERNOR_LATE_SLACK_US;
+    bool late = governor->alone_us != 0 &&
+                us > GOVERNOR_LATE_FACTOR * governor->alone_us + GOVERNOR_LATE_SLACK_US;
     uint64_t phase = quiet_phase(governor, proposed_at);
     bool sparse = !is_recent(governor->light_at, now, GOVERNOR_SPARSE_US);
     governor->light_at = now;
@@ -91,11 +117,17 @@ void governor_light(struct governor *governor, uint64_t proposed_at, uint64_t no
         window_begin(governor, now);
         return;
     }
+    if (!is_recent(governor->traffic_at, now, GOVERNOR_ABSENT_US)) governor->traffic_from = now;
     governor->traffic_at = now;
+    if (governor->learn_at == 0) governor->learn_at = now;
+    choose_period(governor, now);
+    if (us > GOVERNOR_SAMPLE_US_MAX) return;
     /* One that stood still by chance tells little of what they take. */
     if (governor->alone_us != 0 && us > 4 * governor->alone_us) us = 4 * governor->alone_us;
     if (phase < GOVERNOR_QUIET_US) {
-        if (phase >= GOVERNOR_QUIET_BEGIN_US && phase < GOVERNOR_QUIET_END_US) {
+        /* With none to be spared when it began, the window was not quiet. */
+        bool quiet = proposed_at >= governor->traffic_from + GOVERNOR_QUIET_US;
+        if (quiet && phase >= GOVERNOR_QUIET_BEGIN_US && phase < GOVERNOR_QUIET_END_US) {
             governor->quiet_sum += us;
             governor->quiet_late += late;
             governor->quiet_count++;
@@ -174,6 +206,7 @@ uint64_t governor_pause_us(struct governor *governor, uint64_t now)
     uint64_t pause = PAUSE_MIN_US;
     uint64_t phase = quiet_phase(governor, now);
 
+    if (!spares(governor, now)) return pause;
     if (phase < GOVERNOR_QUIET_US)
         pause = GOVERNOR_QUIET_US - phase;
     else if (governor->tokens <= 0)

@@ -8,7 +8,7 @@
  *
  * What a light entry takes without heavy work is measured: in windows that had none, and every
  * QUIET_PERIOD_US, by the wall clock and so on all nodes at the same time, none is begun for
- * QUIET_US. With no light entries there is no bound. */
+ * QUIET_US; far less often while there is room for all. With no light entries there is no bound. */
 #ifndef HOLON_PARTITION_GOVERNOR_H
 #define HOLON_PARTITION_GOVERNOR_H
 
@@ -34,7 +34,10 @@ enum {
     GOVERNOR_QUIET_BEGIN_US = 30 * 1000, /* of it, until what was begun before is done, */
     GOVERNOR_QUIET_END_US = 70 * 1000,   /* and as long before it ends: what counts is proposed */
     GOVERNOR_QUIET_PERIOD_US = 5000 * 1000,
-    GOVERNOR_QUIET_FIRST_US = 500 * 1000, /* the period until something is known */
+    GOVERNOR_QUIET_FIRST_US = 500 * 1000,        /* the period until something is known, */
+    GOVERNOR_LEARN_US = 8 * 1000 * 1000,         /* but no longer than this */
+    GOVERNOR_QUIET_SELDOM_US = 60 * 1000 * 1000, /* the period while nothing is held back */
+    GOVERNOR_SAMPLE_US_MAX = 1000 * 1000,        /* more is a loop that stood still */
     GOVERNOR_QUIET_COUNT = 4,
     GOVERNOR_TURN_US = 20 * 1000, /* a chore that does not come back has given its turn up */
     GOVERNOR_TURN_COST_MAX = 64 << 10,
@@ -51,6 +54,8 @@ struct governor {
     uint64_t chore_waited_at;
     int64_t wall_offset; /* wall clock - boot clock, us */
     uint64_t light_at, traffic_at, heavy_at;
+    uint64_t quiet_period, traffic_from;
+    uint64_t learn_at;   /* since when there are light ones to learn from; 0: none yet */
     uint64_t alone_us;   /* what a light entry takes without heavy work; 0: not known */
     uint64_t alone_late; /* of 1000 of them; they are nobody's fault here */
     uint64_t quiet_sum, quiet_late, quiet_count;

@@ -734,6 +734,7 @@ void host_statistics(struct partition_host *host, struct host_statistics *ret)
     ret->parked = host->cold.parked_count;
     ret->heavy_waiting = host->cold.heavy_count;
     ret->heavy_rate = host->governor.rate;
+    ret->chores_behind = chore_behind_count(host, world_now(host->world));
     ret->memory_limit = host->options.memory_bytes;
     ret->refusing = host->memory.writes_refused;
     ret->big_reply_bytes = host->big_bytes;

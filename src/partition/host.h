@@ -258,7 +258,7 @@ struct host_statistics {
     uint64_t incomplete_tables, parked, memory_limit, refusing;
     uint64_t uncommitted_entries, uncommitted_bytes; /* of leaders (A5) */
     uint64_t read_waits, read_wait_bytes;            /* replies that wait for a commit or a round */
-    uint64_t heavy_waiting, heavy_rate;
+    uint64_t heavy_waiting, heavy_rate, chores_behind;
 };
 void host_statistics(struct partition_host *host, struct host_statistics *ret);
 /* From the first fetch of cold rows to the answer, us. */

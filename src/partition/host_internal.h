@@ -234,8 +234,10 @@ struct replica {
     int64_t proposed_time;           /* of the last entry of this term */
     int64_t time_started;            /* entry time when this term of a leader began */
     int64_t chore_at[SERVICE_COUNT]; /* entry time; INT64_MAX: nothing is to be done */
-    uint64_t chore_index;            /* entry of the last step: one is under way at a time */
-    bool chore_parked;               /* ... or one that waits for rows of the engine */
+    /* Boot clock, since when more was due than was done; 0: it is not so. */
+    uint64_t chore_behind_at[SERVICE_COUNT];
+    uint64_t chore_index; /* entry of the last step: one is under way at a time */
+    bool chore_parked;    /* ... or one that waits for rows of the engine */
     /* Background work: */
     uint32_t store;
     uint16_t slot_first, slot_last;
@@ -305,7 +307,9 @@ struct evaluate_scratch {
 struct cold { /* requests that wait for rows of the engine, or are heavy: cold.c */
     struct list queue, delayed, jobs, heavy;
     uint32_t job_count, parked_count, heavy_count;
+    uint32_t turn_left; /* so many may go on in this turn of the loop */
     uint64_t parked_bytes;
+    uint16_t parked_of[PARKED_CLASSES];
     struct world_deferred turn_end;
     struct world_timer retry_timer, heavy_timer;
     struct histogram latency; /* from parked to answered, us */
@@ -339,6 +343,7 @@ struct partition_host {
     struct world_timer drive_timer; /* outputs were left for another turn */
     struct world_timer chore_timer;
     uint64_t chore_timer_at; /* boot clock; 0: it does not run */
+    uint64_t chore_ran_at;   /* the last step */
     uint64_t marks_until;    /* boot clock: expired.c has logged as if up to then */
     uint32_t chore_next;     /* group whose turn it is */
     bool ready_timer_runs;
@@ -443,6 +448,8 @@ void execute_parked(struct replica *replica, struct gateway_id gateway, bool loc
                     const struct request_item *item, struct parked *parked, uint64_t now);
 void execute_parked_busy(struct replica *replica, struct gateway_id gateway, bool local,
                          uint64_t route, const struct request_item *item, const char *why);
+/* A5: may one more be proposed? */
+bool execute_has_room(const struct replica *replica, uint64_t now);
 bool replica_may_evaluate(const struct replica *replica, uint64_t now);
 void replica_time_correct(struct replica *replica, uint64_t now);
 void replica_time_start(struct replica *replica, uint64_t now);
@@ -486,6 +493,8 @@ void chore_timer_fire(struct world_timer *timer);
 /* The rows that a step waited for are there; or they will not come. */
 void chore_again(struct replica *replica, uint8_t service, struct parked *parked, uint64_t now);
 void chore_failed(struct replica *replica, uint8_t service);
+/* Replicas that are so far behind that their steps no longer wait for light writes. */
+uint64_t chore_behind_count(const struct partition_host *host, uint64_t now);
 
 /* release.c */
 void reply_deliver(struct replica *replica, struct session *session, uint64_t route, uint64_t seq,

@@ -217,6 +217,42 @@ static void test_entries_that_take_hardly_any_time_can_be_late(void **state)
     assert_int_equal(governor.window_late, 3); /* the first one begins the window */
 }
 
+static void test_where_there_is_room_hardly_anything_waits_for_a_quiet_window(void **state)
+{
+    struct machine machine;
+    (void)state;
+    machine_start(&machine);
+    machine.cost_us = 0;
+
+    run(&machine, 20 * SECOND, 2, 5);
+    assert_in_range(machine.governor.alone_us, ALONE, ALONE + ALONE / 8);
+    machine.requests = 0;
+    run(&machine, 60 * SECOND, 2, 5);
+    assert_in_range(machine.requests, 2 * (60000 - 150), 2 * 60000);
+}
+
+static void test_few_light_entries_teach_as_much_in_more_windows(void **state)
+{
+    struct machine machine;
+    (void)state;
+    machine_start(&machine);
+
+    run(&machine, 60 * SECOND, 2, 70); /* fourteen a second */
+    assert_in_range(machine.governor.alone_us, ALONE, ALONE + ALONE / 4);
+}
+
+static void test_what_took_as_long_as_a_process_stood_still_teaches_nothing(void **state)
+{
+    struct governor governor;
+    uint64_t now = 900 * SECOND;
+    (void)state;
+    governor_init(&governor, GOVERNOR_RATE_LEAST, now);
+
+    for (int i = 0; i < 1000; i++, now += MS)
+        governor_light(&governor, now - (i == 500 ? 600 * SECOND : ALONE), now);
+    assert_in_range(governor.alone_us, ALONE, 2 * ALONE);
+}
+
 static void test_the_pause_is_until_there_are_tokens(void **state)
 {
     struct governor governor;
@@ -224,6 +260,8 @@ static void test_the_pause_is_until_there_are_tokens(void **state)
     governor_init(&governor, GOVERNOR_RATE_LEAST, 1 * SECOND);
     governor.alone_us = ALONE;
     governor.rate = 10000;
+    governor.quiet_period = GOVERNOR_QUIET_PERIOD_US;
+    governor.traffic_at = 1 * SECOND;
 
     governor.tokens = -50 * SECOND; /* of cost */
     assert_in_range(governor_pause_us(&governor, 1 * SECOND), 5000, 5001);
@@ -232,6 +270,7 @@ static void test_the_pause_is_until_there_are_tokens(void **state)
     governor.tokens = -5000 * (int64_t)SECOND;
     assert_in_range(governor_pause_us(&governor, 1 * SECOND), 10 * MS, 20 * MS);
     governor.tokens = 1;
+    governor.traffic_at = 5 * SECOND;
     assert_in_range(governor_pause_us(&governor, 5 * SECOND + 95 * MS), 5 * MS, 5 * MS);
 }
 
@@ -249,6 +288,9 @@ int main(void)
         cmocka_unit_test(test_chores_have_two_thirds_beside_requests),
         cmocka_unit_test(test_what_was_overdue_is_not_paid_by_others),
         cmocka_unit_test(test_entries_that_take_hardly_any_time_can_be_late),
+        cmocka_unit_test(test_where_there_is_room_hardly_anything_waits_for_a_quiet_window),
+        cmocka_unit_test(test_few_light_entries_teach_as_much_in_more_windows),
+        cmocka_unit_test(test_what_took_as_long_as_a_process_stood_still_teaches_nothing),
         cmocka_unit_test(test_the_pause_is_until_there_are_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
