@@ -17,7 +17,8 @@ void scenario_small_log(struct sim_bed *bed)
     plan.cluster.flush_bytes = 64 << 20; /* never for its own sake */
     plan.workload.registers = 12;
     plan.workload.write_percent = 95;
-    plan.workload.pad_max = 50000;
+    plan.workload.pad_max = 50000; /* a GETSET may be answered by a value that nobody remembers */
+    plan.workload.replies_bounded = true;
     plan.workload.pipeline_max = 16;
     plan.workload.think_min = 40 * STAGE_MS;
     plan.workload.think_max = 120 * STAGE_MS;
@@ -38,6 +39,7 @@ static void full_log_plan(struct sim_plan *plan)
     plan->workload.registers = 12;
     plan->workload.write_percent = 95;
     plan->workload.pad_max = 50000;
+    plan->workload.replies_bounded = true;
     plan->workload.pipeline_max = 16;
     plan->workload.think_min = 30 * STAGE_MS;
     plan->workload.think_max = 90 * STAGE_MS;
