@@ -14,15 +14,17 @@
  *           gets a new id. Whether a group can do without the old one is not asked here: its own
  *           configuration is the truth (WHY 6.3), and the node asks only for groups that have a
  *           leader without it (node_stores.c)
- * And from cluster version 2 on, of operators and of meta's own leader (node/elastic.c):
- *   JOIN    a new node: the next id, a block of epochs, no replicas yet. Its name must be free.
- * With the hash of a secret: a token of it must be there, which is used up TOKEN   who knows a
- * secret may join, once, until then DRAIN, UNDRAIN   the node's replicas shall go elsewhere, or may
- * come again; never of the last LABEL   changes the node's labels REMOVE  of a drained node that
- * the table names nowhere; its id is never used again MOVE    wishes for other nodes for a group:
- * compare-and-set on the replicas that the table has SETTLED the group's configuration is as wished
- * for (its leader says so) Every change raises the table epoch by one. Thread: evaluation on the
- * group's worker. */
+ * And from cluster version 2 on, for operators and for meta's own leader (nobody asks them yet):
+ *   JOIN    a new node: the next id, a block of epochs, no replicas yet. Its name must be free, and
+ *           the hash of its secret that of a token, which is used up
+ *   TOKEN   who knows a secret may join, once, until then
+ *   DRAIN   the node's replicas shall go elsewhere; never of the last one that stays
+ *   UNDRAIN they may come again
+ *   LABEL   changes the node's labels
+ *   REMOVE  of a drained node that the table names nowhere; its id is never used again
+ *   MOVE    wishes for other nodes for a group: compare-and-set on the replicas in the table
+ *   SETTLED the group's configuration is as wished for (its leader says so)
+ * Every change raises the table epoch by one. Thread: evaluation on the group's worker. */
 #ifndef HOLON_CLUSTER_META_H
 #define HOLON_CLUSTER_META_H
 
@@ -89,7 +91,7 @@ enum meta_result {
     META_DONE = 0,
     META_REFUSED = 1, /* text says why; asking again does not help */
     META_RETRY = 2,   /* FOUND has not come yet; REJOIN: another store is replaced than is known;
-                       * MOVE,   SETTLED: the table has other replicas by now */
+                       * MOVE, SETTLED: the table has other replicas by now */
 };
 
 struct meta_reply {

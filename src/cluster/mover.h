@@ -6,7 +6,8 @@
  *   3. replicas go where load and domains want them
  *   4. preferred leaders, which cost no copying
  *
- * A group that moves already is left alone, unless a node that it should go to is lost or drained.
+ * A group that moves already is not moved for load or domains; for lost and drained nodes, and for
+ * copies that are missing, it is. Nobody executes plans yet.
  * At most MOVER_GROUPS_PER_NODE groups for each node that stays are on their way at a time; copies
  * within a node pair have limits of their own (partition/snapshot_turns.c). Pure: called
  * again after each change. Thread: any. */
