@@ -12,6 +12,8 @@
 #include "node/node_internal.h"
 #include "world/probe.h"
 
+enum { RESERVE_ATTEMPTS = 4 };
+
 struct disk_news {
     bool low;
     char text[DISK_TEXT_SIZE];
@@ -97,22 +99,36 @@ static uint64_t reserve_wanted(const struct node *node)
     return watch->looked ? 0 : most < whole ? most : whole;
 }
 
-/* Nothing relies on it: it is not synced, and a power loss that takes it lets it be made again. */
-static void reserve_make(struct node *node)
+static bool reserve_allocate(struct node *node, uint64_t size)
 {
-    struct disk_watch *watch = &node->disk;
-    uint64_t wanted = reserve_wanted(node);
     char path[PATH_SIZE_MAX];
     struct file *file = NULL;
 
-    watch->looked = true;
-    if (wanted <= watch->reserve) return;
     path_join(path, node->options.data, "reserve");
-    if (file_open(node->world, path, FILE_WRITE | FILE_CREATE, &file, NULL)) return;
-    bool made = file_allocate(file, wanted, NULL) == STATUS_OK;
-    if (!made) file_truncate(file, watch->reserve, NULL); /* later there may be more */
+    if (file_open(node->world, path, FILE_WRITE | FILE_CREATE, &file, NULL)) return false;
+    bool made = file_allocate(file, size, NULL) == STATUS_OK;
+    if (!made) file_truncate(file, node->disk.reserve, NULL); /* later there may be more */
     file_close(file);
-    if (made) watch->reserve = wanted;
+    return made;
+}
+
+/* Nothing relies on it: it is not synced, and a power loss that takes it lets it be made again.
+ * Others, who start on the same disk at the same time, may take what was found before it is ours:
+ * then it is made of what they leave. */
+static void reserve_make(struct node *node)
+{
+    struct disk_watch *watch = &node->disk;
+
+    for (int i = 0; i < RESERVE_ATTEMPTS; i++) {
+        uint64_t wanted = reserve_wanted(node);
+        if (wanted <= watch->reserve) break;
+        if (reserve_allocate(node, wanted)) {
+            watch->reserve = wanted;
+            break;
+        }
+        if (world_free_space(node->world, node->options.data, &watch->found, NULL)) break;
+    }
+    watch->looked = true;
 }
 
 /* --- the watch ---------------------------------------------------------------------------- */

@@ -17,9 +17,8 @@ from waiting import until
 DISK_MIB, RESERVE_MIB = 320, 64
 
 
-@pytest.fixture(name="small_disk")
-def _small_disk(directory):
-    path = pathlib.Path(directory) / "small"
+@contextlib.contextmanager
+def _small_disk_at(path: pathlib.Path):
     path.mkdir(parents=True)
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(path)],
                            capture_output=True, text=True, check=False)
@@ -29,6 +28,19 @@ def _small_disk(directory):
         yield path
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture(name="small_disk")
+def _small_disk(directory):
+    with _small_disk_at(pathlib.Path(directory) / "small") as path:
+        yield path
+
+
+@pytest.fixture(name="small_disks")
+def _small_disks(directory):
+    with _small_disk_at(pathlib.Path(directory) / "small-1") as one, \
+            _small_disk_at(pathlib.Path(directory) / "small-2") as two:
+        yield one, two
 
 
 def _ballast(path: pathlib.Path, leave_mib: int) -> pathlib.Path:
@@ -80,18 +92,32 @@ def test_a_full_disk_refuses_what_adds_data_and_nothing_else(make_cluster, small
     assert node.call("GET", "k8") is None
 
 
+def _size(path: pathlib.Path) -> int:
+    """0 if it is not there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _fill(path: pathlib.Path):
+    with open(path, "ab", buffering=0) as more, contextlib.suppress(OSError):
+        while True:
+            more.write(bytes(1 << 12))
+
+
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_node_that_dies_on_a_full_disk_starts_again(make_cluster, small_disk, count):
+def test_a_node_that_dies_on_a_full_disk_starts_again(make_cluster, small_disks, count):
     """F27: what DIR/reserve holds is enough for a start, and what is left over for another one.
-    Of three nodes two lie on the full disk: without them there is no quorum."""
+    Of three nodes two have full disks: without them there is no quorum."""
     cluster = make_cluster(count, options=("--disk-reserve", f"{RESERVE_MIB}MiB", "--partitions", "4",
                                            "--log-bytes-max", "64MiB"))
     full = cluster.nodes[:2]
-    for node in full:
+    for node, disk in zip(full, small_disks):
         node.stop()
         node.data.rename(node.data.parent / f"{node.name}.before")
-        shutil.copytree(node.data.parent / f"{node.name}.before", small_disk / node.name)
-        node.data = small_disk / node.name
+        shutil.copytree(node.data.parent / f"{node.name}.before", disk / node.name)
+        node.data = disk / node.name
     for node in full:
         node.start()
     cluster.wait_healthy()
@@ -99,34 +125,93 @@ def test_a_node_that_dies_on_a_full_disk_starts_again(make_cluster, small_disk, 
     with node.client(30) as client:
         for i in range(100):
             assert client.call("SET", f"k{i}", "v" * 1000) == "OK"
-    until("there is a reserve", lambda: all((one.data / "reserve").exists() for one in full), 10)
-    ballast = _ballast(small_disk, 0)
-    until("it is told", lambda: "holon_disk_low 1" in node.http("/metrics")[1], 5)
+    until("there is a reserve", lambda: all(_size(one.data / "reserve") for one in full), 10)
+    ballasts = [_ballast(one.data.parent, 0) for one in full]
+    until("it is told", lambda: all("holon_disk_low 1" in one.http("/metrics")[1] for one in full), 5)
     for _ in range(3):
-        with open(small_disk / "more", "ab", buffering=0) as more:  # what the start left over
-            with contextlib.suppress(OSError):
-                while True:
-                    more.write(bytes(1 << 12))
         for one in full:
+            _fill(one.data.parent / "more")  # what the start left over
             one.kill()
         for one in full:
             one.start()
         for one in full:
             one.wait_ready(30)
+        until("there is a reserve again", lambda: all(_size(one.data / "reserve") for one in full), 10)
         assert "/reserve" in node.log()
         with node.client(30) as client:
             assert client.call("GET", "k7") == "v" * 1000
             assert client.call("DEL", "k8") in (0, 1)
             assert client.call("GET", "k8") is None
-            assert isinstance(client.call("SET", "new", "v"), ErrorReply)
-    ballast.unlink()
+            until("writes are refused",  # once their leader has heard how full the others are
+                  lambda: isinstance(client.call("SET", "new", "v"), ErrorReply), 5)
+    for ballast in ballasts:
+        ballast.unlink()
     with node.client(30) as client:
         until("writes are taken again", lambda: client.call("SET", "new", "v") == "OK", 10)
     until("the reserve is whole again",
-          lambda: all((one.data / "reserve").stat().st_size == 4 << 20 for one in full), 10)
+          lambda: all(_size(one.data / "reserve") == 4 << 20 for one in full), 10)
     node.kill()
     node.start().wait_ready()
     assert node.call("GET", "new") == "v"
+
+
+TAKEN = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* While the file that HOLON_TEST_TAKEN names is there, what DIR/reserve is made of is taken by
+ * somebody else just then: once. */
+int posix_fallocate(int fd, off_t offset, off_t size)
+{
+    static int (*real)(int, off_t, off_t);
+    char link[64], path[4096];
+    const char *flag = getenv("HOLON_TEST_TAKEN");
+
+    if (!real) real = (int (*)(int, off_t, off_t))dlsym(RTLD_NEXT, "posix_fallocate");
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof(path) - 1);
+    path[length > 0 ? length : 0] = 0;
+    if (flag && strstr(path, "/reserve") && unlink(flag) == 0) return ENOSPC;
+    return real(fd, offset, size);
+}
+int posix_fallocate64(int fd, off_t offset, off_t size)
+{
+    return posix_fallocate(fd, offset, size);
+}
+"""
+
+
+def test_a_reserve_is_made_of_what_others_on_the_disk_leave(make_cluster, directory, small_disk,
+                                                            monkeypatch):
+    """Two nodes that start on one full disk at the same time both look how much is left, and then
+    one of them finds less: without another look it had no reserve, and did not start again."""
+    (directory / "taken.c").write_text(TAKEN)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(directory / "taken.so"),
+                    str(directory / "taken.c"), "-ldl"], check=True)
+    taken = directory / "taken-now"
+    monkeypatch.setenv("LD_PRELOAD", str(directory / "taken.so"))
+    monkeypatch.setenv("HOLON_TEST_TAKEN", str(taken))
+    cluster = make_cluster(1, options=("--disk-reserve", f"{RESERVE_MIB}MiB", "--partitions", "4"))
+    node = cluster[0]
+    node.stop()
+    node.data = small_disk / "n1"
+    node.data.mkdir()
+    node.start().wait_ready()
+    until("there is a reserve", lambda: _size(node.data / "reserve"), 10)
+    _ballast(small_disk, 0)
+    for _ in range(2):
+        taken.touch()
+        _fill(small_disk / "more")
+        node.kill()
+        node.start().wait_ready(30)
+        until("there is a reserve again", lambda: _size(node.data / "reserve"), 10)
+        assert not taken.exists()
 
 
 SHIM = r"""
