@@ -12,7 +12,7 @@
 #include "node/node_internal.h"
 #include "world/probe.h"
 
-enum { RESERVE_ATTEMPTS = 4 };
+enum { RESERVE_ATTEMPTS = 4 }; /* to make DIR/reserve, while others take what was found */
 
 struct disk_news {
     bool low;

@@ -43,6 +43,22 @@ def _small_disks(directory):
         yield one, two
 
 
+def _begin_anew(node, data: pathlib.Path):
+    """In an empty directory."""
+    node.stop()
+    node.data = data
+    data.mkdir()
+    node.start().wait_ready()
+
+
+def _shim(directory: pathlib.Path, source: str) -> str:
+    """Compiled, for LD_PRELOAD."""
+    (directory / "shim.c").write_text(source)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(directory / "shim.so"),
+                    str(directory / "shim.c"), "-ldl"], check=True)
+    return str(directory / "shim.so")
+
+
 def _ballast(path: pathlib.Path, leave_mib: int) -> pathlib.Path:
     """Takes all but so much of the file system."""
     file = path / "ballast"
@@ -61,10 +77,7 @@ def _ballast(path: pathlib.Path, leave_mib: int) -> pathlib.Path:
 def test_a_full_disk_refuses_what_adds_data_and_nothing_else(make_cluster, small_disk, leave_mib):
     cluster = make_cluster(1, options=("--disk-reserve", f"{RESERVE_MIB}MiB", "--partitions", "4"))
     node = cluster[0]
-    node.stop()
-    node.data = small_disk / "n1"
-    node.data.mkdir()
-    node.start().wait_ready()
+    _begin_anew(node, small_disk / "n1")
     for i in range(100):
         assert node.call("SET", f"k{i}", "v" * 1000) == "OK"
     ballast = _ballast(small_disk, leave_mib)
@@ -191,18 +204,12 @@ def test_a_reserve_is_made_of_what_others_on_the_disk_leave(make_cluster, direct
                                                             monkeypatch):
     """Two nodes that start on one full disk at the same time both look how much is left, and then
     one of them finds less: without another look it had no reserve, and did not start again."""
-    (directory / "taken.c").write_text(TAKEN)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(directory / "taken.so"),
-                    str(directory / "taken.c"), "-ldl"], check=True)
     taken = directory / "taken-now"
-    monkeypatch.setenv("LD_PRELOAD", str(directory / "taken.so"))
+    monkeypatch.setenv("LD_PRELOAD", _shim(directory, TAKEN))
     monkeypatch.setenv("HOLON_TEST_TAKEN", str(taken))
     cluster = make_cluster(1, options=("--disk-reserve", f"{RESERVE_MIB}MiB", "--partitions", "4"))
     node = cluster[0]
-    node.stop()
-    node.data = small_disk / "n1"
-    node.data.mkdir()
-    node.start().wait_ready()
+    _begin_anew(node, small_disk / "n1")
     until("there is a reserve", lambda: _size(node.data / "reserve"), 10)
     _ballast(small_disk, 0)
     for _ in range(2):
@@ -274,11 +281,8 @@ def test_a_sync_that_fails_ends_the_process_and_loses_nothing_acknowledged(make_
                                                                            part):
     """F26, FAULTS rule 6: no retry, no acknowledgement; and what could not be written once is not
     damaged for that: the next start goes on with it."""
-    source, shim = directory / "shim.c", directory / "shim.so"
-    source.write_text(SHIM)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(shim), str(source), "-ldl"], check=True)
     flag = directory / "fail-now"
-    os.environ["LD_PRELOAD"], os.environ["HOLON_TEST_FAIL"] = str(shim), str(flag)
+    os.environ["LD_PRELOAD"], os.environ["HOLON_TEST_FAIL"] = _shim(directory, SHIM), str(flag)
     try:
         cluster = make_cluster(1, options=("--memory", "32MiB", "--partitions", "8"))
     finally:
@@ -324,10 +328,7 @@ def test_inspecting_changes_no_file(make_cluster):
 def test_a_salvage_on_a_full_disk_leaves_the_directory_as_it_was(make_cluster, small_disk, leave_mib):
     cluster = make_cluster(1, options=("--partitions", "4"))
     node = cluster[0]
-    node.stop()
-    node.data = small_disk / "n1"
-    node.data.mkdir()
-    node.start().wait_ready()
+    _begin_anew(node, small_disk / "n1")
     with node.client() as client:
         for i in range(100):
             assert client.call("SET", f"k{i}", f"v{i}" * 1000) == "OK"
