@@ -271,7 +271,9 @@ void gateway_peer_down(struct gateway *gateway, node_id_t node)
     uint64_t now = world_now(gateway->world);
     struct cluster_view *view = gateway->options.view;
     for (uint32_t i = 0; i < view->group_count; i++) {
-        if (view->groups[i].leader == node) view->groups[i].leader = 0;
+        const struct view_group *group = &view->groups[i];
+        if (group->leader == node)
+            cluster_view_set_leader(view, (struct group_id){i}, 0, group->leader_term, now);
     }
     /* Those without requests, too: the next one must not go to who was the leader once. */
     for (uint32_t i = 0; i < gateway->stream_capacity; i++) {

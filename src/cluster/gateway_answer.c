@@ -110,12 +110,8 @@ static void take_nack(struct gateway_stream *stream, uint8_t code, node_id_t lea
     }
     bool news = false;
     if (stream->group.value < view->group_count && leader != 0) {
-        struct view_group *group = &view->groups[stream->group.value];
-        bool stale = leader_term < group->leader_term;
-        if (!stale) {
-            group->leader = leader;
-            group->leader_term = leader_term;
-        }
+        bool stale = leader_term < view->groups[stream->group.value].leader_term;
+        if (!stale) cluster_view_set_leader(view, stream->group, leader, leader_term, now);
         /* Only somebody else to ask, whom we can ask, is worth asking at once: a follower that
          * hears a leader which we do not hear names it again and again. */
         bool other = leader != stream->target || leader_term != stream->target_term;
@@ -123,8 +119,9 @@ static void take_nack(struct gateway_stream *stream, uint8_t code, node_id_t lea
                (leader == gateway->options.node ||
                 transport_is_up(gateway->options.transport, leader));
     } else if (stream->group.value < view->group_count && code == NACK_NOT_LEADER) {
-        struct view_group *group = &view->groups[stream->group.value];
-        if (group->leader == stream->target) group->leader = 0;
+        const struct view_group *group = &view->groups[stream->group.value];
+        if (group->leader == stream->target)
+            cluster_view_set_leader(view, stream->group, 0, group->leader_term, now);
     }
     if (news && (code == NACK_NOT_LEADER || code == NACK_WRONG_TERM)) {
         route_retry(stream, 0, now);

@@ -30,11 +30,27 @@ void cluster_view_assign(struct cluster_view *to, const struct cluster_view *fro
     if (from->group_count)
         memcpy(to->groups, from->groups, (size_t)from->group_count * sizeof(*to->groups));
     for (uint32_t i = 0; i < to->group_count; i++) {
-        bool known = i < old_count;
-        to->groups[i].leader = known ? old_groups[i].leader : 0;
-        to->groups[i].leader_term = known ? old_groups[i].leader_term : 0;
+        const struct view_group none = {0};
+        const struct view_group *old = i < old_count ? &old_groups[i] : &none;
+        to->groups[i].leader = old->leader;
+        to->groups[i].leader_term = old->leader_term;
+        to->groups[i].leader_since = old->leader_since;
+        to->groups[i].last_leader = old->last_leader;
     }
     memory_free(old_groups);
+}
+
+void cluster_view_set_leader(struct cluster_view *view, struct group_id group, node_id_t leader,
+                             uint64_t term, uint64_t now)
+{
+    ASSERT(group.value < view->group_count);
+    struct view_group *known = &view->groups[group.value];
+
+    if (known->leader == leader && known->leader_term == term) return;
+    known->leader = leader;
+    known->leader_term = term;
+    known->leader_since = now;
+    if (leader != 0) known->last_leader = leader;
 }
 
 const struct view_node *cluster_view_node(const struct cluster_view *view, node_id_t id)

@@ -52,6 +52,8 @@ struct view_group { /* group 0: meta; 1: coord (no replicas until its service ex
     /* Learned from heartbeats and NACKs, not from meta: */
     node_id_t leader; /* 0: unknown */
     uint64_t leader_term;
+    uint64_t leader_since; /* boot clock: known in this term, without a break, since then */
+    node_id_t last_leader; /* the last one known; 0: never one */
 };
 
 struct cluster_view {
@@ -76,6 +78,8 @@ void cluster_view_init(struct cluster_view *view);
 void cluster_view_free(struct cluster_view *view);
 /* Copies everything from `from`, but keeps the leaders that `to` knew. */
 void cluster_view_assign(struct cluster_view *to, const struct cluster_view *from);
+void cluster_view_set_leader(struct cluster_view *view, struct group_id group, node_id_t leader,
+                             uint64_t term, uint64_t now);
 const struct view_node *cluster_view_node(const struct cluster_view *view, node_id_t id);
 /* Slot 0..16383, or ROW_SLOT_META. */
 static inline struct group_id cluster_view_group_of_slot(const struct cluster_view *view,

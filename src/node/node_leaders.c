@@ -22,12 +22,12 @@ struct news_batch {
 static bool worker_take_news(struct node_worker *worker, const struct leader_news *news)
 {
     if (news->group.value >= worker->view.group_count) return false;
-    struct view_group *group = &worker->view.groups[news->group.value];
+    const struct view_group *group = &worker->view.groups[news->group.value];
 
     if (news->term < group->leader_term) return false;
     if (news->term == group->leader_term && news->leader == group->leader) return false;
-    group->leader = news->leader;
-    group->leader_term = news->term;
+    cluster_view_set_leader(&worker->view, news->group, news->leader, news->term,
+                            world_now(worker->world));
     if (worker->gateway != NULL) gateway_leader_changed(worker->gateway, news->group);
     return true;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
+#include "services/redis/cluster_table.h"
 #include "services/redis/gather.h"
 #include "services/redis/local_functions.h"
 
@@ -121,6 +122,8 @@ static bool dispatch_keyed(struct connection *connection, const struct redis_com
                                            "this version of Holon; nothing was executed");
         return true;
     }
+    if (connection->cluster_port && cluster_moved(connection, command, arguments, count))
+        return true;
     if (key_count == 1 || one_partition(service, command, arguments, key_count, slot)) {
         if (staging_wanted(service, command, arguments, count)) {
             if (!may_begin_alone(connection)) return false;

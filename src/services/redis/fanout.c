@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "services/redis/cluster_table.h"
 #include "services/redis/fanout_internal.h"
 #include "services/redis/scan.h"
 
@@ -45,6 +46,31 @@ struct fanout *fanout_make(struct connection *connection, const struct redis_com
     }
     buffer_init(&fanout->error, OUTPUT_BYTES_MAX);
     connection->fanout = fanout;
+    return fanout;
+}
+
+static bool is_about(const struct connection *connection, const struct redis_command *command,
+                     uint32_t partition)
+{
+    const struct redis_service *service = connection->service;
+    bool orphan = (command->flags & REDIS_WRITES) && !cluster_has_leader(service, partition);
+
+    return !connection->cluster_port || cluster_leads(service, partition) || orphan;
+}
+
+struct fanout *fanout_make_over_partitions(struct connection *connection,
+                                           const struct redis_command *command,
+                                           enum fanout_kind kind)
+{
+    uint32_t partitions = connection->service->options.view->partition_count;
+    uint32_t count = 0, part = 0;
+
+    for (uint32_t i = 0; i < partitions; i++)
+        count += is_about(connection, command, i);
+    struct fanout *fanout = fanout_make(connection, command, kind, count);
+    for (uint32_t i = 0; i < partitions; i++) {
+        if (is_about(connection, command, i)) fanout->parts[part++].partition = i;
+    }
     return fanout;
 }
 
@@ -80,9 +106,11 @@ static uint16_t partition_slot(const struct redis_service *service, uint32_t par
 static void submit_everywhere(struct fanout *fanout, const struct redis_command *command,
                               const struct bytes *arguments, uint32_t count)
 {
-    for (uint32_t i = 0; i < fanout->part_count; i++)
-        submit_part(&fanout->parts[i], command, partition_slot(fanout->connection->service, i),
+    for (uint32_t i = 0; i < fanout->part_count; i++) {
+        struct part *part = &fanout->parts[i];
+        submit_part(part, command, partition_slot(fanout->connection->service, part->partition),
                     arguments, count);
+    }
 }
 
 void fanout_submit_everywhere(struct fanout *fanout, const struct redis_command *command)
@@ -156,6 +184,31 @@ static void submit_scan(struct part *part)
                 fanout->scan_count);
 }
 
+/* On the cluster port SCAN passes over the partitions of others. One that was begun is scanned to
+ * its end, whoever leads it by now. False: there is none left, and the empty page is kept. */
+static bool scan_seek(struct part *part)
+{
+    const struct connection *connection = part->fanout->connection;
+    const struct redis_service *service = connection->service;
+    const struct cluster_view *view = service->options.view;
+    struct redis_cursor cursor = {.slot = (uint16_t)(part->cursor >> REDIS_CURSOR_HASH_BITS)};
+    uint32_t partition = service_partition(service, cursor.slot);
+    bool begun = part->cursor != redis_cursor_value((struct redis_cursor){
+                                     .slot = partition_slot(service, partition)});
+
+    if (!connection->cluster_port || begun) return true;
+    while (partition < view->partition_count && !cluster_leads(service, partition))
+        partition++;
+    part->again = false;
+    if (partition == view->partition_count) {
+        buffer_append(&part->reply, bytes_of("*2\r\n$1\r\n0\r\n*0\r\n"));
+        return false;
+    }
+    cursor.slot = partition_slot(service, partition);
+    part->cursor = redis_cursor_value(cursor);
+    return true;
+}
+
 void fanout_keep_options(struct fanout *fanout, const struct bytes *options, uint32_t count)
 {
     size_t size = 0, at = 0;
@@ -177,17 +230,17 @@ static void start_keys(struct connection *connection, const struct redis_command
                        struct bytes pattern)
 {
     const struct redis_service *service = connection->service;
-    uint32_t partitions = service->options.view->partition_count;
-    struct fanout *fanout = fanout_make(connection, command, FAN_KEYS, partitions);
+    struct fanout *fanout = fanout_make_over_partitions(connection, command, FAN_KEYS);
     struct bytes options[] = {bytes_of("match"), pattern, bytes_of("count"),
                               bytes_of(KEYS_SCAN_COUNT)};
 
     fanout_keep_options(fanout, options, ARRAY_COUNT(options));
     fanout->submitting = true;
-    for (uint32_t i = 0; i < partitions; i++) {
-        struct redis_cursor start = {.slot = partition_slot(service, i)};
-        fanout->parts[i].cursor = redis_cursor_value(start);
-        submit_scan(&fanout->parts[i]);
+    for (uint32_t i = 0; i < fanout->part_count; i++) {
+        struct part *part = &fanout->parts[i];
+        struct redis_cursor start = {.slot = partition_slot(service, part->partition)};
+        part->cursor = redis_cursor_value(start);
+        submit_scan(part);
     }
 }
 
@@ -204,14 +257,13 @@ static void start_scan(struct connection *connection, const struct redis_command
     fanout_keep_options(fanout, arguments + 2, count - 2);
     fanout->parts[0].cursor = redis_cursor_value(cursor);
     fanout->submitting = true;
-    submit_scan(&fanout->parts[0]);
+    if (scan_seek(&fanout->parts[0])) submit_scan(&fanout->parts[0]);
 }
 
 static void start_everywhere(struct connection *connection, const struct redis_command *command,
                              enum fanout_kind kind, const struct bytes *arguments, uint32_t count)
 {
-    uint32_t partitions = connection->service->options.view->partition_count;
-    struct fanout *fanout = fanout_make(connection, command, kind, partitions);
+    struct fanout *fanout = fanout_make_over_partitions(connection, command, kind);
     const struct redis_command *asked =
         kind == FAN_RANDOM ? redis_command_by_id(REDIS_DBSIZE) : command;
 
@@ -266,7 +318,8 @@ static bool pick_partition(struct fanout *fanout)
         drawn -= fanout->parts[chosen++].number;
 
     fanout->picking = true;
-    submit_part(&fanout->parts[chosen], fanout->command, partition_slot(service, chosen), NULL, 0);
+    submit_part(&fanout->parts[chosen], fanout->command,
+                partition_slot(service, fanout->parts[chosen].partition), NULL, 0);
     return true;
 }
 
@@ -285,7 +338,9 @@ static bool go_on(struct fanout *fanout)
     fanout->submitting = true;
     if (fanout->kind == FAN_RANDOM && !fanout->picking) pick_partition(fanout);
     for (uint32_t i = 0; i < fanout->part_count; i++) {
-        if (fanout->parts[i].again) submit_scan(&fanout->parts[i]);
+        struct part *part = &fanout->parts[i];
+        bool more = part->again && (fanout->kind != FAN_SCAN || scan_seek(part));
+        if (more) submit_scan(part);
     }
     fanout->submitting = false;
     return fanout->open_count > 0;

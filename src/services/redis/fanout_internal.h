@@ -24,6 +24,7 @@ struct gathering;
 struct part {
     struct gateway_request request;
     struct fanout *fanout;
+    uint32_t partition; /* asked; of a fan-out over partitions */
     bool open;  /* the gateway has it */
     bool again; /* KEYS, SCAN: go on from `cursor` */
     uint64_t cursor;
@@ -57,6 +58,12 @@ struct fanout *fanout_make(struct connection *connection, const struct redis_com
                            enum fanout_kind kind, uint32_t part_count);
 /* Copies arguments that are needed again, behind the first one. */
 void fanout_keep_options(struct fanout *fanout, const struct bytes *options, uint32_t count);
+/* With a part for each partition that a command about the whole database is about: all, on the
+ * cluster port those that this node leads. What flushes asks those without a leader, too: no
+ * node would. */
+struct fanout *fanout_make_over_partitions(struct connection *connection,
+                                           const struct redis_command *command,
+                                           enum fanout_kind kind);
 /* The same, without arguments, to each partition. */
 void fanout_submit_everywhere(struct fanout *fanout, const struct redis_command *command);
 

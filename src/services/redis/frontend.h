@@ -78,6 +78,7 @@ struct connection {
     struct list ready; /* in service->ready: goes on in the next turn */
     uint64_t id;
     bool cluster_port;
+    bool readonly; /* READONLY was said: reads are not sent on to the leader */
     bool resp3;
     bool closing; /* no further command; ends when the queue is empty */
     bool ended;   /* stream_close() or stream_abort() was called */

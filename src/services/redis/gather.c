@@ -210,10 +210,10 @@ static void start_clients(struct fanout *fanout, const struct bytes *arguments, 
     ask_workers(fanout, ASK_CLIENTS, &filter);
 }
 
-static void start_info(struct fanout *fanout, const struct bytes *arguments, uint32_t count)
+static void start_info(struct fanout *fanout, bool keyspace, const struct bytes *arguments,
+                       uint32_t count)
 {
     struct client_filter none = {0};
-    bool keyspace = fanout->part_count > 0;
 
     fanout_keep_options(fanout, arguments + 1, count - 1);
     ask_workers(fanout, ASK_NUMBERS, &none);
@@ -228,9 +228,9 @@ void gather_start(struct connection *connection, const struct redis_command *com
     bool list = command->id == REDIS_CLIENT;
     bool keyspace =
         !list && service_has_view(service) && info_section_is_asked(arguments, count, "keyspace");
-    uint32_t partitions = keyspace ? service->options.view->partition_count : 0;
-    struct fanout *fanout =
-        fanout_make(connection, command, list ? FAN_CLIENTS : FAN_INFO, partitions);
+    enum fanout_kind kind = list ? FAN_CLIENTS : FAN_INFO;
+    struct fanout *fanout = keyspace ? fanout_make_over_partitions(connection, command, kind)
+                                     : fanout_make(connection, command, kind, 0);
 
     if (list) connection->last_subcommand = "list";
     fanout->gathering = memory_allocate_zero(sizeof(*fanout->gathering));
@@ -238,7 +238,7 @@ void gather_start(struct connection *connection, const struct redis_command *com
     if (list)
         start_clients(fanout, arguments, count);
     else
-        start_info(fanout, arguments, count);
+        start_info(fanout, keyspace, arguments, count);
     fanout->submitting = false;
     if (fanout->open_count == 0) {
         fanout_continue(connection); /* answered already */

@@ -11,6 +11,18 @@ void local_ok(struct local_call *call)
     resp_write_simple(call->out, "OK");
 }
 
+void local_readonly(struct local_call *call)
+{
+    call->connection->readonly = true;
+    resp_write_simple(call->out, "OK");
+}
+
+void local_readwrite(struct local_call *call)
+{
+    call->connection->readonly = false;
+    resp_write_simple(call->out, "OK");
+}
+
 void local_ping(struct local_call *call)
 {
     if (call->count > 2)
@@ -38,6 +50,7 @@ void local_reset(struct local_call *call)
 
     connection->database = 0;
     connection->resp3 = false;
+    connection->readonly = false;
     connection->name[0] = 0;
     /* It ends OFF; what SKIP skips is its own reply. */
     if (connection->reply_mode == REPLY_OFF)

@@ -2,8 +2,10 @@
  * answered without a partition. Requests for keys go to the gateway of the same worker; what
  * happens at the partition's leader is evaluate.h.
  *
- * Two listeners, no guessing (WHY.md 8.2): the transparent port and the cluster port. In this
- * version they differ in what HELLO says only. Thread: the world's. */
+ * Two listeners, no guessing (WHY.md 8.2): the transparent port, on which the cluster is one Redis,
+ * and the cluster port, on which it is a Redis Cluster (cluster_table.h): there keys of others
+ * are answered with MOVED, and what is about the whole database is about the partitions that the
+ * node leads. Thread: the world's. */
 #ifndef HOLON_SERVICES_REDIS_REDIS_SERVICE_H
 #define HOLON_SERVICES_REDIS_REDIS_SERVICE_H
 
@@ -55,6 +57,8 @@ struct redis_service_options {
     struct redis_limits limits; /* stage_from 0: the defaults */
     void *context;
     void (*facts)(void *context, struct redis_facts *ret_facts); /* NULL: nothing is known */
+    /* Is there a link to the node? NULL: all are taken to be there. */
+    bool (*is_linked)(void *context, node_id_t node);
     uint32_t worker_count; /* of the node; 0: this one alone */
     /* For INFO and CLIENT LIST, see below. NULL: this worker answers for itself. */
     void (*ask)(void *context, struct redis_question *question);
@@ -101,6 +105,7 @@ enum redis_error_word {
     REDIS_ERROR_TOOBIG,
     REDIS_ERROR_NOPROTO,
     REDIS_ERROR_WRONGPASS,
+    REDIS_ERROR_MOVED,
     REDIS_ERROR_OTHER,
     REDIS_ERROR_WORD_COUNT,
 };
@@ -110,6 +115,7 @@ struct redis_statistics {
     uint64_t connections_received, connections_rejected;
     uint64_t address_rejected; /* of which by the limit of one address */
     uint64_t commands, reads, writes, local, fanouts, stages;
+    uint64_t moved;  /* of the cluster port: sent on to the leader */
     uint64_t errors; /* error replies of any kind */
     uint64_t errors_by_word[REDIS_ERROR_WORD_COUNT];
     uint64_t protocol_errors;                     /* connections closed for them */
