@@ -15,6 +15,7 @@ enum option_kind {
     OPTION_TEXT,
     OPTION_NAME,
     OPTION_ADDRESS,
+    OPTION_PLACE, /* an address to tell others; its port may be left out */
     OPTION_MEMBERS,
     OPTION_NUMBER,
     OPTION_DURATION,
@@ -124,6 +125,27 @@ static enum status take_address(const struct option *option, const char *value, 
                          "--%s `%.80s` is no address: give HOST:PORT, such as 127.0.0.1:%s, or "
                          "[::1]:PORT",
                          option->name, value, "6379");
+    memcpy(field, value, strlen(value) + 1);
+    return STATUS_OK;
+}
+
+static enum status take_place(const struct option *option, const char *value, char *field,
+                              struct error *error)
+{
+    char with_port[ADDRESS_SIZE_MAX];
+    struct address address;
+
+    bool fits = strlen(value) + sizeof(":65535") <= sizeof(with_port);
+    snprintf(with_port, sizeof(with_port), "%s:1", fits ? value : "");
+    bool parsed = fits && (parse_address(bytes_of(value), false, &address) ||
+                           parse_address(bytes_of(with_port), false, &address));
+    bool reachable = parsed && address.port != 0 && strcmp(address.host, "0.0.0.0") != 0 &&
+                     strcmp(address.host, "::") != 0;
+    if (!reachable)
+        return error_set(error, STATUS_INVALID,
+                         "--%s `%.80s` is nothing that a client can connect to: give HOST or "
+                         "HOST:PORT, such as redis1.example.org:16379, or [2001:db8::1]",
+                         option->name, value);
     memcpy(field, value, strlen(value) + 1);
     return STATUS_OK;
 }
@@ -251,6 +273,8 @@ static enum status take_value(const struct option *option, const char *value,
         return take_text(option, value, field, error);
     case OPTION_ADDRESS:
         return take_address(option, value, field, error);
+    case OPTION_PLACE:
+        return take_place(option, value, field, error);
     case OPTION_MEMBERS:
         return take_members(value, options, error);
     case OPTION_NUMBER:

@@ -2,9 +2,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/parse.h"
 #include "cluster/view_codec.h"
 #include "net/admission.h"
 #include "node/node_snapshot.h"
+
+void node_listed_address(const char *announced, const char *listens, char ret[ADDRESS_SIZE_MAX])
+{
+    struct address own, given;
+
+    bool whole = announced[0] == '\0' || parse_address(bytes_of(announced), false, &given);
+    if (whole || !parse_address(bytes_of(listens), true, &own))
+        snprintf(ret, ADDRESS_SIZE_MAX, "%s", announced[0] != '\0' ? announced : listens);
+    else
+        snprintf(ret, ADDRESS_SIZE_MAX, "%s:%u", announced, (unsigned)own.port);
+}
 
 void node_options_default(struct node_options *options)
 {

@@ -28,7 +28,9 @@ struct node_options {
     char data[1024];
     char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX];
     char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX]; /* empty: do not listen */
-    uint32_t member_count;                                /* 0: a one-node cluster */
+    /* Where clients are told that they are; empty: where it listens. */
+    char announce_redis[ADDRESS_SIZE_MAX], announce_redis_cluster[ADDRESS_SIZE_MAX];
+    uint32_t member_count; /* 0: a one-node cluster */
     struct node_member members[MEMBERS_MAX];
     uint32_t workers;
     uint64_t patience;                                      /* us */
@@ -59,6 +61,9 @@ struct node_options {
 };
 
 void node_options_default(struct node_options *options);
+/* What others are told: the announced address, or where the node listens. A host without a port
+ * gets that of the listener. */
+void node_listed_address(const char *announced, const char *listens, char ret[ADDRESS_SIZE_MAX]);
 
 struct node;
 struct partition_host;

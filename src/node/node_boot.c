@@ -75,8 +75,9 @@ static void boot_ask(struct node *node)
 
     if (node->boot.busy) return;
     snprintf(request.name, sizeof(request.name), "%s", options->name);
-    snprintf(request.redis, sizeof(request.redis), "%s", options->redis);
-    snprintf(request.redis_cluster, sizeof(request.redis_cluster), "%s", options->redis_cluster);
+    node_listed_address(options->announce_redis, options->redis, request.redis);
+    node_listed_address(options->announce_redis_cluster, options->redis_cluster,
+                        request.redis_cluster);
     snprintf(request.admin, sizeof(request.admin), "%s", options->admin);
     if (node->members_given)
         snprintf(request.peer, sizeof(request.peer), "%s",

@@ -68,9 +68,9 @@ static enum status node_founding_options(struct node *node, bool resumed,
         .events = {.on_done = on_founded, .on_failed = on_founding_failed},
         .context = node,
     };
-    snprintf(founding->redis, sizeof(founding->redis), "%s", options->redis);
-    snprintf(founding->redis_cluster, sizeof(founding->redis_cluster), "%s",
-             options->redis_cluster);
+    node_listed_address(options->announce_redis, options->redis, founding->redis);
+    node_listed_address(options->announce_redis_cluster, options->redis_cluster,
+                        founding->redis_cluster);
     snprintf(founding->admin, sizeof(founding->admin), "%s", options->admin);
 
     if (node->member_count == 0 && resumed) {

@@ -338,6 +338,13 @@ static uint64_t worker_part(const struct node *node, uint32_t part, uint64_t lea
     return bytes < least ? least : bytes;
 }
 
+static bool worker_redis_is_linked(void *context, node_id_t node)
+{
+    struct node_worker *worker = context;
+
+    return transport_is_up(worker->transport, node);
+}
+
 static enum status worker_open_services(struct node_worker *worker, struct error *error)
 {
     const struct node_options *node_options = &worker->node->options;
@@ -354,6 +361,7 @@ static enum status worker_open_services(struct node_worker *worker, struct error
         .limits = node_options->redis_limits,
         .context = worker,
         .facts = worker_redis_facts,
+        .is_linked = worker_redis_is_linked,
         .worker_count = worker->node->platform.worker_count,
         .ask = worker_redis_ask,
     };

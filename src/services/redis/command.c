@@ -23,6 +23,9 @@ static const struct redis_command commands[REDIS_COMMAND_ID_END] = {
 #include "services/redis/commands.def"
 #undef REDIS_COMMAND
 #undef REDIS_LOCAL
+    [REDIS_SLOTSCAN] = {"slotscan", REDIS_SLOTSCAN, 3, READS | FANOUT | REDIS_HIDDEN, 0, 0, 0,
+                        evaluate_slotscan, "cluster", "3.0.0", "O(N)",
+                        "Counts or iterates over the keys of a slot."},
     [REDIS_KEYSPACE] = {"keyspace", REDIS_KEYSPACE, 1, READS | FAST | FANOUT | REDIS_HIDDEN, 0, 0,
                         0, evaluate_keyspace, "server", "7.0.0", "O(1)",
                         "Keys and expiring keys of each database in a partition."},

@@ -13,7 +13,9 @@ enum redis_command_id {
 #include "services/redis/commands.def"
 #undef REDIS_COMMAND
 #undef REDIS_LOCAL
-    REDIS_KEYSPACE = 255,       /* of INFO: between nodes, no client can name it */
+    /* Between nodes, no client can name them: of CLUSTER ...KEYSINSLOT, of INFO. */
+    REDIS_SLOTSCAN = 254,
+    REDIS_KEYSPACE = 255,
     REDIS_COMMAND_ID_END = 256, /* ids are below it */
 };
 

@@ -6,6 +6,7 @@
 #include "services/redis/cluster_table.h"
 #include "services/redis/gather.h"
 #include "services/redis/local_functions.h"
+#include "services/redis/slot_keys.h"
 
 enum { SHOWN_ARGUMENTS_BYTES = 128, SHOWN_NAME_BYTES = 128 };
 
@@ -173,7 +174,8 @@ static bool is_http(struct bytes name)
 static bool dispatch_known(struct connection *connection, const struct redis_command *command,
                            const struct bytes *arguments, uint32_t count)
 {
-    bool about_keys = command->evaluate != NULL || (command->flags & REDIS_FANOUT);
+    bool of_slot = command->evaluate == NULL && slot_keys_wanted(command, arguments, count);
+    bool about_keys = command->evaluate != NULL || (command->flags & REDIS_FANOUT) || of_slot;
 
     if (about_keys && !service_has_view(connection->service)) {
         connection_reply_error(connection, "UNAVAILABLE the cluster is being formed; the command "
@@ -181,6 +183,11 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
         return true;
     }
     if (command->flags & REDIS_FANOUT) return fan_out(connection, command, arguments, count);
+    if (of_slot) {
+        if (!may_begin_alone(connection)) return false;
+        slot_keys_start(connection, command, arguments, count);
+        return true;
+    }
     if (about_keys) return dispatch_keyed(connection, command, arguments, count);
     if (gather_wanted(command, arguments, count)) {
         if (!may_begin_alone(connection)) return false;

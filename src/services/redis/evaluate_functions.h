@@ -14,5 +14,9 @@
 
 /* Of INFO: [keys, expiring keys] of each database, in one array. */
 enum evaluate_result evaluate_keyspace(struct redis_call *call);
+/* Of CLUSTER COUNTKEYSINSLOT and GETKEYSINSLOT, slotscan CURSOR COUNT: up to that many keys of the
+ * cursor's slot, from there on, as SCAN replies; COUNT 0: their number instead of them. The cursor
+ * is 0 at the end of the slot. */
+enum evaluate_result evaluate_slotscan(struct redis_call *call);
 
 #endif

@@ -10,6 +10,8 @@
  *   RANDOM      DBSIZE, each; then RANDOMKEY of one         its key
  *   SCAN        SCAN of the cursor's partition, and of      the first page with a key,
  *               the next ones while there is no key         or the end
+ *   SLOT_COUNT, SLOTSCAN of one slot, as often as       slot_keys.h
+ *   SLOT_KEYS   needed
  *   CLIENTS,    other workers of the node; INFO also        gather.h
  *   INFO        each partition
  *
@@ -180,8 +182,9 @@ static void submit_scan(struct part *part)
     part->again = false;
     fanout->scan_arguments[0] = bytes_make(text, (size_t)size);
     redis_cursor_parse(fanout->scan_arguments[0], &cursor);
-    submit_part(part, redis_command_by_id(REDIS_SCAN), cursor.slot, fanout->scan_arguments,
-                fanout->scan_count);
+    bool slot = fanout->kind == FAN_SLOT_COUNT || fanout->kind == FAN_SLOT_KEYS;
+    submit_part(part, redis_command_by_id(slot ? REDIS_SLOTSCAN : REDIS_SCAN), cursor.slot,
+                fanout->scan_arguments, fanout->scan_count);
 }
 
 /* On the cluster port SCAN passes over the partitions of others. One that was begun is scanned to
@@ -356,6 +359,12 @@ void fanout_continue(struct connection *connection)
         connection_wake(connection);
     else
         fanout_finish(fanout);
+}
+
+void fanout_begin(struct fanout *fanout)
+{
+    fanout->connection->service->statistics.fanouts++;
+    fanout_continue(fanout->connection);
 }
 
 size_t fanout_bytes(const struct connection *connection)

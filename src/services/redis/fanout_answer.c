@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "services/redis/gather.h"
 #include "services/redis/scan.h"
+#include "services/redis/slot_keys.h"
 
 void fanout_free(struct fanout *fanout)
 {
@@ -36,6 +37,8 @@ static void keep(struct part *part, struct bytes reply)
     if (fanout->bytes > KEYS_BYTES_MAX || buffer_append(&part->reply, reply))
         fanout_fail(fanout, fanout->kind == FAN_KEYS
                                 ? "ERR more than 32 MiB of keys match: use SCAN"
+                            : fanout->kind == FAN_SLOT_KEYS
+                                ? "ERR more than 32 MiB of keys: ask for fewer"
                                 : "ERR the reply is larger than 32 MiB: ask for fewer keys");
 }
 
@@ -68,6 +71,7 @@ static bool take_keys(struct part *part, struct bytes reply)
     if (!read_scan(part, reply, &keys, &count, &part->again)) return false;
     part->number += count;
     keep(part, keys);
+    if (part->fanout->kind == FAN_SLOT_KEYS) part->again &= part->number < part->fanout->keys_most;
     return true;
 }
 
@@ -110,7 +114,10 @@ static bool take(struct part *part, struct bytes reply)
     case FAN_SUM:
         return take_integer(part, reply);
     case FAN_KEYS:
+    case FAN_SLOT_KEYS:
         return take_keys(part, reply);
+    case FAN_SLOT_COUNT:
+        return slot_keys_take_count(part, reply);
     case FAN_RANDOM:
         if (!part->fanout->picking) return take_integer(part, reply);
         keep(part, reply);
@@ -185,7 +192,11 @@ static void write_reply(struct fanout *fanout, struct resp_writer *out)
         write_values(fanout, out);
         break;
     case FAN_SUM:
+    case FAN_SLOT_COUNT:
         resp_write_integer(out, (int64_t)sum);
+        break;
+    case FAN_SLOT_KEYS:
+        slot_keys_write(fanout, out);
         break;
     case FAN_ALL:
         resp_write_simple(out, "OK");

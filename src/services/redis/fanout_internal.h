@@ -15,6 +15,8 @@ enum fanout_kind {
     FAN_KEYS,
     FAN_RANDOM,
     FAN_SCAN,
+    FAN_SLOT_COUNT, /* these two: slot_keys.h */
+    FAN_SLOT_KEYS,
     FAN_CLIENTS, /* these two: gather.h */
     FAN_INFO,
 };
@@ -46,6 +48,7 @@ struct fanout {
     uint32_t key_count;
     uint32_t *key_parts;         /* VALUES: part of each key */
     struct gathering *gathering; /* CLIENTS, INFO */
+    uint64_t keys_most;          /* SLOT_KEYS: how many are wanted */
     /* KEYS, SCAN: arguments of each step, copied; the first is the cursor. INFO: its own. */
     struct bytes *scan_arguments;
     uint32_t scan_count;
@@ -64,6 +67,8 @@ void fanout_keep_options(struct fanout *fanout, const struct bytes *options, uin
 struct fanout *fanout_make_over_partitions(struct connection *connection,
                                            const struct redis_command *command,
                                            enum fanout_kind kind);
+/* Sends what is to be sent first: to parts that go on, from their cursor. */
+void fanout_begin(struct fanout *fanout);
 /* The same, without arguments, to each partition. */
 void fanout_submit_everywhere(struct fanout *fanout, const struct redis_command *command);
 

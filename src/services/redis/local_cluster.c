@@ -1,14 +1,13 @@
 /* local_cluster.c - CLUSTER: the table of slots as clients of Redis Cluster read it. Every
  * node is a master of the slots whose partitions it leads; addresses are those of the cluster
- * port (WHY.md 8.2, 8.3). A partition without a known leader is listed under its first
- * replica, so that every slot is always covered. */
+ * port (WHY.md 8.2, 8.3). Every slot is always covered (cluster_listed_leader). */
 #include <inttypes.h>
-#include <stdio.h>
 
-#include "base/hash.h"
-#include "base/parse.h"
-#include "services/redis/local.h"
+#include "base/assert.h"
+#include "services/redis/cluster_facts.h"
+#include "services/redis/cluster_table.h"
 #include "services/redis/local_functions.h"
+#include "services/redis/slot_keys.h"
 
 enum { NODES_TEXT_MAX = 4 << 20 };
 
@@ -19,40 +18,28 @@ struct slot_range {
     const struct view_group *group; /* one of them, for the replicas */
 };
 
-static node_id_t leader_of(const struct view_group *group)
-{
-    if (group->leader) return group->leader;
-    return group->replica_count ? group->replicas[0].node : 0;
-}
-
-static bool has_replica(const struct view_group *group, node_id_t node)
-{
-    for (uint8_t i = 0; i < group->replica_count; i++) {
-        if (group->replicas[i].node == node) return true;
-    }
-    return false;
-}
-
 /* In whatever order. */
 static bool same_replicas(const struct view_group *a, const struct view_group *b)
 {
     if (a->replica_count != b->replica_count) return false;
     for (uint8_t i = 0; i < a->replica_count; i++) {
-        if (!has_replica(b, a->replicas[i].node)) return false;
+        if (!cluster_group_has_replica(b, a->replicas[i].node)) return false;
     }
     return true;
 }
 
 /* Calls back for each range, in the order of the slots. Where replicas are not shown, ranges
  * that differ in them only are one. */
-static void each_range(const struct cluster_view *view, bool replicas_shown, void *context,
+static void each_range(const struct redis_service *service, bool replicas_shown, void *context,
                        void (*on_range)(void *context, const struct slot_range *range))
 {
+    const struct cluster_view *view = service->options.view;
     struct slot_range range = {0};
 
     for (uint32_t i = 0; i < view->partition_count; i++) {
         const struct view_group *group = &view->groups[GROUP_DATA_FIRST + i];
-        bool joins = range.group && range.leader == leader_of(group) &&
+        node_id_t leader = cluster_listed_leader(service, group);
+        bool joins = range.group && range.leader == leader &&
                      group->slot_first == range.last + 1 &&
                      (!replicas_shown || same_replicas(range.group, group));
         if (joins) {
@@ -62,28 +49,10 @@ static void each_range(const struct cluster_view *view, bool replicas_shown, voi
         if (range.group) on_range(context, &range);
         range = (struct slot_range){.first = group->slot_first,
                                     .last = group->slot_last,
-                                    .leader = leader_of(group),
+                                    .leader = leader,
                                     .group = group};
     }
     if (range.group) on_range(context, &range);
-}
-
-/* Where cluster clients reach a node. A node that listens on every interface is known, to
- * this client, by the address it used itself. */
-static void node_address(struct local_call *call, const struct view_node *node,
-                         struct address *ret_address)
-{
-    const char *listed = node->redis_cluster[0] ? node->redis_cluster : node->redis;
-    const struct cluster_view *view = call->service->options.view;
-    struct address own;
-
-    if (!parse_address(bytes_of(listed), true, ret_address))
-        *ret_address = (struct address){.host = "", .port = 0};
-    bool any = ret_address->host[0] == 0 || strcmp(ret_address->host, "0.0.0.0") == 0 ||
-               strcmp(ret_address->host, "::") == 0;
-    if (any && node->id == view->self &&
-        parse_address(bytes_of(stream_own_address(call->connection->stream)), true, &own))
-        memcpy(ret_address->host, own.host, sizeof(own.host));
 }
 
 /* --- SLOTS ----------------------------------------------------------------------------------- */
@@ -100,7 +69,7 @@ static void write_slots_node(struct ranges *ranges, const struct view_node *node
 {
     struct address address;
 
-    node_address(ranges->call, node, &address);
+    cluster_node_address(ranges->call->connection, node, &address);
     resp_write_array(ranges->out, 4);
     resp_write_bulk_text(ranges->out, address.host);
     resp_write_integer(ranges->out, address.port);
@@ -135,10 +104,10 @@ static void cluster_slots(struct local_call *call)
 {
     struct ranges ranges = {.call = call};
 
-    each_range(call->service->options.view, true, &ranges, write_slots_range);
+    each_range(call->service, true, &ranges, write_slots_range);
     resp_write_array(call->out, ranges.count);
     ranges.out = call->out;
-    each_range(call->service->options.view, true, &ranges, write_slots_range);
+    each_range(call->service, true, &ranges, write_slots_range);
 }
 
 /* --- SHARDS: one for each node, with the slots it leads -------------------------------------- */
@@ -155,11 +124,13 @@ static void count_or_write_bounds(void *context, const struct slot_range *range)
 }
 
 /* Is `node` a replica of something that `leader` leads? */
-static bool backs(const struct cluster_view *view, node_id_t node, node_id_t leader)
+static bool backs(const struct redis_service *service, node_id_t node, node_id_t leader)
 {
+    const struct cluster_view *view = service->options.view;
+
     for (uint32_t i = 0; i < view->partition_count; i++) {
         const struct view_group *group = &view->groups[GROUP_DATA_FIRST + i];
-        if (leader_of(group) == leader && has_replica(group, node)) return true;
+        if (cluster_listed_leader(service, group) == leader && cluster_group_has_replica(group, node)) return true;
     }
     return false;
 }
@@ -168,7 +139,7 @@ static void write_shard_node(struct local_call *call, const struct view_node *no
 {
     struct address address;
 
-    node_address(call, node, &address);
+    cluster_node_address(call->connection, node, &address);
     resp_write_map(call->out, 7);
     resp_write_bulk_text(call->out, "id");
     resp_write_bulk_text(call->out, node->hex_id);
@@ -183,7 +154,8 @@ static void write_shard_node(struct local_call *call, const struct view_node *no
     resp_write_bulk_text(call->out, "replication-offset");
     resp_write_integer(call->out, 0);
     resp_write_bulk_text(call->out, "health");
-    resp_write_bulk_text(call->out, "online");
+    resp_write_bulk_text(call->out,
+                         cluster_node_is_linked(call->service, node->id) ? "online" : "fail");
 }
 
 static void write_shard(struct local_call *call, const struct view_node *leader)
@@ -192,21 +164,21 @@ static void write_shard(struct local_call *call, const struct view_node *leader)
     struct ranges ranges = {.call = call, .of = leader->id};
     uint64_t nodes = 1;
 
-    each_range(view, false, &ranges, count_or_write_bounds);
+    each_range(call->service, false, &ranges, count_or_write_bounds);
     resp_write_map(call->out, 2);
     resp_write_bulk_text(call->out, "slots");
     resp_write_array(call->out, ranges.count * 2);
     ranges.out = call->out;
-    each_range(view, false, &ranges, count_or_write_bounds);
+    each_range(call->service, false, &ranges, count_or_write_bounds);
 
     for (uint32_t i = 0; i < view->node_count; i++)
-        nodes += view->nodes[i].id != leader->id && backs(view, view->nodes[i].id, leader->id);
+        nodes += view->nodes[i].id != leader->id && backs(call->service, view->nodes[i].id, leader->id);
     resp_write_bulk_text(call->out, "nodes");
     resp_write_array(call->out, nodes);
     write_shard_node(call, leader, true);
     for (uint32_t i = 0; i < view->node_count; i++) {
         const struct view_node *node = &view->nodes[i];
-        if (node->id != leader->id && backs(view, node->id, leader->id))
+        if (node->id != leader->id && backs(call->service, node->id, leader->id))
             write_shard_node(call, node, false);
     }
 }
@@ -233,72 +205,61 @@ static void append_bounds(void *context, const struct slot_range *range)
         buffer_append_format(ranges->text, " %u-%u", range->first, range->last);
 }
 
+static void append_node(struct local_call *call, const struct view_node *node, struct buffer *text)
+{
+    const struct cluster_view *view = call->service->options.view;
+    bool linked = cluster_node_is_linked(call->service, node->id);
+    struct ranges ranges = {.call = call, .of = node->id, .text = text};
+    struct address address, peer;
+
+    cluster_node_address(call->connection, node, &address);
+    if (!parse_address(bytes_of(node->peer), true, &peer)) peer.port = 0;
+    buffer_append_format(text, "%s %s:%u@%u %smaster%s - 0 0 %" PRIu64 " %s", node->hex_id,
+                         address.host, (unsigned)address.port, (unsigned)peer.port,
+                         node->id == view->self ? "myself," : "", linked ? "" : ",fail?",
+                         view->table_epoch, linked ? "connected" : "disconnected");
+    each_range(call->service, false, &ranges, append_bounds);
+    buffer_append(text, bytes_of("\n"));
+}
+
 static void cluster_nodes(struct local_call *call)
 {
     const struct cluster_view *view = call->service->options.view;
     struct buffer text;
 
     buffer_init(&text, NODES_TEXT_MAX);
-    for (uint32_t i = 0; i < view->node_count; i++) {
-        const struct view_node *node = &view->nodes[i];
-        struct ranges ranges = {.call = call, .of = node->id, .text = &text};
-        struct address address, peer;
-        node_address(call, node, &address);
-        if (!parse_address(bytes_of(node->peer), true, &peer)) peer.port = 0;
-        buffer_append_format(&text, "%s %s:%u@%u %smaster - 0 0 %" PRIu64 " connected",
-                             node->hex_id, address.host, (unsigned)address.port,
-                             (unsigned)peer.port, node->id == view->self ? "myself," : "",
-                             view->table_epoch);
-        each_range(view, false, &ranges, append_bounds);
-        buffer_append(&text, bytes_of("\n"));
-    }
+    for (uint32_t i = 0; i < view->node_count; i++)
+        append_node(call, &view->nodes[i], &text);
     resp_write_verbatim(call->out, buffer_bytes(&text));
     buffer_free(&text);
-}
-
-/* --- INFO, MYID, KEYSLOT ---------------------------------------------------------------------- */
-
-static void cluster_info(struct local_call *call)
-{
-    const struct cluster_view *view = call->service->options.view;
-    struct buffer text;
-    bool known = service_has_view(call->service);
-    unsigned slots = known ? SLOT_COUNT : 0;
-
-    buffer_init(&text, NODES_TEXT_MAX);
-    buffer_append_format(&text,
-                         "cluster_enabled:1\r\ncluster_state:%s\r\ncluster_slots_assigned:%u\r\n"
-                         "cluster_slots_ok:%u\r\ncluster_slots_pfail:0\r\ncluster_slots_fail:0\r\n"
-                         "cluster_known_nodes:%u\r\ncluster_size:%u\r\n"
-                         "cluster_current_epoch:%" PRIu64 "\r\ncluster_my_epoch:%" PRIu64 "\r\n",
-                         known ? "ok" : "fail", slots, slots, view->node_count, view->node_count,
-                         view->table_epoch, view->table_epoch);
-    resp_write_verbatim(call->out, buffer_bytes(&text));
-    buffer_free(&text);
-}
-
-static void cluster_myid(struct local_call *call)
-{
-    const struct cluster_view *view = call->service->options.view;
-    const struct view_node *self = cluster_view_node(view, view->self);
-
-    resp_write_bulk_text(call->out, self ? self->hex_id : "");
-}
-
-static void cluster_keyslot(struct local_call *call)
-{
-    resp_write_integer(call->out, key_slot(call->arguments[2]));
 }
 
 void local_cluster(struct local_call *call)
 {
     static const struct local_subcommand list[] = {
+        {"count-failure-reports",
+         3,
+         cluster_failure_reports,
+         {"COUNT-FAILURE-REPORTS <node-id>", "Return 0: nodes do not vote about each other."}},
+        {"countkeysinslot",
+         3,
+         cluster_slot_keys_wrong,
+         {"COUNTKEYSINSLOT <slot>", "Return the number of keys in <slot>, wherever it is led."}},
+        {"getkeysinslot",
+         4,
+         cluster_slot_keys_wrong,
+         {"GETKEYSINSLOT <slot> <count>", "Return up to <count> keys of <slot>."}},
         {"info", 2, cluster_info, {"INFO", "Return information about the cluster."}},
         {"keyslot", 3, cluster_keyslot, {"KEYSLOT <key>", "Return the hash slot for <key>."}},
+        {"links", 2, cluster_links, {"LINKS", "Return the links to the other nodes."}},
         {"myid", 2, cluster_myid, {"MYID", "Return the node id."}},
         {"nodes", 2, cluster_nodes, {"NODES", "Return cluster configuration seen by node."}},
+        {"replicas", 3, cluster_replicas, {"REPLICAS <node-id>", "Return an empty list."}},
+        {"saveconfig", 2, local_ok, {"SAVECONFIG", "Return OK: the tables are durable."}},
         {"shards", 2, cluster_shards, {"SHARDS", "Return slots and nodes of each shard."}},
+        {"slaves", 3, cluster_replicas, {"SLAVES <node-id>", "Return an empty list."}},
         {"slots", 2, cluster_slots, {"SLOTS", "Return information about slots range mappings."}},
     };
+    if (cluster_refused(call)) return;
     local_run_subcommand(call, list, ARRAY_COUNT(list));
 }

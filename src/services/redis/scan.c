@@ -236,6 +236,35 @@ enum evaluate_result evaluate_scan(struct redis_call *call)
     return result == ROW_STOP ? redis_stop(call) : EVALUATE_DONE;
 }
 
+enum evaluate_result evaluate_slotscan(struct redis_call *call)
+{
+    struct walk walk = {0};
+    struct buffer keys;
+    int64_t count;
+
+    if (!redis_cursor_parse(call->arguments[1], &walk.at))
+        return redis_reply_error(call, "ERR invalid cursor");
+    if (!redis_argument_i64(call, 2, &count)) return EVALUATE_DONE;
+    uint16_t slot = walk.at.slot;
+    if (slot < call->rows->slot_first || slot > call->rows->slot_last || count < 0)
+        return redis_reply_error(call, "ERR Invalid slot or number of keys");
+
+    walk.options.count = count > 0 && count < COUNT_MAX ? (uint64_t)count : COUNT_MAX;
+    walk_begin(&walk, call, &keys);
+    enum row_result result = walk_on(&walk, slot);
+    if (result != ROW_STOP) {
+        reply_cursor(call, walk.at.slot == slot ? redis_cursor_value(walk.at) : 0);
+        if (count == 0)
+            resp_write_integer(&call->out, (int64_t)walk.found);
+        else
+            resp_write_array(&call->out, walk.found);
+        if (count > 0) resp_write_raw(&call->out, buffer_bytes(&keys));
+        call->out.failed |= walk.out.failed;
+    }
+    buffer_free(&keys);
+    return result == ROW_STOP ? redis_stop(call) : EVALUATE_DONE;
+}
+
 /* One key of this partition from a random place on, or null. */
 enum evaluate_result evaluate_randomkey(struct redis_call *call)
 {
