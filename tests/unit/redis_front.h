@@ -171,8 +171,8 @@ static inline void view_fill(struct cluster_view *view)
     }
 }
 
-/* One worker of several. */
-static inline struct fixture *fixture_make(uint32_t worker, uint32_t worker_count)
+static inline struct fixture *fixture_make_with(uint32_t worker, uint32_t worker_count,
+                                                bool (*is_linked)(void *, node_id_t))
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
 
@@ -189,8 +189,17 @@ static inline struct fixture *fixture_make(uint32_t worker, uint32_t worker_coun
                                             .bytes_max = BYTES_MAX,
                                             .context = fixture,
                                             .worker_count = worker_count,
+                                            .is_linked = is_linked,
                                             .ask = fixture_ask};
     fixture->service = redis_service_open(&options);
+    return fixture;
+}
+
+/* One worker of several. */
+static inline struct fixture *fixture_make(uint32_t worker, uint32_t worker_count)
+{
+    struct fixture *fixture = fixture_make_with(worker, worker_count, NULL);
+
     assert_int_equal(redis_service_listen(fixture->service, "", false, NULL), STATUS_OK);
     return fixture;
 }
