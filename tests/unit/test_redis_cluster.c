@@ -237,10 +237,10 @@ static void test_slots_are_always_covered(void **state)
 {
     struct fixture *fixture = *state;
     struct play_stream *s = connect_client(fixture);
-    static const char whole[] =
-        "*4\r\n*5\r\n:0\r\n:4095\r\n" NODE_1 NODE_2 NODE_3 "*5\r\n:4096\r\n:8191\r\n" NODE_2 NODE_1
-            NODE_3 "*5\r\n:8192\r\n:12287\r\n" NODE_3 NODE_1 NODE_2
-        "*5\r\n:12288\r\n:16383\r\n" NODE_1 NODE_2 NODE_3;
+    static const char whole[] = "*4\r\n*3\r\n:0\r\n:4095\r\n" NODE_1
+                                "*3\r\n:4096\r\n:8191\r\n" NODE_2
+                                "*3\r\n:8192\r\n:12287\r\n" NODE_3
+                                "*3\r\n:12288\r\n:16383\r\n" NODE_1;
 
     say(s, "CLUSTER SLOTS\r\n");
     check_output(s, whole);
@@ -249,9 +249,9 @@ static void test_slots_are_always_covered(void **state)
     check_output(s, whole);
     third_is_gone = true; /* under a replica that is there, and asks on */
     say(s, "CLUSTER SLOTS\r\n");
-    check_output(s, "*3\r\n*5\r\n:0\r\n:4095\r\n" NODE_1 NODE_2 NODE_3
-                    "*5\r\n:4096\r\n:8191\r\n" NODE_2 NODE_1 NODE_3
-                    "*5\r\n:8192\r\n:16383\r\n" NODE_1 NODE_2 NODE_3);
+    check_output(s, "*3\r\n*3\r\n:0\r\n:4095\r\n" NODE_1
+                    "*3\r\n:4096\r\n:8191\r\n" NODE_2
+                    "*3\r\n:8192\r\n:16383\r\n" NODE_1);
 }
 
 static void test_nodes_and_shards(void **state)
@@ -268,9 +268,9 @@ static void test_nodes_and_shards(void **state)
     check_contains(s, "ccccc 127.0.0.3:7379@8379 master,fail? - 0 0 0 disconnected 8192-12287\n");
     say(resp2, "CLUSTER SHARDS\r\n");
     check_contains(resp2, "*3\r\n*4\r\n$5\r\nslots\r\n*4\r\n:0\r\n:4095\r\n:12288\r\n:16383\r\n"
-                          "$5\r\nnodes\r\n*3\r\n*14\r\n$2\r\nid\r\n$40\r\naaaaa");
+                          "$5\r\nnodes\r\n*1\r\n*14\r\n$2\r\nid\r\n$40\r\naaaaa");
     check_contains(resp2, "$4\r\nport\r\n:7379\r\n$2\r\nip\r\n$9\r\n127.0.0.3\r\n$8\r\nendpoint\r\n"
-                          "$9\r\n127.0.0.3\r\n$4\r\nrole\r\n$7\r\nreplica\r\n"
+                          "$9\r\n127.0.0.3\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
                           "$18\r\nreplication-offset\r\n:0\r\n$6\r\nhealth\r\n$4\r\nfail\r\n");
 }
 

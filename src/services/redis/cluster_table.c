@@ -12,14 +12,6 @@ bool cluster_node_is_linked(const struct redis_service *service, node_id_t node)
     return options->is_linked(options->context, node);
 }
 
-bool cluster_group_has_replica(const struct view_group *group, node_id_t node)
-{
-    for (uint8_t i = 0; i < group->replica_count; i++) {
-        if (group->replicas[i].node == node) return true;
-    }
-    return false;
-}
-
 node_id_t cluster_listed_leader(const struct redis_service *service, const struct view_group *group)
 {
     const struct cluster_view *view = service->options.view;

@@ -25,8 +25,6 @@ node_id_t cluster_listed_leader(const struct redis_service *service,
 bool cluster_leads(const struct redis_service *service, uint32_t partition);
 bool cluster_has_leader(const struct redis_service *service, uint32_t partition);
 
-bool cluster_group_has_replica(const struct view_group *group, node_id_t node);
-
 /* Where cluster clients reach the node; the same for the same client whoever is listed or moved
  * to. host "": nobody knows. */
 void cluster_node_address(const struct connection *connection, const struct view_node *node,

@@ -1,6 +1,10 @@
 /* local_cluster.c - CLUSTER: the table of slots as clients of Redis Cluster read it. Every
  * node is a master of the slots whose partitions it leads; addresses are those of the cluster
- * port (WHY.md 8.2, 8.3). Every slot is always covered (cluster_listed_leader). */
+ * port (WHY.md 8.2, 8.3). Every slot is always covered (cluster_listed_leader).
+ *
+ * Replicas are not listed: of a Redis Cluster's nodes each is a master or a replica, here all are
+ * both, of different slots. A client that is told so takes some for replicas only (redis-py keeps
+ * what it heard of a node first, or last), and leaves them out of what it sends to all masters. */
 #include <inttypes.h>
 
 #include "base/assert.h"
@@ -11,26 +15,14 @@
 
 enum { NODES_TEXT_MAX = 4 << 20 };
 
-/* Slots next to each other with the same leader and the same replicas. */
+/* Slots next to each other with the same leader. */
 struct slot_range {
     unsigned first, last;
     node_id_t leader;
-    const struct view_group *group; /* one of them, for the replicas */
 };
 
-/* In whatever order. */
-static bool same_replicas(const struct view_group *a, const struct view_group *b)
-{
-    if (a->replica_count != b->replica_count) return false;
-    for (uint8_t i = 0; i < a->replica_count; i++) {
-        if (!cluster_group_has_replica(b, a->replicas[i].node)) return false;
-    }
-    return true;
-}
-
-/* Calls back for each range, in the order of the slots. Where replicas are not shown, ranges
- * that differ in them only are one. */
-static void each_range(const struct redis_service *service, bool replicas_shown, void *context,
+/* Calls back for each range, in the order of the slots. */
+static void each_range(const struct redis_service *service, void *context,
                        void (*on_range)(void *context, const struct slot_range *range))
 {
     const struct cluster_view *view = service->options.view;
@@ -39,20 +31,16 @@ static void each_range(const struct redis_service *service, bool replicas_shown,
     for (uint32_t i = 0; i < view->partition_count; i++) {
         const struct view_group *group = &view->groups[GROUP_DATA_FIRST + i];
         node_id_t leader = cluster_listed_leader(service, group);
-        bool joins = range.group && range.leader == leader &&
-                     group->slot_first == range.last + 1 &&
-                     (!replicas_shown || same_replicas(range.group, group));
+        bool joins = i > 0 && range.leader == leader && group->slot_first == range.last + 1;
         if (joins) {
             range.last = group->slot_last;
             continue;
         }
-        if (range.group) on_range(context, &range);
-        range = (struct slot_range){.first = group->slot_first,
-                                    .last = group->slot_last,
-                                    .leader = leader,
-                                    .group = group};
+        if (i > 0) on_range(context, &range);
+        range = (struct slot_range){
+            .first = group->slot_first, .last = group->slot_last, .leader = leader};
     }
-    if (range.group) on_range(context, &range);
+    if (view->partition_count > 0) on_range(context, &range);
 }
 
 /* --- SLOTS ----------------------------------------------------------------------------------- */
@@ -65,49 +53,35 @@ struct ranges {
     struct buffer *text;
 };
 
-static void write_slots_node(struct ranges *ranges, const struct view_node *node)
-{
-    struct address address;
-
-    cluster_node_address(ranges->call->connection, node, &address);
-    resp_write_array(ranges->out, 4);
-    resp_write_bulk_text(ranges->out, address.host);
-    resp_write_integer(ranges->out, address.port);
-    resp_write_bulk_text(ranges->out, node->hex_id);
-    resp_write_array(ranges->out, 0);
-}
-
 static void write_slots_range(void *context, const struct slot_range *range)
 {
     struct ranges *ranges = context;
     const struct cluster_view *view = ranges->call->service->options.view;
     const struct view_node *leader = cluster_view_node(view, range->leader);
-    const struct view_node *others[VIEW_REPLICAS_MAX];
-    uint64_t other_count = 0;
+    struct address address;
 
     if (leader == NULL) return;
     ranges->count++;
     if (ranges->out == NULL) return;
-    for (uint8_t i = 0; i < range->group->replica_count; i++) {
-        const struct view_node *node = cluster_view_node(view, range->group->replicas[i].node);
-        if (node && node != leader) others[other_count++] = node;
-    }
-    resp_write_array(ranges->out, 3 + other_count);
+    cluster_node_address(ranges->call->connection, leader, &address);
+    resp_write_array(ranges->out, 3);
     resp_write_integer(ranges->out, range->first);
     resp_write_integer(ranges->out, range->last);
-    write_slots_node(ranges, leader);
-    for (uint64_t i = 0; i < other_count; i++)
-        write_slots_node(ranges, others[i]);
+    resp_write_array(ranges->out, 4);
+    resp_write_bulk_text(ranges->out, address.host);
+    resp_write_integer(ranges->out, address.port);
+    resp_write_bulk_text(ranges->out, leader->hex_id);
+    resp_write_array(ranges->out, 0);
 }
 
 static void cluster_slots(struct local_call *call)
 {
     struct ranges ranges = {.call = call};
 
-    each_range(call->service, true, &ranges, write_slots_range);
+    each_range(call->service, &ranges, write_slots_range);
     resp_write_array(call->out, ranges.count);
     ranges.out = call->out;
-    each_range(call->service, true, &ranges, write_slots_range);
+    each_range(call->service, &ranges, write_slots_range);
 }
 
 /* --- SHARDS: one for each node, with the slots it leads -------------------------------------- */
@@ -123,19 +97,7 @@ static void count_or_write_bounds(void *context, const struct slot_range *range)
     resp_write_integer(ranges->out, range->last);
 }
 
-/* Is `node` a replica of something that `leader` leads? */
-static bool backs(const struct redis_service *service, node_id_t node, node_id_t leader)
-{
-    const struct cluster_view *view = service->options.view;
-
-    for (uint32_t i = 0; i < view->partition_count; i++) {
-        const struct view_group *group = &view->groups[GROUP_DATA_FIRST + i];
-        if (cluster_listed_leader(service, group) == leader && cluster_group_has_replica(group, node)) return true;
-    }
-    return false;
-}
-
-static void write_shard_node(struct local_call *call, const struct view_node *node, bool leads)
+static void write_shard_node(struct local_call *call, const struct view_node *node)
 {
     struct address address;
 
@@ -150,7 +112,7 @@ static void write_shard_node(struct local_call *call, const struct view_node *no
     resp_write_bulk_text(call->out, "endpoint");
     resp_write_bulk_text(call->out, address.host);
     resp_write_bulk_text(call->out, "role");
-    resp_write_bulk_text(call->out, leads ? "master" : "replica");
+    resp_write_bulk_text(call->out, "master");
     resp_write_bulk_text(call->out, "replication-offset");
     resp_write_integer(call->out, 0);
     resp_write_bulk_text(call->out, "health");
@@ -160,27 +122,18 @@ static void write_shard_node(struct local_call *call, const struct view_node *no
 
 static void write_shard(struct local_call *call, const struct view_node *leader)
 {
-    const struct cluster_view *view = call->service->options.view;
     struct ranges ranges = {.call = call, .of = leader->id};
-    uint64_t nodes = 1;
 
-    each_range(call->service, false, &ranges, count_or_write_bounds);
+    each_range(call->service, &ranges, count_or_write_bounds);
     resp_write_map(call->out, 2);
     resp_write_bulk_text(call->out, "slots");
     resp_write_array(call->out, ranges.count * 2);
     ranges.out = call->out;
-    each_range(call->service, false, &ranges, count_or_write_bounds);
+    each_range(call->service, &ranges, count_or_write_bounds);
 
-    for (uint32_t i = 0; i < view->node_count; i++)
-        nodes += view->nodes[i].id != leader->id && backs(call->service, view->nodes[i].id, leader->id);
     resp_write_bulk_text(call->out, "nodes");
-    resp_write_array(call->out, nodes);
-    write_shard_node(call, leader, true);
-    for (uint32_t i = 0; i < view->node_count; i++) {
-        const struct view_node *node = &view->nodes[i];
-        if (node->id != leader->id && backs(call->service, node->id, leader->id))
-            write_shard_node(call, node, false);
-    }
+    resp_write_array(call->out, 1);
+    write_shard_node(call, leader);
 }
 
 static void cluster_shards(struct local_call *call)
@@ -218,7 +171,7 @@ static void append_node(struct local_call *call, const struct view_node *node, s
                          address.host, (unsigned)address.port, (unsigned)peer.port,
                          node->id == view->self ? "myself," : "", linked ? "" : ",fail?",
                          view->table_epoch, linked ? "connected" : "disconnected");
-    each_range(call->service, false, &ranges, append_bounds);
+    each_range(call->service, &ranges, append_bounds);
     buffer_append(text, bytes_of("\n"));
 }
 
