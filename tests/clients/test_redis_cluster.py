@@ -28,21 +28,16 @@ def metric(node, name):
 
 
 def led_everywhere(cluster):
-    """Every node leads something, all agree on it, and it is old enough for redirections."""
+    """Every node leads something, and all have agreed on it for long enough to redirect clients."""
+    agreed = {"table": None, "since": 0.0}
+
     def settled():
         tables = [cluster.leaders(node) for node in cluster]
-        return all(t == tables[0] for t in tables) and {w for _, _, w in tables[0]} == set(cluster)
-    until("every node leads", settled, SETTLED_SECONDS)
-    key = cluster.key_led_by(cluster[1], cluster[0], "settled")
-
-    def moved():
-        with redis.Redis(port=cluster[0].redis_cluster) as plain:
-            try:
-                plain.get(key)
-            except redis.ResponseError as error:
-                return str(error).startswith("MOVED ")
-        return False
-    until("the new leaders have led for a second", moved, SETTLED_SECONDS)
+        same = all(t == tables[0] for t in tables) and {w for _, _, w in tables[0]} == set(cluster)
+        if not same or tables[0] != agreed["table"]:
+            agreed.update(table=tables[0] if same else None, since=time.monotonic())
+        return same and time.monotonic() > agreed["since"] + 1.5
+    until("all agree on the leaders", settled, SETTLED_SECONDS)
 
 
 @pytest.fixture

@@ -227,8 +227,7 @@ static void test_scan_passes_over_the_partitions_of_others(void **state)
     check_output(s, "*2\r\n$1\r\n0\r\n*0\r\n:0\r\n$-1\r\n");
 }
 
-#define NODE_OF(n, c)                                                                              \
-    "*4\r\n$9\r\n127.0.0." #n "\r\n:7379\r\n$40\r\n" c c c c c c c c "\r\n*0\r\n"
+#define NODE_OF(n, c) "*4\r\n$9\r\n127.0.0." #n "\r\n:7379\r\n$40\r\n" c c c c c c c c "\r\n*0\r\n"
 #define NODE_1 NODE_OF(1, "aaaaa")
 #define NODE_2 NODE_OF(2, "bbbbb")
 #define NODE_3 NODE_OF(3, "ccccc")
@@ -237,10 +236,9 @@ static void test_slots_are_always_covered(void **state)
 {
     struct fixture *fixture = *state;
     struct play_stream *s = connect_client(fixture);
-    static const char whole[] = "*4\r\n*3\r\n:0\r\n:4095\r\n" NODE_1
-                                "*3\r\n:4096\r\n:8191\r\n" NODE_2
-                                "*3\r\n:8192\r\n:12287\r\n" NODE_3
-                                "*3\r\n:12288\r\n:16383\r\n" NODE_1;
+    static const char whole[] =
+        "*4\r\n*3\r\n:0\r\n:4095\r\n" NODE_1 "*3\r\n:4096\r\n:8191\r\n" NODE_2
+        "*3\r\n:8192\r\n:12287\r\n" NODE_3 "*3\r\n:12288\r\n:16383\r\n" NODE_1;
 
     say(s, "CLUSTER SLOTS\r\n");
     check_output(s, whole);
@@ -249,8 +247,7 @@ static void test_slots_are_always_covered(void **state)
     check_output(s, whole);
     third_is_gone = true; /* under a replica that is there, and asks on */
     say(s, "CLUSTER SLOTS\r\n");
-    check_output(s, "*3\r\n*3\r\n:0\r\n:4095\r\n" NODE_1
-                    "*3\r\n:4096\r\n:8191\r\n" NODE_2
+    check_output(s, "*3\r\n*3\r\n:0\r\n:4095\r\n" NODE_1 "*3\r\n:4096\r\n:8191\r\n" NODE_2
                     "*3\r\n:8192\r\n:16383\r\n" NODE_1);
 }
 
@@ -312,9 +309,10 @@ static void test_info_links_and_ids(void **state)
 static void test_changes_of_the_tables_are_refused_with_what_to_use(void **state)
 {
     static const char *const words[] = {
-        "addslots 1",   "ADDSLOTSRANGE 1 2", "bumpepoch", "delslots 1", "delslotsrange 1 2",
-        "failover",     "flushslots",        "forget x",  "meet h 1",   "replicate x",
-        "reset",        "reset hard",        "set-config-epoch 1",      "setslot 1 stable"};
+        "addslots 1",         "ADDSLOTSRANGE 1 2", "bumpepoch",  "delslots 1",
+        "delslotsrange 1 2",  "failover",          "flushslots", "forget x",
+        "meet h 1",           "replicate x",       "reset",      "reset hard",
+        "set-config-epoch 1", "setslot 1 stable"};
     struct fixture *fixture = *state;
     struct play_stream *s = connect_client(fixture);
 

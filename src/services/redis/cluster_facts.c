@@ -156,8 +156,9 @@ bool cluster_refused(struct local_call *call)
         {"forget", "a node leaves by `holon node drain` and `holon node remove`"},
         {"meet", "a node becomes a member by how it is started: see `holon help start`"},
         {"replicate", "replicas are placed by the cluster: `--replicas` is their number"},
-        {"reset", "a node leaves by `holon node drain` and `holon node remove`, and begins anew with "
-                  "an empty --data directory; FLUSHALL removes all keys"},
+        {"reset",
+         "a node leaves by `holon node drain` and `holon node remove`, and begins anew with "
+         "an empty --data directory; FLUSHALL removes all keys"},
         {"set-config-epoch", "the epoch of the tables rises with each of their changes"},
         {"setslot", SLOTS_TEXT},
     };
@@ -166,8 +167,8 @@ bool cluster_refused(struct local_call *call)
         if (!redis_word_is(call->arguments[1], list[i].name)) continue;
         call->connection->last_subcommand = list[i].name;
         resp_write_error_format(call->out, "ERR CLUSTER %.*s does nothing here: %s",
-                                (int)call->arguments[1].size,
-                                (const char *)call->arguments[1].data, list[i].instead);
+                                (int)call->arguments[1].size, (const char *)call->arguments[1].data,
+                                list[i].instead);
         return true;
     }
     return false;

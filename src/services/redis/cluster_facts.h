@@ -11,7 +11,8 @@ void cluster_links(struct local_call *call);
 void cluster_replicas(struct local_call *call);
 void cluster_failure_reports(struct local_call *call);
 
-/* Subcommands that would change the tables: replies what does it here instead. False: it is none. */
+/* Subcommands that would change the tables: replies what does it here instead. False: it is none.
+ */
 bool cluster_refused(struct local_call *call);
 
 #endif

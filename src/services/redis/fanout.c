@@ -196,8 +196,9 @@ static bool scan_seek(struct part *part)
     const struct cluster_view *view = service->options.view;
     struct redis_cursor cursor = {.slot = (uint16_t)(part->cursor >> REDIS_CURSOR_HASH_BITS)};
     uint32_t partition = service_partition(service, cursor.slot);
-    bool begun = part->cursor != redis_cursor_value((struct redis_cursor){
-                                     .slot = partition_slot(service, partition)});
+    bool begun =
+        part->cursor !=
+        redis_cursor_value((struct redis_cursor){.slot = partition_slot(service, partition)});
 
     if (!connection->cluster_port || begun) return true;
     while (partition < view->partition_count && !cluster_leads(service, partition))

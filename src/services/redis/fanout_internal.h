@@ -27,8 +27,8 @@ struct part {
     struct gateway_request request;
     struct fanout *fanout;
     uint32_t partition; /* asked; of a fan-out over partitions */
-    bool open;  /* the gateway has it */
-    bool again; /* KEYS, SCAN: go on from `cursor` */
+    bool open;          /* the gateway has it */
+    bool again;         /* KEYS, SCAN: go on from `cursor` */
     uint64_t cursor;
     uint64_t number;     /* SUM, RANDOM: the answer; KEYS: keys so far */
     struct buffer reply; /* VALUES: elements; KEYS: keys; others: the reply */
