@@ -77,6 +77,38 @@ static void test_an_error_names_the_option_and_what_is_allowed(void **state)
     EXPECT_ERROR("not expected here", "surprise");
 }
 
+static void test_an_announced_address_is_one_to_connect_to(void **state)
+{
+    struct cli_options options;
+    struct error error;
+    char listed[ADDRESS_SIZE_MAX];
+    static const char *const right[][2] = {
+        /* announced; what is listed for a listener on 0.0.0.0:7379 */
+        {"redis.example.org", "redis.example.org:7379"},
+        {"192.0.2.1:17379", "192.0.2.1:17379"},
+        {"192.0.2.1", "192.0.2.1:7379"},
+        {"[2001:db8::1]", "[2001:db8::1]:7379"},
+        {"[2001:db8::1]:1", "[2001:db8::1]:1"}};
+    static const char *const wrong[] = {"",       ":7379",      "0.0.0.0", "[::]:1",     "a b",
+                                        "host:0", "host:70000", "host:x",  "2001:db8::1"};
+
+    for (size_t i = 0; i < ARRAY_COUNT(right); i++) {
+        assert_int_equal(
+            PARSE(COMMAND_START, &options, &error, "--announce-redis-cluster", (char *)right[i][0]),
+            STATUS_OK);
+        node_listed_address(options.node.announce_redis_cluster, "0.0.0.0:7379", listed);
+        assert_string_equal(listed, right[i][1]);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(wrong); i++) {
+        assert_int_equal(
+            PARSE(COMMAND_START, &options, &error, "--announce-redis", (char *)wrong[i]),
+            STATUS_INVALID);
+        assert_non_null(strstr(error.text, "give HOST or HOST:PORT"));
+    }
+    node_listed_address("", "127.0.0.1:6379", listed);
+    assert_string_equal(listed, "127.0.0.1:6379");
+}
+
 static void test_only_loopback_without_insecure(void **state)
 {
     struct cli_options options;
@@ -140,6 +172,7 @@ int main(void)
         cmocka_unit_test(test_options_of_the_issue_are_taken),
         cmocka_unit_test(test_defaults_are_those_of_the_issue),
         cmocka_unit_test(test_an_error_names_the_option_and_what_is_allowed),
+        cmocka_unit_test(test_an_announced_address_is_one_to_connect_to),
         cmocka_unit_test(test_only_loopback_without_insecure),
         cmocka_unit_test(test_the_own_name_must_be_in_the_line),
         cmocka_unit_test(test_every_option_is_also_a_line_of_the_file),

@@ -485,11 +485,75 @@ static void test_keyspace_counts_keys_and_those_that_expire(void **state)
     check_keyspace(h, 15, 1, 1);
 }
 
+/* [cursor, number of keys or keys] of a slot; *ret_next is the cursor. */
+static int64_t scan_slot(struct redis_harness *h, uint64_t cursor, const char *count,
+                         uint64_t *ret_next)
+{
+    char text[24];
+    struct bytes arguments[] = {bytes_of(text), bytes_of(count)}, next;
+    struct redis_cursor place;
+    uint64_t size;
+    int64_t number;
+
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)cursor);
+    arguments[0] = bytes_of(text);
+    struct redis_body body = {.command = REDIS_SLOTSCAN, .arguments = arguments, .count = 2};
+    struct bytes reply = redis_harness_body(h, &body, (uint16_t)(cursor >> 48));
+    assert_int_equal(h->result, EVALUATE_DONE);
+    if (resp_is_error(reply)) return -1;
+    assert_true(resp_read_array(&reply, &size) && size == 2 && resp_read_bulk(&reply, &next));
+    assert_true(redis_cursor_parse(next, &place));
+    *ret_next = redis_cursor_value(place);
+    if (strcmp(count, "0") == 0) {
+        assert_true(resp_read_integer(&reply, &number));
+        return number;
+    }
+    assert_true(resp_read_array(&reply, &size));
+    for (uint64_t i = 0; i < size; i++)
+        assert_true(resp_read_bulk(&reply, &next));
+    assert_int_equal(reply.size, 0);
+    return (int64_t)size;
+}
+
+static void test_keys_of_a_slot_are_counted_and_listed_in_pages(void **state)
+{
+    struct redis_harness *h = *state;
+    const uint64_t slot = (uint64_t)key_slot(bytes_of("one")) << 48;
+    uint64_t next = slot;
+    int64_t found = 0;
+
+    for (int i = 0; i < 50; i++) {
+        char line[64];
+        snprintf(line, sizeof(line), "set {one}%d v%s", i, i < 7 ? " ex 10" : "");
+        RUN(h, line, "+OK\r\n");
+        snprintf(line, sizeof(line), "set other%d v", i); /* of slots before and behind it */
+        RUN(h, line, "+OK\r\n");
+    }
+    h->database = 3;
+    RUN(h, "set {one}elsewhere v", "+OK\r\n");
+    h->database = 0;
+    assert_int_equal(scan_slot(h, slot, "0", &next), 50);
+    assert_int_equal(next, 0);
+    next = slot;
+    for (int page = 0; page < 50 && (page == 0 || next); page++) {
+        int64_t keys = scan_slot(h, next, "8", &next);
+        assert_true(keys > 0 && keys <= 8);
+        found += keys;
+    }
+    assert_int_equal(found, 50);
+    assert_int_equal(next, 0);
+    h->time += 11 * INT64_C(1000000);
+    assert_int_equal(scan_slot(h, slot, "0", &next), 43); /* not those that expired */
+    h->slot_last = (uint16_t)((slot >> 48) - 1);
+    assert_int_equal(scan_slot(h, slot, "0", &next), -1); /* of another partition */
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
     const struct CMUnitTest tests[] = {
         TEST(test_keyspace_counts_keys_and_those_that_expire),
+        TEST(test_keys_of_a_slot_are_counted_and_listed_in_pages),
         TEST(test_an_expired_key_is_absent_and_deleted_by_who_meets_it),
         TEST(test_a_write_over_an_expired_key_starts_anew),
         TEST(test_what_changes_nothing_has_no_effects),
