@@ -490,13 +490,14 @@ static int64_t scan_slot(struct redis_harness *h, uint64_t cursor, const char *c
                          uint64_t *ret_next)
 {
     char text[24];
-    struct bytes arguments[] = {bytes_of(text), bytes_of(count)}, next;
+    struct bytes arguments[2], next;
     struct redis_cursor place;
     uint64_t size;
     int64_t number;
 
     snprintf(text, sizeof(text), "%llu", (unsigned long long)cursor);
     arguments[0] = bytes_of(text);
+    arguments[1] = bytes_of(count);
     struct redis_body body = {.command = REDIS_SLOTSCAN, .arguments = arguments, .count = 2};
     struct bytes reply = redis_harness_body(h, &body, (uint16_t)(cursor >> 48));
     assert_int_equal(h->result, EVALUATE_DONE);

@@ -153,12 +153,11 @@ bool cluster_refused(struct local_call *call)
         {"failover", "leaders are elected: when one fails, within a second, and a node that is "
                      "stopped with SIGTERM hands its own over first"},
         {"flushslots", SLOTS_TEXT},
-        {"forget", "a node leaves by `holon node drain` and `holon node remove`"},
-        {"meet", "a node becomes a member by how it is started: see `holon help start`"},
+        {"forget", "members of a cluster are changed by its operator: see `holon help`"},
+        {"meet", "a node is a member by how it is started: see `holon help`"},
         {"replicate", "replicas are placed by the cluster: `--replicas` is their number"},
-        {"reset",
-         "a node leaves by `holon node drain` and `holon node remove`, and begins anew with "
-         "an empty --data directory; FLUSHALL removes all keys"},
+        {"reset", "members of a cluster are changed by its operator: see `holon help`; FLUSHALL "
+                  "removes all keys"},
         {"set-config-epoch", "the epoch of the tables rises with each of their changes"},
         {"setslot", SLOTS_TEXT},
     };
