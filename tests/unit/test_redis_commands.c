@@ -490,7 +490,7 @@ static int64_t scan_slot(struct redis_harness *h, uint64_t cursor, const char *c
                          uint64_t *ret_next)
 {
     char text[24];
-    struct bytes arguments[2], next;
+    struct bytes arguments[2], next = {0};
     struct redis_cursor place;
     uint64_t size;
     int64_t number;
