@@ -10,7 +10,7 @@
 
 #include "base/parse.h"
 
-static enum status http_connect(const char *text, int *ret_fd, struct error *error)
+static enum status http_connect(const char *text, int timeout_ms, int *ret_fd, struct error *error)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
@@ -25,7 +25,7 @@ static enum status http_connect(const char *text, int *ret_fd, struct error *err
     if (failed)
         return error_set(error, STATUS_INVALID, "%s: %s", address.host, gai_strerror(failed));
     for (struct addrinfo *at = found; at != NULL && fd < 0; at = at->ai_next) {
-        struct timeval limit = {.tv_sec = HTTP_GET_TIMEOUT_MS / 1000};
+        struct timeval limit = {.tv_sec = timeout_ms / 1000};
         fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC, at->ai_protocol);
         if (fd < 0) continue;
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
@@ -40,7 +40,7 @@ static enum status http_connect(const char *text, int *ret_fd, struct error *err
     return STATUS_OK;
 }
 
-static enum status http_read_all(int fd, struct buffer *answer, struct error *error)
+static enum status http_read_all(int fd, int timeout_ms, struct buffer *answer, struct error *error)
 {
     for (;;) {
         uint8_t *room = buffer_reserve(answer, 16 << 10);
@@ -49,27 +49,29 @@ static enum status http_read_all(int fd, struct buffer *answer, struct error *er
         if (size == 0) return STATUS_OK;
         if (size < 0 && errno == EINTR) continue;
         if (size < 0)
-            return error_set(error, STATUS_TIMEOUT, "no answer within %d s",
-                             HTTP_GET_TIMEOUT_MS / 1000);
+            return error_set(error, STATUS_TIMEOUT, "no answer within %d s", timeout_ms / 1000);
         buffer_commit(answer, (size_t)size);
     }
 }
 
-enum status http_get(const char *address, const char *path, struct buffer *body, int *ret_code,
-                     struct error *error)
+static enum status http_ask(const char *method, int timeout_ms, const char *address,
+                            const char *path, struct buffer *body, int *ret_code,
+                            struct error *error)
 {
-    char request[512];
+    char request[1024];
     struct buffer answer;
     int fd = -1;
 
-    enum status status = http_connect(address, &fd, error);
+    enum status status = http_connect(address, timeout_ms, &fd, error);
     if (status) return status;
     buffer_init(&answer, HTTP_GET_BODY_MAX);
     int size = snprintf(request, sizeof(request),
-                        "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, address);
+                        "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"
+                        "X-Holon-Operator: yes\r\n\r\n",
+                        method, path, address);
     if (write(fd, request, (size_t)size) != size)
         status = error_set(error, STATUS_CLOSED, "%.100s closed the connection", address);
-    if (status == STATUS_OK) status = http_read_all(fd, &answer, error);
+    if (status == STATUS_OK) status = http_read_all(fd, timeout_ms, &answer, error);
     close(fd);
     if (status == STATUS_OK) {
         struct bytes all = buffer_bytes(&answer);
@@ -86,4 +88,16 @@ enum status http_get(const char *address, const char *path, struct buffer *body,
     }
     buffer_free(&answer);
     return status;
+}
+
+enum status http_get(const char *address, const char *path, struct buffer *body, int *ret_code,
+                     struct error *error)
+{
+    return http_ask("GET", HTTP_GET_TIMEOUT_MS, address, path, body, ret_code, error);
+}
+
+enum status http_post(const char *address, const char *path, struct buffer *body, int *ret_code,
+                      struct error *error)
+{
+    return http_ask("POST", HTTP_POST_TIMEOUT_MS, address, path, body, ret_code, error);
 }

@@ -30,6 +30,17 @@ static const struct command commands[] = {
     {"status", COMMAND_STATUS, command_status, "holon status [OPTIONS]",
      "what a running cluster looks like, what is wrong and what to do",
      "Exit codes: 0 all is well, 1 something is wrong or no node answered, 2 wrong options."},
+    {"node", COMMAND_NODE, command_node,
+     "holon node list | drain NAME | undrain NAME | remove NAME | label NAME name=value,...",
+     "the nodes of a running cluster, and what becomes of them",
+     "Drain moves all that a node holds to others, without an error for any client; a node that is "
+     "empty\ncan be removed, and its name and machine used again by a new one. Labels say where a "
+     "node stands (zone,\nrack, host), how much it takes (weight) and whether it should lead "
+     "(leaders).\n\nExit codes: 0 done, 1 refused or no node answered, 2 wrong options."},
+    {"rebalance", COMMAND_REBALANCE, command_rebalance, "holon rebalance [--dry-run]",
+     "what the cluster moves from node to node, and is going to",
+     "Nodes hold and lead as much as each other, by weight, one replica in each zone, rack and host "
+     "while\nthere are enough. The cluster sees to that by itself."},
     {"inspect", COMMAND_INSPECT, command_inspect, "holon inspect log|identity|engine DIR",
      "what is in a data directory, offline, changing nothing", ""},
     {"sim", 0, NULL, "holon sim [OPTIONS OF holon-sim]",

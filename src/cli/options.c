@@ -370,6 +370,11 @@ static enum status unknown_option(enum cli_command command, const char *word, st
     return error_set(error, STATUS_INVALID, "unknown option `%.64s`; there are: %s", word, names);
 }
 
+static bool takes_words(enum cli_command command)
+{
+    return command == COMMAND_INSPECT || command == COMMAND_NODE;
+}
+
 /* Next option of the line, or a word; *ret_used is what it took. */
 static enum status take_word(enum cli_command command, int count, char **words, bool config_only,
                              struct cli_options *options, int *ret_used, struct error *error)
@@ -379,7 +384,7 @@ static enum status take_word(enum cli_command command, int count, char **words, 
     *ret_used = 1;
     if (strncmp(word, "--", 2) != 0) {
         if (config_only) return STATUS_OK;
-        if (options->word_count == ARRAY_COUNT(options->words) || command != COMMAND_INSPECT)
+        if (options->word_count == ARRAY_COUNT(options->words) || !takes_words(command))
             return error_set(error, STATUS_INVALID, "`%.80s` is not expected here", word);
         options->words[options->word_count++] = word;
         return STATUS_OK;

@@ -12,6 +12,8 @@ enum cli_command { /* bits: which commands take an option */
                    COMMAND_STATUS = 4,
                    COMMAND_INSPECT = 8,
                    COMMAND_SALVAGE = 16,
+                   COMMAND_NODE = 32,
+                   COMMAND_REBALANCE = 64,
 };
 
 enum { DEV_NODES_MAX = 16, BASE_PORT_DEFAULT = 7000 };
@@ -31,7 +33,7 @@ struct cli_options {
     char status_admin[ADDRESS_SIZE_MAX];
     bool json;
     /* salvage: */
-    bool salvage_dry_run, salvage_accept_loss;
+    bool dry_run, salvage_accept_loss;
     /* Words that are no options, such as `log DIR`. */
     const char *words[4];
     uint32_t word_count;

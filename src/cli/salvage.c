@@ -23,7 +23,7 @@ static void say(void *context, const char *text)
 
 static enum salvage_wish wish_of(const struct cli_options *options)
 {
-    if (options->salvage_dry_run) return SALVAGE_LOOK;
+    if (options->dry_run) return SALVAGE_LOOK;
     return options->salvage_accept_loss ? SALVAGE_ACCEPT_LOSS : SALVAGE_ASK;
 }
 

@@ -11,7 +11,7 @@ struct mover {
     const struct cluster_view *view;
     struct balance_node nodes[NODES_MAX]; /* as view->nodes */
     struct balance_group *groups;         /* as view->groups; those without replicas stay empty */
-    uint32_t staying, meta_copies;
+    uint32_t staying, silent, meta_copies;
 };
 
 /* --- nodes -------------------------------------------------------------------------------- */
@@ -104,8 +104,10 @@ static void balance_all(struct mover *mover)
 {
     const struct cluster_view *view = mover->view;
 
-    for (uint32_t n = 0; n < view->node_count; n++)
+    for (uint32_t n = 0; n < view->node_count; n++) {
         mover->staying += mover->nodes[n].state != BALANCE_LEAVES;
+        mover->silent += mover->nodes[n].state == BALANCE_SILENT;
+    }
     mover->meta_copies = balance_meta_replicas(mover->staying);
     if (mover->meta_copies == 0) return; /* all leave: where to? */
     balance_groups(mover->nodes, view->node_count, &mover->groups[GROUP_META], 1,
@@ -185,6 +187,7 @@ static void plan_moves(const struct mover *mover, struct mover_plan *plan)
             add_move(mover, g, plan);
         }
     }
+    if (mover->silent > 0) return; /* who leads when it is back? As before */
     for (uint32_t g = 0; g < view->group_count; g++)
         if (!view->groups[g].moving && urgency_of(mover, g) == URGENT_NOT &&
             !leads_as_wished(mover, g))

@@ -23,6 +23,7 @@ void node_options_default(struct node_options *options)
     *options = (struct node_options){
         .workers = 1,
         .patience = 10 * 1000 * 1000,
+        .repair_after = REPAIR_AFTER_DEFAULT_US,
         .max_connections = 10000,
         .request_timeout = 60 * 1000 * 1000,
         .output_timeout = 60 * 1000 * 1000,
@@ -185,6 +186,8 @@ void node_destroy(struct node *node)
     buffer_free(&node->epochs.body);
     for (uint32_t i = 0; i < REJOIN_QUESTIONS_MAX; i++)
         buffer_free(&node->rejoins[i].question.body);
+    node_mover_free(node);
+    node_operate_free(node);
     buffer_free(&node->save.body);
     cluster_view_free(&node->birth);
     admission_destroy(node->admission);

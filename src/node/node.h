@@ -17,6 +17,7 @@
 #define HOLON_VERSION "0.1.0"
 
 enum { MEMBERS_MAX = 16, PARTITIONS_DEFAULT = 256, REPLICAS_DEFAULT = 3 };
+#define REPAIR_AFTER_DEFAULT_US UINT64_C(300000000)
 
 struct node_member { /* of --cluster */
     char name[NODE_NAME_SIZE_MAX];
@@ -33,7 +34,8 @@ struct node_options {
     uint32_t member_count; /* 0: a one-node cluster */
     struct node_member members[MEMBERS_MAX];
     uint32_t workers;
-    uint64_t patience;                                      /* us */
+    uint64_t patience;     /* us */
+    uint64_t repair_after; /* us that a node is silent before its replicas are built elsewhere */
     uint32_t max_connections, max_connections_per_address;  /* 0: see net/admission.h */
     uint64_t idle_timeout, request_timeout, output_timeout; /* us; of clients, 0: none */
     /* Settings of the cluster: used at founding; afterwards a given value that differs from
@@ -141,6 +143,16 @@ uint16_t node_redis_port(const struct node *node);
 /* For the simulator's checkers; NULL while it is not open. On that worker's thread. */
 struct partition_host *node_host(struct node *node, uint32_t worker);
 struct gateway *node_gateway(struct node *node, uint32_t worker);
+
+/* What an operator asks for (node_operate.c), as a POST to the admin port does it. The answer comes
+ * once, maybe at once, unless the node stops before: 200, or 404, 409, 503 with {"error": text}. */
+struct operation_reply {
+    void *context;
+    uint64_t ticket;
+    void (*answer)(void *context, uint64_t ticket, unsigned code, struct bytes json);
+};
+void node_operate(struct node *node, struct bytes path, struct bytes query,
+                  const struct operation_reply *reply);
 
 /* JSON of /status, the page of `holon status`; appended to buffer. Worker 0's thread. */
 void node_status_json(struct node *node, struct buffer *buffer);

@@ -7,6 +7,14 @@ static void admin_render(void *context, enum admin_page page, uint64_t ticket)
     struct snapshot_waiter waiter = {.page = page, .question = ticket};
     char why[160];
 
+    if (page == ADMIN_PLAN) {
+        struct buffer json;
+        buffer_init(&json, 256 << 10);
+        node_plan_json(node, &json);
+        admin_answer(node->admin, ticket, 200, "application/json", buffer_bytes(&json));
+        buffer_free(&json);
+        return;
+    }
     if (page != ADMIN_HEALTH) {
         node_collect(node, &waiter);
         return;
@@ -20,12 +28,28 @@ static void admin_render(void *context, enum admin_page page, uint64_t ticket)
     buffer_free(&body);
 }
 
+static void admin_answered(void *context, uint64_t ticket, unsigned code, struct bytes json)
+{
+    struct node *node = context;
+
+    if (node->admin != NULL) admin_answer(node->admin, ticket, code, "application/json", json);
+}
+
+static void admin_operate(void *context, struct bytes path, struct bytes query, uint64_t ticket)
+{
+    struct node *node = context;
+    struct operation_reply reply = {.context = node, .ticket = ticket, .answer = admin_answered};
+
+    node_operate(node, path, query, &reply);
+}
+
 enum status node_admin_open(struct node *node, struct error *error)
 {
     struct admin_options options = {.world = node->world,
                                     .address = node->options.admin,
                                     .context = node,
-                                    .render = admin_render};
+                                    .render = admin_render,
+                                    .operate = admin_operate};
 
     if (node->collector != NULL) return STATUS_OK; /* a node in repair has opened it already */
     node->collector = node_collector_make(node);

@@ -185,6 +185,7 @@ static void boot_answered(struct node *node, struct meta_question *question)
         node_confirm_booted(node);
         for (uint32_t i = 0; i < node->platform.worker_count; i++)
             node_call(zero, &node->workers[i], worker_open_late, NULL);
+        node_mover_look(node);
     }
     if (epochs_are_low(node)) epochs_ask(node);
     node_check_ready(node);
@@ -207,11 +208,13 @@ void node_boot_start(struct node *node)
     node->found.on_answer = found_answered;
     node->epochs.on_answer = epochs_answered;
     node->boot_timer = (struct world_timer){.fire = boot_timer_fired, .context = node};
+    node_mover_start(node);
     boot_ask(node);
 }
 
 void node_boot_stop(struct node *node)
 {
+    node_mover_stop(node);
     world_timer_stop(node->world, &node->confirm_timer);
     world_timer_stop(node->world, &node->disk.timer);
     world_timer_stop(node->world, &node->scrub.timer);

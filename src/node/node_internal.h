@@ -128,6 +128,33 @@ struct rejoin_question { /* asked for a wiped node */
     store_id_t store;
 };
 
+/* What a group's leader says of a wish that is fulfilled. */
+struct settled_news {
+    struct group_id group;
+    uint32_t count;
+    struct replica_id replicas[VIEW_REPLICAS_MAX];
+};
+
+enum { MOVER_SETTLED_MAX = 256 }; /* that wait to be told; more are said again by their leaders */
+
+struct node_mover { /* node_mover.c */
+    struct world_timer timer;
+    uint64_t look_at;
+    struct meta_question move, settle;
+    bool leads;                           /* meta, when last looked */
+    uint64_t silent_since[NODES_MAX + 1]; /* boot time, by node id; 0: not silent */
+    uint32_t left;                        /* groups that are not where they should be */
+    struct settled_news settled[MOVER_SETTLED_MAX];
+    uint32_t settled_count;
+};
+
+enum { OPERATIONS_MAX = 8 }; /* of operators, under way at a time */
+
+struct operation { /* node_operate.c */
+    struct meta_question question;
+    struct operation_reply reply;
+};
+
 struct view_save {
     struct world_job job;
     bool busy, again;
@@ -322,6 +349,8 @@ struct node {
     struct node_scrub scrub;
     struct node_sealed sealed;
     struct node_repair repair;
+    struct node_mover mover;
+    struct operation operations[OPERATIONS_MAX];
     char quarantine[PATH_SIZE_MAX]; /* DIR/quarantine */
     struct node_store stores[STORES_MAX];
     struct lost_replica *lost; /* that the table still names */
@@ -479,6 +508,26 @@ void node_sealed_want(struct node *node);
 /* True: a job was started, which ends with node_scrub_go_on(). */
 bool node_sealed_start(struct node *node);
 void node_sealed_free(struct node *node);
+
+/* node_mover.c */
+struct mover_plan;
+void node_mover_start(struct node *node);
+void node_mover_stop(struct node *node);
+void node_mover_forget(struct node *node);
+void node_mover_free(struct node *node);
+/* The table, who leads meta, or a link has changed. */
+void node_mover_look(struct node *node);
+/* By this node's view of links, whether it leads meta or not. */
+void node_mover_plan(struct node *node, struct mover_plan *ret_plan);
+/* Worker's thread. */
+void worker_on_settled(void *context, struct group_id group, const struct raft_member *wish,
+                       uint32_t count);
+
+/* node_operate.c */
+void node_operate_forget(struct node *node);
+void node_operate_free(struct node *node);
+/* JSON of what will be moved; appended. */
+void node_plan_json(struct node *node, struct buffer *buffer);
 
 /* node_member.c */
 void member_on_founding_frame(struct node *node, const struct transport_peer *from,

@@ -129,6 +129,7 @@ void worker_on_leader(void *context, struct group_id group, node_id_t leader, ui
     /* The gateway may have heard of it from a NACK before: others still have to be told. */
     worker_take_news(worker, &news);
     worker_note_news(worker, &news);
+    if (group.value == GROUP_META) node_mover_look(worker->node); /* of worker 0 */
 }
 
 /* A broken link makes the gateway forget a leader that its group may keep: ask the replicas. */

@@ -50,12 +50,14 @@ static json_t *nodes_json(const struct node *node)
         uint64_t behind = node->collector ? behind_of(node->collector, known->id) : 0;
         json_array_append_new(
             nodes,
-            json_pack("{s:i, s:s, s:s, s:i, s:i, s:i, s:I, s:s, s:s, s:s, s:s, s:s}", "id",
-                      (int)known->id, "name", known->name, "state",
-                      node_is_up(node, known->id) ? "up" : "down", "epoch", (int)known->epoch,
-                      "leads", (int)leads, "replicas", (int)replicas, "behind", (json_int_t)behind,
-                      "redis", known->redis, "redis_cluster", known->redis_cluster, "peer",
-                      known->peer, "admin", known->admin, "hex_id", known->hex_id));
+            json_pack("{s:i, s:s, s:s, s:b, s:s, s:i, s:i, s:i, s:I, s:s, s:s, s:s, s:s, s:s}",
+                      "id", (int)known->id, "name", known->name, "state",
+                      node_is_up(node, known->id) ? "up" : "down", "draining",
+                      known->state == VIEW_NODE_LEAVES, "labels", known->labels, "epoch",
+                      (int)known->epoch, "leads", (int)leads, "replicas", (int)replicas, "behind",
+                      (json_int_t)behind, "redis", known->redis, "redis_cluster",
+                      known->redis_cluster, "peer", known->peer, "admin", known->admin, "hex_id",
+                      known->hex_id));
     }
     return nodes;
 }
@@ -413,11 +415,13 @@ void node_status_json(struct node *node, struct buffer *buffer)
     const struct cluster_view *view = &node->workers[0].view;
     char cluster[CLUSTER_ID_TEXT_SIZE];
     json_t *problems = json_array();
-    uint32_t led = 0;
+    uint32_t led = 0, moving = 0;
 
     cluster_id_print(view->cluster, cluster);
     for (uint32_t g = GROUP_DATA_FIRST; g < view->group_count; g++)
         led += view->groups[g].leader != 0;
+    for (uint32_t g = 0; g < view->group_count; g++)
+        moving += view->groups[g].moving;
     node_problems(node, problems);
     serve_problem(node, problems);
     disk_problem(node, problems);
@@ -427,15 +431,15 @@ void node_status_json(struct node *node, struct buffer *buffer)
     log_damage_problems(node, problems);
     file_damage_problems(node, problems);
     json_t *status = json_pack(
-        "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:i, "
+        "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:i, "
         "s:{s:i, s:I}, s:o, s:o, s:o, s:o}",
         "cluster", cluster, "node", node->options.name, "version", HOLON_VERSION, "ready",
         node->ready, "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000),
         "table_epoch", (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version,
-        "partitions", (int)view->partition_count, "partitions_led", (int)led, "replicas",
-        (int)view->replicas, "reads", reads_mode_name(view->reads), "nodes", nodes_json(node),
-        "groups", groups_json(node), "repair", repair_json(node), "stores", stores_json(node),
-        "lost_replicas", (int)node->lost_count, "quarantine", "sets",
+        "partitions", (int)view->partition_count, "partitions_led", (int)led, "groups_moving",
+        (int)moving, "replicas", (int)view->replicas, "reads", reads_mode_name(view->reads),
+        "nodes", nodes_json(node), "groups", groups_json(node), "repair", repair_json(node),
+        "stores", stores_json(node), "lost_replicas", (int)node->lost_count, "quarantine", "sets",
         (int)node->repair.quarantine.sets, "bytes", (json_int_t)node->repair.quarantine.bytes,
         "log_damage", log_damage_json(node), "file_damage", file_damage_json(node), "scrub",
         scrub_json(node), "problems", problems);

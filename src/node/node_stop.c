@@ -97,6 +97,8 @@ static void node_worker_drained(struct node_worker *zero, void *unused)
     meta_question_forget(node, &node->found);
     meta_question_forget(node, &node->epochs);
     meta_question_forget(node, &node->replace);
+    node_mover_forget(node);
+    node_operate_forget(node);
     for (uint32_t i = 0; i < REJOIN_QUESTIONS_MAX; i++)
         meta_question_forget(node, &node->rejoins[i].question);
     for (uint32_t i = 0; i < node->platform.worker_count; i++)

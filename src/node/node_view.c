@@ -209,8 +209,10 @@ static bool view_allows_us(struct node *node, const struct cluster_view *view)
     struct error error;
 
     if (self == NULL) {
-        error_set(&error, STATUS_REFUSED, "node %s is not in the cluster any more",
-                  node->identity.name);
+        error_set(
+            &error, STATUS_REFUSED,
+            "node %s was removed from the cluster, which needs nothing of its directory any more",
+            node->identity.name);
     } else if (self->store != node->identity.store) {
         error_set(&error, STATUS_REFUSED,
                   "node %s has rejoined with another directory (store %016llx, this one is "
@@ -229,6 +231,16 @@ static bool view_allows_us(struct node *node, const struct cluster_view *view)
     return false;
 }
 
+static uint32_t nodes_gone(const struct cluster_view *old, const struct cluster_view *new,
+                           node_id_t ret_gone[NODES_MAX])
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < old->node_count; i++)
+        if (cluster_view_node(new, old->nodes[i].id) == NULL) ret_gone[count++] = old->nodes[i].id;
+    return count;
+}
+
 void node_adopt_view(struct node *node, const struct cluster_view *view)
 {
     struct node_worker *zero = &node->workers[0];
@@ -239,6 +251,8 @@ void node_adopt_view(struct node *node, const struct cluster_view *view)
     if (view->group_count != zero->view.group_count) return; /* never changes in this version */
     if (!view_allows_us(node, view)) return;
 
+    node_id_t gone[NODES_MAX];
+    uint32_t gone_count = nodes_gone(&zero->view, view, gone);
     cluster_view_assign(&zero->view, view);
     zero->view.self = self;
     LOG_DEBUG(node_logger(node), "node", "table epoch=%llu", (unsigned long long)view->table_epoch);
@@ -249,6 +263,9 @@ void node_adopt_view(struct node *node, const struct cluster_view *view)
                        view_drop);
     save_start(node);
     node_spread_table(node);
+    for (uint32_t i = 0; i < gone_count; i++)
+        node_send_table(node, gone[i]); /* by which it knows, and ends */
+    node_mover_look(node);
     node_check_ready(node);
 }
 

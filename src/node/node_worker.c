@@ -67,7 +67,10 @@ static void worker_on_peer_down(void *context, node_id_t peer)
     if (worker->closing) return;
     if (worker->host != NULL) host_peer_down(worker->host, peer);
     if (worker->gateway != NULL) gateway_peer_down(worker->gateway, peer);
-    if (worker->index == 0) node_watch_again(worker->node);
+    if (worker->index == 0) {
+        node_watch_again(worker->node);
+        node_mover_look(worker->node);
+    }
 }
 
 static void worker_on_peer_up(void *context, node_id_t peer)
@@ -81,7 +84,10 @@ static void worker_on_peer_up(void *context, node_id_t peer)
     }
     if (worker->host == NULL || worker->closing) return;
     worker_send_leaders(worker, peer);
-    if (worker->index == 0) node_send_table(node, peer);
+    if (worker->index == 0) {
+        node_send_table(node, peer);
+        node_mover_look(node);
+    }
 }
 
 /* --- replicas ------------------------------------------------------------------------- */
@@ -226,7 +232,8 @@ void worker_set_wishes(struct node_worker *worker)
         for (uint32_t k = 0; k < group->replica_count; k++)
             members[k] = (struct raft_member){.replica = group->replicas[k].replica,
                                               .node = group->replicas[k].node};
-        host_set_wish(worker->host, (struct group_id){g}, members, group->replica_count);
+        host_set_wish(worker->host, (struct group_id){g}, members, group->replica_count,
+                      view->next_replica_id, group->moving);
     }
 }
 
@@ -432,6 +439,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
                    .on_meta_applied = worker_on_meta_applied,
                    .on_born = worker_on_born,
                    .on_removed = worker_on_removed,
+                   .on_settled = worker_on_settled,
                    .on_dropped = worker_on_dropped,
                    .on_damaged = worker_on_damaged,
                    .on_flush = worker_on_flush},

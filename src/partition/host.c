@@ -467,7 +467,8 @@ void host_peer_down(struct partition_host *host, node_id_t node)
 }
 
 void host_set_wish(struct partition_host *host, struct group_id group,
-                   const struct raft_member *members, uint32_t count)
+                   const struct raft_member *members, uint32_t count, uint64_t next_replica_id,
+                   bool tell)
 {
     struct replica *replica = host_replica(host, group);
     if (replica == NULL || count > RAFT_MEMBERS_MAX) return;
@@ -479,6 +480,9 @@ void host_set_wish(struct partition_host *host, struct group_id group,
     memcpy(replica->wish, members, count * sizeof(*members));
     replica->wish_count = count;
     replica->wish_known = true;
+    replica->wish_ids_end = next_replica_id;
+    replica->wish_tell = tell;
+    replica->settled_at = 0;
 }
 
 void host_set_gateway(struct partition_host *host, const struct host_gateway *gateway)

@@ -50,6 +50,10 @@ struct host_events {
     void (*on_damaged)(void *context, uint32_t store, const struct error *error);
     /* A flush of the store failed for what may pass, as a full disk; NULL: they succeed again. */
     void (*on_flush)(void *context, uint32_t store, const struct error *error);
+    /* The configuration of a group led here is as wished for: of a wish that was set with `tell`,
+     * again from time to time. */
+    void (*on_settled)(void *context, struct group_id group, const struct raft_member *wish,
+                       uint32_t count);
     /* Frames of kind REPLIES and others the host does not handle go to the node. */
 };
 
@@ -149,9 +153,12 @@ void host_on_frame(struct partition_host *host, const struct transport_peer *fro
 void host_peer_down(struct partition_host *host, node_id_t node);
 
 /* What meta wishes the members to be; the leader changes the configuration towards it:
- * learner -> caught up -> joint swap. Replicas of nodes unknown here are kept. */
+ * learner -> caught up -> joint swap. Replicas of nodes unknown here are kept. `tell`: whoever
+ * wishes waits for it (on_settled). `next_replica_id`: all ids that the table knows are below it.
+ */
 void host_set_wish(struct partition_host *host, struct group_id group,
-                   const struct raft_member *members, uint32_t count);
+                   const struct raft_member *members, uint32_t count, uint64_t next_replica_id,
+                   bool tell);
 /* SIGTERM, drain: hand all leaderships over. host_leader_count() tells when it is done. */
 void host_transfer_all(struct partition_host *host);
 uint32_t host_leader_count(const struct partition_host *host);

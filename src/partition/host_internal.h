@@ -250,7 +250,10 @@ struct replica {
     struct raft_member wish[RAFT_MEMBERS_MAX];
     uint32_t wish_count;
     bool wish_known;
-    struct list by_store; /* host->stores[store].replicas, in slot order */
+    uint64_t wish_ids_end; /* the table knows of ids below it */
+    bool wish_tell;        /* on_settled() is waited for */
+    uint64_t settled_at;   /* when it was called last; 0: not for this wish */
+    struct list by_store;  /* host->stores[store].replicas, in slot order */
 };
 
 struct persist_wait { /* log position -> raft_persisted() */

@@ -7,6 +7,7 @@ enum {
     CAUGHT_UP_ENTRIES = 64,
     VOTERS_LEFT_MIN = 2,
     SPACE_SETTLED_US = 1000 * 1000,
+    TELL_AGAIN_US = 1000 * 1000,
     SETTLED_US = 10 * 1000 * 1000, /* a leader stays at least that long before it hands over */
 };
 
@@ -25,18 +26,15 @@ static bool caught_up(struct replica *replica, struct replica_id id, uint64_t no
     return active && match + CAUGHT_UP_ENTRIES >= raft_last_index(replica->raft);
 }
 
-/* Ids of replicas rise. A group that has a member with a higher id than any in the table here has
- * been changed by who knew a newer one: an old table takes nothing back. */
+/* Ids of replicas rise. A group that has a member with an id that the table here does not know of
+ * yet has been changed by who knew a newer one: an old table takes nothing back. */
 static bool table_is_older(const struct replica *replica, const struct raft_config *config)
 {
     const struct raft_member *lists[] = {config->incoming, config->learners};
     const uint32_t counts[] = {config->incoming_count, config->learner_count};
-    uint64_t newest = 0;
-    for (uint32_t i = 0; i < replica->wish_count; i++)
-        if (replica->wish[i].replica.value > newest) newest = replica->wish[i].replica.value;
     for (uint32_t list = 0; list < 2; list++)
         for (uint32_t i = 0; i < counts[list]; i++)
-            if (lists[list][i].replica.value > newest) return true;
+            if (lists[list][i].replica.value >= replica->wish_ids_end) return true;
     return false;
 }
 
@@ -187,16 +185,35 @@ static bool hand_to_space(struct replica *replica, uint64_t now)
     return false;
 }
 
-bool reconcile_is_done(const struct replica *replica)
+static bool is_as_wished(const struct replica *replica, const struct raft_config *config)
 {
-    const struct raft_config *config = raft_config(replica->raft);
-    bool simple = config->outgoing_count == 0 && config->learner_count == 0;
-    if (!replica->wish_known || replica->wish_count == 0) return simple;
-    bool same = simple && config->incoming_count == replica->wish_count &&
-                replica_id_equal(replica->wish[0].replica, replica->id);
+    bool same = config->outgoing_count == 0 && config->learner_count == 0 &&
+                config->incoming_count == replica->wish_count;
+
     for (uint32_t i = 0; i < replica->wish_count && same; i++)
         same = contains(config->incoming, config->incoming_count, replica->wish[i].replica);
     return same;
+}
+
+bool reconcile_is_done(const struct replica *replica)
+{
+    const struct raft_config *config = raft_config(replica->raft);
+    if (!replica->wish_known || replica->wish_count == 0)
+        return config->outgoing_count == 0 && config->learner_count == 0;
+    return is_as_wished(replica, config) && !replica->wish_tell &&
+           replica_id_equal(replica->wish[0].replica, replica->id);
+}
+
+/* Whoever holds the table waits for this before it moves more. */
+static void tell_settled(struct replica *replica, const struct raft_config *config, uint64_t now)
+{
+    const struct partition_host *host = replica->host;
+    bool done = is_as_wished(replica, config) && config->index <= raft_commit_index(replica->raft);
+    bool again = replica->settled_at == 0 || now - replica->settled_at >= TELL_AGAIN_US;
+    if (!done || !again || host->options.events.on_settled == NULL) return;
+    replica->settled_at = now;
+    host->options.events.on_settled(host->options.context, replica->group, replica->wish,
+                                    replica->wish_count);
 }
 
 void reconcile_tick(struct replica *replica, uint64_t now)
@@ -212,6 +229,7 @@ void reconcile_tick(struct replica *replica, uint64_t now)
     changed |= add_learners(replica, &target);
     changed = changed || make_room(replica, &target, now) || swap_voters(replica, &target, now);
     if (!changed) {
+        if (replica->wish_tell) tell_settled(replica, config, now);
         if (!hand_to_space(replica, now)) hand_to_preferred(replica, now);
         return;
     }

@@ -10,7 +10,9 @@
  * One that was never in a configuration that it knows - a learner that was wished for and, before
  * anything came, not any more - asks with index 0. It is told so by a committed configuration that
  * has a later replica of its node: ids rise, and a table that names the later one never names it
- * again. */
+ * again. Where there is no later one, it may go by itself: it holds nothing, it never was a voter
+ * (who becomes one has entries, M-2), and a table that knows of its id and does not name it is a
+ * later one than that which did, and none after it names it again. */
 #include "partition/host_internal.h"
 
 enum { GONE_ASK_US = 2 * 1000 * 1000 };
@@ -97,12 +99,24 @@ static bool stop_removed(struct replica *replica)
     return true;
 }
 
+static bool holds_nothing(const struct replica *replica)
+{
+    return raft_last_index(replica->raft) == 0 && raft_config(replica->raft)->index == 0 &&
+           raft_config(replica->raft)->incoming_count == 0 &&
+           raft_config(replica->raft)->learner_count == 0 && !snapshot_holds_core(replica);
+}
+
 bool remove_tick(struct replica *replica, uint64_t now)
 {
     if (stop_removed(replica)) return true;
     bool doubts = replica->wish_known && !is_wished_for(replica) &&
                   raft_role(replica->raft) != RAFT_LEADER &&
                   now - replica->gone_asked_at >= GONE_ASK_US;
+    if (doubts && holds_nothing(replica) && replica->id.value < replica->wish_ids_end) {
+        SOMETIMES(replica->host->world, "a replica that held nothing was not wished for any more");
+        replica->removed = true;
+        return stop_removed(replica);
+    }
     if (doubts) ask(replica, now);
     return false;
 }

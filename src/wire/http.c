@@ -67,8 +67,7 @@ static bool cut(struct bytes *rest, uint8_t c, struct bytes *ret_part)
 static enum http_result parse_method(struct http_parser *parser, struct bytes name,
                                      struct http_request *request)
 {
-    static const char *const others[] = {"POST",  "PUT",     "DELETE", "CONNECT",
-                                         "TRACE", "OPTIONS", "PATCH"};
+    static const char *const others[] = {"PUT", "DELETE", "CONNECT", "TRACE", "OPTIONS", "PATCH"};
 
     if (bytes_equal(name, bytes_of("GET"))) {
         request->method = HTTP_GET;
@@ -78,9 +77,13 @@ static enum http_result parse_method(struct http_parser *parser, struct bytes na
         request->method = HTTP_HEAD;
         return HTTP_REQUEST;
     }
+    if (bytes_equal(name, bytes_of("POST"))) {
+        request->method = HTTP_POST;
+        return HTTP_REQUEST;
+    }
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         if (bytes_equal(name, bytes_of(others[i])))
-            return refuse(parser, 405, "only GET and HEAD are allowed here\n");
+            return refuse(parser, 405, "only GET, HEAD and POST are allowed here\n");
     }
     if (!is_token(name)) return refuse(parser, 400, "the request line is malformed\n");
     return refuse(parser, 501, "unknown method\n");

@@ -1,4 +1,4 @@
-/* http.h - requests of HTTP/1.1 without a body (GET, HEAD), read strictly, and responses.
+/* http.h - requests of HTTP/1.1 without a body (GET, HEAD, POST), read strictly, and responses.
  *
  * What two readers could understand differently is refused: a bare CR or LF, space before a
  * colon, folded lines, control bytes, two lengths, a length together with an encoding, a
@@ -18,7 +18,7 @@ enum http_result {
     HTTP_REFUSED, /* answer with parser->status and close: what follows has no meaning */
 };
 
-enum http_method { HTTP_GET, HTTP_HEAD };
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST };
 
 struct http_field {
     struct bytes name;  /* as sent; compare without case */

@@ -37,7 +37,14 @@ static void test_every_metric_is_documented(void **state)
 
 static void test_every_option_is_documented(void **state)
 {
-    enum { COMMAND_START = 1, COMMAND_DEV = 2, COMMAND_STATUS = 4, COMMAND_SALVAGE = 16 };
+    enum {
+        COMMAND_START = 1,
+        COMMAND_DEV = 2,
+        COMMAND_STATUS = 4,
+        COMMAND_SALVAGE = 16,
+        COMMAND_NODE = 32,
+        COMMAND_REBALANCE = 64
+    };
     char *page = read_page("docs/reference/configuration.md");
 
 #define OPTION(name_, argument_, kind_, field_, least_, most_, default_, commands_, help_)         \

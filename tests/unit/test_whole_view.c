@@ -150,7 +150,7 @@ static void test_a_node_that_the_table_does_not_name_stops(void **state)
 
     offer_make(&offer, bed_node(follower_of_meta()));
     *self_of(&offer) = offer.view.nodes[--offer.view.node_count];
-    check_stops(&offer, "is not in the cluster any more");
+    check_stops(&offer, "was removed from the cluster");
 }
 
 static void test_a_node_that_rejoined_with_another_directory_stops(void **state)

@@ -76,7 +76,8 @@ static void test_what_is_ambiguous_is_refused(void **state)
         {"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400},
         {"get / HTTP/1.1\r\nHost: a\r\n\r\n", 501}, /* case counts */
         {"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501},
-        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", 405},
+        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", 413},
+        {"PUT / HTTP/1.1\r\nHost: a\r\n\r\n", 405},
         {"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505},
         {"GET / HTTP/1.10\r\nHost: a\r\n\r\n", 400},
         {"GET / HTTX/1.1\r\nHost: a\r\n\r\n", 400},

@@ -37,6 +37,7 @@ static const struct admin_route routes[] = {
     {"/health", ADMIN_HEALTH},
     {"/metrics", ADMIN_METRICS},
     {"/status", ADMIN_STATUS},
+    {"/plan", ADMIN_PLAN},
 };
 
 static void connection_free(struct admin_connection *connection)
@@ -70,14 +71,34 @@ static void connection_respond(struct admin_connection *connection, unsigned sta
     stream_flush(connection->stream);
 }
 
+static void connection_operate(struct admin_connection *connection,
+                               const struct http_request *request)
+{
+    struct admin *admin = connection->admin;
+    struct bytes value;
+
+    if (!http_field_find(request, "x-holon-operator", &value)) {
+        connection_respond(connection, 403, "text/plain; charset=utf-8",
+                           bytes_of("a POST needs the header X-Holon-Operator: yes\n"));
+        return;
+    }
+    connection->ticket = ++admin->last_ticket;
+    admin->options.operate(admin->options.context, request->path, request->query,
+                           connection->ticket);
+}
+
 static void connection_serve(struct admin_connection *connection,
                              const struct http_request *request)
 {
-    static const char help[] = "There are /, /health, /metrics and /status.\n";
+    static const char help[] = "There are /, /health, /metrics, /status and /plan.\n";
     struct admin *admin = connection->admin;
 
     connection->head_only = request->method == HTTP_HEAD;
     connection->keep_alive = request->keep_alive;
+    if (request->method == HTTP_POST) {
+        connection_operate(connection, request);
+        return;
+    }
     if (bytes_equal(request->path, bytes_of("/"))) {
         connection_respond(connection, 200, "text/html; charset=utf-8",
                            bytes_make(admin_page_html, admin_page_html_size));

@@ -1,4 +1,6 @@
-/* admin.h - HTTP for operators: /health, /metrics, /status and a page to look at.
+/* admin.h - HTTP for operators: /health, /metrics, /status, /plan and a page to look at; and what
+ * they ask for, by POST. A POST must have the field `X-Holon-Operator`, whatever its value: pages
+ * of other sites can make a browser send a POST here, but not with a field of its own.
  *
  * The service knows HTTP and nothing of the node: what a page says comes from options.render,
  * which may answer at once or later (numbers of other workers and nodes take a moment).
@@ -21,7 +23,7 @@ enum {
 
 struct admin;
 
-enum admin_page { ADMIN_HEALTH, ADMIN_METRICS, ADMIN_STATUS };
+enum admin_page { ADMIN_HEALTH, ADMIN_METRICS, ADMIN_STATUS, ADMIN_PLAN };
 
 struct admin_options {
     struct world *world;
@@ -29,6 +31,8 @@ struct admin_options {
     void *context;
     /* Asks for a page. admin_answer() with the ticket follows, once, maybe before it returns. */
     void (*render)(void *context, enum admin_page page, uint64_t ticket);
+    /* A POST; borrowed. Answered in the same way. */
+    void (*operate)(void *context, struct bytes path, struct bytes query, uint64_t ticket);
 };
 
 /* STATUS_EXISTS: the address is in use; the error says what to do. */

@@ -1,0 +1,147 @@
+/* holon node, holon rebalance - what an operator asks of a running cluster, by way of an admin
+ * port. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "cli/commands.h"
+#include "cli/http_get.h"
+#include "cluster/labels.h"
+
+enum { NODE_PATH_SIZE_MAX = 128 + LABELS_SIZE_MAX };
+
+/* The answer as JSON; NULL: said why. */
+static json_t *ask(const struct cli_options *options, admin_method *method, const char *path)
+{
+    struct buffer body;
+    json_error_t parse_error;
+    json_t *json = NULL;
+
+    buffer_init(&body, HTTP_GET_BODY_MAX);
+    if (ask_admin(options, method, path, &body)) {
+        struct bytes bytes = buffer_bytes(&body);
+        json = json_loadb((const char *)bytes.data, bytes.size, 0, &parse_error);
+        if (json == NULL)
+            fprintf(stderr, "holon: error: the answer is no JSON: %s\n", parse_error.text);
+    }
+    buffer_free(&body);
+    return json;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+static long long number_of(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static int node_list(const struct cli_options *options)
+{
+    json_t *status = ask(options, http_get, "/status");
+    const json_t *node;
+    size_t i;
+
+    if (status == NULL) return EXIT_CODE_FAILED;
+    printf("  id  name          state     leads  replicas  peer                   labels\n");
+    json_array_foreach(json_object_get(status, "nodes"), i, node)
+    {
+        bool draining = json_is_true(json_object_get(node, "draining"));
+        printf("  %2lld  %-12s  %-8s  %5lld  %8lld  %-21s  %s\n", number_of(node, "id"),
+               text_of(node, "name"), draining ? "draining" : text_of(node, "state"),
+               number_of(node, "leads"), number_of(node, "replicas"), text_of(node, "peer"),
+               text_of(node, "labels"));
+    }
+    json_decref(status);
+    return EXIT_CODE_OK;
+}
+
+static int node_change(const struct cli_options *options, const char *verb, const char *name,
+                       const char *labels)
+{
+    char path[NODE_PATH_SIZE_MAX];
+
+    int size =
+        snprintf(path, sizeof(path), "/nodes/%s/%s%s%s", name, verb, labels[0] ? "?" : "", labels);
+    bool printable = strpbrk(name, "/?# %\t\r\n") == NULL && strpbrk(labels, "?# %\t\r\n") == NULL;
+    if (size < 0 || (size_t)size >= sizeof(path) || !printable) {
+        fprintf(stderr, "holon: error: `%.64s %.64s` is no name of a node and labels\n", name,
+                labels);
+        return EXIT_CODE_USAGE;
+    }
+    json_t *answer = ask(options, http_post, path);
+    if (answer == NULL) return EXIT_CODE_FAILED;
+    json_decref(answer);
+    if (strcmp(verb, "drain") == 0)
+        printf(
+            "%s is being drained: `holon status` shows how far it is; then `holon node remove %s`\n",
+            name, name);
+    else if (strcmp(verb, "remove") == 0)
+        printf(
+            "%s is not in the cluster any more: its process ends by itself, its directory may go\n",
+            name);
+    else
+        printf("done\n");
+    return EXIT_CODE_OK;
+}
+
+static int node_usage(void)
+{
+    fprintf(stderr,
+            "holon: error: usage: holon node list | drain NAME | undrain NAME | remove NAME | "
+            "label NAME name=value,...  [--admin HOST:PORT]\n");
+    return EXIT_CODE_USAGE;
+}
+
+int command_node(const struct cli_options *options)
+{
+    static const char *const changes[] = {"drain", "undrain", "remove"};
+
+    if (options->word_count == 1 && strcmp(options->words[0], "list") == 0)
+        return node_list(options);
+    if (options->word_count == 3 && strcmp(options->words[0], "label") == 0)
+        return node_change(options, "label", options->words[1], options->words[2]);
+    for (size_t i = 0; i < ARRAY_COUNT(changes) && options->word_count == 2; i++)
+        if (strcmp(options->words[0], changes[i]) == 0)
+            return node_change(options, changes[i], options->words[1], "");
+    return node_usage();
+}
+
+static void print_names(const json_t *names)
+{
+    const json_t *name;
+    size_t i;
+
+    json_array_foreach(names, i, name) printf("%s%s", i > 0 ? ", " : "", json_string_value(name));
+}
+
+/* Moves are made as soon as the table is not as it should be, so there is nothing to start. */
+int command_rebalance(const struct cli_options *options)
+{
+    json_t *plan = ask(options, http_get, "/plan");
+    const json_t *move;
+    size_t i;
+
+    if (plan == NULL) return EXIT_CODE_FAILED;
+    if (number_of(plan, "left") == 0 && json_array_size(json_object_get(plan, "next")) == 0)
+        printf("nothing is to be moved\n");
+    else
+        printf("%lld groups are not where they should be, or on their way%s\n",
+               number_of(plan, "left"),
+               options->dry_run ? "; next:" : "; the cluster moves them by itself");
+    json_array_foreach(json_object_get(plan, "next"), i, move)
+    {
+        if (!options->dry_run) break;
+        printf("  group %-5lld ", number_of(move, "group"));
+        print_names(json_object_get(move, "from"));
+        printf(" -> ");
+        print_names(json_object_get(move, "to"));
+        printf("\n");
+    }
+    json_decref(plan);
+    return EXIT_CODE_OK;
+}

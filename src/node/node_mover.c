@@ -1,0 +1,201 @@
+/* Meta's leader executes what mover.h plans, one wish at a time; leaders of partitions say when one
+ * is fulfilled. Whoever does this and is not meta's leader any more harms nothing: wishes are
+ * compare-and-set on the table (WHY 6.3), and each has a new plan made after it.
+ *
+ * Nothing runs on its own while there is nothing to do: looks are caused by a new table, by a
+ * change of meta's leader or of a link, and by the time at which a silent node counts as lost.
+ * Worker 0. */
+#include "cluster/mover.h"
+#include "node/node_internal.h"
+
+static bool leads_meta(const struct node *node)
+{
+    const struct node_worker *zero = &node->workers[0];
+
+    return node->state == NODE_RUNNING && node->booted && zero->host != NULL &&
+           host_leads(zero->host, (struct group_id){GROUP_META}) != 0;
+}
+
+static void look_in(struct node *node, uint64_t us)
+{
+    struct node_mover *mover = &node->mover;
+    uint64_t at = world_now(node->world) + us;
+
+    if (mover->timer.heap_index != 0 && mover->look_at <= at) return;
+    mover->look_at = at;
+    world_timer_start(node->world, &mover->timer, us);
+}
+
+/* --- who is there ------------------------------------------------------------------------- */
+
+/* Silent since: as far as this node has seen it since it leads meta. */
+static void look_at_links(struct node *node, struct mover_silence silence[NODES_MAX])
+{
+    const struct cluster_view *view = &node->workers[0].view;
+    struct transport *transport = node->workers[0].transport;
+    uint64_t now = world_now(node->world);
+    uint64_t after = node->options.repair_after;
+
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        node_id_t id = view->nodes[i].id;
+        uint64_t *since = &node->mover.silent_since[id];
+        bool up = id == view->self || (transport != NULL && transport_is_up(transport, id));
+        if (up)
+            *since = 0;
+        else if (*since == 0)
+            *since = now;
+        silence[i].silent = !up;
+        silence[i].lost = !up && now - *since >= after;
+        if (!up && !silence[i].lost) look_in(node, *since + after - now);
+    }
+}
+
+/* --- wishes ------------------------------------------------------------------------------- */
+
+static void ask(struct node *node, struct meta_question *question,
+                const struct meta_request *request)
+{
+    buffer_free(&question->body);
+    buffer_init(&question->body, META_REQUEST_SIZE_MAX);
+    meta_request_encode(request, &question->body);
+    meta_question_ask(node, question);
+}
+
+static void take_replicas(struct meta_request *request, const struct view_group *group)
+{
+    request->replica_count = group->replica_count;
+    memcpy(request->replicas, group->replicas, sizeof(request->replicas));
+}
+
+static void wish_for(struct node *node, const struct mover_move *move)
+{
+    const struct cluster_view *view = &node->workers[0].view;
+    struct meta_request request = {
+        .kind = META_MOVE, .group = {move->group}, .to_count = move->count};
+
+    take_replicas(&request, &view->groups[move->group]);
+    memcpy(request.to, move->to, sizeof(request.to));
+    ask(node, &node->mover.move, &request);
+}
+
+void node_mover_plan(struct node *node, struct mover_plan *ret_plan)
+{
+    struct mover_silence silence[NODES_MAX];
+
+    look_at_links(node, silence);
+    mover_plan(&node->workers[0].view, silence, ret_plan);
+}
+
+static void look(struct world_timer *timer)
+{
+    struct node *node = timer->context;
+    struct mover_plan plan;
+
+    if (!leads_meta(node) || !view_has_more(&node->workers[0].view)) {
+        node->mover.leads = false;
+        return;
+    }
+    if (!node->mover.leads) memset(node->mover.silent_since, 0, sizeof(node->mover.silent_since));
+    node->mover.leads = true;
+    node_mover_plan(node, &plan);
+    node->mover.left = plan.left;
+    if (plan.count > 0 && !node->mover.move.busy) wish_for(node, &plan.moves[0]);
+}
+
+static void move_answered(struct node *node, struct meta_question *question)
+{
+    if (question->reply.result == META_REFUSED)
+        LOG_WARN(node_logger(node), "node", "meta refuses to move a group: %s",
+                 question->reply.text);
+    /* Done: the table has it, or will in a moment. Else the next look asks for what fits then. */
+    look_in(node, question->reply.result == META_DONE ? 0 : NODE_RETRY_US);
+}
+
+void node_mover_look(struct node *node)
+{
+    if (node->state == NODE_RUNNING && node->mover.timer.fire != NULL) look_in(node, 0);
+}
+
+/* --- fulfilled ---------------------------------------------------------------------------- */
+
+static bool same_replicas(const struct view_group *group, const struct settled_news *news)
+{
+    bool same = group->moving && group->replica_count == news->count;
+
+    for (uint32_t i = 0; same && i < news->count; i++)
+        same = replica_id_equal(group->replicas[i].replica, news->replicas[i]);
+    return same;
+}
+
+static void settle_next(struct node *node)
+{
+    struct node_mover *mover = &node->mover;
+    const struct cluster_view *view = &node->workers[0].view;
+
+    while (!mover->settle.busy && mover->settled_count > 0) {
+        const struct settled_news *news = &mover->settled[--mover->settled_count];
+        if (news->group.value >= view->group_count) continue;
+        const struct view_group *group = &view->groups[news->group.value];
+        if (!same_replicas(group, news)) continue;
+        struct meta_request request = {.kind = META_SETTLED, .group = news->group};
+        take_replicas(&request, group);
+        ask(node, &mover->settle, &request);
+    }
+}
+
+static void settle_answered(struct node *node, struct meta_question *question)
+{
+    settle_next(node); /* one that was not taken is said again by its leader */
+}
+
+static void node_on_settled(struct node_worker *zero, void *argument)
+{
+    struct node_mover *mover = &zero->node->mover;
+    const struct settled_news *news = argument;
+
+    if (mover->settled_count < MOVER_SETTLED_MAX) mover->settled[mover->settled_count++] = *news;
+    memory_free(argument);
+    if (zero->node->state == NODE_RUNNING && mover->settle.on_answer != NULL)
+        settle_next(zero->node);
+}
+
+void worker_on_settled(void *context, struct group_id group, const struct raft_member *wish,
+                       uint32_t count)
+{
+    struct node_worker *worker = context;
+    struct settled_news *news = memory_allocate_zero(sizeof(*news));
+
+    news->group = group;
+    news->count = count;
+    for (uint32_t i = 0; i < count; i++)
+        news->replicas[i] = wish[i].replica;
+    node_call_with(worker, &worker->node->workers[0], node_on_settled, news, memory_free);
+}
+
+/* --- life --------------------------------------------------------------------------------- */
+
+void node_mover_start(struct node *node)
+{
+    node->mover.timer = (struct world_timer){.fire = look, .context = node};
+    node->mover.move.on_answer = move_answered;
+    node->mover.settle.on_answer = settle_answered;
+    node_mover_look(node);
+}
+
+void node_mover_stop(struct node *node)
+{
+    world_timer_stop(node->world, &node->mover.timer);
+    node->mover.timer.fire = NULL;
+}
+
+void node_mover_forget(struct node *node)
+{
+    meta_question_forget(node, &node->mover.move);
+    meta_question_forget(node, &node->mover.settle);
+}
+
+void node_mover_free(struct node *node)
+{
+    buffer_free(&node->mover.move.body);
+    buffer_free(&node->mover.settle.body);
+}
