@@ -287,19 +287,30 @@ static void test_a_later_replica_of_its_node_tells_a_learner_that_it_is_gone(voi
     assert_int_equal(bench->answered_count, 1);
 }
 
-static void wish_for_33(void *context)
+/* By a table that knows of the ids below `end`. */
+static void wish_for_33(void *end)
 {
     static const struct raft_member wish[] = {{{33}, SELF}, {{12}, 2}, {{13}, 3}};
-    host_set_wish(bed.host, (struct group_id){GROUP}, wish, 3, UINT64_MAX, false);
+    host_set_wish(bed.host, (struct group_id){GROUP}, wish, 3, (uintptr_t)end, false);
 }
 
 static void test_a_learner_that_nothing_came_to_asks_too(void **state)
 {
     run(replace_by_learner, NULL);
     bench->removed_id = 21;
-    run(wish_for_33, NULL);
+    run(wish_for_33, (void *)21); /* this table is older than the learner */
     assert_true(bench->asked_count >= 2);
     gone(true, 21, 0);
+    assert_int_equal(bench->removed_count, 1);
+}
+
+/* Nobody ever counted on it, and no table will name it again: it asks nobody. */
+static void test_a_learner_that_nothing_came_to_goes_by_a_table_that_knows_of_it(void **state)
+{
+    run(replace_by_learner, NULL);
+    bench->removed_id = 21;
+    run(wish_for_33, (void *)34);
+    assert_int_equal(bench->asked_count, 0);
     assert_int_equal(bench->removed_count, 1);
 }
 
@@ -503,6 +514,8 @@ int main(void)
             teardown),
         cmocka_unit_test_setup_teardown(
             test_a_later_replica_of_its_node_tells_a_learner_that_it_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_learner_that_nothing_came_to_goes_by_a_table_that_knows_of_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_learner_that_nothing_came_to_asks_too, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_snapshot_is_acknowledged_once_it_is_installed, setup,
