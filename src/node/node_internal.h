@@ -137,13 +137,16 @@ struct settled_news {
 
 enum { MOVER_SETTLED_MAX = 256 }; /* that wait to be told; more are said again by their leaders */
 
+struct mover_plan;
+
 struct node_mover { /* node_mover.c */
     struct world_timer timer;
     uint64_t look_at;
     struct meta_question move, settle;
     bool leads;                           /* meta, when last looked */
     uint64_t silent_since[NODES_MAX + 1]; /* boot time, by node id; 0: not silent */
-    uint32_t left;                        /* groups that are not where they should be */
+    struct mover_plan *plan;              /* moves that are not asked for yet, from `next` on */
+    uint32_t next;
     struct settled_news settled[MOVER_SETTLED_MAX];
     uint32_t settled_count;
 };
@@ -510,7 +513,6 @@ bool node_sealed_start(struct node *node);
 void node_sealed_free(struct node *node);
 
 /* node_mover.c */
-struct mover_plan;
 void node_mover_start(struct node *node);
 void node_mover_stop(struct node *node);
 void node_mover_forget(struct node *node);

@@ -86,29 +86,45 @@ void node_mover_plan(struct node *node, struct mover_plan *ret_plan)
     mover_plan(&node->workers[0].view, silence, ret_plan);
 }
 
+/* What is planned is asked for as a whole: a plan costs more than a table takes to change. What
+ * does not fit the table any more is refused by it. */
+static bool ask_next(struct node *node)
+{
+    struct node_mover *mover = &node->mover;
+
+    if (mover->move.busy) return true;
+    if (mover->next >= mover->plan->count) return false;
+    wish_for(node, &mover->plan->moves[mover->next++]);
+    return true;
+}
+
 static void look(struct world_timer *timer)
 {
     struct node *node = timer->context;
-    struct mover_plan plan;
+    struct node_mover *mover = &node->mover;
 
     if (!leads_meta(node) || !view_has_more(&node->workers[0].view)) {
-        node->mover.leads = false;
+        mover->leads = false;
+        mover->plan->count = 0;
         return;
     }
-    if (!node->mover.leads) memset(node->mover.silent_since, 0, sizeof(node->mover.silent_since));
-    node->mover.leads = true;
-    node_mover_plan(node, &plan);
-    node->mover.left = plan.left;
-    if (plan.count > 0 && !node->mover.move.busy) wish_for(node, &plan.moves[0]);
+    if (!mover->leads) memset(mover->silent_since, 0, sizeof(mover->silent_since));
+    mover->leads = true;
+    if (ask_next(node)) return;
+    node_mover_plan(node, mover->plan);
+    mover->next = 0;
+    ask_next(node);
 }
 
 static void move_answered(struct node *node, struct meta_question *question)
 {
+    bool done = question->reply.result == META_DONE;
+
     if (question->reply.result == META_REFUSED)
         LOG_WARN(node_logger(node), "node", "meta refuses to move a group: %s",
                  question->reply.text);
-    /* Done: the table has it, or will in a moment. Else the next look asks for what fits then. */
-    look_in(node, question->reply.result == META_DONE ? 0 : NODE_RETRY_US);
+    if (!done) node->mover.plan->count = 0;
+    look_in(node, done ? 0 : NODE_RETRY_US);
 }
 
 void node_mover_look(struct node *node)
@@ -176,6 +192,8 @@ void worker_on_settled(void *context, struct group_id group, const struct raft_m
 
 void node_mover_start(struct node *node)
 {
+    if (node->mover.plan == NULL)
+        node->mover.plan = memory_allocate_zero(sizeof(*node->mover.plan));
     node->mover.timer = (struct world_timer){.fire = look, .context = node};
     node->mover.move.on_answer = move_answered;
     node->mover.settle.on_answer = settle_answered;
@@ -196,6 +214,7 @@ void node_mover_forget(struct node *node)
 
 void node_mover_free(struct node *node)
 {
+    memory_free(node->mover.plan);
     buffer_free(&node->mover.move.body);
     buffer_free(&node->mover.settle.body);
 }
