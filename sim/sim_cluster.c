@@ -46,10 +46,13 @@ static struct transport *open_mesh(struct sim_incarnation *incarnation, uint32_t
     const struct node_options *options = &incarnation->of->options;
     struct peer_mesh_peer peers[SIM_NODES_MAX];
     struct error error;
+    uint32_t count = 0, used = 0;
 
-    for (uint32_t i = 0; i < options->member_count; i++)
-        peers[i] = (struct peer_mesh_peer){
-            .node = i + 1, .name = options->members[i].name, .address = options->members[i].peer};
+    const struct node_member *members = node_members(incarnation->node, &count);
+    for (uint32_t i = 0; i < count; i++)
+        if (members[i].name[0] != '\0')
+            peers[used++] = (struct peer_mesh_peer){
+                .node = i + 1, .name = members[i].name, .address = members[i].peer};
     struct peer_mesh_options mesh = {.world = incarnation->worlds[worker],
                                      .group = incarnation->group,
                                      .listen_address = options->peer,
@@ -59,7 +62,7 @@ static struct transport *open_mesh(struct sim_incarnation *incarnation, uint32_t
                                      .epoch = identity->epoch,
                                      .store = identity->store,
                                      .peers = peers,
-                                     .peer_count = options->member_count};
+                                     .peer_count = used};
     if (peer_mesh_create(&mesh, &incarnation->meshes[worker], &error)) {
         sim_violation(incarnation->of->cluster->sim, "node %u has no mesh: %s", incarnation->of->id,
                       error.text);

@@ -46,13 +46,14 @@ static struct transport *open_transport(void *context, uint32_t worker,
     struct process *process = context;
     struct peer_mesh_peer peers[NODES_MAX];
     struct error error;
-    uint32_t count = 0;
+    uint32_t count = 0, used = 0;
 
     const struct node_member *members = node_members(process->node, &count);
     ASSERT(count <= NODES_MAX);
     for (uint32_t i = 0; i < count; i++)
-        peers[i] = (struct peer_mesh_peer){
-            .node = i + 1, .name = members[i].name, .address = members[i].peer};
+        if (members[i].name[0] != '\0')
+            peers[used++] = (struct peer_mesh_peer){
+                .node = i + 1, .name = members[i].name, .address = members[i].peer};
     struct peer_mesh_options options = {
         .world = process->worlds[worker],
         .group = process->group,
@@ -63,7 +64,7 @@ static struct transport *open_transport(void *context, uint32_t worker,
         .epoch = identity->epoch,
         .store = identity->store,
         .peers = peers,
-        .peer_count = count,
+        .peer_count = used,
     };
     if (peer_mesh_create(&options, &process->meshes[worker], &error)) {
         pthread_mutex_lock(&process->mutex);

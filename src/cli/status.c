@@ -26,7 +26,7 @@ static void print_nodes(const json_t *status)
     {
         bool draining = json_is_true(json_object_get(node, "draining"));
         bool up = strcmp(text_of(node, "state"), "up") == 0;
-        bool empty = number_of(node, "replicas") == 0;
+        bool empty = number_of(node, "replicas") == 0 && number_of(status, "groups_moving") == 0;
         const char *state = !draining ? text_of(node, "state")
                             : !up     ? "drained,-"
                             : empty   ? "drained"

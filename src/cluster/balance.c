@@ -13,6 +13,7 @@ struct balance {
     uint32_t copies;
     uint32_t loads[NODES_MAX];
     uint32_t moves_left; /* a bound; a chain that could not be gone to its end may be no gain */
+    uint64_t looks_left; /* at groups, by levelling: what is not even then is better next time */
 };
 
 /* How often a group has two replicas in one domain, by width of the domain. */
@@ -94,6 +95,13 @@ static int compare_conflicts(struct conflicts a, struct conflicts b)
     return 0;
 }
 
+static bool has_conflicts(struct conflicts conflicts)
+{
+    for (uint32_t d = 0; d < BALANCE_DOMAINS; d++)
+        if (conflicts.pairs[d] > 0) return true;
+    return false;
+}
+
 static void remove_at(struct balance *balance, struct balance_group *group, uint32_t at)
 {
     balance->loads[group->nodes[at]]--;
@@ -135,14 +143,25 @@ static uint32_t best_place(const struct balance *balance, const struct balance_g
     return best;
 }
 
-/* The replica of the group that is missed least: most conflicts, then the fullest node. */
+/* How much of a copy a replica is: 0 what stands on a node that is there. */
+static int absence(const struct balance *balance, uint32_t node)
+{
+    static const int absences[] = {
+        [BALANCE_STAYS] = 0, [BALANCE_SILENT] = 1, [BALANCE_LOST] = 2, [BALANCE_LEAVES] = 3};
+
+    return absences[balance->nodes[node].state];
+}
+
+/* The replica of the group that is missed least: of a node that is not there, with most conflicts,
+ * on the fullest node. */
 static uint32_t least_missed(const struct balance *balance, const struct balance_group *group)
 {
     uint32_t worst = 0;
     struct conflicts most = conflicts_of(balance, group, 0, group->nodes[0]);
     for (uint32_t k = 1; k < group->count; k++) {
         struct conflicts conflicts = conflicts_of(balance, group, k, group->nodes[k]);
-        int order = compare_conflicts(conflicts, most);
+        int order = absence(balance, group->nodes[k]) - absence(balance, group->nodes[worst]);
+        if (order == 0) order = compare_conflicts(conflicts, most);
         if (order == 0)
             order = compare_loads(balance, balance->loads, group->nodes[k], group->nodes[worst]);
         if (order < 0) continue;
@@ -178,6 +197,7 @@ static void spread_group(struct balance *balance, struct balance_group *group)
 {
     for (uint32_t k = 0; k < group->count; k++) {
         struct conflicts now = conflicts_of(balance, group, k, group->nodes[k]), then;
+        if (!has_conflicts(now)) continue;
         uint32_t place = best_place(balance, group, k, &then);
         if (place == NONE || compare_conflicts(then, now) >= 0) continue;
         replace_at(balance, group, k, place);
@@ -185,15 +205,18 @@ static void spread_group(struct balance *balance, struct balance_group *group)
 }
 
 /* The group of which a replica moves best from one node to the other; false: none may. */
-static bool find_move(const struct balance *balance, uint32_t from, uint32_t to,
+static bool find_move(struct balance *balance, uint32_t from, uint32_t to,
                       struct balance_group **ret_group, uint32_t *ret_at)
 {
     uint64_t best = 0;
     *ret_group = NULL;
+    if (balance->looks_left < balance->group_count) return false;
+    balance->looks_left -= balance->group_count;
     for (uint32_t g = 0; g < balance->group_count; g++) {
         struct balance_group *group = &balance->groups[g];
+        if (!holds(group, from) || holds(group, to)) continue;
         uint64_t rank = rank_of(balance, group, to);
-        if ((*ret_group != NULL && rank <= best) || holds(group, to)) continue;
+        if (*ret_group != NULL && rank <= best) continue;
         for (uint32_t k = 0; k < group->count; k++) {
             if (group->nodes[k] != from) continue;
             struct conflicts now = conflicts_of(balance, group, k, from);
@@ -307,9 +330,11 @@ static void choose_first(const struct balance *balance, struct balance_group *gr
 }
 
 /* A group that `from` leads and `to` may lead; false: none. */
-static bool find_lead(const struct balance *balance, uint32_t from, uint32_t to,
+static bool find_lead(struct balance *balance, uint32_t from, uint32_t to,
                       struct balance_group **ret_group, uint32_t *ret_at)
 {
+    if (balance->looks_left < balance->group_count) return false;
+    balance->looks_left -= balance->group_count;
     for (uint32_t g = 0; g < balance->group_count; g++) {
         struct balance_group *group = &balance->groups[g];
         if (group->count == 0 || group->nodes[0] != from) continue;
@@ -378,10 +403,12 @@ void balance_groups(const struct balance_node *nodes, uint32_t node_count,
             balance.loads[groups[g].nodes[k]]++;
     if (balance.copies == 0) return; /* all leave: where to? */
     balance.moves_left = 2 * group_count * balance.copies;
+    balance.looks_left = BALANCE_LOOKS_MAX;
     for (uint32_t g = 0; g < group_count; g++)
         fill_group(&balance, &groups[g]);
     for (uint32_t g = 0; g < group_count; g++)
         spread_group(&balance, &groups[g]);
     level_replicas(&balance);
+    balance.looks_left = BALANCE_LOOKS_MAX;
     level_leads(&balance);
 }

@@ -21,6 +21,7 @@ enum {
     BALANCE_WEIGHT_USUAL = 100,
     BALANCE_WEIGHT_MAX = 10000,
     BALANCE_META_REPLICAS_MAX = 5,
+    BALANCE_LOOKS_MAX = 8 << 20, /* at groups, by levelling: some 30 ms */
 };
 
 enum balance_state {

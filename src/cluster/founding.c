@@ -17,8 +17,9 @@ void founding_line(const struct founding_member *members, uint32_t count,
 
     ret_line[0] = '\0';
     for (uint32_t i = 0; i < count; i++) {
-        int size = snprintf(ret_line + used, FOUNDING_LINE_SIZE_MAX - used, "%s%s=%s", i ? "," : "",
-                            members[i].name, members[i].peer);
+        if (members[i].name[0] == '\0') continue; /* of a removed node */
+        int size = snprintf(ret_line + used, FOUNDING_LINE_SIZE_MAX - used, "%s%s=%s",
+                            used ? "," : "", members[i].name, members[i].peer);
         ASSERT(size > 0 && used + (size_t)size < FOUNDING_LINE_SIZE_MAX);
         used += (size_t)size;
     }
@@ -338,7 +339,8 @@ void founding_missing(const struct founding *founding, char *ret_text, size_t si
 
     ret_text[0] = '\0';
     for (node_id_t node = 1; node <= founding->options.member_count; node++) {
-        bool missing = node != founding->options.self && founding_peer_lacks(founding, node);
+        bool missing = node != founding->options.self && founding_peer_lacks(founding, node) &&
+                       founding->options.members[node - 1].name[0] != '\0';
         if (!missing) continue;
         int more = snprintf(ret_text + used, size - used, "%s%s", used ? ", " : "",
                             founding->options.members[node - 1].name);

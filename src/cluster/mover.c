@@ -9,6 +9,7 @@ enum urgency { URGENT_LOST, URGENT_COPIES, URGENT_PLACE, URGENT_NOT };
 
 struct mover {
     const struct cluster_view *view;
+    uint8_t index[NODES_MAX + 1];         /* of a node id in view->nodes, plus 1; 0: not there */
     struct balance_node nodes[NODES_MAX]; /* as view->nodes */
     struct balance_group *groups;         /* as view->groups; those without replicas stay empty */
     uint32_t staying, silent, meta_copies;
@@ -38,36 +39,49 @@ static void domain_text(const struct view_node *node, uint32_t domain,
 
 static void number_domains(struct mover *mover, uint32_t domain)
 {
-    char own[2 * LABELS_SIZE_MAX], other[2 * LABELS_SIZE_MAX];
+    char(*texts)[2 * LABELS_SIZE_MAX] = memory_allocate(NODES_MAX * sizeof(*texts));
 
     for (uint32_t n = 0; n < mover->view->node_count; n++) {
+        domain_text(&mover->view->nodes[n], domain, texts[n]);
         mover->nodes[n].domains[domain] = n;
-        domain_text(&mover->view->nodes[n], domain, own);
         for (uint32_t before = 0; before < n; before++) {
-            domain_text(&mover->view->nodes[before], domain, other);
-            if (strcmp(own, other) != 0) continue;
+            if (strcmp(texts[n], texts[before]) != 0) continue;
             mover->nodes[n].domains[domain] = mover->nodes[before].domains[domain];
             break;
         }
     }
+    memory_free(texts);
 }
 
 static enum balance_state state_of(const struct view_node *node,
-                                   const struct mover_silence *silence)
+                                   const struct mover_silence *silence, bool cut_off)
 {
     if (node->state == VIEW_NODE_LEAVES) return BALANCE_LEAVES;
-    if (silence->lost) return BALANCE_LOST;
+    if (silence->lost && !cut_off) return BALANCE_LOST;
     return silence->silent ? BALANCE_SILENT : BALANCE_STAYS;
+}
+
+/* So many at once are not dead, but behind a cut: what they hold is not built anew on the rest. */
+static bool too_many_lost(const struct cluster_view *view, const struct mover_silence *silence)
+{
+    uint32_t lost = 0;
+
+    for (uint32_t n = 0; n < view->node_count; n++)
+        lost += silence[n].lost && view->nodes[n].state == VIEW_NODE_STAYS;
+    return lost > 1 && lost > view->node_count / MOVER_LOST_PART;
 }
 
 static void take_nodes(struct mover *mover, const struct mover_silence *silence)
 {
+    bool cut_off = too_many_lost(mover->view, silence);
+
     for (uint32_t n = 0; n < mover->view->node_count; n++) {
         const struct view_node *node = &mover->view->nodes[n];
+        mover->index[node->id] = (uint8_t)(n + 1);
         mover->nodes[n] = (struct balance_node){
             .id = node->id,
             .weight = labels_number(node->labels, "weight", LABEL_WEIGHT_USUAL),
-            .state = state_of(node, &silence[n]),
+            .state = state_of(node, &silence[n], cut_off),
             .lead_rank = labels_number(node->labels, "leaders", LABEL_LEADERS_USUAL),
         };
     }
@@ -79,9 +93,7 @@ static void take_nodes(struct mover *mover, const struct mover_silence *silence)
 
 static uint32_t index_of(const struct mover *mover, node_id_t id)
 {
-    for (uint32_t n = 0; n < mover->view->node_count; n++)
-        if (mover->view->nodes[n].id == id) return n;
-    return UINT32_MAX;
+    return id <= NODES_MAX && mover->index[id] != 0 ? mover->index[id] - 1u : UINT32_MAX;
 }
 
 /* Replicas of nodes that are not in the view any more are gone. */
@@ -162,9 +174,33 @@ static void add_move(const struct mover *mover, uint32_t g, struct mover_plan *p
 
     if (plan->count == MOVER_MOVES_MAX) return;
     move = &plan->moves[plan->count++];
-    *move = (struct mover_move){.group = g, .count = wish->count};
+    *move = (struct mover_move){
+        .group = g, .count = wish->count, .from_count = mover->view->groups[g].replica_count};
+    memcpy(move->from, mover->view->groups[g].replicas, sizeof(move->from));
     for (uint32_t k = 0; k < wish->count; k++)
         move->to[k] = mover->view->nodes[wish->nodes[k]].id;
+}
+
+/* A node of the table is gone for good: the wish under way cannot be the last word. */
+static bool must_change(const struct mover *mover, const struct view_group *is)
+{
+    for (uint32_t k = 0; k < is->replica_count; k++) {
+        uint32_t n = index_of(mover, is->replicas[k].node);
+        bool stays = n != UINT32_MAX && mover->nodes[n].state != BALANCE_LEAVES &&
+                     mover->nodes[n].state != BALANCE_LOST;
+        if (!stays) return true;
+    }
+    return false;
+}
+
+/* Without a leader nobody fulfils a wish; and the table of a group that may have to be salvaged
+ * stays what its disks know. */
+static bool is_movable(const struct mover *mover, uint32_t g)
+{
+    const struct view_group *is = &mover->view->groups[g];
+
+    return is->leader != 0 && is->replica_count > 0 && mover->groups[g].count > 0 &&
+           (!is->moving || must_change(mover, is));
 }
 
 static void plan_moves(const struct mover *mover, struct mover_plan *plan)
@@ -173,23 +209,21 @@ static void plan_moves(const struct mover *mover, struct mover_plan *plan)
     uint32_t room = MOVER_GROUPS_PER_NODE * mover->staying, moving = 0;
 
     for (uint32_t g = 0; g < view->group_count; g++) {
-        moving += view->groups[g].moving;
+        moving += view->groups[g].moving && view->groups[g].leader != 0;
         plan->left += view->groups[g].moving || urgency_of(mover, g) != URGENT_NOT;
     }
     for (enum urgency urgency = URGENT_LOST; urgency < URGENT_NOT; urgency++) {
         for (uint32_t g = 0; g < view->group_count; g++) {
             const struct view_group *is = &view->groups[g];
-            bool full = moving >= room && !is->moving;
-            bool leave_alone = is->moving && urgency == URGENT_PLACE;
-            if (mover->groups[g].count == 0 || urgency_of(mover, g) != urgency) continue;
-            if (full || leave_alone || plan->count == MOVER_MOVES_MAX) continue;
+            if (plan->count == MOVER_MOVES_MAX || (moving >= room && !is->moving)) continue;
+            if (!is_movable(mover, g) || urgency_of(mover, g) != urgency) continue;
             moving += !is->moving;
             add_move(mover, g, plan);
         }
     }
     if (mover->silent > 0) return; /* who leads when it is back? As before */
     for (uint32_t g = 0; g < view->group_count; g++)
-        if (!view->groups[g].moving && urgency_of(mover, g) == URGENT_NOT &&
+        if (!view->groups[g].moving && is_movable(mover, g) && urgency_of(mover, g) == URGENT_NOT &&
             !leads_as_wished(mover, g))
             add_move(mover, g, plan);
 }

@@ -6,11 +6,11 @@
  *   3. replicas go where load and domains want them
  *   4. preferred leaders, which cost no copying
  *
- * A group that moves already is not moved for load or domains; for lost and drained nodes, and for
- * copies that are missing, it is. Nobody executes plans yet.
- * At most MOVER_GROUPS_PER_NODE groups for each node that stays are on their way at a time; copies
- * within a node pair have limits of their own (partition/snapshot_turns.c). Pure: called
- * again after each change. Thread: any. */
+ * A group that moves already is left alone, unless a node that its table names is lost or drained;
+ * so is one without a leader. Of many nodes that are lost at once none is: that is a cut. At most
+ * MOVER_GROUPS_PER_NODE groups for each node that stays are on their way at a time; copies within a
+ * node pair have limits of their own (partition/snapshot_turns.c). Pure: called again after each
+ * change. Thread: any. */
 #ifndef HOLON_CLUSTER_MOVER_H
 #define HOLON_CLUSTER_MOVER_H
 
@@ -20,6 +20,7 @@
 enum {
     MOVER_GROUPS_PER_NODE = 2,
     MOVER_MOVES_MAX = 64, /* of one answer */
+    MOVER_LOST_PART = 3,  /* more than one, and more than a third of all: none counts as lost */
 };
 
 /* Of the nodes of a view, in its order. */
@@ -30,8 +31,9 @@ struct mover_silence {
 
 struct mover_move {
     uint32_t group;
-    uint8_t count;
-    node_id_t to[VIEW_REPLICAS_MAX]; /* the first should lead */
+    uint8_t from_count, count;
+    struct view_replica from[VIEW_REPLICAS_MAX]; /* the table that this was planned for */
+    node_id_t to[VIEW_REPLICAS_MAX];             /* the first should lead */
 };
 
 struct mover_plan {

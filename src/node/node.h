@@ -130,8 +130,8 @@ void node_stop(struct node *node);
 /* After on_stopped, or when the simulator killed it: frees memory, touches nothing outside. */
 void node_destroy(struct node *node);
 
-/* Who the transport must reach: node id = index + 1. Known when transport_open is called: the
- * members of --cluster, or of the table in the directory. */
+/* Who the transport must reach: node id = index + 1; one without a name is none. Known when
+ * transport_open is called: the members of --cluster, or of the table in the directory. */
 const struct node_member *node_members(const struct node *node, uint32_t *ret_count);
 
 bool node_is_ready(const struct node *node);

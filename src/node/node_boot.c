@@ -82,7 +82,7 @@ static void boot_ask(struct node *node)
     if (node->members_given)
         snprintf(request.peer, sizeof(request.peer), "%s",
                  node->members[node->identity.node - 1].peer);
-    else if (node->member_count == 1)
+    else if (node_members_there(node) == 1)
         snprintf(request.peer, sizeof(request.peer), "%s", options->peer);
     question_body(&node->boot, &request);
     meta_question_ask(node, &node->boot);
@@ -287,7 +287,7 @@ static void missing_members(struct node *node, char *ret_text, size_t size)
 
     ret_text[0] = '\0';
     for (node_id_t id = 1; id <= node->member_count; id++) {
-        if (id == node->workers[0].view.self) continue;
+        if (id == node->workers[0].view.self || !node_has_member(node, id)) continue;
         if (transport != NULL && transport_is_up(transport, id)) {
             up++;
             continue;
@@ -297,7 +297,7 @@ static void missing_members(struct node *node, char *ret_text, size_t size)
         if (more < 0 || used + (size_t)more >= size) break;
         used += (size_t)more;
     }
-    bool quorum = up > node->member_count / 2;
+    bool quorum = up > node_members_there(node) / 2;
     if (quorum && node->state != NODE_FOUNDING) ret_text[0] = '\0';
 }
 

@@ -60,7 +60,7 @@ static void call_all(struct node *node, void (*run)(struct node_worker *worker, 
 
 bool node_needs_confirmation(const struct node *node)
 {
-    return !node->vote_at_once && !node->rejoined && node->member_count > 1 &&
+    return !node->vote_at_once && !node->rejoined && node_members_there(node) > 1 &&
            !PLANTED(node->world, "speak_unconfirmed");
 }
 
@@ -69,7 +69,8 @@ static uint32_t tables_heard(const struct node *node)
     uint32_t count = 0;
 
     for (node_id_t id = 1; id <= node->member_count; id++)
-        count += id != node->identity.node && (node->tables_heard >> (id - 1) & 1);
+        count += id != node->identity.node && node_has_member(node, id) &&
+                 (node->tables_heard >> (id - 1) & 1);
     return count;
 }
 
@@ -104,7 +105,7 @@ static bool has_listeners(const struct node *node)
 static void confirm_check(struct node *node)
 {
     if (node->confirmed || node->deciding || node->state != NODE_RUNNING) return;
-    bool all = tables_heard(node) + 1 >= node->member_count;
+    bool all = tables_heard(node) + 1 >= node_members_there(node);
     bool late = world_now(node->world) - node->confirm_began >= NODE_CONFIRM_GRACE_US;
     if (!all && !(late && has_listeners(node))) return;
     if (!all) SOMETIMES(node->world, "a start went on without an answer of all others");
@@ -124,7 +125,8 @@ static void ask_tables(struct node *node)
     const uint8_t kind = STATUS_ASK_TABLE;
 
     for (node_id_t id = 1; id <= node->member_count; id++) {
-        bool known = id == node->identity.node || (node->tables_heard >> (id - 1) & 1);
+        bool known = id == node->identity.node || !node_has_member(node, id) ||
+                     (node->tables_heard >> (id - 1) & 1);
         if (!known)
             transport_send(node->workers[0].transport, id, 0, PEER_FRAME_STATUS,
                            bytes_make(&kind, 1));

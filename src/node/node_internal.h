@@ -143,7 +143,8 @@ struct node_mover { /* node_mover.c */
     struct world_timer timer;
     uint64_t look_at;
     struct meta_question move, settle;
-    bool leads;                           /* meta, when last looked */
+    uint64_t term;     /* in which it led meta when it last looked; 0: it did not */
+    uint32_t failures; /* of moves, one after the other */
     uint64_t silent_since[NODES_MAX + 1]; /* boot time, by node id; 0: not silent */
     struct mover_plan *plan;              /* moves that are not asked for yet, from `next` on */
     uint32_t next;
@@ -318,8 +319,10 @@ struct node {
     boot_epoch_t epoch;
     uint64_t token; /* of this process, for meta */
     bool members_given;
-    uint32_t member_count;
-    struct node_member members[NODES_MAX]; /* by node id - 1 */
+    /* By node id - 1: a node that was removed leaves a place without a name. While it founds or
+     * rejoins, by the rank of the names. */
+    uint32_t member_count; /* the highest id */
+    struct node_member members[NODES_MAX];
     struct founding *founding;
     struct world_deferred founding_over;
     struct cluster_view birth;
@@ -387,6 +390,16 @@ bool node_lock_is_of_another(struct node *node, struct file *lock);
 enum status node_check_settings(const struct node *node, struct error *error);
 /* Identity, epoch and view of worker 0 are set. */
 void node_open(struct node *node);
+/* The founding gave it that replica: it was born, or the log is not what it was. */
+bool node_birth_names(const struct node *node, uint32_t group, struct replica_id replica);
+static inline bool node_has_member(const struct node *node, node_id_t id)
+{
+    return id >= 1 && id <= node->member_count && node->members[id - 1].name[0] != '\0';
+}
+/* What --cluster says of that name; NULL: nothing. */
+const struct node_member *node_given_member(const struct node *node, const char *name);
+/* Members, this node included. */
+uint32_t node_members_there(const struct node *node);
 void node_close_storage(struct node *node, bool clean);
 /* An empty directory, or one whose content is in quarantine. */
 void node_start_founding(struct node *node, bool resumed);
@@ -444,6 +457,8 @@ void worker_set_wishes(struct node_worker *worker);
 void node_adopt_view(struct node *node, const struct cluster_view *view);
 void node_read_meta(struct node *node);
 void node_send_table(struct node *node, node_id_t to);
+/* If it leads meta: to all others. */
+void node_spread_table(struct node *node);
 void node_on_table(struct node *node, node_id_t from, struct bytes payload);
 void node_save_identity(struct node *node);
 void node_save_stop(struct node *node);
@@ -519,8 +534,8 @@ void node_mover_forget(struct node *node);
 void node_mover_free(struct node *node);
 /* The table, who leads meta, or a link has changed. */
 void node_mover_look(struct node *node);
-/* By this node's view of links, whether it leads meta or not. */
-void node_mover_plan(struct node *node, struct mover_plan *ret_plan);
+/* By what this node knows of others; if it does not lead meta, nobody counts as lost. */
+void node_mover_plan(const struct node *node, struct mover_plan *ret_plan);
 /* Worker's thread. */
 void worker_on_settled(void *context, struct group_id group, const struct raft_member *wish,
                        uint32_t count);

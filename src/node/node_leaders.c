@@ -129,7 +129,9 @@ void worker_on_leader(void *context, struct group_id group, node_id_t leader, ui
     /* The gateway may have heard of it from a NACK before: others still have to be told. */
     worker_take_news(worker, &news);
     worker_note_news(worker, &news);
-    if (group.value == GROUP_META) node_mover_look(worker->node); /* of worker 0 */
+    if (group.value != GROUP_META) return; /* that is of worker 0 */
+    node_spread_table(worker->node); /* whoever led before may have told nobody of the last one */
+    node_mover_look(worker->node);
 }
 
 /* A broken link makes the gateway forget a leader that its group may keep: ask the replicas. */
@@ -185,7 +187,7 @@ void node_ask_leaders(struct node *node)
         node_call(&node->workers[0], &node->workers[i], worker_recall_leaders, NULL);
 
     for (node_id_t id = 1; id <= node->member_count; id++)
-        if (id != node->identity.node)
+        if (id != node->identity.node && node_has_member(node, id))
             transport_send(node->workers[0].transport, id, 0, PEER_FRAME_STATUS,
                            bytes_make(&kind, 1));
 }

@@ -6,7 +6,10 @@
  * change of meta's leader or of a link, and by the time at which a silent node counts as lost.
  * Worker 0. */
 #include "cluster/mover.h"
+#include "cluster/view_codec.h"
 #include "node/node_internal.h"
+
+enum { MOVER_PAUSED_US = 1000 * 1000 }; /* later than a timer is meant to be */
 
 static bool leads_meta(const struct node *node)
 {
@@ -28,25 +31,42 @@ static void look_in(struct node *node, uint64_t us)
 
 /* --- who is there ------------------------------------------------------------------------- */
 
+static bool is_up(const struct node *node, node_id_t id)
+{
+    struct transport *transport = node->workers[0].transport;
+
+    return id == node->workers[0].view.self ||
+           (transport != NULL && transport_is_up(transport, id));
+}
+
 /* Silent since: as far as this node has seen it since it leads meta. */
-static void look_at_links(struct node *node, struct mover_silence silence[NODES_MAX])
+static void look_at_links(struct node *node)
 {
     const struct cluster_view *view = &node->workers[0].view;
-    struct transport *transport = node->workers[0].transport;
     uint64_t now = world_now(node->world);
-    uint64_t after = node->options.repair_after;
 
     for (uint32_t i = 0; i < view->node_count; i++) {
         node_id_t id = view->nodes[i].id;
         uint64_t *since = &node->mover.silent_since[id];
-        bool up = id == view->self || (transport != NULL && transport_is_up(transport, id));
-        if (up)
+        if (is_up(node, id))
             *since = 0;
         else if (*since == 0)
             *since = now;
-        silence[i].silent = !up;
-        silence[i].lost = !up && now - *since >= after;
-        if (!up && !silence[i].lost) look_in(node, *since + after - now);
+        if (*since != 0 && now - *since < node->options.repair_after)
+            look_in(node, *since + node->options.repair_after - now);
+    }
+}
+
+static void take_silence(const struct node *node, struct mover_silence silence[NODES_MAX])
+{
+    const struct cluster_view *view = &node->workers[0].view;
+    uint64_t now = world_now(node->world);
+
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        uint64_t since = node->mover.silent_since[view->nodes[i].id];
+        silence[i].silent = !is_up(node, view->nodes[i].id);
+        silence[i].lost =
+            silence[i].silent && since != 0 && now - since >= node->options.repair_after;
     }
 }
 
@@ -69,20 +89,21 @@ static void take_replicas(struct meta_request *request, const struct view_group 
 
 static void wish_for(struct node *node, const struct mover_move *move)
 {
-    const struct cluster_view *view = &node->workers[0].view;
-    struct meta_request request = {
-        .kind = META_MOVE, .group = {move->group}, .to_count = move->count};
+    struct meta_request request = {.kind = META_MOVE,
+                                   .group = {move->group},
+                                   .replica_count = move->from_count,
+                                   .to_count = move->count};
 
-    take_replicas(&request, &view->groups[move->group]);
+    memcpy(request.replicas, move->from, sizeof(request.replicas));
     memcpy(request.to, move->to, sizeof(request.to));
     ask(node, &node->mover.move, &request);
 }
 
-void node_mover_plan(struct node *node, struct mover_plan *ret_plan)
+void node_mover_plan(const struct node *node, struct mover_plan *ret_plan)
 {
     struct mover_silence silence[NODES_MAX];
 
-    look_at_links(node, silence);
+    take_silence(node, silence);
     mover_plan(&node->workers[0].view, silence, ret_plan);
 }
 
@@ -98,18 +119,22 @@ static bool ask_next(struct node *node)
     return true;
 }
 
+/* A plan is of one leadership: what another leader of meta has wished for since is not known in it.
+ */
 static void look(struct world_timer *timer)
 {
     struct node *node = timer->context;
     struct node_mover *mover = &node->mover;
+    uint64_t term = leads_meta(node) ? host_leads(node->workers[0].host, (struct group_id){0}) : 0;
 
-    if (!leads_meta(node) || !view_has_more(&node->workers[0].view)) {
-        mover->leads = false;
-        mover->plan->count = 0;
-        return;
-    }
-    if (!mover->leads) memset(mover->silent_since, 0, sizeof(mover->silent_since));
-    mover->leads = true;
+    /* After a pause of this process links are judged by what was before it. */
+    bool paused = world_now(node->world) > mover->look_at + MOVER_PAUSED_US;
+
+    if (term != mover->term || paused) memset(mover->silent_since, 0, sizeof(mover->silent_since));
+    if (term != mover->term) mover->plan->count = 0;
+    mover->term = term;
+    if (term == 0 || !view_has_more(&node->workers[0].view)) return;
+    look_at_links(node);
     if (ask_next(node)) return;
     node_mover_plan(node, mover->plan);
     mover->next = 0;
@@ -118,13 +143,20 @@ static void look(struct world_timer *timer)
 
 static void move_answered(struct node *node, struct meta_question *question)
 {
+    struct node_mover *mover = &node->mover;
     bool done = question->reply.result == META_DONE;
 
     if (question->reply.result == META_REFUSED)
         LOG_WARN(node_logger(node), "node", "meta refuses to move a group: %s",
                  question->reply.text);
-    if (!done) node->mover.plan->count = 0;
-    look_in(node, done ? 0 : NODE_RETRY_US);
+    mover->failures = done ? 0 : mover->failures + 1;
+    if (done) {
+        look_in(node, 0);
+        return;
+    }
+    mover->plan->count = 0; /* the table has changed */
+    uint32_t doublings = mover->failures < 9 ? mover->failures - 1 : 8;
+    look_in(node, NODE_RETRY_US << doublings);
 }
 
 void node_mover_look(struct node *node)

@@ -13,10 +13,20 @@ static struct replica_id recovered_replica(const struct node *node, uint32_t gro
     return (struct replica_id){0};
 }
 
+bool node_birth_names(const struct node *node, uint32_t group, struct replica_id replica)
+{
+    if (group >= node->birth.group_count) return false;
+    const struct view_group *born = &node->birth.groups[group];
+    for (uint32_t k = 0; k < born->replica_count; k++)
+        if (replica_id_equal(born->replicas[k].replica, replica)) return true;
+    return false;
+}
+
 /* FAULTS rule 9: once born, a replica that the log does not know has lost its votes and its
  * entries, or a crash came before its birth: it comes back under a new id (worker_open). But a
  * log that knows nothing of any group was lost or exchanged, and one that knows newer replicas
- * than the table is none to start with. */
+ * than the table is none to start with. Ids that came after the founding prove nothing: tables are saved
+ * before the replicas that they name are born, and where all have moved on the log is empty. */
 static enum status node_check_replicas(const struct node *node, struct error *error)
 {
     const struct cluster_view *view = &node->workers[0].view;
@@ -28,7 +38,7 @@ static enum status node_check_replicas(const struct node *node, struct error *er
         for (uint32_t k = 0; k < group->replica_count; k++) {
             if (group->replicas[k].node != node->identity.node) continue;
             struct replica_id here = recovered_replica(node, g);
-            own++;
+            own += node_birth_names(node, g, group->replicas[k].replica);
             known += here.value != 0;
             if (here.value > group->replicas[k].replica.value)
                 return error_set(error, STATUS_CORRUPT,
@@ -148,31 +158,46 @@ void node_close_storage(struct node *node, bool clean)
 
 /* --- from identity to running --------------------------------------------------------- */
 
-/* Addresses of members: those of --cluster if it names the same nodes (an address may change,
- * an identity never: F49), else those of the table. */
+uint32_t node_members_there(const struct node *node)
+{
+    uint32_t count = 0;
+
+    for (node_id_t id = 1; id <= node->member_count; id++)
+        count += node_has_member(node, id);
+    return count;
+}
+
+const struct node_member *node_given_member(const struct node *node, const char *name)
+{
+    for (uint32_t i = 0; i < node->options.member_count; i++)
+        if (strcmp(node->options.members[i].name, name) == 0) return &node->options.members[i];
+    return NULL;
+}
+
+/* Who is a member says the directory; where it is, --cluster, if that names it (an address may
+ * change, an identity never: F49), or else the table. Removed nodes may stay in that line. */
 static void node_take_members(struct node *node)
 {
     const struct cluster_view *view = &node->workers[0].view;
-    bool same = node->members_given && node->member_count == view->node_count;
+    bool self_given = false;
+    uint32_t given = 0;
 
-    for (uint32_t i = 0; same && i < view->node_count; i++) {
-        const struct view_node *known = cluster_view_node(view, i + 1);
-        same = known != NULL && strcmp(known->name, node->members[i].name) == 0;
-    }
-    if (same) return;
-    if (node->members_given)
-        LOG_WARN(node_logger(node), "node",
-                 "--cluster names other nodes than the directory knows: the directory wins");
-    node->members_given = false;
+    memset(node->members, 0, sizeof(node->members));
     node->member_count = 0;
-    for (node_id_t id = 1; id <= view->node_count; id++) {
-        const struct view_node *known = cluster_view_node(view, id);
-        struct node_member *member = &node->members[node->member_count++];
-        memset(member, 0, sizeof(*member));
-        if (known == NULL) continue;
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        const struct view_node *known = &view->nodes[i];
+        const struct node_member *line = node_given_member(node, known->name);
+        struct node_member *member = &node->members[known->id - 1];
         snprintf(member->name, sizeof(member->name), "%s", known->name);
-        snprintf(member->peer, sizeof(member->peer), "%s", known->peer);
+        snprintf(member->peer, sizeof(member->peer), "%s", line ? line->peer : known->peer);
+        if (known->id > node->member_count) node->member_count = known->id;
+        if (line != NULL && known->id == node->identity.node) self_given = true;
+        given += line != NULL;
     }
+    if (node->options.member_count > 0 && given < view->node_count)
+        LOG_WARN(node_logger(node), "node",
+                 "--cluster does not name all nodes that the directory knows: the directory wins");
+    node->members_given = self_given;
 }
 
 /* From now on a log or a store that is missing was lost (F29). */

@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "cluster/mover.h"
+#include "cluster/view_codec.h"
 #include "node/node_snapshot.h"
 
 struct verb {
@@ -172,7 +173,8 @@ void node_plan_json(struct node *node, struct buffer *buffer)
     struct mover_plan *plan = memory_allocate_zero(sizeof(*plan));
     json_t *moves = json_array();
 
-    if (node->state == NODE_RUNNING && view->node_count > 0) node_mover_plan(node, plan);
+    if (node->state == NODE_RUNNING && view->node_count > 0 && view_has_more(view))
+        node_mover_plan(node, plan);
     for (uint32_t i = 0; i < plan->count; i++) {
         const struct mover_move *move = &plan->moves[i];
         const struct view_group *group = &view->groups[move->group];

@@ -46,7 +46,7 @@ static node_id_t repair_self(const struct node *node, const struct cluster_view 
 static const char *repair_obstacle(const struct node *node, const struct cluster_view *view)
 {
     node_id_t self = repair_self(node, view);
-    uint32_t nodes = view->node_count > 0 ? view->node_count : node->member_count;
+    uint32_t nodes = view->node_count > 0 ? view->node_count : node_members_there(node);
     uint32_t wished = node->options.replicas ? node->options.replicas : REPLICAS_DEFAULT;
 
     if (nodes < 2) return "this node is alone";
@@ -102,6 +102,22 @@ static enum status repair_move(struct node *node, struct error *error)
     return STATUS_OK;
 }
 
+/* Ids are those that the node knew; where the others are may have changed since (F49). */
+static void repair_take_members(struct node *node)
+{
+    const struct repair_file *file = &node->repair.file;
+
+    memset(node->members, 0, sizeof(node->members));
+    node->member_count = file->member_count;
+    for (uint32_t i = 0; i < file->member_count; i++) {
+        const struct founding_member *from = &file->members[i];
+        const struct node_member *line = node_given_member(node, from->name);
+        memcpy(node->members[i].name, from->name, sizeof(from->name));
+        snprintf(node->members[i].peer, sizeof(node->members[i].peer), "%s",
+                 line != NULL ? line->peer : from->peer);
+    }
+}
+
 static void repair_join(struct node *node)
 {
     struct error error;
@@ -117,14 +133,7 @@ static void repair_join(struct node *node)
     cluster_view_init(&node->birth);
     cluster_view_free(&node->workers[0].view);
     cluster_view_init(&node->workers[0].view);
-    if (!node->members_given) {
-        node->member_count = node->repair.file.member_count;
-        for (uint32_t i = 0; i < node->member_count; i++) {
-            const struct founding_member *from = &node->repair.file.members[i];
-            memcpy(node->members[i].name, from->name, sizeof(from->name));
-            memcpy(node->members[i].peer, from->peer, sizeof(from->peer));
-        }
-    }
+    if (node->repair.file.member_count > 0) repair_take_members(node);
     node->state = NODE_NEW;
     /* People may ask what it waits for. */
     if (node_admin_open(node, &error)) {
@@ -147,12 +156,14 @@ static void repair_members(struct node *node, const struct cluster_view *view,
         }
         return;
     }
-    for (node_id_t id = 1; id <= view->node_count && id <= FOUNDING_MEMBERS_MAX; id++) {
-        const struct view_node *known = cluster_view_node(view, id);
-        if (known == NULL) continue;
-        struct founding_member *member = &file->members[file->member_count++];
+    /* By id: it rejoins as the one it is. Places of removed nodes stay empty. */
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        const struct view_node *known = &view->nodes[i];
+        if (known->id > FOUNDING_MEMBERS_MAX) continue;
+        struct founding_member *member = &file->members[known->id - 1];
         memcpy(member->name, known->name, sizeof(member->name));
         memcpy(member->peer, known->peer, sizeof(member->peer));
+        if (known->id > file->member_count) file->member_count = known->id;
     }
 }
 

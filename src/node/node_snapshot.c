@@ -239,7 +239,7 @@ static void ask_peers(struct node_collector *collector)
     write_u8(&writer, STATUS_ASK);
     write_u64(&writer, ++collector->question);
     for (node_id_t id = 1; id <= node->member_count; id++)
-        if (id != node->identity.node)
+        if (id != node->identity.node && node_has_member(node, id))
             transport_send(node->workers[0].transport, id, 0, PEER_FRAME_STATUS,
                            buffer_bytes(&frame));
     buffer_free(&frame);
@@ -281,7 +281,8 @@ void node_collect(struct node *node, const struct snapshot_waiter *waiter)
     bool needs_peers = !waiter->peer && waiter->page == ADMIN_STATUS;
     bool old_reports = now - collector->reported > SNAPSHOT_KEEP_US;
     bool reachable = node->workers[0].transport != NULL; /* a stop closes it before the pages */
-    if (needs_peers && old_reports && !collector->asking && reachable && node->member_count > 1)
+    if (needs_peers && old_reports && !collector->asking && reachable &&
+        node_members_there(node) > 1)
         ask_peers(collector);
 
     if (collector->missing > 0) return; /* under way */

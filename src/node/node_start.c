@@ -98,7 +98,8 @@ static enum status node_founding_options(struct node *node, bool resumed,
     for (uint32_t i = 0; i < node->member_count; i++) {
         memcpy(founding->members[i].name, node->members[i].name, sizeof(founding->members[i].name));
         memcpy(founding->members[i].peer, node->members[i].peer, sizeof(founding->members[i].peer));
-        if (i > 0 && strcmp(node->members[i].name, node->members[i - 1].name) == 0)
+        if (i > 0 && node->members[i].name[0] != '\0' &&
+            strcmp(node->members[i].name, node->members[i - 1].name) == 0)
             return error_set(error, STATUS_INVALID, "--cluster names %s twice",
                              node->members[i].name);
         if (strcmp(node->members[i].name, options->name) == 0) founding->self = i + 1;

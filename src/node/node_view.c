@@ -177,7 +177,7 @@ void node_send_table(struct node *node, node_id_t to)
 
 /* The leader of meta tells everybody: nodes without a replica of it, and those whose replica is
  * lost or still being filled. Who has read the rows already takes no notice. */
-static void node_spread_table(struct node *node)
+void node_spread_table(struct node *node)
 {
     const struct cluster_view *view = &node->workers[0].view;
 

@@ -187,7 +187,10 @@ static enum status worker_recover_replica(struct node_worker *worker, uint32_t g
     if (status == STATUS_OK) return status;
     /* What passes - no memory, no descriptors, a record of a newer version - condemns nothing. */
     if (status != STATUS_NOT_FOUND && status != STATUS_CORRUPT) return status;
-    const char *obstacle = node_repair_obstacle(node);
+    /* One that the table has given this node since may just not have been born when the last process
+     * ended: nothing is lost with it, and nobody takes it for one who has a vote. */
+    bool maybe_unborn = status == STATUS_NOT_FOUND && !node_birth_names(node, group, self);
+    const char *obstacle = maybe_unborn ? NULL : node_repair_obstacle(node);
     if (obstacle != NULL) {
         struct error cause = *error;
         return error_set(error, STATUS_CORRUPT,

@@ -472,7 +472,7 @@ void host_set_wish(struct partition_host *host, struct group_id group,
 {
     struct replica *replica = host_replica(host, group);
     if (replica == NULL || count > RAFT_MEMBERS_MAX) return;
-    bool same = replica->wish_known && replica->wish_count == count;
+    bool same = replica->wish_known && replica->wish_count == count && replica->wish_tell == tell;
     for (uint32_t i = 0; i < count && same; i++)
         same = replica_id_equal(replica->wish[i].replica, members[i].replica) &&
                replica->wish[i].node == members[i].node;
@@ -482,7 +482,7 @@ void host_set_wish(struct partition_host *host, struct group_id group,
     replica->wish_known = true;
     replica->wish_ids_end = next_replica_id;
     replica->wish_tell = tell;
-    replica->settled_at = 0;
+    if (!same) replica->settled_at = 0;
 }
 
 void host_set_gateway(struct partition_host *host, const struct host_gateway *gateway)

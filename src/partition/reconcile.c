@@ -23,7 +23,8 @@ static bool caught_up(struct replica *replica, struct replica_id id, uint64_t no
 {
     bool active = false;
     uint64_t match = raft_match_of(replica->raft, id, now, &active);
-    return active && match + CAUGHT_UP_ENTRIES >= raft_last_index(replica->raft);
+    return active && match + CAUGHT_UP_ENTRIES >= raft_last_index(replica->raft) &&
+           match >= raft_config(replica->raft)->index;
 }
 
 /* Ids of replicas rise. A group that has a member with an id that the table here does not know of

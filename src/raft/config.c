@@ -181,6 +181,9 @@ static const char *promotion_fault(const struct raft *raft, const struct raft_co
             return "the learner to promote has not answered lately";
         if (progress->match + RAFT_PROMOTE_LAG_MAX < last_index(raft))
             return "the learner to promote has not caught up";
+        /* So whoever votes knows that it does: a replica with nothing was never a voter. */
+        if (progress->match < config->index)
+            return "the learner to promote has not got the configuration that added it";
     }
     return NULL;
 }

@@ -35,6 +35,8 @@ static void bed_make(struct bed *bed, uint32_t nodes, uint32_t partitions, uint3
         add_node(bed, "");
     view_settings_more_none(&bed->view);
     cluster_view_place(&bed->view);
+    for (uint32_t g = 0; g < bed->view.group_count; g++)
+        if (g != GROUP_COORD) bed->view.groups[g].leader = bed->view.groups[g].replicas[0].node;
 }
 
 static bool holds(const struct view_group *group, node_id_t node)
@@ -304,6 +306,88 @@ static void test_a_group_on_its_way_is_left_alone_but_for_need(void **state)
     cluster_view_free(&bed.view);
 }
 
+/* Nobody fulfils a wish for those: they would fill all places on the way. */
+static void test_groups_without_a_leader_do_not_hold_up_others(void **state)
+{
+    struct bed bed;
+    uint32_t planned = 0;
+
+    (void)state;
+    bed_make(&bed, 6, 64, 3);
+    bed.silence[5] = (struct mover_silence){.silent = true, .lost = true};
+    for (uint32_t g = GROUP_DATA_FIRST; g < bed.view.group_count; g += 2) {
+        bed.view.groups[g].leader = 0;
+        bed.view.groups[g].moving = true;
+    }
+    plan(&bed);
+    for (uint32_t i = 0; i < bed.plan.count; i++) {
+        assert_int_not_equal(bed.view.groups[bed.plan.moves[i].group].leader, 0);
+        planned += bed.plan.moves[i].group >= GROUP_DATA_FIRST;
+    }
+    assert_true(planned >= 5);
+    cluster_view_free(&bed.view);
+}
+
+static void test_many_that_are_lost_at_once_are_behind_a_cut(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    bed_make(&bed, 5, 16, 3);
+    for (uint32_t n = 0; n < 2; n++)
+        bed.silence[n] = (struct mover_silence){.silent = true, .lost = true};
+    plan(&bed);
+    assert_int_equal(bed.plan.count, 0);
+    bed.view.nodes[0].state = VIEW_NODE_LEAVES; /* an operator knows better */
+    plan(&bed);
+    assert_true(bed.plan.count > 0);
+    cluster_view_free(&bed.view);
+}
+
+/* Meta goes from five to three, and one of the five is dead: it is not among the three. */
+static void test_fewer_replicas_are_those_of_nodes_that_are_there(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    for (uint32_t dead = 0; dead < 5; dead++) {
+        bed_make(&bed, 5, 16, 3);
+        bed.silence[dead] = (struct mover_silence){.silent = true};
+        bed.view.nodes[(dead + 1) % 5].state = VIEW_NODE_LEAVES;
+        plan(&bed);
+        const struct mover_move *move = NULL;
+        for (uint32_t i = 0; i < bed.plan.count; i++)
+            if (bed.plan.moves[i].group == GROUP_META) move = &bed.plan.moves[i];
+        assert_non_null(move);
+        assert_int_equal(move->count, 3);
+        for (uint32_t k = 0; k < move->count; k++)
+            assert_int_not_equal(move->to[k], bed.view.nodes[dead].id);
+        cluster_view_free(&bed.view);
+    }
+}
+
+/* The wish under way is fulfilled first: a copy that comes back beside the one that goes would need
+ * a place that it has not got yet (reconcile.c, make_room). */
+static void test_a_change_of_mind_waits_for_the_move_under_way(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    bed_make(&bed, 2, 4, 2);
+    bed.view.nodes[1].state = VIEW_NODE_LEAVES;
+    plan(&bed);
+    assert_true(bed.plan.count > 0);
+    for (uint32_t i = 0; i < bed.plan.count; i++)
+        take_move(&bed, &bed.plan.moves[i]);
+    bed.view.nodes[1].state = VIEW_NODE_STAYS;
+    plan(&bed);
+    for (uint32_t i = 0; i < bed.plan.count; i++)
+        assert_false(bed.view.groups[bed.plan.moves[i].group].moving);
+    run(&bed, 1);
+    assert_int_equal(load(&bed, 2), 4);
+    cluster_view_free(&bed.view);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +399,10 @@ int main(void)
         cmocka_unit_test(test_zones_hold_one_replica_each),
         cmocka_unit_test(test_labels_say_who_leads_and_holds_more),
         cmocka_unit_test(test_a_group_on_its_way_is_left_alone_but_for_need),
+        cmocka_unit_test(test_groups_without_a_leader_do_not_hold_up_others),
+        cmocka_unit_test(test_many_that_are_lost_at_once_are_behind_a_cut),
+        cmocka_unit_test(test_fewer_replicas_are_those_of_nodes_that_are_there),
+        cmocka_unit_test(test_a_change_of_mind_waits_for_the_move_under_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

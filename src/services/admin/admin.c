@@ -77,9 +77,15 @@ static void connection_operate(struct admin_connection *connection,
     struct admin *admin = connection->admin;
     struct bytes value;
 
-    if (!http_field_find(request, "x-holon-operator", &value)) {
-        connection_respond(connection, 403, "text/plain; charset=utf-8",
-                           bytes_of("a POST needs the header X-Holon-Operator: yes\n"));
+    /* A browser says where a page is from; no tool of an operator does. So a page whose name was
+     * made to mean this address, and which may send any field, is refused as well. */
+    bool browser = http_field_find(request, "origin", &value) ||
+                   http_field_find(request, "sec-fetch-site", &value);
+    if (browser || !http_field_find(request, "x-holon-operator", &value)) {
+        connection_respond(
+            connection, 403, "text/plain; charset=utf-8",
+            bytes_of("a POST needs the header X-Holon-Operator: yes, and none that says "
+                     "where a page is from\n"));
         return;
     }
     connection->ticket = ++admin->last_ticket;
