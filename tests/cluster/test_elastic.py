@@ -101,6 +101,34 @@ def test_a_node_that_is_lost_for_good_is_made_up_for(make_cluster):
     until("it takes part again", lambda: settled(one) and load_of(one, lost.name) > 0, 120)
 
 
+def test_members_are_known_after_one_in_the_middle_was_removed(make_cluster):
+    cluster = make_cluster(count=4, options=("--partitions", "8"))
+    one, middle, three, last = cluster
+    until("the founding is as it should be", lambda: settled(one), 60)
+    one.call("SET", "k", "v")
+    holon(one, "node", "drain", middle.name)
+    until("it is empty", lambda: load_of(one, middle.name) == 0 and settled(one), 90)
+    holon(one, "node", "remove", middle.name)
+    assert middle.wait_exit(30) != 0
+    assert middle.start().wait_exit(30) != 0  # it stays out
+    stay = [one, three, last]
+    for node in stay:
+        node.kill()
+    for node in stay:
+        node.start()
+    for node in stay:
+        node.wait_ready(60)
+    assert last.call("GET", "k") == "v"
+    until("all three hold everything", lambda: settled(one) and all(load_of(one, n.name) == 9 for n in stay), 60)
+    # One of them comes back without its disk, as the one it is.
+    last.kill()
+    last.wipe()
+    last.start()
+    last.wait_ready(60)
+    until("it has everything again", lambda: last.healthy, 60)
+    assert last.call("GET", "k") == "v"
+
+
 def test_labels_and_operators_who_contradict_each_other(make_cluster):
     cluster = make_cluster(count=3, options=("--partitions", "8"))
     one, two = cluster[0], cluster[1]
