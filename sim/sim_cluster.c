@@ -422,6 +422,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     }
     of->workers = options->workers;
     of->patience = options->patience;
+    if (options->repair_after) of->repair_after = options->repair_after;
     of->partitions = options->partitions;
     of->replicas = options->replicas;
     of->reads_given = true;

@@ -17,6 +17,7 @@ struct sim_cluster_options {
     uint32_t nodes, replicas, partitions, workers, stores;
     enum reads_mode reads;
     uint64_t patience;
+    uint64_t repair_after; /* 0: the default */
     struct raft_timing timing;
     uint64_t log_segment_size, flush_bytes, entries_bytes_max, memory;
     uint64_t log_bytes_max; /* 0: no bound */

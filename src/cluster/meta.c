@@ -208,7 +208,8 @@ static void meta_epochs(struct meta_evaluation *evaluation, const struct meta_re
 
 static bool names_node(enum meta_kind kind)
 {
-    return kind != META_TOKEN && kind != META_JOIN && kind != META_MOVE && kind != META_SETTLED;
+    return kind != META_TOKEN && kind != META_JOIN && kind != META_MOVE && kind != META_SETTLED &&
+           kind != META_KEEP;
 }
 
 /* False: rows or budget are missing, run again. */
@@ -263,6 +264,8 @@ static bool meta_evaluate_member(struct meta_evaluation *evaluation, struct byte
         return meta_move(evaluation, &request);
     case META_SETTLED:
         return meta_settled(evaluation, &request);
+    case META_KEEP:
+        return meta_keep(evaluation, &request);
     default:
         meta_refuse(&evaluation->reply, "meta does not know request %d", request.kind);
         return true;

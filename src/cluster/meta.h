@@ -24,6 +24,8 @@
  *   REMOVE  of a drained node that the table names nowhere; its id is never used again
  *   MOVE    wishes for other nodes for a group: compare-and-set on the replicas in the table
  *   SETTLED the group's configuration is as wished for (its leader says so)
+ *   KEEP    the wish names a node by a new id, and a sound voter of an older one is there, which
+ *           cannot be taken out (reconcile.c): the table names that one
  * Every change raises the table epoch by one. Thread: evaluation on the group's worker. */
 #ifndef HOLON_CLUSTER_META_H
 #define HOLON_CLUSTER_META_H
@@ -46,6 +48,7 @@ enum meta_kind {
     META_REMOVE = 11,
     META_MOVE = 12,
     META_SETTLED = 13,
+    META_KEEP = 14,
 };
 
 enum {
@@ -79,19 +82,20 @@ struct meta_request {
     bool has_secret;               /* JOIN, TOKEN */
     uint8_t secret_hash[META_SECRET_HASH_SIZE];
     int64_t expires_ms; /* TOKEN */
-    /* MOVE, SETTLED: the group, its replicas as who asks knows them, and MOVE: the nodes that
+    /* MOVE, SETTLED, KEEP: the group, its replicas as who asks knows them, and MOVE: the nodes that
      * should hold it, the first of which should lead. */
     struct group_id group;
     uint32_t replica_count, to_count;
     struct view_replica replicas[VIEW_REPLICAS_MAX];
     node_id_t to[VIEW_REPLICAS_MAX];
+    struct view_replica kept; /* KEEP */
 };
 
 enum meta_result {
     META_DONE = 0,
     META_REFUSED = 1, /* text says why; asking again does not help */
     META_RETRY = 2,   /* FOUND has not come yet; REJOIN: another store is replaced than is known;
-                       * MOVE, SETTLED: the table has other replicas by now */
+                       * MOVE, SETTLED, KEEP: the table has other replicas by now */
 };
 
 struct meta_reply {

@@ -9,7 +9,8 @@
  *          BOOT: then labels, if there are any; LABEL: labels
  *          JOIN: labels | hex id | u8 has secret | 32 bytes hash of it
  *          TOKEN: 32 bytes | u64 wall clock at which it ends, ms
- *          MOVE, SETTLED: u32 group | u8 count, each: u32 node | u64 replica; MOVE: u8 count, each:
+ *          MOVE, SETTLED, KEEP: u32 group | u8 count, each: u32 node | u64 replica;
+ *          KEEP: u32 node | u64 replica; MOVE: u8 count, each:
  *          u32 node
  * reply:   u8 result | u64 table epoch | u32 first | u32 last | text | u64 token | u32 node */
 
@@ -42,6 +43,10 @@ static void moves_encode(const struct meta_request *request, struct writer *writ
         write_u32(writer, request->replicas[i].node);
         write_u64(writer, request->replicas[i].replica.value);
     }
+    if (request->kind == META_KEEP) {
+        write_u32(writer, request->kept.node);
+        write_u64(writer, request->kept.replica.value);
+    }
     if (request->kind != META_MOVE) return;
     write_u8(writer, (uint8_t)request->to_count);
     for (uint32_t i = 0; i < request->to_count; i++)
@@ -56,6 +61,10 @@ static void moves_decode(struct reader *reader, struct meta_request *request)
     for (uint32_t i = 0; i < request->replica_count && !reader->failed; i++) {
         request->replicas[i].node = read_u32(reader);
         request->replicas[i].replica.value = read_u64(reader);
+    }
+    if (request->kind == META_KEEP) {
+        request->kept.node = read_u32(reader);
+        request->kept.replica.value = read_u64(reader);
     }
     if (request->kind != META_MOVE) return;
     request->to_count = read_u8(reader);
@@ -86,6 +95,7 @@ static void members_encode(const struct meta_request *request, struct writer *wr
         break;
     case META_MOVE:
     case META_SETTLED:
+    case META_KEEP:
         moves_encode(request, writer);
         break;
     default:
@@ -114,6 +124,7 @@ static void members_decode(struct reader *reader, struct meta_request *request)
         break;
     case META_MOVE:
     case META_SETTLED:
+    case META_KEEP:
         moves_decode(reader, request);
         break;
     default:

@@ -90,3 +90,34 @@ bool meta_settled(struct meta_evaluation *evaluation, const struct meta_request 
     meta_put_table_epoch(evaluation);
     return true;
 }
+
+/* An id comes back to the table by this alone. That is no danger: a node that has dropped a replica
+ * never bears one under that id again (node_stores.c), and asks for a new one. */
+bool meta_keep(struct meta_evaluation *evaluation, const struct meta_request *request)
+{
+    struct view_group group;
+    bool older = false;
+
+    enum row_result result = meta_get_group(evaluation, request->group.value, &group);
+    if (result == ROW_STOP) return false;
+    if (result == ROW_ABSENT || !is_known(&group, request)) {
+        evaluation->reply.result = META_RETRY;
+        return true;
+    }
+    for (uint32_t i = 0; i < group.replica_count; i++) {
+        struct view_replica *wished = &group.replicas[i];
+        if (wished->node != request->kept.node) continue;
+        older =
+            request->kept.replica.value > 0 && request->kept.replica.value < wished->replica.value;
+        if (older) wished->replica = request->kept.replica;
+    }
+    if (!older) {
+        meta_refuse(&evaluation->reply, "replica %llu is none that group %u had on node %u before",
+                    (unsigned long long)request->kept.replica.value, request->group.value,
+                    request->kept.node);
+        return true;
+    }
+    meta_put_group(evaluation, request->group.value, &group);
+    meta_put_table_epoch(evaluation);
+    return true;
+}

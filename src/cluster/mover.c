@@ -12,6 +12,7 @@ struct mover {
     uint8_t index[NODES_MAX + 1];         /* of a node id in view->nodes, plus 1; 0: not there */
     struct balance_node nodes[NODES_MAX]; /* as view->nodes */
     struct balance_group *groups;         /* as view->groups; those without replicas stay empty */
+    bool heard[NODES_MAX];                /* as view->nodes */
     uint32_t staying, silent, meta_copies;
 };
 
@@ -78,6 +79,7 @@ static void take_nodes(struct mover *mover, const struct mover_silence *silence)
     for (uint32_t n = 0; n < mover->view->node_count; n++) {
         const struct view_node *node = &mover->view->nodes[n];
         mover->index[node->id] = (uint8_t)(n + 1);
+        mover->heard[n] = !silence[n].silent;
         mover->nodes[n] = (struct balance_node){
             .id = node->id,
             .weight = labels_number(node->labels, "weight", LABEL_WEIGHT_USUAL),
@@ -193,13 +195,26 @@ static bool must_change(const struct mover *mover, const struct view_group *is)
     return false;
 }
 
+/* Its leader is known; or it is on a node that this one does not hear, and the others are a
+ * majority by which it leads. */
+static bool has_leader(const struct mover *mover, const struct view_group *is)
+{
+    uint32_t heard = 0;
+
+    for (uint32_t k = 0; k < is->replica_count; k++) {
+        uint32_t n = index_of(mover, is->replicas[k].node);
+        heard += n != UINT32_MAX && mover->heard[n];
+    }
+    return is->leader != 0 || (heard < is->replica_count && 2 * heard > is->replica_count);
+}
+
 /* Without a leader nobody fulfils a wish; and the table of a group that may have to be salvaged
  * stays what its disks know. */
 static bool is_movable(const struct mover *mover, uint32_t g)
 {
     const struct view_group *is = &mover->view->groups[g];
 
-    return is->leader != 0 && is->replica_count > 0 && mover->groups[g].count > 0 &&
+    return has_leader(mover, is) && is->replica_count > 0 && mover->groups[g].count > 0 &&
            (!is->moving || must_change(mover, is));
 }
 
@@ -209,8 +224,10 @@ static void plan_moves(const struct mover *mover, struct mover_plan *plan)
     uint32_t room = MOVER_GROUPS_PER_NODE * mover->staying, moving = 0;
 
     for (uint32_t g = 0; g < view->group_count; g++) {
-        moving += view->groups[g].moving && view->groups[g].leader != 0;
-        plan->left += view->groups[g].moving || urgency_of(mover, g) != URGENT_NOT;
+        moving += view->groups[g].moving && has_leader(mover, &view->groups[g]);
+        bool left = view->groups[g].moving || urgency_of(mover, g) != URGENT_NOT;
+        plan->left += left;
+        plan->leaderless += left && view->groups[g].leader == 0;
     }
     for (enum urgency urgency = URGENT_LOST; urgency < URGENT_NOT; urgency++) {
         for (uint32_t g = 0; g < view->group_count; g++) {

@@ -41,6 +41,7 @@ struct mover_plan {
     uint32_t count;
     /* Groups whose members are not as they should be, those under way included; 0: all done. */
     uint32_t left;
+    uint32_t leaderless; /* of those: nobody is known to lead them */
 };
 
 void mover_plan(const struct cluster_view *view, const struct mover_silence *silence,

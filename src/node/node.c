@@ -174,6 +174,7 @@ void node_destroy(struct node *node)
         cluster_view_free(&worker->view);
         memory_free(worker->news);
         memory_free(worker->lost);
+        memory_free(worker->named_at_start);
     }
     if (node->log != NULL) log_abandon(node->log);
     for (uint32_t i = 0; i < STORES_MAX; i++)
@@ -187,6 +188,7 @@ void node_destroy(struct node *node)
     for (uint32_t i = 0; i < REJOIN_QUESTIONS_MAX; i++)
         buffer_free(&node->rejoins[i].question.body);
     node_mover_free(node);
+    node_tables_free(node);
     node_operate_free(node);
     buffer_free(&node->save.body);
     cluster_view_free(&node->birth);

@@ -209,12 +209,14 @@ void node_boot_start(struct node *node)
     node->epochs.on_answer = epochs_answered;
     node->boot_timer = (struct world_timer){.fire = boot_timer_fired, .context = node};
     node_mover_start(node);
+    node_tables_start(node);
     boot_ask(node);
 }
 
 void node_boot_stop(struct node *node)
 {
     node_mover_stop(node);
+    node_tables_stop(node);
     world_timer_stop(node->world, &node->confirm_timer);
     world_timer_stop(node->world, &node->disk.timer);
     world_timer_stop(node->world, &node->scrub.timer);

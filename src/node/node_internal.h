@@ -3,7 +3,8 @@
  *   node.c         creation, calls between workers, failure
  *   node_start.c   founding, rejoining or resuming; node_directory.c, node_open.c
  *   node_worker.c  one worker: transport, host, gateway, services, dispatch of frames
- *   node_view.c    the cluster view: from meta's rows to every worker, to disk, to other nodes
+ *   node_view.c    the cluster view: from meta's rows to every worker, to disk
+ *   node_tables.c  the table from node to node, and who hears that there is a later one
  *   node_leaders.c who leads what: between workers, and to nodes that hold no replica
  *   node_boot.c    what this start tells meta: FOUND, BOOT, EPOCHS; and when it is ready
  *   node_confirm.c  a restart is mute until others have said that its disk is no old one
@@ -92,6 +93,10 @@ struct node_worker {
     struct world_deferred news_out;
     /* By group: the newest replica of this node that was lost; NULL: none was. */
     struct replica_id *lost;
+    /* The table with which this start began: it knew of all ids below, and named those for this
+     * node, by group. */
+    uint64_t ids_at_start;
+    struct replica_id *named_at_start;
     uint64_t stores_out;       /* bits: damaged, or not exchanged yet */
     uint64_t stores_detaching; /* bits: the host still has replicas or jobs of it */
     struct world_timer detach_timer;
@@ -128,9 +133,10 @@ struct rejoin_question { /* asked for a wiped node */
     store_id_t store;
 };
 
-/* What a group's leader says of a wish that is fulfilled. */
+/* What a group's leader says of a wish that is fulfilled; or cannot be, and `kept` may stay. */
 struct settled_news {
     struct group_id group;
+    struct raft_member kept; /* replica 0: fulfilled */
     uint32_t count;
     struct replica_id replicas[VIEW_REPLICAS_MAX];
 };
@@ -150,6 +156,18 @@ struct node_mover { /* node_mover.c */
     uint32_t next;
     struct settled_news settled[MOVER_SETTLED_MAX];
     uint32_t settled_count;
+    bool leaderless;    /* a group cannot be moved for nobody is known to lead it */
+    uint32_t recalls;   /* of leaders, one after the other */
+    uint64_t recall_at; /* not before */
+};
+
+struct node_tables {       /* node_tables.c */
+    struct buffer encoded; /* the view of worker 0, as others get it */
+    uint64_t encoded_epoch;
+    struct world_timer timer; /* says the epoch to others */
+    uint64_t say_at;
+    uint64_t epoch_heard; /* the latest that others have said */
+    uint64_t asked_at;    /* for a later table; 0: never */
 };
 
 enum { OPERATIONS_MAX = 8 }; /* of operators, under way at a time */
@@ -355,6 +373,7 @@ struct node {
     struct node_scrub scrub;
     struct node_sealed sealed;
     struct node_repair repair;
+    struct node_tables tables;
     struct node_mover mover;
     struct operation operations[OPERATIONS_MAX];
     char quarantine[PATH_SIZE_MAX]; /* DIR/quarantine */
@@ -456,10 +475,6 @@ void worker_set_wishes(struct node_worker *worker);
 /* node_view.c */
 void node_adopt_view(struct node *node, const struct cluster_view *view);
 void node_read_meta(struct node *node);
-void node_send_table(struct node *node, node_id_t to);
-/* If it leads meta: to all others. */
-void node_spread_table(struct node *node);
-void node_on_table(struct node *node, node_id_t from, struct bytes payload);
 void node_save_identity(struct node *node);
 void node_save_stop(struct node *node);
 /* Nothing is being saved, nor has to be: from now on nothing is until node_save_let_go(). */
@@ -471,6 +486,19 @@ void node_worker_born(struct node_worker *zero, void *unused);
 void node_save_table(struct node *node);
 /* Replicas that the table names and that are not here are born, if it is on disk. */
 void node_sync_replicas(struct node *node);
+
+/* node_tables.c: all on worker 0 */
+/* The view of worker 0; until it changes. */
+struct bytes node_encoded_table(struct node *node);
+void node_send_table(struct node *node, node_id_t to);
+/* If it leads meta: to all others. */
+void node_spread_table(struct node *node);
+void node_tables_changed(struct node *node);
+void node_on_table(struct node *node, node_id_t from, struct bytes payload);
+void node_on_table_epoch(struct node *node, node_id_t from, uint64_t epoch);
+void node_tables_start(struct node *node);
+void node_tables_stop(struct node *node);
+void node_tables_free(struct node *node);
 
 /* node_leaders.c */
 void worker_on_leader(void *context, struct group_id group, node_id_t leader, uint64_t term);
@@ -539,6 +567,10 @@ void node_mover_plan(const struct node *node, struct mover_plan *ret_plan);
 /* Worker's thread. */
 void worker_on_settled(void *context, struct group_id group, const struct raft_member *wish,
                        uint32_t count);
+void worker_on_kept(void *context, struct group_id group, const struct raft_member *wish,
+                    uint32_t count, const struct raft_member *kept);
+/* Somebody leads a group of which that was not known. */
+void node_mover_leader_heard(struct node *node);
 
 /* node_operate.c */
 void node_operate_forget(struct node *node);

@@ -6,6 +6,7 @@
  *   leaders: u8 1 | varint count | count * (varint group | varint term): the sender leads these
  *   ask:     u8 4: tell me again
  *   ask-table: u8 5, see node_confirm.c
+ *   table-epoch: u8 6, see node_tables.c
  * Best effort: a gateway that was told nothing asks around. */
 #include "base/codec.h"
 #include "node/node_snapshot.h"
@@ -39,7 +40,9 @@ static void worker_take_batch(struct node_worker *worker, void *argument)
     for (uint32_t i = 0; i < batch->count; i++)
         worker_take_news(worker, &batch->news[i]);
     memory_free(batch);
-    if (worker->index == 0) node_check_ready(worker->node);
+    if (worker->index != 0) return;
+    node_mover_leader_heard(worker->node);
+    node_check_ready(worker->node);
 }
 
 static void worker_tell_others(struct node_worker *worker, const struct leader_news *news,
@@ -129,6 +132,7 @@ void worker_on_leader(void *context, struct group_id group, node_id_t leader, ui
     /* The gateway may have heard of it from a NACK before: others still have to be told. */
     worker_take_news(worker, &news);
     worker_note_news(worker, &news);
+    if (worker->index == 0) node_mover_leader_heard(worker->node);
     if (group.value != GROUP_META) return; /* that is of worker 0 */
     node_spread_table(worker->node); /* whoever led before may have told nobody of the last one */
     node_mover_look(worker->node);
@@ -213,6 +217,7 @@ static void node_on_leaders(struct node *node, const struct transport_peer *from
     }
     if (used > 0) worker_tell_others(zero, news, used);
     memory_free(news);
+    if (used > 0) node_mover_leader_heard(node);
     node_check_ready(node);
 }
 
@@ -241,6 +246,11 @@ void node_on_status_frame(struct node *node, const struct transport_peer *from,
     case STATUS_REPORT:
         node_on_report(node, from, &reader);
         break;
+    case STATUS_TABLE_EPOCH: {
+        uint64_t epoch = read_varint(&reader);
+        if (!reader.failed) node_on_table_epoch(node, from->node, epoch);
+        break;
+    }
     default:
         break; /* of a later version */
     }

@@ -9,7 +9,11 @@
 #include "cluster/view_codec.h"
 #include "node/node_internal.h"
 
-enum { MOVER_PAUSED_US = 1000 * 1000 }; /* later than a timer is meant to be */
+enum {
+    MOVER_PAUSED_US = 1000 * 1000, /* later than a timer is meant to be */
+    RECALL_DOUBLINGS = 6,          /* of the time between questions for leaders */
+};
+#define RECALL_US UINT64_C(250000)
 
 static bool leads_meta(const struct node *node)
 {
@@ -119,6 +123,24 @@ static bool ask_next(struct node *node)
     return true;
 }
 
+/* Who leads what is not known for ever: a link broke, and nobody has asked for that group since. */
+static void recall_leaders(struct node *node)
+{
+    struct node_mover *mover = &node->mover;
+
+    mover->leaderless = mover->plan->leaderless > 0;
+    if (!mover->leaderless) {
+        mover->recalls = 0;
+        return;
+    }
+    if (world_now(node->world) < mover->recall_at) return;
+    uint64_t us =
+        RECALL_US << (mover->recalls < RECALL_DOUBLINGS ? mover->recalls++ : RECALL_DOUBLINGS);
+    mover->recall_at = world_now(node->world) + us;
+    node_ask_leaders(node);
+    look_in(node, us);
+}
+
 /* A plan is of one leadership: what another leader of meta has wished for since is not known in it.
  */
 static void look(struct world_timer *timer)
@@ -139,6 +161,12 @@ static void look(struct world_timer *timer)
     node_mover_plan(node, mover->plan);
     mover->next = 0;
     ask_next(node);
+    recall_leaders(node);
+}
+
+void node_mover_leader_heard(struct node *node)
+{
+    if (node->mover.leaderless) node_mover_look(node);
 }
 
 static void move_answered(struct node *node, struct meta_question *question)
@@ -168,7 +196,8 @@ void node_mover_look(struct node *node)
 
 static bool same_replicas(const struct view_group *group, const struct settled_news *news)
 {
-    bool same = group->moving && group->replica_count == news->count;
+    bool wanted = group->moving || news->kept.replica.value != 0;
+    bool same = wanted && group->replica_count == news->count;
 
     for (uint32_t i = 0; same && i < news->count; i++)
         same = replica_id_equal(group->replicas[i].replica, news->replicas[i]);
@@ -186,6 +215,11 @@ static void settle_next(struct node *node)
         const struct view_group *group = &view->groups[news->group.value];
         if (!same_replicas(group, news)) continue;
         struct meta_request request = {.kind = META_SETTLED, .group = news->group};
+        if (news->kept.replica.value != 0) {
+            request.kind = META_KEEP;
+            request.kept =
+                (struct view_replica){.node = news->kept.node, .replica = news->kept.replica};
+        }
         take_replicas(&request, group);
         ask(node, &mover->settle, &request);
     }
@@ -207,17 +241,32 @@ static void node_on_settled(struct node_worker *zero, void *argument)
         settle_next(zero->node);
 }
 
-void worker_on_settled(void *context, struct group_id group, const struct raft_member *wish,
-                       uint32_t count)
+static void send_news(struct node_worker *worker, struct group_id group,
+                      const struct raft_member *wish, uint32_t count,
+                      const struct raft_member *kept)
 {
-    struct node_worker *worker = context;
     struct settled_news *news = memory_allocate_zero(sizeof(*news));
 
     news->group = group;
     news->count = count;
+    if (kept != NULL) news->kept = *kept;
     for (uint32_t i = 0; i < count; i++)
         news->replicas[i] = wish[i].replica;
     node_call_with(worker, &worker->node->workers[0], node_on_settled, news, memory_free);
+}
+
+void worker_on_settled(void *context, struct group_id group, const struct raft_member *wish,
+                       uint32_t count)
+{
+    send_news(context, group, wish, count, NULL);
+}
+
+void worker_on_kept(void *context, struct group_id group, const struct raft_member *wish,
+                    uint32_t count, const struct raft_member *kept)
+{
+    struct node_worker *worker = context;
+
+    if (view_has_more(&worker->view)) send_news(worker, group, wish, count, kept);
 }
 
 /* --- life --------------------------------------------------------------------------------- */

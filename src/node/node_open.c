@@ -25,8 +25,9 @@ bool node_birth_names(const struct node *node, uint32_t group, struct replica_id
 /* FAULTS rule 9: once born, a replica that the log does not know has lost its votes and its
  * entries, or a crash came before its birth: it comes back under a new id (worker_open). But a
  * log that knows nothing of any group was lost or exchanged, and one that knows newer replicas
- * than the table is none to start with. Ids that came after the founding prove nothing: tables are saved
- * before the replicas that they name are born, and where all have moved on the log is empty. */
+ * than the table is none to start with. Ids that came after the founding prove nothing: tables are
+ * saved before the replicas that they name are born, and where all have moved on the log is empty.
+ */
 static enum status node_check_replicas(const struct node *node, struct error *error)
 {
     const struct cluster_view *view = &node->workers[0].view;

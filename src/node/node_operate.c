@@ -123,6 +123,12 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
                        (int)name.size, (const char *)name.data);
         return;
     }
+    if (verb->kind == META_REMOVE && target->id == node->identity.node) {
+        operate_answer(reply, 409,
+                       "%s ends when it is removed, and could not answer: ask another node",
+                       target->name);
+        return;
+    }
     struct operation *operation = free_slot(node);
     struct meta_request request = {.kind = verb->kind, .node = target->id};
     if (operation == NULL) {

@@ -18,7 +18,8 @@ enum {
     STATUS_ASK = 2,
     STATUS_REPORT = 3,
     STATUS_ASK_LEADERS = 4,
-    STATUS_ASK_TABLE = 5
+    STATUS_ASK_TABLE = 5,
+    STATUS_TABLE_EPOCH = 6
 };
 
 enum {

@@ -60,6 +60,13 @@ static void node_note_lost(struct node_worker *zero, void *argument)
     struct lost_note *note = argument;
     struct node *node = zero->node;
 
+    for (uint32_t i = 0; i < node->lost_count; i++) {
+        if (node->lost[i].group.value != note->group.value ||
+            !replica_id_equal(node->lost[i].replica, note->replica))
+            continue;
+        memory_free(note);
+        return;
+    }
     if (node->lost_count == node->lost_capacity) {
         node->lost_capacity = node->lost_capacity ? node->lost_capacity * 2 : 32;
         node->lost = memory_resize(node->lost, node->lost_capacity * sizeof(*node->lost));
@@ -74,8 +81,7 @@ void worker_lost_replica(struct node_worker *worker, uint32_t group, struct repl
 {
     if (worker->lost == NULL)
         worker->lost = memory_allocate_zero(worker->view.group_count * sizeof(*worker->lost));
-    if (worker->lost[group].value >= replica.value) return; /* known: ids rise */
-    worker->lost[group] = replica;
+    if (worker->lost[group].value < replica.value) worker->lost[group] = replica;
     struct lost_note *note = memory_allocate(sizeof(*note));
     *note = (struct lost_note){.group = {group}, .replica = replica};
     node_call_with(worker, &worker->node->workers[0], node_note_lost, note, memory_free);
@@ -145,6 +151,17 @@ void worker_on_flush(void *context, uint32_t store, const struct error *error)
     node_call_with(worker, &worker->node->workers[0], node_store_flush_noted, note, memory_free);
 }
 
+/* It was here, and is not any more. The table may come back to an id (META_KEEP); what was dropped
+ * before this start, it knew of then, and did not name. */
+static bool is_used_up(const struct node_worker *worker, uint32_t group, struct replica_id id)
+{
+    bool lost = worker->lost != NULL && id.value <= worker->lost[group].value;
+    bool before =
+        id.value < worker->ids_at_start && !replica_id_equal(id, worker->named_at_start[group]);
+
+    return lost || before;
+}
+
 /* Replicas that the table has given this node since: new ids, in place of lost ones. One that runs
  * is not taken away for its successor: it goes when a committed configuration has removed it, which
  * the group's leader sees to (FAULTS rule 8, reconcile.c). */
@@ -160,9 +177,12 @@ void worker_sync_replicas(struct node_worker *worker, void *unused)
         struct replica_id id = worker_own_replica(worker, g);
         uint32_t store = group_store(group, node->identity.stores);
         struct replica_id here = host_replica_id(worker->host, group);
-        bool lost = worker->lost != NULL && id.value <= worker->lost[g].value;
-        if (id.value == 0 || lost || (worker->stores_out >> store & 1)) continue;
+        if (id.value == 0 || (worker->stores_out >> store & 1)) continue;
         if (id.value <= here.value) continue; /* ids rise: this one is here, or older */
+        if (here.value == 0 && is_used_up(worker, g, id)) {
+            worker_lost_replica(worker, g, id);
+            continue;
+        }
         if (here.value != 0) {
             SOMETIMES(worker->world, "the table named another replica than the one that runs");
             if (PLANTED(worker->world, "superseded_dropped"))

@@ -1,5 +1,5 @@
-/* The cluster view: from the rows of meta, or from another node, to every worker, to DIR/table
- * and to nodes that hold no replica of meta. */
+/* The cluster view: from the rows of meta, or from another node, to every worker and to DIR/table;
+ * to other nodes: node_tables.c. */
 #include "cluster/view_codec.h"
 #include "node/node_internal.h"
 
@@ -91,7 +91,7 @@ static void save_start(struct node *node)
     buffer_clear(&save->body);
     save->epoch_taken = node->workers[0].view.table_epoch;
     if (save->epoch_taken != save->epoch_saved)
-        cluster_view_encode(&node->workers[0].view, &save->body);
+        buffer_append(&save->body, node_encoded_table(node));
     save->with_identity = save->identity_wanted;
     save->identity_wanted = false;
     save->identity = node->identity;
@@ -161,44 +161,6 @@ static void view_drop(void *argument)
     memory_free(argument);
 }
 
-/* --- to other nodes ------------------------------------------------------------------- */
-
-void node_send_table(struct node *node, node_id_t to)
-{
-    struct node_worker *zero = &node->workers[0];
-    struct buffer buffer;
-
-    if (zero->transport == NULL || zero->view.table_epoch == 0) return;
-    buffer_init(&buffer, VIEW_SIZE_MAX);
-    cluster_view_encode(&zero->view, &buffer);
-    transport_send(zero->transport, to, 0, PEER_FRAME_TABLE, buffer_bytes(&buffer));
-    buffer_free(&buffer);
-}
-
-/* The leader of meta tells everybody: nodes without a replica of it, and those whose replica is
- * lost or still being filled. Who has read the rows already takes no notice. */
-void node_spread_table(struct node *node)
-{
-    const struct cluster_view *view = &node->workers[0].view;
-
-    if (view->groups[GROUP_META].leader != view->self) return;
-    for (uint32_t i = 0; i < view->node_count; i++)
-        if (view->nodes[i].id != view->self) node_send_table(node, view->nodes[i].id);
-}
-
-void node_on_table(struct node *node, node_id_t from, struct bytes payload)
-{
-    struct cluster_view view;
-
-    if (node->state != NODE_RUNNING && node->state != NODE_OPENING) return;
-    cluster_view_init(&view);
-    bool sound = cluster_view_decode(payload, &view) == STATUS_OK &&
-                 cluster_id_equal(view.cluster, node->identity.cluster);
-    if (sound) node_confirm_table(node, from, &view);
-    if (sound && node->state == NODE_RUNNING && !node->fail_pending) node_adopt_view(node, &view);
-    cluster_view_free(&view);
-}
-
 /* --- adoption ------------------------------------------------------------------------- */
 
 /* Meta knows this node under another store, or a later start of it: this process is the twin
@@ -262,7 +224,7 @@ void node_adopt_view(struct node *node, const struct cluster_view *view)
         node_call_with(zero, &node->workers[i], worker_take_view, view_copy(&zero->view),
                        view_drop);
     save_start(node);
-    node_spread_table(node);
+    node_tables_changed(node);
     for (uint32_t i = 0; i < gone_count; i++)
         node_send_table(node, gone[i]); /* by which it knows, and ends */
     node_mover_look(node);

@@ -187,8 +187,8 @@ static enum status worker_recover_replica(struct node_worker *worker, uint32_t g
     if (status == STATUS_OK) return status;
     /* What passes - no memory, no descriptors, a record of a newer version - condemns nothing. */
     if (status != STATUS_NOT_FOUND && status != STATUS_CORRUPT) return status;
-    /* One that the table has given this node since may just not have been born when the last process
-     * ended: nothing is lost with it, and nobody takes it for one who has a vote. */
+    /* One that the table has given this node since may just not have been born when the last
+     * process ended: nothing is lost with it, and nobody takes it for one who has a vote. */
     bool maybe_unborn = status == STATUS_NOT_FOUND && !node_birth_names(node, group, self);
     const char *obstacle = maybe_unborn ? NULL : node_repair_obstacle(node);
     if (obstacle != NULL) {
@@ -212,6 +212,11 @@ static enum status worker_add_replicas(struct node_worker *worker, struct error 
 {
     const struct cluster_view *view = &worker->view;
 
+    worker->ids_at_start = view->next_replica_id;
+    worker->named_at_start =
+        memory_allocate_zero(view->group_count * sizeof(*worker->named_at_start));
+    for (uint32_t g = 0; g < view->group_count; g++)
+        worker->named_at_start[g] = worker_own_replica(worker, g);
     for (uint32_t store = 0; store < worker->node->identity.stores; store++)
         if (worker->node->engines[store] == NULL) worker->stores_out |= UINT64_C(1) << store;
     for (uint32_t g = 0; g < view->group_count; g++) {
@@ -443,6 +448,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
                    .on_born = worker_on_born,
                    .on_removed = worker_on_removed,
                    .on_settled = worker_on_settled,
+                   .on_kept = worker_on_kept,
                    .on_dropped = worker_on_dropped,
                    .on_damaged = worker_on_damaged,
                    .on_flush = worker_on_flush},

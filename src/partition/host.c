@@ -165,6 +165,8 @@ static void slow_work_of_replicas(struct partition_host *host, uint64_t now)
             replica_time_correct(replica, now);
             if (host->rest.state != REST_RESTING) reconcile_tick(replica, now);
             if (now >= replica->busy_until) tell_everywhere(replica);
+        } else if (replica->wish_tell) {
+            reconcile_tick(replica, now);
         }
         replica_trim(replica, now);
         if (memory_may_evict(replica) && MAYBE(host->world, "evict rows"))
@@ -482,7 +484,9 @@ void host_set_wish(struct partition_host *host, struct group_id group,
     replica->wish_known = true;
     replica->wish_ids_end = next_replica_id;
     replica->wish_tell = tell;
-    if (!same) replica->settled_at = 0;
+    if (same) return;
+    replica->settled_at = replica->unheard_since = replica->crowded_since = 0;
+    replica->unheard_tries = 0;
 }
 
 void host_set_gateway(struct partition_host *host, const struct host_gateway *gateway)

@@ -50,10 +50,14 @@ struct host_events {
     void (*on_damaged)(void *context, uint32_t store, const struct error *error);
     /* A flush of the store failed for what may pass, as a full disk; NULL: they succeed again. */
     void (*on_flush)(void *context, uint32_t store, const struct error *error);
-    /* The configuration of a group led here is as wished for: of a wish that was set with `tell`,
-     * again from time to time. */
+    /* The committed configuration of a group is as wished for: of a wish that was set with `tell`,
+     * again from time to time. Said by its leader, and later by its followers, too. */
     void (*on_settled)(void *context, struct group_id group, const struct raft_member *wish,
                        uint32_t count);
+    /* The wish names the node of a sound voter by a new id, for which there cannot be room:
+     * `kept` may stay instead. Again from time to time. */
+    void (*on_kept)(void *context, struct group_id group, const struct raft_member *wish,
+                    uint32_t count, const struct raft_member *kept);
     /* Frames of kind REPLIES and others the host does not handle go to the node. */
 };
 

@@ -8,6 +8,10 @@ enum {
     VOTERS_LEFT_MIN = 2,
     SPACE_SETTLED_US = 1000 * 1000,
     TELL_AGAIN_US = 1000 * 1000,
+    TELL_FOR_LEADER_US = 3 * 1000 * 1000,
+    CROWDED_US = 2 * 1000 * 1000,
+    UNHEARD_US = 5 * 1000 * 1000, /* doubled with each try */
+    UNHEARD_DOUBLINGS = 6,
     SETTLED_US = 10 * 1000 * 1000, /* a leader stays at least that long before it hands over */
 };
 
@@ -186,6 +190,41 @@ static bool hand_to_space(struct replica *replica, uint64_t now)
     return false;
 }
 
+/* Who is wished for may hear another member though not this leader (F43), and nobody else fills or
+ * promotes it: so another one leads. Each time later, for it may be dead. */
+static bool hand_to_hearer(struct replica *replica, const struct raft_config *config, uint64_t now)
+{
+    struct partition_host *host = replica->host;
+    bool all_heard = true;
+    for (uint32_t i = 0; i < replica->wish_count; i++) {
+        bool heard = false;
+        if (contains(config->incoming, config->incoming_count, replica->wish[i].replica)) continue;
+        raft_match_of(replica->raft, replica->wish[i].replica, now, &heard);
+        all_heard = all_heard && heard;
+    }
+    if (all_heard) {
+        replica->unheard_since = 0;
+        return false;
+    }
+    if (replica->unheard_since == 0) replica->unheard_since = now;
+    uint64_t wait = (uint64_t)UNHEARD_US << replica->unheard_tries;
+    if (now - replica->unheard_since < wait || host->handed_at_tick == host->ticks) return false;
+    for (uint32_t i = 0; i < replica->wish_count; i++) {
+        struct replica_id heir = replica->wish[i].replica;
+        if (replica_id_equal(heir, replica->id) || space_is_low(host, replica->wish[i].node) ||
+            !contains(config->incoming, config->incoming_count, heir) ||
+            !caught_up(replica, heir, now) || raft_transfer(replica->raft, heir, now) != STATUS_OK)
+            continue;
+        SOMETIMES(host->world, "a leader handed over to one that may hear a new member");
+        host->handed_at_tick = host->ticks;
+        replica->unheard_since = 0;
+        if (replica->unheard_tries < UNHEARD_DOUBLINGS) replica->unheard_tries++;
+        host_mark_dirty(replica);
+        return true;
+    }
+    return false;
+}
+
 static bool is_as_wished(const struct replica *replica, const struct raft_config *config)
 {
     bool same = config->outgoing_count == 0 && config->learner_count == 0 &&
@@ -217,11 +256,56 @@ static void tell_settled(struct replica *replica, const struct raft_config *conf
                                     replica->wish_count);
 }
 
+/* A mind was changed while a group was on its way, or a node got a new id for a replica that is
+ * sound: its successor has no room (make_room()), where the voters are too few. Whoever wishes may
+ * keep it. */
+static void tell_kept(struct replica *replica, const struct raft_config *config, uint64_t now)
+{
+    const struct partition_host *host = replica->host;
+    const struct raft_member *kept = NULL;
+    for (uint32_t i = 0; i < config->incoming_count && kept == NULL; i++) {
+        const struct raft_member *old = &config->incoming[i];
+        const struct raft_member *successor = wish_for_node(replica, old->node);
+        bool born = false;
+        if (successor == NULL || successor->replica.value <= old->replica.value) continue;
+        raft_match_of(replica->raft, successor->replica, now, &born);
+        if (!born && caught_up(replica, old->replica, now)) kept = old;
+    }
+    if (kept == NULL) {
+        replica->crowded_since = 0;
+        return;
+    }
+    if (replica->crowded_since == 0) replica->crowded_since = now;
+    bool again = replica->kept_at == 0 || now - replica->kept_at >= TELL_AGAIN_US;
+    if (now - replica->crowded_since < CROWDED_US || !again) return;
+    if (host->options.events.on_kept == NULL) return;
+    replica->kept_at = now;
+    host->options.events.on_kept(host->options.context, replica->group, replica->wish,
+                                 replica->wish_count, kept);
+}
+
+/* A leader that does not reach those who wait (F43) has followers who may, and what they know to be
+ * committed is as true. */
+static void tell_for_leader(struct replica *replica, uint64_t now)
+{
+    const struct raft_config *config = raft_config(replica->raft);
+    bool done = replica->wish_known && replica->wish_tell && is_as_wished(replica, config);
+    if (!done) {
+        replica->as_wished_since = 0;
+        return;
+    }
+    if (replica->as_wished_since == 0) replica->as_wished_since = now;
+    if (now - replica->as_wished_since >= TELL_FOR_LEADER_US) tell_settled(replica, config, now);
+}
+
 void reconcile_tick(struct replica *replica, uint64_t now)
 {
     const struct raft_config *config = raft_config(replica->raft);
-    bool idle = replica->wish_known && replica->wish_count > 0 &&
-                raft_role(replica->raft) == RAFT_LEADER && config->outgoing_count == 0 &&
+    if (raft_role(replica->raft) != RAFT_LEADER) {
+        tell_for_leader(replica, now);
+        return;
+    }
+    bool idle = replica->wish_known && replica->wish_count > 0 && config->outgoing_count == 0 &&
                 raft_can_evaluate(replica->raft, now);
     if (!idle) return;
     struct raft_config target = *config;
@@ -230,8 +314,12 @@ void reconcile_tick(struct replica *replica, uint64_t now)
     changed |= add_learners(replica, &target);
     changed = changed || make_room(replica, &target, now) || swap_voters(replica, &target, now);
     if (!changed) {
+        bool settled = is_as_wished(replica, config);
         if (replica->wish_tell) tell_settled(replica, config, now);
-        if (!hand_to_space(replica, now)) hand_to_preferred(replica, now);
+        if (!settled) tell_kept(replica, config, now);
+        if (hand_to_space(replica, now) || hand_to_hearer(replica, config, now)) return;
+        if (settled || !contains(replica->wish, replica->wish_count, replica->id))
+            hand_to_preferred(replica, now);
         return;
     }
     struct error error;
