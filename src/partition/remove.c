@@ -1,8 +1,9 @@
 /* How a replica learns that it is no member any more (FAULTS rule 8: only a committed configuration
  * says so). A replica that applies a configuration without it, after one with it, knows. But who is
  * removed is usually not told: the leader stops sending. So a replica that the table does not wish
- * for asks those that it does; one whose committed configuration is newer than the asker's, and has
- * not got it, says so. Ids of replicas are never used again, so "gone" stays true.
+ * for asks those that it does, and those that it knew; one whose committed configuration is newer
+ * than the asker's, and has not got it, says so. Ids of replicas are never used again, so "gone"
+ * stays true.
  *
  * PEER_FRAME_GONE: u8 answer (0 asks, 1 it is gone) | u32 group | u64 replica that asks |
  *                  u64 index of the newest configuration it knows itself to be in
@@ -73,13 +74,21 @@ static uint64_t member_index(const struct replica *replica)
     return has_member(applied, replica->id) ? applied->index : 0;
 }
 
+/* Those that are wished for, and those that it knew as members: who is wished for may wait for the
+ * place that this one has. */
 static void ask(struct replica *replica, uint64_t now)
 {
-    uint64_t index = member_index(replica);
+    const struct raft_config *config = raft_config(replica->raft);
+    struct partition_host *host = replica->host;
+    uint64_t index = member_index(replica), asked = 0;
     replica->gone_asked_at = now;
-    for (uint32_t i = 0; i < replica->wish_count; i++) {
-        if (replica->wish[i].node == replica->host->options.node) continue;
-        send_gone(replica->host, replica->wish[i].node, false, replica->group, replica->id, index);
+    for (uint32_t i = 0; i < replica->wish_count + config->incoming_count; i++) {
+        node_id_t node = i < replica->wish_count ? replica->wish[i].node
+                                                 : config->incoming[i - replica->wish_count].node;
+        uint64_t bit = UINT64_C(1) << (node - 1);
+        if (node == host->options.node || (asked & bit)) continue;
+        asked |= bit;
+        send_gone(host, node, false, replica->group, replica->id, index);
     }
 }
 
