@@ -306,25 +306,59 @@ static void test_a_group_on_its_way_is_left_alone_but_for_need(void **state)
     cluster_view_free(&bed.view);
 }
 
+static bool is_on(const struct view_group *group, node_id_t node)
+{
+    for (uint32_t k = 0; k < group->replica_count; k++)
+        if (group->replicas[k].node == node) return true;
+    return false;
+}
+
 /* Nobody fulfils a wish for those: they would fill all places on the way. */
 static void test_groups_without_a_leader_do_not_hold_up_others(void **state)
 {
     struct bed bed;
-    uint32_t planned = 0;
+    uint32_t planned = 0, leaderless = 0;
 
     (void)state;
-    bed_make(&bed, 6, 64, 3);
-    bed.silence[5] = (struct mover_silence){.silent = true, .lost = true};
-    for (uint32_t g = GROUP_DATA_FIRST; g < bed.view.group_count; g += 2) {
-        bed.view.groups[g].leader = 0;
-        bed.view.groups[g].moving = true;
+    bed_make(&bed, 6, 256, 3);
+    bed.silence[4] = bed.silence[5] = (struct mover_silence){.silent = true, .lost = true};
+    for (uint32_t g = GROUP_DATA_FIRST; g < bed.view.group_count; g++) {
+        struct view_group *group = &bed.view.groups[g];
+        if (!is_on(group, 5) || !is_on(group, 6)) continue;
+        group->leader = 0;
+        group->moving = true;
+        leaderless++;
     }
+    assert_true(leaderless > MOVER_GROUPS_PER_NODE * 6);
     plan(&bed);
     for (uint32_t i = 0; i < bed.plan.count; i++) {
         assert_int_not_equal(bed.view.groups[bed.plan.moves[i].group].leader, 0);
         planned += bed.plan.moves[i].group >= GROUP_DATA_FIRST;
     }
     assert_true(planned >= 5);
+    assert_true(bed.plan.leaderless >= leaderless);
+    cluster_view_free(&bed.view);
+}
+
+/* One that this node does not hear may lead it: the link between them is cut, no more. */
+static void test_a_group_may_be_led_by_who_is_not_heard(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    bed_make(&bed, 4, 16, 3);
+    bed.silence[3] = (struct mover_silence){.silent = true, .lost = true};
+    uint32_t on_lost = 0, planned = 0;
+    for (uint32_t g = GROUP_DATA_FIRST; g < bed.view.group_count; g++) {
+        if (!is_on(&bed.view.groups[g], 4)) continue;
+        bed.view.groups[g].leader = 0;
+        on_lost++;
+    }
+    plan(&bed);
+    for (uint32_t i = 0; i < bed.plan.count; i++)
+        planned += is_on(&bed.view.groups[bed.plan.moves[i].group], 4) &&
+                   bed.plan.moves[i].group >= GROUP_DATA_FIRST;
+    assert_in_range(planned, 1, on_lost);
     cluster_view_free(&bed.view);
 }
 
@@ -400,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_labels_say_who_leads_and_holds_more),
         cmocka_unit_test(test_a_group_on_its_way_is_left_alone_but_for_need),
         cmocka_unit_test(test_groups_without_a_leader_do_not_hold_up_others),
+        cmocka_unit_test(test_a_group_may_be_led_by_who_is_not_heard),
         cmocka_unit_test(test_many_that_are_lost_at_once_are_behind_a_cut),
         cmocka_unit_test(test_fewer_replicas_are_those_of_nodes_that_are_there),
         cmocka_unit_test(test_a_change_of_mind_waits_for_the_move_under_way),
