@@ -24,8 +24,8 @@
  *   REMOVE  of a drained node that the table names nowhere; its id is never used again
  *   MOVE    wishes for other nodes for a group: compare-and-set on the replicas in the table
  *   SETTLED the group's configuration is as wished for (its leader says so)
- *   KEEP    the wish names a node by a new id, and a sound voter of an older one is there, which
- *           cannot be taken out (reconcile.c): the table names that one
+ *   KEEP    the wish names a node by another id than that of the sound voter there, which cannot
+ *           be taken out (reconcile.c): the table names that one
  * Every change raises the table epoch by one. Thread: evaluation on the group's worker. */
 #ifndef HOLON_CLUSTER_META_H
 #define HOLON_CLUSTER_META_H
@@ -85,6 +85,7 @@ struct meta_request {
     /* MOVE, SETTLED, KEEP: the group, its replicas as who asks knows them, and MOVE: the nodes that
      * should hold it, the first of which should lead. */
     struct group_id group;
+    uint64_t changed; /* of the group in that table: a list may come back, this does not */
     uint32_t replica_count, to_count;
     struct view_replica replicas[VIEW_REPLICAS_MAX];
     node_id_t to[VIEW_REPLICAS_MAX];

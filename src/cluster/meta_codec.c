@@ -9,7 +9,7 @@
  *          BOOT: then labels, if there are any; LABEL: labels
  *          JOIN: labels | hex id | u8 has secret | 32 bytes hash of it
  *          TOKEN: 32 bytes | u64 wall clock at which it ends, ms
- *          MOVE, SETTLED, KEEP: u32 group | u8 count, each: u32 node | u64 replica;
+ *          MOVE, SETTLED, KEEP: u32 group | u64 changed | u8 count, each: u32 node | u64 replica;
  *          KEEP: u32 node | u64 replica; MOVE: u8 count, each:
  *          u32 node
  * reply:   u8 result | u64 table epoch | u32 first | u32 last | text | u64 token | u32 node */
@@ -38,6 +38,7 @@ static struct bytes hash_bytes(const struct meta_request *request)
 static void moves_encode(const struct meta_request *request, struct writer *writer)
 {
     write_u32(writer, request->group.value);
+    write_u64(writer, request->changed);
     write_u8(writer, (uint8_t)request->replica_count);
     for (uint32_t i = 0; i < request->replica_count; i++) {
         write_u32(writer, request->replicas[i].node);
@@ -56,6 +57,7 @@ static void moves_encode(const struct meta_request *request, struct writer *writ
 static void moves_decode(struct reader *reader, struct meta_request *request)
 {
     request->group.value = read_u32(reader);
+    request->changed = read_u64(reader);
     request->replica_count = read_u8(reader);
     if (request->replica_count > VIEW_REPLICAS_MAX) reader->failed = true;
     for (uint32_t i = 0; i < request->replica_count && !reader->failed; i++) {

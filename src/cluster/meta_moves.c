@@ -5,7 +5,8 @@
 /* The table is as who asks knows it. */
 static bool is_known(const struct view_group *group, const struct meta_request *request)
 {
-    bool same = group->replica_count == request->replica_count;
+    bool same =
+        group->replica_count == request->replica_count && group->changed == request->changed;
 
     for (uint32_t i = 0; same && i < group->replica_count; i++)
         same = group->replicas[i].node == request->replicas[i].node &&
@@ -69,6 +70,7 @@ bool meta_move(struct meta_evaluation *evaluation, const struct meta_request *re
         same_nodes = same_nodes && there != NULL;
     }
     new.moving = old.moving || !same_nodes; /* another order changes who should lead, no more */
+    new.changed = settings->table_epoch + 1;
     meta_put_group(evaluation, request->group.value, &new);
     meta_put_table_epoch(evaluation);
     return true;
@@ -91,12 +93,14 @@ bool meta_settled(struct meta_evaluation *evaluation, const struct meta_request 
     return true;
 }
 
-/* An id comes back to the table by this alone. That is no danger: a node that has dropped a replica
- * never bears one under that id again (node_stores.c), and asks for a new one. */
+/* An id comes back to the table by this alone. A node that has dropped a replica never bears one
+ * under that id again (node_stores.c), and asks for a new one; one that came back without its disk
+ * does not remember that, so what it had before is not kept (FAULTS rules 5 and 9). */
 bool meta_keep(struct meta_evaluation *evaluation, const struct meta_request *request)
 {
+    uint64_t kept = request->kept.replica.value;
     struct view_group group;
-    bool older = false;
+    bool renamed = false;
 
     enum row_result result = meta_get_group(evaluation, request->group.value, &group);
     if (result == ROW_STOP) return false;
@@ -104,19 +108,23 @@ bool meta_keep(struct meta_evaluation *evaluation, const struct meta_request *re
         evaluation->reply.result = META_RETRY;
         return true;
     }
-    for (uint32_t i = 0; i < group.replica_count; i++) {
+    result = meta_get_node(evaluation, request->kept.node);
+    if (result == ROW_STOP) return false;
+    if (result == ROW_ABSENT) return true;
+    bool lived = kept >= evaluation->node.ids_from && kept > 0 &&
+                 kept < evaluation->settings->next_replica_id;
+    for (uint32_t i = 0; i < group.replica_count && lived; i++) {
         struct view_replica *wished = &group.replicas[i];
-        if (wished->node != request->kept.node) continue;
-        older =
-            request->kept.replica.value > 0 && request->kept.replica.value < wished->replica.value;
-        if (older) wished->replica = request->kept.replica;
+        bool other = wished->node == request->kept.node && wished->replica.value != kept;
+        if (other) wished->replica = request->kept.replica;
+        renamed = renamed || other;
     }
-    if (!older) {
-        meta_refuse(&evaluation->reply, "replica %llu is none that group %u had on node %u before",
-                    (unsigned long long)request->kept.replica.value, request->group.value,
-                    request->kept.node);
+    if (!renamed) {
+        meta_refuse(&evaluation->reply, "replica %llu is none that group %u can keep on node %u",
+                    (unsigned long long)kept, request->group.value, request->kept.node);
         return true;
     }
+    group.changed = evaluation->settings->table_epoch + 1;
     meta_put_group(evaluation, request->group.value, &group);
     meta_put_table_epoch(evaluation);
     return true;

@@ -23,7 +23,10 @@ static bool meta_renew_replica(struct meta_evaluation *evaluation, uint32_t id, 
         member->replica.value = settings->next_replica_id++;
         renewed = true;
     }
-    if (renewed) meta_put_group(evaluation, id, &group);
+    if (renewed) {
+        group.changed = settings->table_epoch + 1;
+        meta_put_group(evaluation, id, &group);
+    }
     *changed |= renewed;
     return true;
 }
@@ -81,6 +84,7 @@ bool meta_rejoin(struct meta_evaluation *evaluation, const struct meta_request *
         return true;
     }
     if (!repeated) {
+        row->ids_from = evaluation->settings->next_replica_id;
         if (!meta_renew_replicas(evaluation, row->node.id)) return false;
         row->node.store = request->store;
         row->node.epoch = row->epoch_last; /* every epoch given out before is dead */

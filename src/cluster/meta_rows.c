@@ -54,21 +54,27 @@ void meta_node_encode(const struct cluster_view *view, const struct meta_node *n
     write_u64(&writer, node->boot_token);
     write_u64(&writer, node->rejoin_token);
     write_u32(&writer, node->rejoin_first);
-    if (view_has_more(view)) view_node_more_encode(&node->node, &writer);
+    if (view_has_more(view)) {
+        view_node_more_encode(&node->node, &writer);
+        write_varint(&writer, node->ids_from);
+    }
     ASSERT(!writer.failed);
 }
 
 enum status meta_node_decode(struct bytes bytes, struct meta_node *ret_node)
 {
     struct reader reader = reader_make(bytes);
-    struct meta_node node;
+    struct meta_node node = {0};
 
     view_node_decode(&reader, &node.node);
     node.epoch_last = read_u32(&reader);
     node.boot_token = read_u64(&reader);
     node.rejoin_token = read_u64(&reader);
     node.rejoin_first = read_u32(&reader);
-    if (!reader.failed && reader_left(&reader) > 0) view_node_more_decode(&reader, &node.node);
+    if (!reader.failed && reader_left(&reader) > 0) {
+        view_node_more_decode(&reader, &node.node);
+        node.ids_from = read_varint(&reader);
+    }
     if (reader.failed) return STATUS_CORRUPT;
     *ret_node = node;
     return STATUS_OK;

@@ -25,6 +25,7 @@ struct meta_node { /* value of a node's row */
     uint64_t boot_token;       /* of the process that registered node.epoch */
     uint64_t rejoin_token;     /* of the last rejoin; 0: none */
     boot_epoch_t rejoin_first; /* block that was given to it */
+    uint64_t ids_from; /* replicas with lower ids lived on the store that it had before; 0: none */
 };
 
 struct meta_key meta_key_make(enum meta_row_kind kind, uint32_t id);

@@ -69,7 +69,7 @@ static bool too_many_lost(const struct cluster_view *view, const struct mover_si
 
     for (uint32_t n = 0; n < view->node_count; n++)
         lost += silence[n].lost && view->nodes[n].state == VIEW_NODE_STAYS;
-    return lost > 1 && lost > view->node_count / MOVER_LOST_PART;
+    return lost > MOVER_LOST_FEW && lost > view->node_count / MOVER_LOST_PART;
 }
 
 static void take_nodes(struct mover *mover, const struct mover_silence *silence)
@@ -177,7 +177,10 @@ static void add_move(const struct mover *mover, uint32_t g, struct mover_plan *p
     if (plan->count == MOVER_MOVES_MAX) return;
     move = &plan->moves[plan->count++];
     *move = (struct mover_move){
-        .group = g, .count = wish->count, .from_count = mover->view->groups[g].replica_count};
+        .group = g,
+        .changed = mover->view->groups[g].changed,
+        .count = wish->count,
+        .from_count = mover->view->groups[g].replica_count};
     memcpy(move->from, mover->view->groups[g].replicas, sizeof(move->from));
     for (uint32_t k = 0; k < wish->count; k++)
         move->to[k] = mover->view->nodes[wish->nodes[k]].id;

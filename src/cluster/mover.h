@@ -20,7 +20,8 @@
 enum {
     MOVER_GROUPS_PER_NODE = 2,
     MOVER_MOVES_MAX = 64, /* of one answer */
-    MOVER_LOST_PART = 3,  /* more than one, and more than a third of all: none counts as lost */
+    MOVER_LOST_FEW = 2,   /* more than that, and more than one */
+    MOVER_LOST_PART = 3,  /* of so many: none counts as lost */
 };
 
 /* Of the nodes of a view, in its order. */
@@ -31,6 +32,7 @@ struct mover_silence {
 
 struct mover_move {
     uint32_t group;
+    uint64_t changed; /* view_group.changed of that table */
     uint8_t from_count, count;
     struct view_replica from[VIEW_REPLICAS_MAX]; /* the table that this was planned for */
     node_id_t to[VIEW_REPLICAS_MAX];             /* the first should lead */

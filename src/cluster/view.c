@@ -227,12 +227,14 @@ void view_node_more_decode(struct reader *reader, struct view_node *node)
 void view_group_more_encode(const struct view_group *group, struct writer *writer)
 {
     write_u8(writer, group->moving);
+    write_varint(writer, group->changed);
 }
 
 void view_group_more_decode(struct reader *reader, struct view_group *group)
 {
     uint8_t moving = read_u8(reader);
 
+    group->changed = read_varint(reader);
     group->moving = moving == 1;
     if (moving > 1) reader->failed = true;
 }

@@ -49,6 +49,7 @@ struct view_group { /* group 0: meta; 1: coord (no replicas until its service ex
     uint8_t replica_count;
     bool moving; /* its leader has not said yet that its configuration is as wished for here */
     struct view_replica replicas[VIEW_REPLICAS_MAX];
+    uint64_t changed; /* table epoch that made these replicas; 0: the founding's, or version 1 */
     /* Learned from heartbeats and NACKs, not from meta: */
     node_id_t leader; /* 0: unknown */
     uint64_t leader_term;

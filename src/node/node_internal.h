@@ -136,9 +136,9 @@ struct rejoin_question { /* asked for a wiped node */
 /* What a group's leader says of a wish that is fulfilled; or cannot be, and `kept` may stay. */
 struct settled_news {
     struct group_id group;
+    uint64_t wish_number;    /* view_group.changed */
     struct raft_member kept; /* replica 0: fulfilled */
-    uint32_t count;
-    struct replica_id replicas[VIEW_REPLICAS_MAX];
+    bool relayed;            /* for a leader that does not reach meta's */
 };
 
 enum { MOVER_SETTLED_MAX = 256 }; /* that wait to be told; more are said again by their leaders */
@@ -154,8 +154,10 @@ struct node_mover { /* node_mover.c */
     uint64_t silent_since[NODES_MAX + 1]; /* boot time, by node id; 0: not silent */
     struct mover_plan *plan;              /* moves that are not asked for yet, from `next` on */
     uint32_t next;
-    struct settled_news settled[MOVER_SETTLED_MAX];
+    struct settled_news settled[MOVER_SETTLED_MAX]; /* one of a group */
     uint32_t settled_count;
+    bool settle_failed; /* meta did not answer the last of them */
+    uint32_t relays;    /* said to others, each time to another one */
     bool leaderless;    /* a group cannot be moved for nobody is known to lead it */
     uint32_t recalls;   /* of leaders, one after the other */
     uint64_t recall_at; /* not before */
@@ -167,6 +169,8 @@ struct node_tables {       /* node_tables.c */
     struct world_timer timer; /* says the epoch to others */
     uint64_t say_at;
     uint64_t epoch_heard; /* the latest that others have said */
+    uint32_t epoch_tries;
+    uint64_t epoch_given_up;
     uint64_t asked_at;    /* for a later table; 0: never */
 };
 
@@ -565,10 +569,13 @@ void node_mover_look(struct node *node);
 /* By what this node knows of others; if it does not lead meta, nobody counts as lost. */
 void node_mover_plan(const struct node *node, struct mover_plan *ret_plan);
 /* Worker's thread. */
-void worker_on_settled(void *context, struct group_id group, const struct raft_member *wish,
-                       uint32_t count);
-void worker_on_kept(void *context, struct group_id group, const struct raft_member *wish,
-                    uint32_t count, const struct raft_member *kept);
+void worker_on_settled(void *context, struct group_id group, uint64_t wish_number);
+void worker_on_kept(void *context, struct group_id group, uint64_t wish_number,
+                    const struct raft_member *kept);
+void node_on_settled_frame(struct node *node, struct reader *reader);
+void node_settled_start(struct node *node);
+void node_mover_ask(struct node *node, struct meta_question *question,
+                    const struct meta_request *request);
 /* Somebody leads a group of which that was not known. */
 void node_mover_leader_heard(struct node *node);
 

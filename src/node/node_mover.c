@@ -76,31 +76,17 @@ static void take_silence(const struct node *node, struct mover_silence silence[N
 
 /* --- wishes ------------------------------------------------------------------------------- */
 
-static void ask(struct node *node, struct meta_question *question,
-                const struct meta_request *request)
-{
-    buffer_free(&question->body);
-    buffer_init(&question->body, META_REQUEST_SIZE_MAX);
-    meta_request_encode(request, &question->body);
-    meta_question_ask(node, question);
-}
-
-static void take_replicas(struct meta_request *request, const struct view_group *group)
-{
-    request->replica_count = group->replica_count;
-    memcpy(request->replicas, group->replicas, sizeof(request->replicas));
-}
-
 static void wish_for(struct node *node, const struct mover_move *move)
 {
     struct meta_request request = {.kind = META_MOVE,
                                    .group = {move->group},
+                                   .changed = move->changed,
                                    .replica_count = move->from_count,
                                    .to_count = move->count};
 
     memcpy(request.replicas, move->from, sizeof(request.replicas));
     memcpy(request.to, move->to, sizeof(request.to));
-    ask(node, &node->mover.move, &request);
+    node_mover_ask(node, &node->mover.move, &request);
 }
 
 void node_mover_plan(const struct node *node, struct mover_plan *ret_plan)
@@ -164,9 +150,12 @@ static void look(struct world_timer *timer)
     recall_leaders(node);
 }
 
+/* Others may say so, too, in the next turns. */
 void node_mover_leader_heard(struct node *node)
 {
-    if (node->mover.leaderless) node_mover_look(node);
+    bool waits = node->mover.leaderless && node->state == NODE_RUNNING;
+
+    if (waits && node->mover.timer.fire != NULL) look_in(node, RECALL_US / 2);
 }
 
 static void move_answered(struct node *node, struct meta_question *question)
@@ -192,83 +181,6 @@ void node_mover_look(struct node *node)
     if (node->state == NODE_RUNNING && node->mover.timer.fire != NULL) look_in(node, 0);
 }
 
-/* --- fulfilled ---------------------------------------------------------------------------- */
-
-static bool same_replicas(const struct view_group *group, const struct settled_news *news)
-{
-    bool wanted = group->moving || news->kept.replica.value != 0;
-    bool same = wanted && group->replica_count == news->count;
-
-    for (uint32_t i = 0; same && i < news->count; i++)
-        same = replica_id_equal(group->replicas[i].replica, news->replicas[i]);
-    return same;
-}
-
-static void settle_next(struct node *node)
-{
-    struct node_mover *mover = &node->mover;
-    const struct cluster_view *view = &node->workers[0].view;
-
-    while (!mover->settle.busy && mover->settled_count > 0) {
-        const struct settled_news *news = &mover->settled[--mover->settled_count];
-        if (news->group.value >= view->group_count) continue;
-        const struct view_group *group = &view->groups[news->group.value];
-        if (!same_replicas(group, news)) continue;
-        struct meta_request request = {.kind = META_SETTLED, .group = news->group};
-        if (news->kept.replica.value != 0) {
-            request.kind = META_KEEP;
-            request.kept =
-                (struct view_replica){.node = news->kept.node, .replica = news->kept.replica};
-        }
-        take_replicas(&request, group);
-        ask(node, &mover->settle, &request);
-    }
-}
-
-static void settle_answered(struct node *node, struct meta_question *question)
-{
-    settle_next(node); /* one that was not taken is said again by its leader */
-}
-
-static void node_on_settled(struct node_worker *zero, void *argument)
-{
-    struct node_mover *mover = &zero->node->mover;
-    const struct settled_news *news = argument;
-
-    if (mover->settled_count < MOVER_SETTLED_MAX) mover->settled[mover->settled_count++] = *news;
-    memory_free(argument);
-    if (zero->node->state == NODE_RUNNING && mover->settle.on_answer != NULL)
-        settle_next(zero->node);
-}
-
-static void send_news(struct node_worker *worker, struct group_id group,
-                      const struct raft_member *wish, uint32_t count,
-                      const struct raft_member *kept)
-{
-    struct settled_news *news = memory_allocate_zero(sizeof(*news));
-
-    news->group = group;
-    news->count = count;
-    if (kept != NULL) news->kept = *kept;
-    for (uint32_t i = 0; i < count; i++)
-        news->replicas[i] = wish[i].replica;
-    node_call_with(worker, &worker->node->workers[0], node_on_settled, news, memory_free);
-}
-
-void worker_on_settled(void *context, struct group_id group, const struct raft_member *wish,
-                       uint32_t count)
-{
-    send_news(context, group, wish, count, NULL);
-}
-
-void worker_on_kept(void *context, struct group_id group, const struct raft_member *wish,
-                    uint32_t count, const struct raft_member *kept)
-{
-    struct node_worker *worker = context;
-
-    if (view_has_more(&worker->view)) send_news(worker, group, wish, count, kept);
-}
-
 /* --- life --------------------------------------------------------------------------------- */
 
 void node_mover_start(struct node *node)
@@ -277,7 +189,7 @@ void node_mover_start(struct node *node)
         node->mover.plan = memory_allocate_zero(sizeof(*node->mover.plan));
     node->mover.timer = (struct world_timer){.fire = look, .context = node};
     node->mover.move.on_answer = move_answered;
-    node->mover.settle.on_answer = settle_answered;
+    node_settled_start(node);
     node_mover_look(node);
 }
 

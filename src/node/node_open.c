@@ -22,6 +22,13 @@ bool node_birth_names(const struct node *node, uint32_t group, struct replica_id
     return false;
 }
 
+/* Ids of replicas rise, but META_KEEP goes back to one that the table knew before. */
+static bool is_newer(const struct cluster_view *view, struct replica_id here,
+                     struct replica_id named)
+{
+    return view_has_more(view) ? here.value >= view->next_replica_id : here.value > named.value;
+}
+
 /* FAULTS rule 9: once born, a replica that the log does not know has lost its votes and its
  * entries, or a crash came before its birth: it comes back under a new id (worker_open). But a
  * log that knows nothing of any group was lost or exchanged, and one that knows newer replicas
@@ -41,7 +48,7 @@ static enum status node_check_replicas(const struct node *node, struct error *er
             struct replica_id here = recovered_replica(node, g);
             own += node_birth_names(node, g, group->replicas[k].replica);
             known += here.value != 0;
-            if (here.value > group->replicas[k].replica.value)
+            if (is_newer(view, here, group->replicas[k].replica))
                 return error_set(error, STATUS_CORRUPT,
                                  "%.200s/log holds replica %llu of group %u, but the table is "
                                  "older and names %llu: one of them was exchanged",

@@ -19,7 +19,8 @@ enum {
     STATUS_REPORT = 3,
     STATUS_ASK_LEADERS = 4,
     STATUS_ASK_TABLE = 5,
-    STATUS_TABLE_EPOCH = 6
+    STATUS_TABLE_EPOCH = 6,
+    STATUS_SETTLED = 8,
 };
 
 enum {

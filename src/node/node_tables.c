@@ -14,6 +14,7 @@
 enum {
     TABLES_SAY_US = 200 * 1000, /* after a change: of several that follow each other one is said */
     TABLES_AGAIN_US = 1000 * 1000,
+    TABLES_TRIES = 30, /* for one that is heard of: it may be of another version, or not be */
 };
 
 /* --- tables --------------------------------------------------------------------------- */
@@ -110,6 +111,14 @@ static void say(struct world_timer *timer)
         node_id_t to = view->nodes[i].id;
         if (to != view->self && transport_is_up(zero->transport, to)) say_epoch(node, to);
     }
+    if (node->tables.epoch_heard > view->table_epoch && ++node->tables.epoch_tries > TABLES_TRIES) {
+        LOG_WARN(node_logger(node), "node",
+                 "somebody knows table epoch %llu, and nobody sends it: the own is %llu",
+                 (unsigned long long)node->tables.epoch_heard,
+                 (unsigned long long)view->table_epoch);
+        node->tables.epoch_given_up = node->tables.epoch_heard;
+        node->tables.epoch_heard = 0;
+    }
     if (anything_moves(view) || node->tables.epoch_heard > view->table_epoch)
         say_in(node, TABLES_AGAIN_US);
 }
@@ -133,7 +142,11 @@ void node_on_table_epoch(struct node *node, node_id_t from, uint64_t epoch)
         say_epoch(node, from);
         return;
     }
-    if (epoch > tables->epoch_heard) tables->epoch_heard = epoch;
+    if (epoch <= tables->epoch_given_up && !anything_moves(&zero->view)) return;
+    if (epoch > tables->epoch_heard) {
+        tables->epoch_heard = epoch;
+        tables->epoch_tries = 0;
+    }
     say_in(node, TABLES_AGAIN_US);
     /* One of all that say so: a table may be large. */
     if (tables->asked_at != 0 && now - tables->asked_at < TABLES_AGAIN_US) return;

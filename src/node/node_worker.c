@@ -241,7 +241,7 @@ void worker_set_wishes(struct node_worker *worker)
             members[k] = (struct raft_member){.replica = group->replicas[k].replica,
                                               .node = group->replicas[k].node};
         host_set_wish(worker->host, (struct group_id){g}, members, group->replica_count,
-                      view->next_replica_id, group->moving);
+                      view->next_replica_id, group->changed, group->moving);
     }
 }
 

@@ -165,8 +165,6 @@ static void slow_work_of_replicas(struct partition_host *host, uint64_t now)
             replica_time_correct(replica, now);
             if (host->rest.state != REST_RESTING) reconcile_tick(replica, now);
             if (now >= replica->busy_until) tell_everywhere(replica);
-        } else if (replica->wish_tell) {
-            reconcile_tick(replica, now);
         }
         replica_trim(replica, now);
         if (memory_may_evict(replica) && MAYBE(host->world, "evict rows"))
@@ -470,11 +468,12 @@ void host_peer_down(struct partition_host *host, node_id_t node)
 
 void host_set_wish(struct partition_host *host, struct group_id group,
                    const struct raft_member *members, uint32_t count, uint64_t next_replica_id,
-                   bool tell)
+                   uint64_t number, bool tell)
 {
     struct replica *replica = host_replica(host, group);
     if (replica == NULL || count > RAFT_MEMBERS_MAX) return;
-    bool same = replica->wish_known && replica->wish_count == count && replica->wish_tell == tell;
+    bool same = replica->wish_known && replica->wish_count == count &&
+                replica->wish_number == number && replica->wish_tell == tell;
     for (uint32_t i = 0; i < count && same; i++)
         same = replica_id_equal(replica->wish[i].replica, members[i].replica) &&
                replica->wish[i].node == members[i].node;
@@ -483,6 +482,7 @@ void host_set_wish(struct partition_host *host, struct group_id group,
     replica->wish_count = count;
     replica->wish_known = true;
     replica->wish_ids_end = next_replica_id;
+    replica->wish_number = number;
     replica->wish_tell = tell;
     if (same) return;
     replica->settled_at = replica->unheard_since = replica->crowded_since = 0;

@@ -51,13 +51,12 @@ struct host_events {
     /* A flush of the store failed for what may pass, as a full disk; NULL: they succeed again. */
     void (*on_flush)(void *context, uint32_t store, const struct error *error);
     /* The committed configuration of a group is as wished for: of a wish that was set with `tell`,
-     * again from time to time. Said by its leader, and later by its followers, too. */
-    void (*on_settled)(void *context, struct group_id group, const struct raft_member *wish,
-                       uint32_t count);
-    /* The wish names the node of a sound voter by a new id, for which there cannot be room:
+     * again from time to time. */
+    void (*on_settled)(void *context, struct group_id group, uint64_t wish_number);
+    /* The wish names the node of a sound voter by another id, for which there cannot be room:
      * `kept` may stay instead. Again from time to time. */
-    void (*on_kept)(void *context, struct group_id group, const struct raft_member *wish,
-                    uint32_t count, const struct raft_member *kept);
+    void (*on_kept)(void *context, struct group_id group, uint64_t wish_number,
+                    const struct raft_member *kept);
     /* Frames of kind REPLIES and others the host does not handle go to the node. */
 };
 
@@ -159,10 +158,10 @@ void host_peer_down(struct partition_host *host, node_id_t node);
 /* What meta wishes the members to be; the leader changes the configuration towards it:
  * learner -> caught up -> joint swap. Replicas of nodes unknown here are kept. `tell`: whoever
  * wishes waits for it (on_settled). `next_replica_id`: all ids that the table knows are below it.
- */
+ * `number`: of the wish, given back with those events. */
 void host_set_wish(struct partition_host *host, struct group_id group,
                    const struct raft_member *members, uint32_t count, uint64_t next_replica_id,
-                   bool tell);
+                   uint64_t number, bool tell);
 /* SIGTERM, drain: hand all leaderships over. host_leader_count() tells when it is done. */
 void host_transfer_all(struct partition_host *host);
 uint32_t host_leader_count(const struct partition_host *host);

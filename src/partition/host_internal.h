@@ -251,9 +251,9 @@ struct replica {
     uint32_t wish_count;
     bool wish_known;
     uint64_t wish_ids_end;    /* the table knows of ids below it */
+    uint64_t wish_number;
     bool wish_tell;           /* on_settled() is waited for */
     uint64_t settled_at;      /* when it was called last; 0: not for this wish */
-    uint64_t as_wished_since; /* of a follower, while `wish_tell`; 0: it is not */
     uint64_t unheard_since;   /* a leader does not hear one that is wished for; 0: it does */
     uint32_t unheard_tries;   /* leaderships that were handed over for that, for this wish */
     uint64_t crowded_since;   /* a successor has no room; 0: it has */

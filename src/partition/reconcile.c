@@ -8,7 +8,6 @@ enum {
     VOTERS_LEFT_MIN = 2,
     SPACE_SETTLED_US = 1000 * 1000,
     TELL_AGAIN_US = 1000 * 1000,
-    TELL_FOR_LEADER_US = 3 * 1000 * 1000,
     CROWDED_US = 2 * 1000 * 1000,
     UNHEARD_US = 5 * 1000 * 1000, /* doubled with each try */
     UNHEARD_DOUBLINGS = 6,
@@ -90,7 +89,7 @@ static bool make_room(struct replica *replica, struct raft_config *target, uint6
         const struct raft_member *successor = wish_for_node(replica, old.node);
         bool runs = false, born = false;
         uint32_t sound = 0;
-        if (successor == NULL || replica_id_equal(successor->replica, old.replica)) continue;
+        if (successor == NULL || successor->replica.value <= old.replica.value) continue;
         raft_match_of(replica->raft, old.replica, now, &runs);
         raft_match_of(replica->raft, successor->replica, now, &born);
         if (!runs || born) continue;
@@ -190,12 +189,23 @@ static bool hand_to_space(struct replica *replica, uint64_t now)
     return false;
 }
 
+/* In the wish, or its end. */
+static uint32_t own_place(const struct replica *replica)
+{
+    uint32_t i = 0;
+    while (i < replica->wish_count && !replica_id_equal(replica->wish[i].replica, replica->id))
+        i++;
+    return i;
+}
+
 /* Who is wished for may hear another member though not this leader (F43), and nobody else fills or
  * promotes it: so another one leads. Each time later, for it may be dead. */
 static bool hand_to_hearer(struct replica *replica, const struct raft_config *config, uint64_t now)
 {
     struct partition_host *host = replica->host;
-    bool all_heard = true;
+    bool all_heard = !replica->wish_tell || replica->sends != NULL;
+    if (all_heard) return false; /* nobody waits; or another one would begin to fill anew */
+    all_heard = true;
     for (uint32_t i = 0; i < replica->wish_count; i++) {
         bool heard = false;
         if (contains(config->incoming, config->incoming_count, replica->wish[i].replica)) continue;
@@ -209,7 +219,8 @@ static bool hand_to_hearer(struct replica *replica, const struct raft_config *co
     if (replica->unheard_since == 0) replica->unheard_since = now;
     uint64_t wait = (uint64_t)UNHEARD_US << replica->unheard_tries;
     if (now - replica->unheard_since < wait || host->handed_at_tick == host->ticks) return false;
-    for (uint32_t i = 0; i < replica->wish_count; i++) {
+    for (uint32_t k = 0; k < replica->wish_count; k++) {
+        uint32_t i = (own_place(replica) + 1 + k) % replica->wish_count; /* all in turn */
         struct replica_id heir = replica->wish[i].replica;
         if (replica_id_equal(heir, replica->id) || space_is_low(host, replica->wish[i].node) ||
             !contains(config->incoming, config->incoming_count, heir) ||
@@ -252,13 +263,12 @@ static void tell_settled(struct replica *replica, const struct raft_config *conf
     bool again = replica->settled_at == 0 || now - replica->settled_at >= TELL_AGAIN_US;
     if (!done || !again || host->options.events.on_settled == NULL) return;
     replica->settled_at = now;
-    host->options.events.on_settled(host->options.context, replica->group, replica->wish,
-                                    replica->wish_count);
+    host->options.events.on_settled(host->options.context, replica->group, replica->wish_number);
 }
 
 /* A mind was changed while a group was on its way, or a node got a new id for a replica that is
- * sound: its successor has no room (make_room()), where the voters are too few. Whoever wishes may
- * keep it. */
+ * sound: its successor has no room (make_room()), where the voters are too few; or an older one was
+ * kept that has been removed meanwhile. Whoever wishes may keep what runs. */
 static void tell_kept(struct replica *replica, const struct raft_config *config, uint64_t now)
 {
     const struct partition_host *host = replica->host;
@@ -267,11 +277,11 @@ static void tell_kept(struct replica *replica, const struct raft_config *config,
         const struct raft_member *old = &config->incoming[i];
         const struct raft_member *successor = wish_for_node(replica, old->node);
         bool born = false;
-        if (successor == NULL || successor->replica.value <= old->replica.value) continue;
+        if (successor == NULL || replica_id_equal(successor->replica, old->replica)) continue;
         raft_match_of(replica->raft, successor->replica, now, &born);
         if (!born && caught_up(replica, old->replica, now)) kept = old;
     }
-    if (kept == NULL) {
+    if (kept == NULL || config->index > raft_commit_index(replica->raft)) {
         replica->crowded_since = 0;
         return;
     }
@@ -280,29 +290,14 @@ static void tell_kept(struct replica *replica, const struct raft_config *config,
     if (now - replica->crowded_since < CROWDED_US || !again) return;
     if (host->options.events.on_kept == NULL) return;
     replica->kept_at = now;
-    host->options.events.on_kept(host->options.context, replica->group, replica->wish,
-                                 replica->wish_count, kept);
-}
-
-/* A leader that does not reach those who wait (F43) has followers who may, and what they know to be
- * committed is as true. */
-static void tell_for_leader(struct replica *replica, uint64_t now)
-{
-    const struct raft_config *config = raft_config(replica->raft);
-    bool done = replica->wish_known && replica->wish_tell && is_as_wished(replica, config);
-    if (!done) {
-        replica->as_wished_since = 0;
-        return;
-    }
-    if (replica->as_wished_since == 0) replica->as_wished_since = now;
-    if (now - replica->as_wished_since >= TELL_FOR_LEADER_US) tell_settled(replica, config, now);
+    host->options.events.on_kept(host->options.context, replica->group, replica->wish_number, kept);
 }
 
 void reconcile_tick(struct replica *replica, uint64_t now)
 {
     const struct raft_config *config = raft_config(replica->raft);
     if (raft_role(replica->raft) != RAFT_LEADER) {
-        tell_for_leader(replica, now);
+        replica->unheard_since = replica->crowded_since = 0; /* of a leadership that is over */
         return;
     }
     bool idle = replica->wish_known && replica->wish_count > 0 && config->outgoing_count == 0 &&

@@ -230,7 +230,7 @@ static void gone(bool answer, uint64_t replica, uint64_t index)
 
 static void wish_others(void *context)
 {
-    host_set_wish(bed.host, (struct group_id){GROUP}, without_us.incoming, 2, UINT64_MAX, false);
+    host_set_wish(bed.host, (struct group_id){GROUP}, without_us.incoming, 2, UINT64_MAX, 0, false);
 }
 
 static void test_a_replica_that_is_not_wished_for_asks_and_believes_an_answer(void **state)
@@ -291,7 +291,7 @@ static void test_a_later_replica_of_its_node_tells_a_learner_that_it_is_gone(voi
 static void wish_for_33(void *end)
 {
     static const struct raft_member wish[] = {{{33}, SELF}, {{12}, 2}, {{13}, 3}};
-    host_set_wish(bed.host, (struct group_id){GROUP}, wish, 3, (uintptr_t)end, false);
+    host_set_wish(bed.host, (struct group_id){GROUP}, wish, 3, (uintptr_t)end, 0, false);
 }
 
 static void test_a_learner_that_nothing_came_to_asks_too(void **state)
