@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "cluster/founding_message.h"
 #include "cluster/meta.h"
+#include "cluster/meta_internal.h"
 #include "cluster/meta_rows.h"
 #include "cluster/view.h"
 
@@ -61,8 +62,27 @@ static void decode_meta_reply(struct bytes input, struct buffer *again)
     ASSERT(reply.result <= META_RETRY);
 }
 
+/* By way of the log: what a leader took from another node is evaluated. */
+static void decode_meta_request(struct bytes input, struct buffer *again)
+{
+    struct meta_request *request = memory_allocate(sizeof(*request));
+    struct buffer third;
+
+    buffer_init(&third, META_REQUEST_SIZE_MAX);
+    if (meta_request_decode(input, request) && request->kind != META_FOUND) {
+        ASSERT(request->replica_count <= VIEW_REPLICAS_MAX);
+        ASSERT(request->to_count <= VIEW_REPLICAS_MAX && request->lost_count <= META_REPLACE_MAX);
+        meta_request_encode(request, again);
+        ASSERT(meta_request_decode(buffer_bytes(again), request));
+        meta_request_encode(request, &third);
+        ASSERT(bytes_equal(buffer_bytes(again), buffer_bytes(&third)));
+    }
+    buffer_free(&third);
+    memory_free(request);
+}
+
 static void (*const decoders[])(struct bytes input, struct buffer *again) = {
-    decode_view, decode_founding, decode_meta_node, decode_meta_reply};
+    decode_view, decode_founding, decode_meta_node, decode_meta_reply, decode_meta_request};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -24,6 +24,7 @@ static const struct raft_config without_us = {.incoming_count = 2,
 
 struct bench {
     uint32_t born_count, removed_count, asked_count, answered_count, installed_count;
+    uint32_t settled_count;
     void (*then)(struct group_id group); /* it was dropped */
     uint64_t removed_id, level0;
     uint64_t log_bytes_max; /* 0: no bound; set before open_host() */
@@ -71,6 +72,14 @@ static inline void on_born(void *context)
     bench->born_count++;
 }
 
+static inline void on_settled(void *context, struct group_id group, const struct raft_member *wish,
+                              uint32_t count)
+{
+    assert_int_equal(group.value, GROUP);
+    assert_true(count > 0 && wish != NULL);
+    bench->settled_count++;
+}
+
 static inline void on_dropped(void *context, struct group_id group);
 
 static inline void add_replica(uint64_t id, const struct raft_config *birth)
@@ -90,13 +99,15 @@ static inline void add_replica(uint64_t id, const struct raft_config *birth)
 
 static inline void open_host(void)
 {
-    struct host_options host = {
-        .quarantine = "data/quarantine",
-        .timing = {50000, 300000, 600000, 200000},
-        .evaluate = {[SERVICE_REDIS] = bench->evaluate},
-        .flush_bytes = 1,
-        .entries_bytes_max = 4 << 20,
-        .events = {.on_born = on_born, .on_removed = on_removed, .on_dropped = on_dropped}};
+    struct host_options host = {.quarantine = "data/quarantine",
+                                .timing = {50000, 300000, 600000, 200000},
+                                .evaluate = {[SERVICE_REDIS] = bench->evaluate},
+                                .flush_bytes = 1,
+                                .entries_bytes_max = 4 << 20,
+                                .events = {.on_born = on_born,
+                                           .on_removed = on_removed,
+                                           .on_dropped = on_dropped,
+                                           .on_settled = on_settled}};
 
     bed_open(&host, bench->log_bytes_max, 1 << 20);
 }

@@ -1,6 +1,7 @@
 /* Nodes that join, are drained and removed, and wishes for groups: cluster/meta_members.c,
  * meta_moves.c. */
 #include "cluster/balance.h"
+#include "cluster/meta_internal.h"
 #include "meta_fixture.h"
 
 static struct meta_request join_of(const char *name, store_id_t store, uint64_t token)
@@ -273,6 +274,121 @@ static void test_a_move_is_a_wish_for_what_was_seen(void **state)
     cluster_view_free(&after);
 }
 
+/* --- KEEP --------------------------------------------------------------------------------- */
+
+/* For group 5, by the table as it is. */
+static struct meta_request keep_of(struct fixture *fixture, node_id_t node, uint64_t replica)
+{
+    struct cluster_view view = view_of(fixture);
+    struct meta_request request = {.kind = META_KEEP, .group = {5}, .kept = {node, {replica}}};
+
+    request.replica_count = view.groups[5].replica_count;
+    memcpy(request.replicas, view.groups[5].replicas, sizeof(request.replicas));
+    cluster_view_free(&view);
+    return request;
+}
+
+/* A node left the group and is wished for again, under a new id, while the old one still runs. */
+static struct replica_id leave_and_return(struct fixture *fixture, node_id_t node)
+{
+    const node_id_t without[] = {4, 1, 2}, with[] = {1, 2, 3};
+    struct replica_id old = {0};
+
+    found(fixture);
+    join(fixture, "n4", 400);
+    struct cluster_view view = view_of(fixture);
+    for (uint32_t i = 0; i < 3; i++)
+        if (view.groups[5].replicas[i].node == node) old = view.groups[5].replicas[i].replica;
+    cluster_view_free(&view);
+    assert_int_equal(move(fixture, 5, without, 3).result, META_DONE);
+    assert_int_equal(move(fixture, 5, with, 3).result, META_DONE);
+    return old;
+}
+
+static void test_a_replica_that_still_runs_may_be_kept(void **state)
+{
+    struct fixture *fixture = *state;
+
+    struct replica_id old = leave_and_return(fixture, 3);
+    struct cluster_view before = view_of(fixture);
+    struct meta_request keep = keep_of(fixture, 3, old.value);
+    assert_true(keep.replicas[2].replica.value > old.value);
+    assert_int_equal(ask_as_is(fixture, &keep).result, META_DONE);
+    struct cluster_view after = view_of(fixture);
+    assert_int_equal(after.table_epoch, before.table_epoch + 1);
+    assert_int_equal(after.next_replica_id, before.next_replica_id); /* no id is given back */
+    assert_int_equal(after.groups[5].replica_count, 3);
+    assert_true(after.groups[5].moving); /* whoever leads it says when it is as wished */
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(after.groups[5].replicas[i].node, before.groups[5].replicas[i].node);
+        uint64_t id = i == 2 ? old.value : before.groups[5].replicas[i].replica.value;
+        assert_int_equal(after.groups[5].replicas[i].replica.value, id);
+    }
+    assert_int_equal(ask_as_is(fixture, &keep).result, META_RETRY); /* of the table before */
+    keep = keep_of(fixture, 3, old.value);
+    assert_refused(ask_as_is(fixture, &keep), "none that group 5 had on node 3 before");
+    assert_int_equal(settled(fixture, 5).result, META_DONE);
+    cluster_view_free(&before);
+    cluster_view_free(&after);
+}
+
+static void test_only_an_older_replica_of_a_node_that_is_wished_for_is_kept(void **state)
+{
+    struct fixture *fixture = *state;
+
+    struct replica_id old = leave_and_return(fixture, 3);
+    struct cluster_view before = view_of(fixture);
+    uint64_t wished = before.groups[5].replicas[2].replica.value;
+    const struct view_replica refused[] = {
+        {3, {0}}, {3, {wished}}, {3, {wished + 1}}, {3, {UINT64_MAX}}, {4, old}, {9, old}, {0, old},
+    };
+    for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
+        struct meta_request keep = keep_of(fixture, refused[i].node, 0);
+        keep.kept = refused[i];
+        assert_refused(ask_as_is(fixture, &keep), "before");
+    }
+    struct meta_request elsewhere = keep_of(fixture, 3, old.value);
+    elsewhere.group.value = 99;
+    assert_int_equal(ask_as_is(fixture, &elsewhere).result, META_RETRY);
+    assert_int_equal(meta_rows_epoch(fixture->table), before.table_epoch);
+    cluster_view_free(&before);
+}
+
+static void test_requests_about_groups_are_the_same_after_the_wire(void **state)
+{
+    static const enum meta_kind kinds[] = {META_MOVE, META_SETTLED, META_KEEP};
+    struct meta_request request = {.node = 1, .group = {5}, .replica_count = 2, .to_count = 3};
+
+    request.replicas[0] = (struct view_replica){7, {1u << 30}};
+    request.replicas[1] = (struct view_replica){64, {UINT64_MAX}};
+    request.kept = (struct view_replica){64, {77}};
+    for (uint32_t i = 0; i < 3; i++)
+        request.to[i] = 10 + i;
+    for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++) {
+        struct meta_request back;
+        struct buffer body;
+        request.kind = kinds[k];
+        buffer_init(&body, META_REQUEST_SIZE_MAX);
+        meta_request_encode(&request, &body);
+        assert_true(meta_request_decode(buffer_bytes(&body), &back));
+        assert_int_equal(back.kind, request.kind);
+        assert_int_equal(back.group.value, 5);
+        assert_int_equal(back.replica_count, 2);
+        for (uint32_t i = 0; i < 2; i++) {
+            assert_int_equal(back.replicas[i].node, request.replicas[i].node);
+            assert_int_equal(back.replicas[i].replica.value, request.replicas[i].replica.value);
+        }
+        bool keeps = kinds[k] == META_KEEP, moves = kinds[k] == META_MOVE;
+        assert_int_equal(back.kept.node, keeps ? 64 : 0);
+        assert_int_equal(back.kept.replica.value, keeps ? 77 : 0);
+        assert_int_equal(back.to_count, moves ? 3 : 0);
+        if (moves) assert_memory_equal(back.to, request.to, 3 * sizeof(*request.to));
+        buffer_free(&body);
+    }
+}
+
+/* --- labels, versions, bytes -------------------------------------------------------------- */
+
 static void test_labels_change_by_operators_and_at_a_start(void **state)
 {
     struct fixture *fixture = *state;
@@ -305,6 +421,7 @@ static void test_a_cluster_of_the_first_version_stays_as_it_is(void **state)
     struct meta_request request = join_of("n4", 400, 1);
     assert_refused(ask_as_is(fixture, &request), "0.1.0");
     assert_refused(about(fixture, META_DRAIN, 1), "0.1.0");
+    assert_refused(about(fixture, META_KEEP, 0), "0.1.0");
     struct cluster_view view = view_of(fixture);
     assert_int_equal(view.next_node_id, 4);
 
@@ -330,8 +447,8 @@ static void test_a_cluster_of_the_first_version_stays_as_it_is(void **state)
 
 static void test_a_request_cut_short_is_refused(void **state)
 {
-    static const enum meta_kind kinds[] = {META_JOIN, META_TOKEN,   META_LABEL,
-                                           META_MOVE, META_SETTLED, META_DRAIN};
+    static const enum meta_kind kinds[] = {META_JOIN,    META_TOKEN, META_LABEL, META_MOVE,
+                                           META_SETTLED, META_KEEP,  META_DRAIN};
     struct fixture *fixture = *state;
 
     found(fixture);
@@ -365,6 +482,9 @@ int main(void)
         TEST(test_a_node_goes_when_nothing_is_left_on_it),
         TEST(test_the_last_node_is_not_drained),
         TEST(test_a_move_is_a_wish_for_what_was_seen),
+        TEST(test_a_replica_that_still_runs_may_be_kept),
+        TEST(test_only_an_older_replica_of_a_node_that_is_wished_for_is_kept),
+        TEST(test_requests_about_groups_are_the_same_after_the_wire),
         TEST(test_labels_change_by_operators_and_at_a_start),
         TEST(test_a_cluster_of_the_first_version_stays_as_it_is),
         TEST(test_a_request_cut_short_is_refused),

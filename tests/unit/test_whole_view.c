@@ -196,6 +196,133 @@ static void test_the_leader_of_meta_tells_everybody_and_others_nobody(void **sta
     cluster_view_free(&offer.view);
 }
 
+/* --- epochs ---------------------------------------------------------------------------- */
+
+struct said {
+    struct node *node;
+    node_id_t from;
+    struct bytes frame;
+};
+
+static void hear_said(void *context)
+{
+    const struct said *said = context;
+    struct transport_peer peer = {.node = said->from, .epoch = 1};
+
+    node_on_status_frame(said->node, &peer, said->frame);
+}
+
+/* A frame of kind 6, without its last `cut` bytes. */
+static void hear_epoch(struct node *node, node_id_t from, uint64_t epoch, size_t cut)
+{
+    struct said said = {.node = node, .from = from};
+    struct buffer buffer;
+
+    buffer_init(&buffer, 32);
+    struct writer writer = writer_make(&buffer);
+    write_u8(&writer, 6);
+    write_varint(&writer, epoch);
+    said.frame = bytes_make(buffer_bytes(&buffer).data, buffer_size(&buffer) - cut);
+    bed_call(node, hear_said, &said);
+    sim_run_for(&bed->sim, 5 * MS);
+    buffer_free(&buffer);
+}
+
+/* Frames of that kind to that node (0: any) since the last call. */
+static uint32_t sent_of(uint8_t kind, node_id_t to)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < bed->sent_count; i++)
+        count += bed->sent[i].bytes[0] == kind && (to == 0 || bed->sent[i].to == to);
+    return count;
+}
+
+static uint32_t sent_since(uint64_t us, uint8_t kind, node_id_t to)
+{
+    bed->sent_count = 0;
+    sim_run_for(&bed->sim, us);
+    return sent_of(kind, to);
+}
+
+static void test_who_took_a_table_says_its_epoch_once(void **state)
+{
+    struct node *node = bed_node(follower_of_meta());
+    struct offer offer;
+
+    bed_watch(node, PEER_FRAME_STATUS);
+    assert_int_equal(sent_since(3 * SECOND, STATUS_TABLE_EPOCH, 0), 0); /* at rest */
+    offer_make(&offer, node);
+    for (int i = 0; i < 3; i++) { /* of some that follow each other the last one is said */
+        offer.view.table_epoch++;
+        give(&offer);
+    }
+    assert_int_equal(sent_of(STATUS_TABLE_EPOCH, 0), 0);
+    sim_run_for(&bed->sim, 300 * MS);
+    for (node_id_t id = 1; id <= 3; id++)
+        assert_int_equal(sent_of(STATUS_TABLE_EPOCH, id), id != node->identity.node);
+    struct reader reader = reader_make(bytes_make(bed->sent[0].bytes + 1, bed->sent[0].size - 1));
+    assert_int_equal(read_varint(&reader), offer.view.table_epoch);
+    assert_int_equal(sent_since(5 * SECOND, STATUS_TABLE_EPOCH, 0), 0);
+    for (node_id_t id = 1; id <= 3; id++) /* and so all have it */
+        assert_int_equal(epoch_of(bed_node(id), 0), offer.view.table_epoch);
+    cluster_view_free(&offer.view);
+}
+
+/* Leaders may wait for a table that its first word was lost of. */
+static void test_epochs_are_said_again_while_groups_move(void **state)
+{
+    struct node *node = bed_node(follower_of_meta());
+    struct offer offer;
+
+    bed_watch(node, PEER_FRAME_STATUS);
+    offer_make(&offer, node);
+    offer.view.cluster_version = VIEW_VERSION;
+    offer.view.groups[GROUP_META].moving = true; /* nobody says that this is settled */
+    give(&offer);
+    node_id_t other = node->identity.node == 1 ? 2 : 1;
+    assert_in_range(sent_since(5 * SECOND, STATUS_TABLE_EPOCH, other), 4, 7);
+    offer.view.groups[GROUP_META].moving = false;
+    offer.view.table_epoch++;
+    give(&offer);
+    sim_run_for(&bed->sim, 2 * SECOND);
+    assert_int_equal(sent_since(5 * SECOND, STATUS_TABLE_EPOCH, 0), 0);
+    cluster_view_free(&offer.view);
+}
+
+static void test_who_hears_of_a_later_table_asks_one_for_it(void **state)
+{
+    struct node *node = bed_node(follower_of_meta());
+    uint64_t own = epoch_of(node, 0);
+
+    bed_watch(node, PEER_FRAME_STATUS);
+    hear_epoch(node, 3, own + 9, 0);
+    assert_int_equal(sent_of(STATUS_ASK_TABLE, 3), 1);
+    for (uint32_t i = 1; i < 20; i++)
+        hear_epoch(node, node->identity.node == 1 ? 2 : 1, own + 9 + i, 0);
+    assert_int_equal(sent_of(STATUS_ASK_TABLE, 0), 1); /* a table may be large */
+    sim_run_for(&bed->sim, 1 * SECOND);
+    hear_epoch(node, 3, own + 9, 0);
+    assert_int_equal(sent_of(STATUS_ASK_TABLE, 3), 2);
+}
+
+static void test_who_has_an_older_table_is_told_of_the_later_one(void **state)
+{
+    struct node *node = bed_node(follower_of_meta());
+    uint64_t own = epoch_of(node, 0);
+
+    bed_watch(node, PEER_FRAME_STATUS);
+    hear_epoch(node, 3, own, 0);
+    assert_int_equal(sent_of(STATUS_TABLE_EPOCH, 0), 0);
+    hear_epoch(node, 3, own - 1, 0);
+    assert_int_equal(sent_of(STATUS_TABLE_EPOCH, 3), 1);
+    assert_int_equal(sent_of(STATUS_ASK_TABLE, 0), 0);
+    hear_epoch(node, 3, UINT64_MAX, 1); /* the end of it is missing */
+    hear_epoch(node, 3, 0, 1);
+    assert_int_equal(sent_of(STATUS_ASK_TABLE, 0), 0);
+    assert_int_equal(sent_of(STATUS_TABLE_EPOCH, 0), 1);
+}
+
 /* --- what reaches the disk ------------------------------------------------------------- */
 
 static void take_two(void *context)
@@ -233,6 +360,10 @@ int main(void)
         TEST(test_a_node_that_rejoined_with_another_directory_stops),
         TEST(test_the_earlier_of_two_starts_stops),
         TEST(test_the_leader_of_meta_tells_everybody_and_others_nobody),
+        TEST(test_who_took_a_table_says_its_epoch_once),
+        TEST(test_epochs_are_said_again_while_groups_move),
+        TEST(test_who_hears_of_a_later_table_asks_one_for_it),
+        TEST(test_who_has_an_older_table_is_told_of_the_later_one),
         TEST(test_a_table_that_comes_during_a_write_is_written_behind_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
