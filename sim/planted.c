@@ -1,6 +1,7 @@
 #include "sim/planted.h"
 
 #include "base/assert.h"
+#include "cluster/meta.h"
 #include "raft/raft.h"
 #include "services/redis/limits.h"
 
@@ -116,6 +117,18 @@ static const struct sim_planted planted[] = {
      "10.4: what was sent ahead and never taken stays for ever"},
     {"staged_again", NULL, 0, "leaders_move", 20,
      "V-5: each leader gives what was sent ahead its whole time again"},
+    {"move_unseen", NULL, 0, "stale_mover", 20,
+     "WHY 6.3: a wish that was made of an older table is taken"},
+    {"settled_early", "settled_early", 0, "drained_nodes", 20,
+     "WHY 6.3: a group is said to be settled while its new members are learners"},
+    {"removed_while_moving", NULL, 0, "removed_nodes", 20,
+     "WHY 6.5: a node is removed while a group on its way has a member there"},
+    {"removed_by_inference", "removed_by_inference", 0, "drained_nodes", 20,
+     "FAULTS rule 8: a voter that the table does not name any more goes by itself"},
+    {"used_up_reborn", "used_up_reborn", 0, "kept_too_late", 40,
+     "FAULTS rule 9: a replica that went is born again when the table comes back to its id"},
+    {"table_epochs_unheard", "table_epochs_unheard", 0, "one_link_cut", 40,
+     "F43: a node that meta's leader does not hear gets no table from others"},
     {"part_id_used_twice", NULL, 0, NULL, 100,
      "10.2: two values get the same id, for it is not that of the own entry"},
     {"partial_reply_kept", "partial_reply_kept", 0, NULL, 800,
@@ -135,6 +148,13 @@ uint32_t sim_planted_redis_bit(const struct sim_planted *bug)
 
     for (size_t i = 0; i < ARRAY_COUNT(bits); i++)
         if (strcmp(bits[i].name, bug->name) == 0) return bits[i].bit;
+    return 0;
+}
+
+uint32_t sim_planted_meta_bit(const struct sim_planted *bug)
+{
+    if (strcmp(bug->name, "move_unseen") == 0) return META_BUG_MOVE_UNSEEN;
+    if (strcmp(bug->name, "removed_while_moving") == 0) return META_BUG_REMOVE_MOVING;
     return 0;
 }
 

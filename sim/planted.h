@@ -17,6 +17,8 @@ struct sim_planted {
 
 /* enum redis_planted_bug that is switched on by it, or 0. */
 uint32_t sim_planted_redis_bit(const struct sim_planted *bug);
+/* enum meta_planted_bug that is switched on by it, or 0. */
+uint32_t sim_planted_meta_bit(const struct sim_planted *bug);
 const struct sim_planted *sim_planted_find(const char *name); /* NULL: there is none */
 const struct sim_planted *sim_planted_all(size_t *ret_count);
 /* Must be found in every campaign. */

@@ -438,6 +438,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->scrub_rate = options->scrub_rate;
     of->scrub_every = options->scrub_every;
     of->raft_planted_bugs = options->raft_planted_bugs;
+    of->meta.planted = options->meta_planted_bugs;
     of->redis_limits = options->redis_limits;
     of->reply_part_bytes = options->reply_part_bytes;
     of->cold_job_bytes_max = options->cold_job_bytes_max;

@@ -22,7 +22,7 @@ struct sim_cluster_options {
     uint64_t log_segment_size, flush_bytes, entries_bytes_max, memory;
     uint64_t log_bytes_max; /* 0: no bound */
     uint64_t scrub_rate, scrub_every;
-    uint32_t raft_planted_bugs;
+    uint32_t raft_planted_bugs, meta_planted_bugs;
     bool mesh; /* nodes talk by the real net/peer_mesh over simulated streams */
     struct redis_limits redis_limits;
     /* 0: the defaults */

@@ -37,6 +37,7 @@ struct sim_inspector {
     uint32_t group_count;
     uint64_t elections, committed;
     uint32_t turn;
+    struct sim_moves *moves; /* NULL: not watched */
 };
 
 static struct sim *sim_of_inspector(const struct sim_inspector *inspector)
@@ -288,6 +289,13 @@ static void after_event(struct sim *sim, void *context, struct sim_world *world)
         else if (raft_commit_index(raft) != view.self->checked)
             check_entries(&view);
     }
+    if (inspector->moves != NULL && !sim->failed)
+        sim_moves_look(inspector->moves, incarnation, world->base.worker);
+}
+
+void sim_inspector_watch_moves(struct sim_inspector *inspector)
+{
+    if (inspector->moves == NULL) inspector->moves = sim_moves_make(inspector->cluster);
 }
 
 /* With many groups a replica may have changed since it was last looked at: a tail that was cut
@@ -341,6 +349,7 @@ void sim_inspector_free(struct sim_inspector *inspector)
         }
     }
     memory_free(inspector->groups);
+    memory_free(inspector->moves);
     memory_free(inspector);
 }
 

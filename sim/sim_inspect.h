@@ -29,6 +29,9 @@ bool sim_inspect_replicas_equal(struct sim_cluster *cluster, uint32_t nodes, cha
 /* Elections won so far, over all groups (V-7). */
 uint64_t sim_inspector_elections(const struct sim_inspector *inspector);
 uint64_t sim_inspector_committed(const struct sim_inspector *inspector);
+/* From now on what sim_inspect_moves.c tells is looked at, too; the nodes are those that are there.
+ */
+void sim_inspector_watch_moves(struct sim_inspector *inspector);
 /* Node that leads a group and may evaluate, or 0. */
 node_id_t sim_inspect_leader(struct sim_cluster *cluster, uint32_t group);
 /* Node that leads a group, perhaps not yet allowed to evaluate, or 0. */
@@ -56,5 +59,10 @@ struct sim_rows_wanted {
 bool sim_inspect_rows_clean(struct sim_cluster *cluster, struct sim_rows_wanted *wanted);
 /* So many steps of the background clear all that there is, at most. */
 uint64_t sim_inspect_rows_steps(struct sim_cluster *cluster, uint32_t nodes);
+
+/* sim_inspect_moves.c; after a turn of that worker. */
+struct sim_moves;
+struct sim_moves *sim_moves_make(struct sim_cluster *cluster);
+void sim_moves_look(struct sim_moves *moves, struct sim_incarnation *incarnation, uint32_t worker);
 
 #endif

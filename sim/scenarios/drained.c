@@ -8,6 +8,7 @@ enum {
     ROUNDS = 3,
     DRAINED_MAX = 2,
     CUT_US = 2 * MOVES_REPAIR_AFTER_US,
+    STALE_PATIENCE_US = 120 * STAGE_S,
 };
 
 /* --- what happens meanwhile --------------------------------------------------------------- */
@@ -93,7 +94,7 @@ void scenario_drained_nodes(struct sim_bed *bed)
     struct sim_plan plan;
 
     moves_plan(&plan, NODES, 3);
-    if (!stage_open(bed, &plan)) return;
+    if (!moves_open(&moves, &plan)) return;
     for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
         if (!drain(&moves)) return;
         take_back(&moves, (int)stage_draw(bed, 0, DRAINED_MAX - 1));
@@ -110,7 +111,7 @@ void scenario_drained_of_two(struct sim_bed *bed)
     struct sim_plan plan;
 
     moves_plan(&plan, (uint32_t)stage_draw(bed, 2, NODES_OF_TWO), 2);
-    if (!stage_open(bed, &plan)) return;
+    if (!moves_open(&moves, &plan)) return;
     for (int round = 0; round < 2 * ROUNDS && !bed->sim.failed; round++) {
         node_id_t node = stage_other(bed, 0, 0);
         if (!moves_operate(&moves, node, "drain")) return;
@@ -123,21 +124,36 @@ void scenario_drained_of_two(struct sim_bed *bed)
     if (!bed->sim.failed && moves_wait_even(&moves)) moves_judge(&moves);
 }
 
+/* Drained and removed: by who waits until it is empty, or asks until it is not refused. */
+static bool drain_and_remove(struct moves *moves)
+{
+    struct sim_bed *bed = moves->bed;
+
+    if (stage_draw(bed, 0, 1)) {
+        moves->target = draw_member(moves);
+        if (!moves_operate(moves, moves->target, "drain")) return false;
+        moves->drained |= 1u << moves->target;
+        return moves_remove_early(moves, moves->target);
+    }
+    if (!drain(moves)) return false;
+    node_id_t asked = draw_member(moves);
+    if (moves_ask(moves, asked, draw_member(moves), "remove") == 200)
+        sim_violation(&bed->sim, "F14: a node that is in use was removed");
+    return !bed->sim.failed && moves_remove(moves, moves->target);
+}
+
 /* Goal: a removed node is forgotten by all others and by itself, whichever id it had, over
- * restarts. Method: two of five are drained and removed; after each, all lose power. */
+ * restarts; and it is not removed while a group has a member there. Method: two of five are drained
+ * and removed; after each, all lose power. */
 void scenario_removed_nodes(struct sim_bed *bed)
 {
     struct moves moves = {.bed = bed};
     struct sim_plan plan;
 
     moves_plan(&plan, NODES, 3);
-    if (!stage_open(bed, &plan)) return;
+    if (!moves_open(&moves, &plan)) return;
     for (int round = 0; round < DRAINED_MAX && !bed->sim.failed; round++) {
-        if (!drain(&moves)) return;
-        node_id_t asked = draw_member(&moves);
-        if (moves_ask(&moves, asked, draw_member(&moves), "remove") == 200)
-            sim_violation(&bed->sim, "F14: a node that is in use was removed");
-        if (bed->sim.failed || !moves_remove(&moves, moves.target)) return;
+        if (!drain_and_remove(&moves)) return;
         lose_all_power(&moves);
         sim_run_for(&bed->sim, stage_draw(bed, 50, 2000) * STAGE_MS);
         if (!moves_repair(&moves) || !moves_wait_even(&moves)) return;
@@ -154,7 +170,7 @@ void scenario_lost_node(struct sim_bed *bed)
     struct sim_plan plan;
 
     moves_plan(&plan, NODES, 3);
-    if (!stage_open(bed, &plan)) return;
+    if (!moves_open(&moves, &plan)) return;
     moves.target = stage_other(bed, 0, 0);
     moves.away = 1u << moves.target;
     uint64_t ids = moves_newest_view(bed)->next_replica_id;
@@ -189,7 +205,7 @@ void scenario_one_link_cut(struct sim_bed *bed)
     moves_plan(&plan, NODES_CUT, 3);
     plan.workload.think_min = 50 * STAGE_MS;
     plan.workload.think_max = 300 * STAGE_MS;
-    if (!stage_open(bed, &plan)) return;
+    if (!moves_open(&moves, &plan)) return;
     node_id_t leader = sim_inspect_leading(bed->cluster, GROUP_META);
     if (leader == 0) leader = 1;
     node_id_t other = stage_other(bed, leader, 0);
@@ -208,5 +224,86 @@ void scenario_one_link_cut(struct sim_bed *bed)
     if (bed->sim.now < cut_at + CUT_US) sim_run_for(&bed->sim, cut_at + CUT_US - bed->sim.now);
     if (!moves_repair(&moves)) return;
     take_back(&moves, 0);
+    if (!bed->sim.failed && moves_wait_even(&moves)) moves_judge(&moves);
+}
+
+/* --- a wish of an older table --------------------------------------------------------------- */
+
+static bool asks_for_a_move(struct sim_bed *bed, node_id_t id)
+{
+    struct sim_node *node = stage_node(bed, id);
+
+    return sim_node_is_up(node) && node->now->node->mover.move.busy;
+}
+
+static bool leads_meanwhile(struct sim_cluster *cluster, void *context)
+{
+    node_id_t leader = sim_inspect_leader(cluster, GROUP_META);
+
+    return leader != 0 && leader != *(const node_id_t *)context;
+}
+
+static uint64_t ids_given(struct sim_bed *bed)
+{
+    const struct cluster_view *view = moves_newest_view(bed);
+
+    return view == NULL ? 0 : view->next_replica_id;
+}
+
+/* Until all that was planned is wished for. */
+static uint64_t wait_no_new_ids(struct sim_bed *bed)
+{
+    uint64_t ids = 0;
+
+    for (int i = 0; i < 20 && !bed->sim.failed && ids != ids_given(bed); i++) {
+        ids = ids_given(bed);
+        sim_run_for(&bed->sim, 3 * STAGE_S);
+    }
+    return ids;
+}
+
+static bool is_drained_in_part(struct sim_cluster *cluster, void *context)
+{
+    struct moves *moves = context;
+    const struct cluster_view *view = moves_newest_view(moves->bed);
+
+    return view != NULL && moves_load(view, moves->target, true) < view->partition_count / 2;
+}
+
+/* Goal: a wish that was made of an older table changes nothing. Method: meta's leader is cut off
+ * while it asks for a move. Meanwhile another one moves that group, and all is taken back; when the
+ * first one is heard again its question comes to the new leader. */
+void scenario_stale_mover(struct sim_bed *bed)
+{
+    struct moves moves = {.bed = bed};
+    struct sim_plan plan;
+
+    moves_plan(&plan, NODES, 3);
+    plan.cluster.patience = plan.workload.patience = STALE_PATIENCE_US;
+    plan.workload.give_up = STALE_PATIENCE_US + 3 * STAGE_S;
+    plan.cluster.repair_after = 10 * STALE_PATIENCE_US; /* it is not given up meanwhile */
+    if (!moves_open(&moves, &plan)) return;
+    node_id_t first = sim_inspect_leading(bed->cluster, GROUP_META);
+    if (first == 0) return;
+    moves.target = stage_other(bed, first, 0);
+    moves.drained = 1u << moves.target;
+    moves_send(&moves, first, moves.target, "drain");
+    for (int i = 0; i < 50 * 1000 && !bed->sim.failed && !asks_for_a_move(bed, first); i++)
+        sim_run_for(&bed->sim, 20);
+    if (!asks_for_a_move(bed, first)) return;
+    sim_network_split(bed->cluster->network, 1u << first, false);
+    sim_fault_hit(&bed->sim, SIM_FAULT_PARTITION);
+    if (!sim_cluster_wait(bed->cluster, 20 * STAGE_S, leads_meanwhile, &first)) return;
+    sim_cluster_wait(bed->cluster, 10 * STAGE_S, is_drained_in_part, &moves);
+    if (bed->sim.failed || !moves_operate(&moves, moves.target, "undrain")) return;
+    moves.drained = 0;
+    /* What waits for the one that is cut off stays on its way. */
+    uint64_t ids = wait_no_new_ids(bed);
+    bool asks = asks_for_a_move(bed, first);
+    if (bed->sim.failed || !moves_repair(&moves)) return;
+    sim_run_for(&bed->sim, MOVES_QUIET_US);
+    if (asks) sim_reached(&bed->sim, "scenario: a wish of an older table came to meta");
+    if (asks && !bed->sim.failed && ids_given(bed) != ids)
+        sim_violation(&bed->sim, "WHY 6.3: a wish that was made of an older table was taken");
     if (!bed->sim.failed && moves_wait_even(&moves)) moves_judge(&moves);
 }

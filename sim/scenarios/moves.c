@@ -20,6 +20,13 @@ void moves_plan(struct sim_plan *plan, uint32_t nodes, uint32_t replicas)
     plan->workload.think_max = 60 * STAGE_MS;
 }
 
+bool moves_open(struct moves *moves, const struct sim_plan *plan)
+{
+    if (!stage_open(moves->bed, plan)) return false;
+    sim_inspector_watch_moves(moves->bed->inspector);
+    return true;
+}
+
 /* --- operators ---------------------------------------------------------------------------- */
 
 static void answered(void *context, uint64_t ticket, unsigned code, struct bytes json)
@@ -36,7 +43,7 @@ static bool has_answer(struct sim_cluster *cluster, void *context)
     return ((struct moves *)context)->code != 0;
 }
 
-unsigned moves_ask(struct moves *moves, node_id_t asked, node_id_t target, const char *verb)
+void moves_send(struct moves *moves, node_id_t asked, node_id_t target, const char *verb)
 {
     struct sim_bed *bed = moves->bed;
     struct operation_reply reply = {
@@ -46,6 +53,13 @@ unsigned moves_ask(struct moves *moves, node_id_t asked, node_id_t target, const
     snprintf(path, sizeof(path), "/nodes/n%u/%s", target, verb);
     moves->code = 0;
     node_operate(stage_node(bed, asked)->now->node, bytes_of(path), bytes_make(NULL, 0), &reply);
+}
+
+unsigned moves_ask(struct moves *moves, node_id_t asked, node_id_t target, const char *verb)
+{
+    struct sim_bed *bed = moves->bed;
+
+    moves_send(moves, asked, target, verb);
     sim_cluster_wait(bed->cluster, ANSWER_US, has_answer, moves);
     return moves->code;
 }
@@ -240,22 +254,49 @@ static uint32_t members_of(const struct moves *moves)
     return all & ~moves->removed;
 }
 
-bool moves_remove(struct moves *moves, node_id_t target)
+static void expect_end(struct moves *moves, node_id_t target)
 {
-    struct sim_bed *bed = moves->bed;
-    struct sim_node *node = stage_node(bed, target);
-    struct sim_incarnation *last = node->now;
+    struct sim_incarnation *last = stage_node(moves->bed, target)->now;
 
     if (last != NULL) last->fatal_expected = true;
-    if (!moves_operate(moves, target, "remove")) return false;
+}
+
+static bool removed(struct moves *moves, node_id_t target)
+{
+    struct sim_bed *bed = moves->bed;
+
     moves->removed |= 1u << target;
     moves->drained &= ~(1u << target);
     moves->away &= ~(1u << target);
     sim_clients_use(bed->clients, members_of(moves));
     sim_run_for(&bed->sim, 5 * STAGE_S);
-    if (sim_node_is_up(node) && !bed->sim.failed)
+    if (sim_node_is_up(stage_node(bed, target)) && !bed->sim.failed)
         sim_violation(&bed->sim, "F14: node %u was removed and runs on", target);
     return !bed->sim.failed;
+}
+
+bool moves_remove(struct moves *moves, node_id_t target)
+{
+    expect_end(moves, target);
+    return moves_operate(moves, target, "remove") && removed(moves, target);
+}
+
+bool moves_remove_early(struct moves *moves, node_id_t target)
+{
+    struct sim_bed *bed = moves->bed;
+    uint64_t until = bed->sim.now + MOVES_DONE_US;
+
+    while (!bed->sim.failed && bed->sim.now < until) {
+        node_id_t asked = stage_other(bed, target, 0);
+        expect_end(moves, target);
+        bool ready = sim_node_is_ready(stage_node(bed, asked));
+        unsigned code = ready ? moves_ask(moves, asked, target, "remove") : 0;
+        if (code == 200 || code == 404) return removed(moves, target);
+        sim_run_for(&bed->sim, 50 * STAGE_MS);
+    }
+    if (!bed->sim.failed)
+        sim_violation(&bed->sim, "V-6: node %u could not be removed within two minutes", target);
+    return false;
 }
 
 void moves_judge(struct moves *moves)

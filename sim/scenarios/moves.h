@@ -23,6 +23,10 @@ struct moves {
 
 /* So many nodes, eight partitions, clients that think. */
 void moves_plan(struct sim_plan *plan, uint32_t nodes, uint32_t replicas);
+/* As stage_open(), and from then on members of groups are watched, too. */
+bool moves_open(struct moves *moves, const struct sim_plan *plan);
+/* Asks a node that is ready, and does not wait for the answer. */
+void moves_send(struct moves *moves, node_id_t asked, node_id_t target, const char *verb);
 /* One question, to a node that is ready: 200, 404, 409, 503, or 0: no answer for a while. */
 unsigned moves_ask(struct moves *moves, node_id_t asked, node_id_t target, const char *verb);
 /* Asks one after the other until it is done; that is refused, or never answered, is a violation. */
@@ -40,6 +44,8 @@ bool moves_wait_empty(struct moves *moves);
 bool moves_repair(struct moves *moves);
 /* It is no member any more: its process ends by itself, now or at its next start. */
 bool moves_remove(struct moves *moves, node_id_t target);
+/* Same, of a node that is just being drained: asked for until it is not refused any more. */
+bool moves_remove_early(struct moves *moves, node_id_t target);
 /* Until all nodes but those drained, removed or away hold as much as each other, give or take
  * one, and the others nothing; from then on nothing moves any more (M-5). */
 bool moves_wait_even(struct moves *moves);

@@ -8,7 +8,13 @@
 
 #include <stdio.h>
 
-enum { ROUNDS = 3, STEP_US = 5 * STAGE_MS, GONE_US = 60 * STAGE_S, ASKED_US = 10 * STAGE_S };
+enum {
+    ROUNDS = 3,
+    KEPT_PARTITIONS = 4,
+    STEP_US = 5 * STAGE_MS,
+    GONE_US = 60 * STAGE_S,
+    ASKED_US = 10 * STAGE_S
+};
 
 struct alarm {
     struct node *node;
@@ -189,6 +195,46 @@ void scenario_superseded_beside_lost(struct sim_bed *bed)
         sim_reached(&bed->sim, "scenario: a replica was superseded while another was lost");
     sim_node_start(lost);
     stage_wait_whole(bed, "not all are voters again");
+    stage_judge(bed);
+}
+
+/* Goal: a replica whose id the table comes back to just when it goes is not born again under it.
+ * Method: a sound follower gets a successor while the other one stands still, so that there is no
+ * room; when that goes on after about as long as the leader waits before it asks to keep the old
+ * one, the old one is removed all the same. */
+void scenario_kept_too_late(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    superseded_plan(&plan);
+    plan.cluster.partitions = KEPT_PARTITIONS;
+    if (!stage_open(bed, &plan)) return;
+    sim_inspector_watch_moves(bed->inspector);
+    for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
+        struct group_id group = {GROUP_DATA_FIRST +
+                                 (uint32_t)stage_draw(bed, 0, KEPT_PARTITIONS - 1)};
+        node_id_t leader = sim_inspect_leader(bed->cluster, group.value);
+        if (leader == 0) return;
+        struct sim_node *node = stage_node(bed, stage_other(bed, leader, 0));
+        struct sim_node *third = stage_node(bed, stage_other(bed, leader, node->id));
+        struct alarm alarm = {.node = node->now->node, .group = group};
+        alarm.replica = id_here(bed, node, group);
+        if (alarm.replica.value == 0) continue;
+        sim_world_call(sim_world_of(node->now->worlds[0]), 0, raise_alarm, &alarm);
+        sim_run_for(&bed->sim, 3 * STAGE_S);
+        sim_process_pause(third->now->process);
+        uint64_t until = bed->sim.now + ASKED_US;
+        while (!bed->sim.failed && bed->sim.now < until &&
+               !table_names_another(stage_node(bed, leader), group, node->id, alarm.replica))
+            sim_run_for(&bed->sim, STEP_US);
+        sim_run_for(&bed->sim, stage_draw(bed, 1700, 2300) * STAGE_MS);
+        sim_process_resume(third->now->process);
+        if (bed->sim.now < until)
+            sim_reached(&bed->sim, "scenario: a replica was superseded while another stood still");
+        else
+            alarm.node->lost_count = 0;
+        stage_wait_whole(bed, "not all are voters again");
+    }
     stage_judge(bed);
 }
 

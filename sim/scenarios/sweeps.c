@@ -1,6 +1,6 @@
 /* The scripts of the crash sweep (sim_sweep.h): each does one thing of the product while clients
  * work, and goes on when a node dies in the middle of it. */
-#include "sim/scenarios/stage.h"
+#include "sim/scenarios/moves.h"
 #include "sim/sim_sweep.h"
 
 enum { SUPERVISE_US = 120 * STAGE_MS, SETTLE_US = 300 * STAGE_MS };
@@ -122,6 +122,33 @@ void scenario_sweep_replace(struct sim_bed *bed)
     do
         sim_run_for(&bed->sim, 50 * STAGE_MS);
     while (!bed->sim.failed && bed->sim.now < until && !sim_inspect_settled(bed->cluster));
+    sweep_close(bed);
+}
+
+/* Goal: a drain ends with the node empty, the groups elsewhere and nothing lost, with a crash
+ * anywhere in it: of the one that is emptied, of one that is filled, of who leads meta or a group.
+ * Method: of four nodes one is drained; who has nothing left runs on. */
+void scenario_sweep_move(struct sim_bed *bed)
+{
+    struct moves moves = {.bed = bed};
+    struct sim_plan plan;
+
+    sweep_plan(&plan);
+    plan.cluster.nodes = 4;
+    plan.cluster.partitions = 2;
+    plan.cluster.repair_after = MOVES_REPAIR_AFTER_US;
+    plan.workload.think_min = 20 * STAGE_MS;
+    plan.workload.think_max = 200 * STAGE_MS;
+    if (!sweep_open(bed, &plan)) return;
+    sim_inspector_watch_moves(bed->inspector);
+    moves.target = stage_leader(bed);
+    if (moves.target == 0) return;
+    sim_sweep_begin(&bed->sim);
+    moves.drained = 1u << moves.target;
+    if (!moves_operate(&moves, moves.target, "drain")) return;
+    sim_run_for(&bed->sim, 1500 * STAGE_MS);
+    sim_sweep_end(&bed->sim);
+    if (!stage_repair(bed) || !moves_wait_empty(&moves)) return;
     sweep_close(bed);
 }
 

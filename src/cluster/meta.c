@@ -276,8 +276,10 @@ enum evaluate_result meta_evaluate(struct row_context *rows, const struct reques
                                    struct reply *reply)
 {
     struct meta_evaluation evaluation = {.rows = rows};
+    const struct meta_options *options = rows->options;
     bool done;
 
+    if (options != NULL) evaluation.planted = options->planted;
     evaluation.settings = memory_allocate_zero(sizeof(*evaluation.settings));
     buffer_init(&evaluation.scratch, META_ROW_SIZE_MAX);
     bool found = request->body.size > 0 && request->body.data[0] == META_FOUND;

@@ -92,6 +92,17 @@ struct meta_request {
     struct view_replica kept; /* KEEP */
 };
 
+/* Deliberate bugs for the simulator's checkers to find (sim/planted.h). */
+enum meta_planted_bug {
+    META_BUG_MOVE_UNSEEN = 1 << 0,   /* MOVE is no compare-and-set */
+    META_BUG_REMOVE_MOVING = 1 << 1, /* REMOVE does not wait for groups on their way */
+};
+
+/* row_context.options of SERVICE_META; may be NULL. */
+struct meta_options {
+    uint32_t planted; /* simulator only */
+};
+
 enum meta_result {
     META_DONE = 0,
     META_REFUSED = 1, /* text says why; asking again does not help */

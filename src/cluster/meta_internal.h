@@ -13,6 +13,7 @@ struct meta_evaluation {
     struct meta_node node;         /* meta_get_node() */
     struct meta_reply reply;
     struct buffer scratch;
+    uint32_t planted; /* enum meta_planted_bug */
 };
 
 /* meta_codec.c */

@@ -52,7 +52,7 @@ bool meta_move(struct meta_evaluation *evaluation, const struct meta_request *re
         meta_refuse(&evaluation->reply, "there is no group %u", request->group.value);
         return true;
     }
-    if (!is_known(&old, request)) {
+    if (!is_known(&old, request) && !(evaluation->planted & META_BUG_MOVE_UNSEEN)) {
         evaluation->reply.result = META_RETRY;
         return true;
     }

@@ -7,6 +7,7 @@
 #ifndef HOLON_NODE_NODE_H
 #define HOLON_NODE_NODE_H
 
+#include "cluster/meta.h"
 #include "cluster/view.h"
 #include "net/transport.h"
 #include "raft/raft.h"
@@ -59,6 +60,7 @@ struct node_options {
     uint64_t big_replies_bytes_max; /* host_options */
     uint64_t partial_bytes_max;     /* gateway_options */
     uint32_t raft_planted_bugs;     /* simulator only */
+    struct meta_options meta;       /* simulator only */
     uint32_t process_id;            /* goes to DIR/holon.pid; 0: none (simulator) */
 };
 

@@ -8,6 +8,7 @@
 #include "cluster/mover.h"
 #include "cluster/view_codec.h"
 #include "node/node_internal.h"
+#include "world/probe.h"
 
 enum {
     MOVER_PAUSED_US = 1000 * 1000, /* later than a timer is meant to be */
@@ -168,6 +169,7 @@ static void move_answered(struct node *node, struct meta_question *question)
                  question->reply.text);
     mover->failures = done ? 0 : mover->failures + 1;
     if (done) {
+        SOMETIMES(node->world, "a group was wished for on other nodes");
         look_in(node, 0);
         return;
     }

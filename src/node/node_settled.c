@@ -50,6 +50,8 @@ static void settle_next(struct node *node)
 
 static void settle_answered(struct node *node, struct meta_question *question)
 {
+    if (question->reply.result == META_DONE)
+        SOMETIMES(node->world, "a group was where it was wished for");
     node->mover.settle_failed = question->reply.result == META_RETRY;
     settle_next(node);
 }

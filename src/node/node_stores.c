@@ -159,7 +159,7 @@ static bool is_used_up(const struct node_worker *worker, uint32_t group, struct 
     bool before =
         id.value < worker->ids_at_start && !replica_id_equal(id, worker->named_at_start[group]);
 
-    return lost || before;
+    return (lost || before) && !PLANTED(worker->world, "used_up_reborn");
 }
 
 /* Replicas that the table has given this node since: new ids, in place of lost ones. One that runs

@@ -246,6 +246,15 @@ static bool is_as_wished(const struct replica *replica, const struct raft_config
     return same;
 }
 
+static bool all_are_known(const struct replica *replica, const struct raft_config *config)
+{
+    for (uint32_t i = 0; i < replica->wish_count; i++)
+        if (!contains(config->incoming, config->incoming_count, replica->wish[i].replica) &&
+            !contains(config->learners, config->learner_count, replica->wish[i].replica))
+            return false;
+    return true;
+}
+
 bool reconcile_is_done(const struct replica *replica)
 {
     const struct raft_config *config = raft_config(replica->raft);
@@ -260,6 +269,7 @@ static void tell_settled(struct replica *replica, const struct raft_config *conf
 {
     const struct partition_host *host = replica->host;
     bool done = is_as_wished(replica, config) && config->index <= raft_commit_index(replica->raft);
+    if (PLANTED(host->world, "settled_early")) done = all_are_known(replica, config);
     bool again = replica->settled_at == 0 || now - replica->settled_at >= TELL_AGAIN_US;
     if (!done || !again || host->options.events.on_settled == NULL) return;
     replica->settled_at = now;

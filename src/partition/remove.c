@@ -121,7 +121,8 @@ bool remove_tick(struct replica *replica, uint64_t now)
     bool doubts = replica->wish_known && !is_wished_for(replica) &&
                   raft_role(replica->raft) != RAFT_LEADER &&
                   now - replica->gone_asked_at >= GONE_ASK_US;
-    if (doubts && holds_nothing(replica) && replica->id.value < replica->wish_ids_end) {
+    bool empty = holds_nothing(replica) || PLANTED(replica->host->world, "removed_by_inference");
+    if (doubts && empty && replica->id.value < replica->wish_ids_end) {
         SOMETIMES(replica->host->world, "a replica that held nothing was not wished for any more");
         replica->removed = true;
         return stop_removed(replica);
