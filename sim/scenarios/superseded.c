@@ -10,7 +10,8 @@
 
 enum {
     ROUNDS = 3,
-    KEPT_PARTITIONS = 4,
+    KEPT_NODES = 5,
+    KEPT_PARTITIONS = 6,
     STEP_US = 5 * STAGE_MS,
     GONE_US = 60 * STAGE_S,
     ASKED_US = 10 * STAGE_S
@@ -198,44 +199,102 @@ void scenario_superseded_beside_lost(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+static struct replica_id named_for(struct sim_bed *bed, node_id_t by, struct group_id group,
+                                   node_id_t on)
+{
+    const struct view_group *at =
+        &stage_node(bed, by)->now->node->workers[0].view.groups[group.value];
+
+    for (uint32_t k = 0; k < at->replica_count; k++)
+        if (at->replicas[k].node == on) return at->replicas[k].replica;
+    return (struct replica_id){0};
+}
+
+/* A group that `meta` has no replica of: its leader, and the other two. */
+static bool pick_beside(struct sim_bed *bed, node_id_t meta, struct group_id *ret_group,
+                        node_id_t nodes[3])
+{
+    uint32_t first = (uint32_t)stage_draw(bed, 0, KEPT_PARTITIONS - 1);
+
+    for (uint32_t i = 0; i < KEPT_PARTITIONS; i++) {
+        struct group_id group = {GROUP_DATA_FIRST + (first + i) % KEPT_PARTITIONS};
+        node_id_t leader = sim_inspect_leader(bed->cluster, group.value);
+        uint32_t count = 1;
+        nodes[0] = leader;
+        if (leader == 0 || leader == meta || named_for(bed, leader, group, meta).value) continue;
+        for (node_id_t id = 1; id <= KEPT_NODES && count < 3; id++)
+            if (id != leader && named_for(bed, leader, group, id).value) nodes[count++] = id;
+        *ret_group = group;
+        if (count == 3) return true;
+    }
+    return false;
+}
+
+/* Its leader asks for `replica` to be kept, and has no answer yet. */
+static bool asks_to_keep(struct sim_bed *bed, node_id_t leader)
+{
+    const struct meta_question *question = &stage_node(bed, leader)->now->node->mover.settle;
+
+    return question->busy && buffer_bytes(&question->body).data[0] == META_KEEP;
+}
+
+static void keep_too_late(struct sim_bed *bed, node_id_t meta, struct group_id group,
+                          const node_id_t nodes[3])
+{
+    struct sim_node *node = stage_node(bed, nodes[1]), *third = stage_node(bed, nodes[2]);
+    struct alarm alarm = {.node = node->now->node, .group = group};
+
+    alarm.replica = id_here(bed, node, group);
+    if (alarm.replica.value == 0) return;
+    sim_world_call(sim_world_of(node->now->worlds[0]), 0, raise_alarm, &alarm);
+    sim_run_for(&bed->sim, 3 * STAGE_S);
+    sim_process_pause(third->now->process);
+    uint64_t until = bed->sim.now + ASKED_US;
+    while (!bed->sim.failed && bed->sim.now < until &&
+           !table_names_another(stage_node(bed, nodes[0]), group, node->id, alarm.replica))
+        sim_run_for(&bed->sim, STEP_US);
+    sim_run_for(&bed->sim, 1500 * STAGE_MS);
+    sim_network_cut(bed->cluster->network, nodes[0], meta, false);
+    sim_network_cut(bed->cluster->network, meta, nodes[0], false);
+    while (!bed->sim.failed && bed->sim.now < until && !asks_to_keep(bed, nodes[0]))
+        sim_run_for(&bed->sim, STEP_US);
+    sim_process_resume(third->now->process);
+    while (!bed->sim.failed && bed->sim.now < until && is_member(bed, group, alarm.replica))
+        sim_run_for(&bed->sim, STEP_US);
+    sim_network_heal_all(bed->cluster->network);
+    if (bed->sim.now >= until) alarm.node->lost_count = 0; /* it was not asked */
+    for (int i = 0; i < 2000 && !bed->sim.failed; i++) {
+        bool back = replica_id_equal(named_for(bed, node->id, group, node->id), alarm.replica);
+        if (back && !is_member(bed, group, alarm.replica)) {
+            sim_reached(&bed->sim, "scenario: the table came back to a replica that goes");
+            break;
+        }
+        sim_run_for(&bed->sim, STEP_US);
+    }
+}
+
 /* Goal: a replica whose id the table comes back to just when it goes is not born again under it.
  * Method: a sound follower gets a successor while the other one stands still, so that there is no
- * room; when that goes on after about as long as the leader waits before it asks to keep the old
- * one, the old one is removed all the same. */
+ * room, and its leader asks for it to be kept. Before meta's leader hears of that, the other one
+ * goes on, and the old replica is removed after all. */
 void scenario_kept_too_late(struct sim_bed *bed)
 {
     struct sim_plan plan;
 
     superseded_plan(&plan);
+    plan.cluster.nodes = KEPT_NODES;
     plan.cluster.partitions = KEPT_PARTITIONS;
     if (!stage_open(bed, &plan)) return;
     sim_inspector_watch_moves(bed->inspector);
     for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
-        struct group_id group = {GROUP_DATA_FIRST +
-                                 (uint32_t)stage_draw(bed, 0, KEPT_PARTITIONS - 1)};
-        node_id_t leader = sim_inspect_leader(bed->cluster, group.value);
-        if (leader == 0) return;
-        struct sim_node *node = stage_node(bed, stage_other(bed, leader, 0));
-        struct sim_node *third = stage_node(bed, stage_other(bed, leader, node->id));
-        struct alarm alarm = {.node = node->now->node, .group = group};
-        alarm.replica = id_here(bed, node, group);
-        if (alarm.replica.value == 0) continue;
-        sim_world_call(sim_world_of(node->now->worlds[0]), 0, raise_alarm, &alarm);
-        sim_run_for(&bed->sim, 3 * STAGE_S);
-        sim_process_pause(third->now->process);
-        uint64_t until = bed->sim.now + ASKED_US;
-        while (!bed->sim.failed && bed->sim.now < until &&
-               !table_names_another(stage_node(bed, leader), group, node->id, alarm.replica))
-            sim_run_for(&bed->sim, STEP_US);
-        sim_run_for(&bed->sim, stage_draw(bed, 1700, 2300) * STAGE_MS);
-        sim_process_resume(third->now->process);
-        if (bed->sim.now < until)
-            sim_reached(&bed->sim, "scenario: a replica was superseded while another stood still");
-        else
-            alarm.node->lost_count = 0;
+        node_id_t meta = sim_inspect_leader(bed->cluster, GROUP_META), nodes[3];
+        struct group_id group;
+        sim_run_for(&bed->sim, stage_draw(bed, 200, 1500) * STAGE_MS);
+        if (meta == 0 || !pick_beside(bed, meta, &group, nodes)) continue;
+        keep_too_late(bed, meta, group, nodes);
         stage_wait_whole(bed, "not all are voters again");
     }
-    stage_judge(bed);
+    if (!bed->sim.failed) stage_judge(bed);
 }
 
 void scenario_superseded_replica(struct sim_bed *bed)

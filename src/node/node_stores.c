@@ -180,6 +180,7 @@ void worker_sync_replicas(struct node_worker *worker, void *unused)
         if (id.value == 0 || (worker->stores_out >> store & 1)) continue;
         if (id.value <= here.value) continue; /* ids rise: this one is here, or older */
         if (here.value == 0 && is_used_up(worker, g, id)) {
+            SOMETIMES(worker->world, "a table named a replica that is not there any more");
             worker_lost_replica(worker, g, id);
             continue;
         }

@@ -300,6 +300,7 @@ static void tell_kept(struct replica *replica, const struct raft_config *config,
     if (now - replica->crowded_since < CROWDED_US || !again) return;
     if (host->options.events.on_kept == NULL) return;
     replica->kept_at = now;
+    SOMETIMES(host->world, "a leader asked for a replica to be kept that there is no room beside");
     host->options.events.on_kept(host->options.context, replica->group, replica->wish_number, kept);
 }
 
