@@ -202,5 +202,13 @@ void sim_moves_look(struct sim_moves *moves, struct sim_incarnation *incarnation
             continue;
         take_here(moves, incarnation, group, host_replica_id(host, (struct group_id){group}));
     }
-    if (worker == 0) take_table(moves, &node->workers[0].view);
+    if (worker != 0) return;
+    take_table(moves, &node->workers[0].view);
+    for (uint32_t store = 0; store < moves->cluster->options.stores; store++)
+        if (node->stores[store].state != STORE_SOUND)
+            sim_violation(
+                moves->cluster->sim,
+                "FAULTS rule 9: store %u of node %u was given up, and nothing had damaged "
+                "it: %.200s",
+                store, incarnation->of->id, node->stores[store].cause.text);
 }

@@ -3,7 +3,7 @@
  * fault strikes. Which pairs a seed plays is counted through, not drawn, so that a few seeds play
  * all. */
 #include "base/assert.h"
-#include "sim/scenarios/stage.h"
+#include "sim/scenarios/moves.h"
 #include "sim/sim_damage.h"
 #include "sim/sim_stream.h"
 
@@ -97,6 +97,37 @@ static node_id_t retry_requests(struct sim_bed *bed, node_id_t unused)
         if (wait_feature(bed, SIM_FEATURE_ROUTES, TAIL_US)) return leader;
     }
     return 0;
+}
+
+/* Drained: it is weakened in that what it has is not needed any more. Two are left. */
+static node_id_t drain(struct sim_bed *bed, node_id_t lost)
+{
+    struct moves moves = {.bed = bed, .target = lost != 0 ? lost : stage_other(bed, 0, 0)};
+
+    if (!moves_operate(&moves, moves.target, "drain")) return 0;
+    bool seen = bed->sim.feature_seen[SIM_FEATURE_MOVES] + NEAR_US > bed->sim.now ||
+                wait_feature(bed, SIM_FEATURE_MOVES, MECHANISM_US);
+    return seen ? moves.target : 0;
+}
+
+static bool is_nobody_drained(struct sim_cluster *cluster, void *context)
+{
+    const struct cluster_view *view = moves_newest_view(context);
+
+    for (uint32_t i = 0; view != NULL && i < view->node_count; i++)
+        if (view->nodes[i].state != VIEW_NODE_STAYS) return false;
+    for (uint32_t g = GROUP_DATA_FIRST; view != NULL && g < view->group_count; g++)
+        if (view->groups[g].replica_count < cluster->options.replicas) return false;
+    return view != NULL && moves_nothing_moves(view);
+}
+
+static void take_back(struct sim_bed *bed, node_id_t node)
+{
+    struct moves moves = {.bed = bed};
+
+    if (!stage_repair(bed) || !moves_operate(&moves, node, "undrain")) return;
+    if (!sim_cluster_wait(bed->cluster, MOVES_DONE_US, is_nobody_drained, bed) && !bed->sim.failed)
+        sim_violation(&bed->sim, "V-6: a node that was taken back has not got its groups again");
 }
 
 /* --- faults: at most the weakened node loses what it had --- */
@@ -227,8 +258,8 @@ static bool take_image(struct sim_bed *bed, struct sim_node *node, struct sim_im
 typedef node_id_t mechanism_play(struct sim_bed *bed, node_id_t lost);
 typedef void fault_strike(struct sim_bed *bed, struct sim_node *node);
 
-static mechanism_play *const mechanisms[] = {hand_back, truncate_tail, send_snapshot,
-                                             change_members, retry_requests};
+static mechanism_play *const mechanisms[] = {hand_back,      truncate_tail,  send_snapshot,
+                                             change_members, retry_requests, drain};
 /* NULL: an old image, which has to be taken before. */
 static fault_strike *const faults[] = {NULL,      lose_all_power, crash_in_a_loop, empty_disk,
                                        fill_disk, lose_name,      tear_write,      rot,
@@ -250,6 +281,8 @@ static void play(struct sim_bed *bed, uint64_t number)
     node_id_t weak = mechanisms[number % ARRAY_COUNT(mechanisms)](bed, imaged);
     if (weak && imaged) restore_image(bed, stage_node(bed, imaged), &image);
     if (weak && strike) strike(bed, stage_node(bed, weak));
+    if (weak && !bed->sim.failed && mechanisms[number % ARRAY_COUNT(mechanisms)] == drain)
+        take_back(bed, weak);
     if (!bed->sim.failed) make_whole(bed);
 out:
     if (image.disk) sim_image_free(&image);
