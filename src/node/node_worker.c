@@ -432,8 +432,8 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .hash_secret = {view->hash_secret[0], view->hash_secret[1]},
         .evaluate = {[SERVICE_REDIS] = redis_evaluate, [SERVICE_META] = meta_evaluate},
         .chore = {[SERVICE_REDIS] = redis_chore},
-        .service_options = {[SERVICE_REDIS] = &node->options.redis_limits,
-                            [SERVICE_META] = &node->options.meta},
+        .service_options =
+            {[SERVICE_REDIS] = &node->options.redis_limits, [SERVICE_META] = &node->options.meta},
         .flush_bytes = node->options.flush_bytes,
         .entries_bytes_max = node->options.entries_bytes_max,
         .memory_bytes = node->options.memory / node->platform.worker_count,
