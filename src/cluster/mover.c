@@ -176,11 +176,10 @@ static void add_move(const struct mover *mover, uint32_t g, struct mover_plan *p
 
     if (plan->count == MOVER_MOVES_MAX) return;
     move = &plan->moves[plan->count++];
-    *move = (struct mover_move){
-        .group = g,
-        .changed = mover->view->groups[g].changed,
-        .count = wish->count,
-        .from_count = mover->view->groups[g].replica_count};
+    *move = (struct mover_move){.group = g,
+                                .changed = mover->view->groups[g].changed,
+                                .count = wish->count,
+                                .from_count = mover->view->groups[g].replica_count};
     memcpy(move->from, mover->view->groups[g].replicas, sizeof(move->from));
     for (uint32_t k = 0; k < wish->count; k++)
         move->to[k] = mover->view->nodes[wish->nodes[k]].id;

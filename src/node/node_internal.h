@@ -171,7 +171,7 @@ struct node_tables {       /* node_tables.c */
     uint64_t epoch_heard; /* the latest that others have said */
     uint32_t epoch_tries;
     uint64_t epoch_given_up;
-    uint64_t asked_at;    /* for a later table; 0: never */
+    uint64_t asked_at; /* for a later table; 0: never */
 };
 
 enum { OPERATIONS_MAX = 8 }; /* of operators, under way at a time */

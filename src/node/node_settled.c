@@ -1,7 +1,7 @@
-/* What leaders say about wishes: fulfilled, or that one cannot be and what runs should be kept. Meta
- * is told, by a request each, compare-and-set on the wish that was meant. A leader that does not
- * reach meta's leader (F43) has another node say it: STATUS settled, handed on once at most. What
- * is lost on the way is said again by the leader. Worker 0.
+/* What leaders say about wishes: fulfilled, or that one cannot be and what runs should be kept.
+ * Meta is told, by a request each, compare-and-set on the wish that was meant. A leader that does
+ * not reach meta's leader (F43) has another node say it: STATUS settled, handed on once at most.
+ * What is lost on the way is said again by the leader. Worker 0.
  *
  * PEER_FRAME_STATUS settled: u8 8 | varint group | varint number of the wish | varint node and
  * varint replica to keep, or 0 and 0 */

@@ -485,8 +485,7 @@ void host_set_wish(struct partition_host *host, struct group_id group,
     replica->wish_number = number;
     replica->wish_tell = tell;
     if (same) return;
-    replica->settled_at = replica->as_wished_since = 0;
-    replica->unheard_since = replica->crowded_since = 0;
+    replica->settled_at = replica->unheard_since = replica->crowded_since = 0;
     replica->unheard_tries = 0;
 }
 

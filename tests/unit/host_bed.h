@@ -12,7 +12,7 @@
 #include "storage/log/log.h"
 #include "unit.h"
 
-enum { GROUP = GROUP_DATA_FIRST, SELF = 1, SLOT_LAST = 16383 };
+enum { GROUP = GROUP_DATA_FIRST, SELF = 1, SLOT_LAST = 16383, WISH_NUMBER = 77 };
 
 struct host_bed {
     struct sim sim;

@@ -72,11 +72,10 @@ static inline void on_born(void *context)
     bench->born_count++;
 }
 
-static inline void on_settled(void *context, struct group_id group, const struct raft_member *wish,
-                              uint32_t count)
+static inline void on_settled(void *context, struct group_id group, uint64_t wish_number)
 {
     assert_int_equal(group.value, GROUP);
-    assert_true(count > 0 && wish != NULL);
+    assert_int_equal(wish_number, WISH_NUMBER);
     bench->settled_count++;
 }
 

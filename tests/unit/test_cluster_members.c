@@ -70,6 +70,7 @@ static struct meta_reply move(struct fixture *fixture, uint32_t group, const nod
     struct cluster_view view = view_of(fixture);
     struct meta_request request = {.kind = META_MOVE, .group = {group}, .to_count = count};
 
+    request.changed = view.groups[group].changed;
     request.replica_count = view.groups[group].replica_count;
     memcpy(request.replicas, view.groups[group].replicas, sizeof(request.replicas));
     memcpy(request.to, to, count * sizeof(*to));
@@ -82,6 +83,7 @@ static struct meta_reply settled(struct fixture *fixture, uint32_t group)
     struct cluster_view view = view_of(fixture);
     struct meta_request request = {.kind = META_SETTLED, .group = {group}};
 
+    request.changed = view.groups[group].changed;
     request.replica_count = view.groups[group].replica_count;
     memcpy(request.replicas, view.groups[group].replicas, sizeof(request.replicas));
     cluster_view_free(&view);
@@ -282,6 +284,7 @@ static struct meta_request keep_of(struct fixture *fixture, node_id_t node, uint
     struct cluster_view view = view_of(fixture);
     struct meta_request request = {.kind = META_KEEP, .group = {5}, .kept = {node, {replica}}};
 
+    request.changed = view.groups[5].changed;
     request.replica_count = view.groups[5].replica_count;
     memcpy(request.replicas, view.groups[5].replicas, sizeof(request.replicas));
     cluster_view_free(&view);
@@ -326,13 +329,13 @@ static void test_a_replica_that_still_runs_may_be_kept(void **state)
     }
     assert_int_equal(ask_as_is(fixture, &keep).result, META_RETRY); /* of the table before */
     keep = keep_of(fixture, 3, old.value);
-    assert_refused(ask_as_is(fixture, &keep), "none that group 5 had on node 3 before");
+    assert_refused(ask_as_is(fixture, &keep), "none that group 5 can keep on node 3");
     assert_int_equal(settled(fixture, 5).result, META_DONE);
     cluster_view_free(&before);
     cluster_view_free(&after);
 }
 
-static void test_only_an_older_replica_of_a_node_that_is_wished_for_is_kept(void **state)
+static void test_only_another_replica_of_a_node_that_is_wished_for_is_kept(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -340,13 +343,15 @@ static void test_only_an_older_replica_of_a_node_that_is_wished_for_is_kept(void
     struct cluster_view before = view_of(fixture);
     uint64_t wished = before.groups[5].replicas[2].replica.value;
     const struct view_replica refused[] = {
-        {3, {0}}, {3, {wished}}, {3, {wished + 1}}, {3, {UINT64_MAX}}, {4, old}, {9, old}, {0, old},
+        {3, {0}}, {3, {wished}}, {3, {wished + 1}}, {3, {UINT64_MAX}}, {4, old},
     };
     for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
         struct meta_request keep = keep_of(fixture, refused[i].node, 0);
         keep.kept = refused[i];
-        assert_refused(ask_as_is(fixture, &keep), "before");
+        assert_refused(ask_as_is(fixture, &keep), "can keep");
     }
+    struct meta_request nobody = keep_of(fixture, 9, old.value);
+    assert_refused(ask_as_is(fixture, &nobody), "not in this cluster");
     struct meta_request elsewhere = keep_of(fixture, 3, old.value);
     elsewhere.group.value = 99;
     assert_int_equal(ask_as_is(fixture, &elsewhere).result, META_RETRY);
@@ -354,10 +359,53 @@ static void test_only_an_older_replica_of_a_node_that_is_wished_for_is_kept(void
     cluster_view_free(&before);
 }
 
+/* What ran on a disk that is gone has lost its votes with it. */
+static void test_a_replica_of_an_earlier_disk_is_not_kept(void **state)
+{
+    struct fixture *fixture = *state;
+    struct replica_id old = leave_and_return(fixture, 3);
+    struct meta_request rejoin = {
+        .kind = META_REJOIN, .node = 3, .store = 999, .token = 5, .name = "n3"};
+
+    assert_int_equal(ask_as_is(fixture, &rejoin).result, META_DONE);
+    struct cluster_view view = view_of(fixture);
+    uint64_t named = view.groups[5].replicas[2].replica.value;
+    struct meta_request keep = keep_of(fixture, 3, old.value);
+    assert_refused(ask_as_is(fixture, &keep), "can keep");
+    keep = keep_of(fixture, 3, named - 1);
+    if (named - 1 >= old.value + 2) assert_refused(ask_as_is(fixture, &keep), "can keep");
+    cluster_view_free(&view);
+}
+
+/* There and back: the list is the same, and what was said of it before means nothing any more. */
+static void test_what_was_said_of_an_earlier_wish_is_not_taken(void **state)
+{
+    struct fixture *fixture = *state;
+    const node_id_t there[] = {1, 2, 3, 4}, back[] = {1, 2, 3};
+
+    found(fixture);
+    join(fixture, "n4", 400);
+    struct meta_request said = {.kind = META_SETTLED, .group = {5}, .replica_count = 3};
+    assert_int_equal(move(fixture, 5, back, 3).result, META_DONE);
+    struct cluster_view first = view_of(fixture);
+    said.changed = first.groups[5].changed;
+    memcpy(said.replicas, first.groups[5].replicas, sizeof(said.replicas));
+    assert_int_equal(move(fixture, 5, there, 4).result, META_DONE);
+    assert_int_equal(move(fixture, 5, back, 3).result, META_DONE);
+    struct cluster_view last = view_of(fixture);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(last.groups[5].replicas[i].replica.value, said.replicas[i].replica.value);
+    assert_int_equal(ask_as_is(fixture, &said).result, META_RETRY);
+    assert_int_equal(settled(fixture, 5).result, META_DONE);
+    cluster_view_free(&first);
+    cluster_view_free(&last);
+}
+
 static void test_requests_about_groups_are_the_same_after_the_wire(void **state)
 {
     static const enum meta_kind kinds[] = {META_MOVE, META_SETTLED, META_KEEP};
-    struct meta_request request = {.node = 1, .group = {5}, .replica_count = 2, .to_count = 3};
+    struct meta_request request = {
+        .node = 1, .group = {5}, .changed = 12, .replica_count = 2, .to_count = 3};
 
     request.replicas[0] = (struct view_replica){7, {1u << 30}};
     request.replicas[1] = (struct view_replica){64, {UINT64_MAX}};
@@ -373,6 +421,7 @@ static void test_requests_about_groups_are_the_same_after_the_wire(void **state)
         assert_true(meta_request_decode(buffer_bytes(&body), &back));
         assert_int_equal(back.kind, request.kind);
         assert_int_equal(back.group.value, 5);
+        assert_int_equal(back.changed, 12);
         assert_int_equal(back.replica_count, 2);
         for (uint32_t i = 0; i < 2; i++) {
             assert_int_equal(back.replicas[i].node, request.replicas[i].node);
@@ -483,7 +532,9 @@ int main(void)
         TEST(test_the_last_node_is_not_drained),
         TEST(test_a_move_is_a_wish_for_what_was_seen),
         TEST(test_a_replica_that_still_runs_may_be_kept),
-        TEST(test_only_an_older_replica_of_a_node_that_is_wished_for_is_kept),
+        TEST(test_only_another_replica_of_a_node_that_is_wished_for_is_kept),
+        TEST(test_a_replica_of_an_earlier_disk_is_not_kept),
+        TEST(test_what_was_said_of_an_earlier_wish_is_not_taken),
         TEST(test_requests_about_groups_are_the_same_after_the_wire),
         TEST(test_labels_change_by_operators_and_at_a_start),
         TEST(test_a_cluster_of_the_first_version_stays_as_it_is),
