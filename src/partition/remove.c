@@ -2,18 +2,18 @@
  * says so). A replica that applies a configuration without it, after one with it, knows. But who is
  * removed is usually not told: the leader stops sending. So a replica that the table does not wish
  * for asks those that it does, and those that it knew; one whose committed configuration is newer
- * than the asker's, and has not got it, says so. Ids of replicas are never used again, so "gone"
- * stays true.
+ * than the asker's, and has not got it, says so. A replica that is gone is never born again under
+ * its id (node_stores.c), so "gone" stays true.
  *
  * PEER_FRAME_GONE: u8 answer (0 asks, 1 it is gone) | u32 group | u64 replica that asks |
  *                  u64 index of the newest configuration it knows itself to be in
  *
  * One that was never in a configuration that it knows - a learner that was wished for and, before
  * anything came, not any more - asks with index 0. It is told so by a committed configuration that
- * has a later replica of its node: ids rise, and a table that names the later one never names it
- * again. Where there is no later one, it may go by itself: it holds nothing, it never was a voter
- * (who becomes one has entries, M-2), and a table that knows of its id and does not name it is a
- * later one than that which did, and none after it names it again. */
+ * has a later replica of its node: ids rise, and only one that is a voter comes back to the table
+ * (META_KEEP). Where there is no later one, it may go by itself: it holds nothing, it never was a
+ * voter (who becomes one has entries, M-2), and a table that knows of its id and does not name it
+ * is a later one than that which did, and none after it names it again. */
 #include "partition/host_internal.h"
 
 enum { GONE_ASK_US = 2 * 1000 * 1000 };
