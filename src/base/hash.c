@@ -25,6 +25,12 @@ uint64_t hash64(uint64_t seed, struct bytes bytes)
     return XXH3_64bits_withSeed(bytes.data, bytes.size, seed);
 }
 
+struct hash128 hash128(uint64_t seed, struct bytes bytes)
+{
+    XXH128_hash_t hash = XXH3_128bits_withSeed(bytes.data, bytes.size, seed);
+    return (struct hash128){.low = hash.low64, .high = hash.high64};
+}
+
 uint16_t crc16_xmodem(struct bytes bytes)
 {
     const uint8_t *at = bytes.data, *end = at + bytes.size;

@@ -10,6 +10,10 @@ enum { SLOT_COUNT = 16384 };
 /* crc32c(0, "123456789") == 0xe3069283. Chain by passing the result as the seed. */
 uint32_t crc32c(uint32_t seed, struct bytes bytes);
 uint64_t hash64(uint64_t seed, struct bytes bytes);
+struct hash128 {
+    uint64_t low, high;
+};
+struct hash128 hash128(uint64_t seed, struct bytes bytes);
 static inline uint64_t hash_u64(uint64_t value) /* splitmix64 finaliser */
 {
     value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;

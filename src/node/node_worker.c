@@ -30,6 +30,7 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
     case PEER_FRAME_NODE_BEAT:
     case PEER_FRAME_REST:
     case PEER_FRAME_REST_ACK:
+    case PEER_FRAME_VERIFY:
     case PEER_FRAME_SNAPSHOT:
     case PEER_FRAME_SNAPSHOT_ACK:
     case PEER_FRAME_GONE:

@@ -60,7 +60,7 @@ static enum status apply_entry(struct replica *replica, const struct raft_entry 
     }
 }
 
-void apply_committed(struct replica *replica, uint64_t commit)
+static void apply_up_to(struct replica *replica, uint64_t commit)
 {
     struct partition_host *host = replica->host;
     uint64_t before = replica->applied;
@@ -95,6 +95,17 @@ void apply_committed(struct replica *replica, uint64_t commit)
     }
 }
 
+void apply_committed(struct replica *replica, uint64_t commit)
+{
+    while (replica->verify_at <= commit && !replica->halted) {
+        uint64_t index = replica->verify_at;
+        apply_up_to(replica, index);
+        if (replica->applied < index || replica->halted) return;
+        verify_reached(replica);
+    }
+    apply_up_to(replica, commit);
+}
+
 static void step_down(struct replica *replica)
 {
     struct partition_host *host = replica->host;
@@ -110,6 +121,7 @@ static void step_down(struct replica *replica)
         dedup_revert(replica->dedup);
     }
     chore_stops(replica);
+    verify_leader_gone(replica);
     leader_state_drop(replica, true);
     snapshot_sends_drop(replica);
 }

@@ -47,6 +47,7 @@ struct peer_out *host_peer_out(struct partition_host *host, node_id_t node, uint
     buffer_init(&out->acks, TRANSPORT_FRAME_SIZE_MAX);
     buffer_init(&out->replies, TRANSPORT_FRAME_SIZE_MAX);
     buffer_init(&out->rest, TRANSPORT_FRAME_SIZE_MAX);
+    buffer_init(&out->verify, TRANSPORT_FRAME_SIZE_MAX);
     out->next = host->peer_list;
     host->peer_list = out;
     map_put(&host->peers, key, out);
@@ -113,6 +114,7 @@ static void turn_end(struct world_deferred *deferred)
         peer_out_send(host, out, PEER_FRAME_HEARTBEATS, &out->heartbeats);
         peer_out_send(host, out, PEER_FRAME_HEARTBEAT_ACKS, &out->acks);
         peer_out_send(host, out, PEER_FRAME_REPLIES, &out->replies);
+        peer_out_send(host, out, PEER_FRAME_VERIFY, &out->verify);
         if (buffer_size(&out->rest) > 0) peer_out_send(host, out, PEER_FRAME_REST, &out->rest);
     }
     log_queue_submit(host->queue);
@@ -167,6 +169,7 @@ static void slow_work_of_replicas(struct partition_host *host, uint64_t now)
             if (now >= replica->busy_until) tell_everywhere(replica);
         }
         replica_trim(replica, now);
+        verify_tick(replica, now);
         if (memory_may_evict(replica) && MAYBE(host->world, "evict rows"))
             row_table_evict(replica->table, UINT64_MAX);
         if (replica->sends != NULL || replica->receive != NULL) snapshot_tick(replica, now);
@@ -291,6 +294,7 @@ struct partition_host *host_open(const struct host_options *options)
     list_init(&host->big_replies);
     map_init(&host->peers);
     cold_open(host);
+    verify_open(host);
     memory_open(host);
     for (uint32_t i = 0; i < STORES_MAX; i++)
         list_init(&host->stores[i].replicas);
@@ -324,6 +328,7 @@ static void peers_free(struct partition_host *host)
         buffer_free(&out->acks);
         buffer_free(&out->replies);
         buffer_free(&out->rest);
+        buffer_free(&out->verify);
         memory_free(out);
     }
     map_free(&host->peers);
@@ -353,6 +358,7 @@ void host_close(struct partition_host *host)
         drops_free(&host->stores[i]);
     }
     cold_close(host);
+    verify_close(host);
     collect_close(host);
     warm_close(host);
     spare_close(host);
@@ -433,6 +439,9 @@ void host_on_frame(struct partition_host *host, const struct transport_peer *fro
         break;
     case PEER_FRAME_REST_ACK:
         rest_on_ack(host, from, payload);
+        break;
+    case PEER_FRAME_VERIFY:
+        verify_on_frame(host, from, payload);
         break;
     case PEER_FRAME_REQUESTS:
         on_requests(host, from, payload);

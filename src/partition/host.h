@@ -48,6 +48,14 @@ struct host_events {
     /* The engine of a store of this worker is damaged: its replicas have stopped. Next:
      * host_detach_store(), but not from inside. */
     void (*on_damaged)(void *context, uint32_t store, const struct error *error);
+    /* The replica differs from its peers and has stopped, for ever: it must come back under a new
+     * id. `what` for people. Maybe from inside of anything. */
+    void (*on_fenced)(void *context, struct group_id group, struct replica_id replica,
+                      const char *what);
+    /* Replicas of a group differ, and it cannot be told which of them are wrong. */
+    void (*on_disputed)(void *context, struct group_id group, const char *what);
+    /* The pass that host_verify() began is over. */
+    void (*on_verified)(void *context);
     /* A flush of the store failed for what may pass, as a full disk; NULL: they succeed again. */
     void (*on_flush)(void *context, uint32_t store, const struct error *error);
     /* The committed configuration of a group is as wished for: of a wish that was set with `tell`,
@@ -140,6 +148,12 @@ bool host_is_born(const struct partition_host *host);
  * removal (on_removed): FAULTS rule 8. */
 void host_drop_replica(struct partition_host *host, struct group_id group);
 
+/* Begins to compare all rows of the groups that are led here with those of the other members, at
+ * about `rate` bytes a second; on_verified() follows. One that is under way begins anew. */
+void host_verify(struct partition_host *host, uint64_t rate);
+/* The replica here was found to differ from its peers, and has stopped. */
+bool host_is_fenced(const struct partition_host *host, struct group_id group);
+
 /* --- a store whose engine is damaged (FAULTS F21-F25) --- */
 /* The replicas of the store stop; on_damaged follows, unless it had been called. */
 void host_store_damaged(struct partition_host *host, uint32_t store, const struct error *cause);
@@ -150,7 +164,7 @@ bool host_detach_store(struct partition_host *host, uint32_t store);
 void host_attach_store(struct partition_host *host, uint32_t store);
 
 /* Any frame of kinds RAFT, HEARTBEATS, HEARTBEAT_ACKS, SNAPSHOT, SNAPSHOT_ACK, GONE, NODE_BEAT,
- * REST, REST_ACK, REQUESTS, REPLY_ACKS. */
+ * REST, REST_ACK, VERIFY, REQUESTS, REPLY_ACKS. */
 void host_on_frame(struct partition_host *host, const struct transport_peer *from, uint8_t kind,
                    struct bytes payload);
 void host_peer_down(struct partition_host *host, node_id_t node);
@@ -249,6 +263,13 @@ struct host_statistics {
     uint64_t slow_disk_handovers;
     uint64_t rests, rest_wakes; /* of the groups led by this worker */
     uint64_t chores, chore_entries, chore_effects;
+    uint64_t verify_rounds;      /* comparisons begun by leaders of this worker */
+    uint64_t verify_ranges;      /* of which of rows, and with an outcome */
+    uint64_t verify_rows, verify_bytes; /* looked at for them, as leader or follower */
+    uint64_t verify_skipped;     /* groups that a pass could not finish */
+    uint64_t verify_differences; /* comparisons in which a member differed */
+    uint64_t verify_disputed;    /* of which it cannot be told who is wrong */
+    uint64_t replicas_fenced;    /* of this worker */
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
     uint64_t cold_parked;   /* evaluations that waited for rows of the engine */
     uint64_t heavy_delayed; /* large writes that waited for light ones of others */

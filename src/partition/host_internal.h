@@ -23,6 +23,7 @@
  *   wall.c       the wall clock as the cluster sees it
  *   space.c      requests that are refused because disks are full
  *   slow_disk.c  leaderships leave a node whose disk, or a worker whose loop, is slow
+ *   verify.c     replicas are compared with each other (verify_look.c, verify_pass.c)
  *   reconcile.c  configuration towards what meta wishes
  *   big_reply.c  replies of many frames
  *   chore.c      background work of services on the leader */
@@ -84,7 +85,7 @@ struct peer_out {
     node_id_t node;
     uint32_t worker;
     struct buffer raft, heartbeats, acks, replies;
-    struct buffer rest;
+    struct buffer rest, verify;
     uint32_t rest_asked; /* groups that it was asked about (rest.c) */
     bool rest_agreed;
     boot_epoch_t rest_epoch; /* of whom agreed, and how often it had taken that back before */
@@ -188,6 +189,7 @@ struct replica {
     struct replica_id id;
     struct group_id group;
     bool halted;  /* damage or an unknown effect: takes part in nothing any more */
+    bool fenced;  /* it differs from the others: halted, and comes back under a new id */
     bool removed; /* a committed configuration no longer has it */
     bool queued;  /* in host->dirty */
     bool heartbeat_now;
@@ -197,6 +199,7 @@ struct replica {
     bool sample_light; /* leader: the sample is a light one, and not applied yet */
     struct replica_rest rest;
     uint64_t applied, applied_term;
+    uint64_t verify_at;     /* an index at which it is looked at; UINT64_MAX: none */
     uint64_t entries_bytes; /* bodies in memory */
     struct snapshot_send *sends;
 
@@ -247,6 +250,7 @@ struct replica {
     uint64_t evictions_seen, evicted_at; /* warm.c */
     uint64_t last_seen;
     uint64_t flushed, flushed_term;
+    struct verify *verify; /* NULL: it was never compared */
     struct raft_member wish[RAFT_MEMBERS_MAX];
     uint32_t wish_count;
     bool wish_known;
@@ -305,6 +309,24 @@ struct memory_use { /* of this worker, bytes; measured each slow tick */
     uint64_t level0_files; /* of the store flushed last */
     uint32_t evict_next;
     bool writes_refused;
+};
+
+struct verify_plan;
+struct host_verify {  /* verify_pass.c */
+    struct list looks; /* jobs that run */
+    uint32_t jobs;     /* these, and plans */
+    bool on, full;     /* a pass is under way; over all groups that are led here */
+    uint64_t rate;
+    uint32_t next;          /* group of a full pass */
+    struct group_id group;  /* whose turn it is */
+    struct replica_id replica; /* 0: nobody's */
+    struct buffer from, to; /* the range */
+    bool first;             /* of the group */
+    bool differed;          /* a range of it */
+    uint32_t tries;
+    uint64_t range_bytes;
+    struct verify_plan *plan;
+    struct world_timer timer;
 };
 
 struct evaluate_scratch {
@@ -381,6 +403,7 @@ struct partition_host {
     struct buffer header;
     struct cold cold;
     struct governor governor;
+    struct host_verify verify;
     struct collect_job *collect; /* NULL: nothing to collect */
     struct warm_job *warm;
     struct spare_job *spare; /* NULL: none is under way */
@@ -710,6 +733,17 @@ uint64_t snapshot_receive_bytes(const struct replica *replica);
 bool snapshot_is_installing(const struct replica *replica);
 bool snapshot_holds_core(const struct replica *replica);
 void snapshot_replica_gone(struct replica *replica);
+
+/* verify.c, verify_look.c, verify_pass.c */
+void verify_tick(struct replica *replica, uint64_t now);
+void verify_reached(struct replica *replica); /* verify_at is applied */
+void verify_on_frame(struct partition_host *host, const struct transport_peer *from,
+                     struct bytes payload);
+/* The replica leads no more, or goes. */
+void verify_leader_gone(struct replica *replica);
+void verify_replica_gone(struct replica *replica);
+void verify_open(struct partition_host *host);
+void verify_close(struct partition_host *host);
 
 /* reconcile.c */
 void reconcile_tick(struct replica *replica, uint64_t now);

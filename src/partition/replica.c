@@ -399,6 +399,7 @@ static struct replica *replica_make(struct partition_host *host,
     replica->slot_last = options->slot_last;
     replica->table = row_table_make_in(host->row_memory);
     replica->dedup = dedup_make();
+    replica->verify_at = UINT64_MAX;
     replica->applied_time = replica->proposed_time = INT64_MIN;
     replica->held_last = &replica->held_first;
     map_init(&replica->sessions);
@@ -461,6 +462,7 @@ enum status host_add_replica(struct partition_host *host, const struct replica_o
 void replica_free(struct replica *replica)
 {
     snapshot_replica_gone(replica);
+    verify_replica_gone(replica);
     leader_state_drop(replica, false);
     memory_free(replica->read_waits);
     map_free(&replica->sessions);
@@ -498,6 +500,7 @@ void replica_stop(struct replica *replica)
     rest_withdraw(replica);
     replica->halted = true;
     snapshot_sends_drop(replica); /* others wait for their turn */
+    verify_leader_gone(replica);
     if (replica->was_leader) {
         replica->was_leader = false;
         leader_state_drop(replica, true);

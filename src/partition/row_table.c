@@ -137,6 +137,7 @@ static void replace_applied(struct row_table *table, struct row **link,
 {
     struct row *old = *link;
     row_replaced(table, old);
+    row_unwritten(table, old, write->header.version);
     if (row_fits(old, write->value.size)) {
         row_uncount(table, old);
         old->state = ROW_COMMITTED;
@@ -162,6 +163,7 @@ static void row_table_apply(struct row_table *table, struct bytes key,
         if (write->tombstone && !table->incomplete) return; /* nothing to delete */
         struct row *row = row_make(table, key, write, ROW_COMMITTED);
         tree_insert(&table->tree, &place, row);
+        row_written(table, row);
         table->rows++;
         table->change++;
         bool live_before = write_hides_engine(table, write, flags);
@@ -176,7 +178,10 @@ static void row_table_apply(struct row_table *table, struct bytes key,
         above = *link;
         link = &above->below;
     }
-    if (*link && (*link)->version > write->header.version) return; /* replay */
+    if (*link && (*link)->version > write->header.version) { /* replay */
+        table->writes.skipped++;
+        return;
+    }
     bool nothing_there =
         *link ? (*link)->tombstone && (*link)->state == ROW_CLEAN : !above->hides_engine;
     if (nothing_there && write->tombstone) return;
@@ -192,6 +197,7 @@ static void row_table_apply(struct row_table *table, struct bytes key,
         (*link)->covered = true;
         above->hides_engine = false;
     }
+    row_written(table, *link);
     if (visible) row_table_count_change(table, row_key(*link), live_before, !write->tombstone);
 }
 
@@ -219,6 +225,11 @@ void row_table_delete(struct row_table *table, struct bytes key, uint64_t index,
 {
     struct row_write write = {.header = {.version = index}, .tombstone = true};
     row_table_write(table, key, &write, flags);
+}
+
+struct row_writes row_table_writes(const struct row_table *table)
+{
+    return table->writes;
 }
 
 uint64_t row_table_rows(const struct row_table *table)

@@ -32,6 +32,12 @@ struct row_found {
     enum row_state state;
 };
 
+struct row_drop { /* rows of the namespace up to an index do not count */
+    uint8_t service;
+    uint32_t namespace;
+    uint64_t index;
+};
+
 struct row_table *row_table_make(void); /* with memory of its own */
 /* Rows and nodes in shared memory, which outlives the table: base/slabs.h. */
 struct slabs;
@@ -147,6 +153,20 @@ void row_table_committed_each(const struct row_table *table, struct bytes after,
  * caller adds the row_hash() of each row of the engine that is not hidden. O(rows). */
 uint64_t row_table_hash(const struct row_table *table);
 uint64_t row_hash(struct bytes key, const struct row_header *header, struct bytes value);
+
+/* What applied entries wrote, as it stands in the table: the sum over all puts of a hash of key,
+ * header and value, modulo 2^64, whoever evaluated them; of what one entry writes twice the last
+ * counts. Between two indexes it grows by the same on all replicas, as long as `skipped` does not
+ * move: those were writes of entries older than the row that was there. */
+struct row_writes {
+    uint64_t sum, skipped;
+};
+struct row_writes row_table_writes(const struct row_table *table);
+/* The applied version of each key with from <= key < to (to empty: no end) that the table has,
+ * tombstones included, in key order. Ends when on_row returns false. */
+void row_table_applied_each(const struct row_table *table, struct bytes from, struct bytes to,
+                            void *context,
+                            bool (*on_row)(void *context, const struct row_found *row));
 
 /* --- incomplete tables ---
  *

@@ -11,6 +11,7 @@
 #ifndef HOLON_PARTITION_ROW_TABLE_INTERNAL_H
 #define HOLON_PARTITION_ROW_TABLE_INTERNAL_H
 
+#include "base/hash.h"
 #include "base/map.h"
 #include "partition/row_table_tree.h"
 
@@ -57,6 +58,7 @@ struct row_table {
     struct map counts; /* (service, namespace) -> live rows, as a pointer */
     uint64_t flush_generation;
     uint64_t evictions;
+    struct row_writes writes;
     struct row_cut *cut; /* under way, or NULL */
 };
 
@@ -146,6 +148,23 @@ void row_cut_replaced(struct row_cut *cut, const struct row *row);
 static inline void row_replaced(const struct row_table *table, const struct row *row)
 {
     if (table->cut != NULL) row_cut_replaced(table->cut, row);
+}
+
+/* A live row took its place as applied; or one of that version goes again, with the same entry. */
+static inline uint64_t row_write_hash(const struct row *row)
+{
+    uint64_t fields = row->expiry * 0x9e3779b97f4a7c15u + ((uint64_t)row->type << 8 | row->flags);
+    return hash64(row->version * 0xbf58476d1ce4e5b9u ^ fields,
+                  bytes_make(row->data, row->key_size + (size_t)row->value_size));
+}
+static inline void row_written(struct row_table *table, const struct row *row)
+{
+    if (!row->tombstone) table->writes.sum += row_write_hash(row);
+}
+static inline void row_unwritten(struct row_table *table, const struct row *row, uint64_t version)
+{
+    if (row->version == version && !row->tombstone && row->state == ROW_COMMITTED)
+        table->writes.sum -= row_write_hash(row);
 }
 
 /* Takes the chain of a key out of the tree; the rows are the caller's. */

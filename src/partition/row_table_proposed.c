@@ -112,8 +112,10 @@ void row_table_commit(struct row_table *table, uint64_t index)
         row->state = ROW_COMMITTED;
         row->below = NULL;
         table->dirty_bytes += row_bytes(row);
+        row_written(table, row);
         if (below) {
             row_replaced(table, below);
+            row_unwritten(table, below, row->version);
             row_free(table, below);
         } else if (row->tombstone && !row->covered && !row->hides_engine) {
             /* It deleted nothing: neither a row nor one of the engine. Nobody depends on it

@@ -80,6 +80,26 @@ void row_table_committed_each(const struct row_table *table, struct bytes after,
     }
 }
 
+void row_table_applied_each(const struct row_table *table, struct bytes from, struct bytes to,
+                            void *context,
+                            bool (*on_row)(void *context, const struct row_found *row))
+{
+    struct row_cursor cursor;
+    row_cursor_seek(&cursor, table, from);
+    const struct node *leaf = cursor.leaf;
+    uint32_t slot = cursor.slot;
+    for (; leaf; leaf = leaf->next, slot = 0) {
+        for (; slot < leaf->count; slot++) {
+            prefetch(leaf, slot);
+            const struct row *row = row_applied(leaf_row(leaf, slot));
+            if (to.size > 0 && bytes_compare(row_key(leaf_row(leaf, slot)), to) >= 0) return;
+            if (row == NULL) continue;
+            struct row_found found = row_found_make(row);
+            if (!on_row(context, &found)) return;
+        }
+    }
+}
+
 uint64_t row_hash(struct bytes key, const struct row_header *header, struct bytes value)
 {
     uint64_t fields[4] = {header->version, header->expiry,

@@ -13,12 +13,6 @@
 
 enum send_stage { SEND_WAITS_FOR_TURN, SEND_WAITS_FOR_FLUSH, SEND_STREAMS };
 
-struct hidden { /* rows of a namespace up to an index do not count */
-    uint8_t service;
-    uint32_t namespace;
-    uint64_t index;
-};
-
 struct snapshot_send {
     struct snapshot_send *next;
     struct partition_host *host;
@@ -41,7 +35,7 @@ struct snapshot_send {
     struct engine *engine;
     struct engine_iterator *iterator;
     struct buffer record; /* the content begins with it */
-    struct hidden *hidden;
+    struct row_drop *hidden;
     size_t hidden_count;
     struct buffer piece;
     bool piece_is_last;
@@ -56,7 +50,7 @@ struct snapshot_send {
 static bool is_hidden(const struct snapshot_send *send, struct bytes key, uint64_t version)
 {
     for (size_t i = 0; i < send->hidden_count; i++) {
-        const struct hidden *hidden = &send->hidden[i];
+        const struct row_drop *hidden = &send->hidden[i];
         if (key.size >= ROW_PREFIX_SIZE && key.data[2] == hidden->service &&
             load_u32_be(key.data + 3) == hidden->namespace && version <= hidden->index)
             return true;
@@ -264,7 +258,7 @@ static void hide(void *context, uint8_t service, uint32_t namespace, uint64_t in
     if (index > send->index) return;
     send->hidden = memory_resize(send->hidden, (send->hidden_count + 1) * sizeof(*send->hidden));
     send->hidden[send->hidden_count++] =
-        (struct hidden){.service = service, .namespace = namespace, .index = index};
+        (struct row_drop){.service = service, .namespace = namespace, .index = index};
 }
 
 /* The engine is at replica->flushed, and nothing else can be ingested in this turn. */

@@ -53,7 +53,7 @@ bool host_detach_store(struct partition_host *host, uint32_t store)
     }
     bool idle = flush_abandon(host, store) && !drop_is_running(at) && host->orphans == 0 &&
                 !cold_uses_store(host, store) && collect_is_idle(host) && warm_is_idle(host) &&
-                host->snapshot_jobs == 0;
+                host->snapshot_jobs == 0 && host->verify.jobs == 0;
     if (!idle) return false;
     drops_free(at); /* their rows go with the engine */
     return true;

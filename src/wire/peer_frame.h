@@ -27,6 +27,7 @@ enum peer_frame_kind {
     PEER_FRAME_NODE_BEAT = 16, /* partition/rest_board.h */
     PEER_FRAME_REST = 17,      /* partition/rest.c: may these groups rest? */
     PEER_FRAME_REST_ACK = 18,
+    PEER_FRAME_VERIFY = 19,   /* partition/verify.h: replicas compare themselves */
     PEER_FRAME_REQUESTS = 20, /* gateway to leader (wire/request_frame.h) */
     PEER_FRAME_REPLIES = 21,
     PEER_FRAME_REPLY_ACKS = 22, /* gateway to leader */
