@@ -102,6 +102,8 @@ static const struct sim_planted planted[] = {
      "FAULTS rule 9: nodes in repair count as empty ones, and found a cluster"},
     {"salvage_without_plan", "salvage_without_plan", 0, "salvage_cut", 20,
      "F01: a salvage moves old files before its plan is durable"},
+    {"fence_of_a_differing_replica_ignored", "fence_of_a_differing_replica_ignored", 0,
+     "differing_replica", 5, "F23: a replica that differs from its peers goes on"},
     {"superseded_dropped", "superseded_dropped", 0, "superseded_replica", 20,
      "FAULTS rule 8: a sound replica is dropped because the table names another"},
     {"removed_not_kept", "removed_not_kept", 0, "superseded_replica", 20,

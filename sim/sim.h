@@ -168,6 +168,7 @@ struct sim {
     struct sim_tags *reached;
     FILE *trace_file;         /* NULL: no trace lines */
     const char *planted;      /* name of the planted bug that is on, or NULL */
+    uint32_t planted_node;    /* on this node; 0: on all */
     bool stale_clock;         /* planted, in the simulator itself: see sim_world.c */
     uint64_t wall_error_max;  /* of any node, by drift: what expiry may be early or late by */
     uint32_t maybe_permille;  /* how often MAYBE() says yes */

@@ -1,6 +1,7 @@
 #include "sim/sim_damage.h"
 
 #include "base/assert.h"
+#include "partition/row.h"
 #include "base/codec.h"
 #include "base/memory.h"
 #include "sim/sim_disk.h"
@@ -190,6 +191,59 @@ bool sim_damage_store(struct sim_node *node, uint32_t store)
     engine_memory_disk_damage(inode->engine);
     hit(node, "reads and writes", "an engine");
     return true;
+}
+
+static bool find_row(struct engine *engine, struct bytes from, struct bytes to, uint64_t n,
+                     void *context, bool (*pick)(void *context, struct bytes key),
+                     struct buffer *ret_key, struct buffer *ret_value)
+{
+    struct engine_iterator *iterator = engine_iterate(engine, from, to);
+    struct bytes key, value;
+    bool found = false;
+
+    while (!found && engine_iterator_next(engine, iterator, &key, &value)) {
+        if (value.size <= ROW_HEADER_SIZE || !pick(context, key)) continue;
+        found = n-- == 0;
+        if (!found) continue;
+        buffer_append(ret_key, key);
+        buffer_append(ret_value, value);
+    }
+    engine_iterator_close(engine, iterator, NULL);
+    return found;
+}
+
+static bool pick_counted(void *context, struct bytes key)
+{
+    return true;
+}
+
+bool sim_damage_row(struct sim_node *node, uint32_t store, struct bytes from, struct bytes to,
+                    uint64_t n, void *context, bool (*pick)(void *context, struct bytes key),
+                    struct buffer *key)
+{
+    struct sim_inode *inode = store_inode(node, store);
+    struct buffer value;
+    uint64_t count = 0;
+
+    if (inode == NULL || engine_memory_disk_is_damaged(inode->engine)) return false;
+    struct engine *engine = engine_memory_open(inode->engine);
+    buffer_init(&value, SIZE_MAX / 2);
+    while (find_row(engine, from, to, count, context, pick ? pick : pick_counted, key, &value)) {
+        buffer_clear(key);
+        buffer_clear(&value);
+        count++;
+    }
+    if (count > 0)
+        find_row(engine, from, to, n % count, context, pick ? pick : pick_counted, key, &value);
+    engine_close(engine);
+    if (count > 0) {
+        struct bytes flipped = buffer_bytes(&value);
+        ((uint8_t *)(uintptr_t)flipped.data)[flipped.size - 1] ^= 1;
+        engine_memory_disk_put(inode->engine, buffer_bytes(key), flipped);
+        hit(node, "a bit of a row", "an engine");
+    }
+    buffer_free(&value);
+    return count > 0;
 }
 
 bool sim_damage_is_in_store(struct sim_node *node, uint32_t store)

@@ -31,6 +31,12 @@ bool sim_damage_pending(const struct sim_node *node);
 bool sim_damage_empty_store(struct sim_node *node, uint32_t store);
 /* The engine of a store answers STATUS_CORRUPT to everything from now on. */
 bool sim_damage_store(struct sim_node *node, uint32_t store);
+/* A bit of a row's value flips in the engine of a store where no checksum sees it, among rows whose
+ * keys are in [from, to): the one that `n` falls on, of those of which pick() approves. The key is
+ * appended to `key`. False: there is none. */
+bool sim_damage_row(struct sim_node *node, uint32_t store, struct bytes from, struct bytes to,
+                    uint64_t n, void *context, bool (*pick)(void *context, struct bytes key),
+                    struct buffer *key);
 /* It still does: nobody has asked it since. */
 bool sim_damage_is_in_store(struct sim_node *node, uint32_t store);
 

@@ -353,9 +353,11 @@ static void sim_probe_reached(struct world *base, const char *tag)
 
 static bool sim_planted(struct world *base, const char *name)
 {
-    const struct sim *sim = sim_of(sim_world_of(base));
+    const struct sim_world *world = sim_world_of(base);
+    const struct sim *sim = sim_of(world);
+    bool here = sim->planted_node == 0 || sim->planted_node == world->process->machine->number;
 
-    return sim->planted != NULL && strcmp(sim->planted, name) == 0;
+    return here && sim->planted != NULL && strcmp(sim->planted, name) == 0;
 }
 
 static void log_to_trace(void *context, enum log_level level, const char *line)

@@ -181,6 +181,7 @@ void node_destroy(struct node *node)
         if (node->engines[i] != NULL) engine_close(node->engines[i]);
     node_stores_free(node);
     node_scrub_free(node);
+    node_fence_free(node);
     file_close(node->lock);
     buffer_free(&node->boot.body);
     buffer_free(&node->found.body);
@@ -213,7 +214,7 @@ bool node_is_ready(const struct node *node)
 
 bool node_is_whole(const struct node *node)
 {
-    return !node->repair.active && node_stores_sound(node);
+    return !node->repair.active && node_stores_sound(node) && node_fence_pending(node) == 0;
 }
 
 uint16_t node_redis_port(const struct node *node)

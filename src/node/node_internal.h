@@ -7,6 +7,7 @@
  *   node_tables.c  the table from node to node, and who hears that there is a later one
  *   node_leaders.c who leads what: between workers, and to nodes that hold no replica
  *   node_boot.c    what this start tells meta: FOUND, BOOT, EPOCHS; and when it is ready
+ *   node_fence.c   replicas that differed from their peers
  *   node_confirm.c  a restart is mute until others have said that its disk is no old one
  *   node_disk.c    free space, and who is told when there is too little
  *   node_member.c  founding frames after the founding: START again, rejoin of a wiped node
@@ -50,6 +51,7 @@ enum {
     NODE_RESERVE_BASE = 2 << 20,         /* of DIR/reserve: identity, table, RocksDB's files, */
     NODE_RESERVE_STORE = 256 << 10,      /* and so much for each store */
     NODE_SCRUB_US = 1000 * 1000,         /* between looks at what is damaged */
+    NODE_SCRUB_NOW_RATE = 64 << 20,      /* bytes a second at least, where an operator waits */
     NODE_SCRUB_PIECE = 1 << 20,          /* read by one job at most, or one batch */
     NODE_CONFIRM_GRACE_US = 1000 * 1000, /* for members that do not answer a start */
     NODE_TRANSFER_MAX_US = 1500 * 1000,  /* of it, for handing leaderships over */
@@ -217,7 +219,11 @@ struct node_scrub { /* node_scrub.c */
     uint64_t began, passes, read_at; /* read_at: not before */
     int64_t ended;                   /* wall clock, of the last whole pass; 0: none yet */
     uint64_t bytes, wanted;
-    uint32_t part;       /* of the pass: 0 the log, then the stores, number + 1 */
+    uint32_t part;       /* of the pass: 0 the log, then the stores, number + 1; then the rows */
+    uint32_t verifying;  /* workers that compare rows */
+    uint64_t whole_began; /* boot time, of the last whole pass; 0: none */
+    bool wanted_now;     /* an operator asked for a pass */
+    bool hurried;        /* this one is it */
     struct buffer place; /* in that store */
     uint32_t failures;   /* to read there, one after the other */
     uint64_t stores_damaged;
@@ -273,6 +279,34 @@ struct node_sealed { /* node_sealed.c */
     /* The last check that found something, for people. */
     struct file_damage told[FILE_DAMAGES_MAX];
     uint32_t told_count;
+};
+
+enum { FENCES_MAX = 64, FENCE_TEXT_MAX = 320 };
+
+/* A replica of this node that differed from its peers. */
+struct fenced_replica {
+    struct group_id group;
+    struct replica_id replica;
+    int64_t found; /* us since 1970 */
+    char what[FENCE_TEXT_MAX];
+    bool durable;         /* a later start knows of it */
+    uint64_t replaced_at; /* boot time, when another one was born in its place; 0: not yet */
+};
+
+struct node_fence { /* node_fence.c */
+    struct fenced_replica replicas[FENCES_MAX];
+    uint32_t count;
+    struct world_job job;
+    struct world_timer retry;
+    bool busy, again;
+    struct buffer body; /* the job's */
+    uint32_t taken;     /* of `replicas`, that `body` has */
+    enum status status;
+    struct error error;
+    /* A group whose replicas differ, and nobody can say which is wrong: the last one found. */
+    struct group_id disputed;
+    uint64_t disputed_at; /* boot time; 0: none was */
+    char disputed_what[FENCE_TEXT_MAX];
 };
 
 struct node_damage {
@@ -376,6 +410,7 @@ struct node {
     struct disk_watch disk;
     struct node_scrub scrub;
     struct node_sealed sealed;
+    struct node_fence fence;
     struct node_repair repair;
     struct node_tables tables;
     struct node_mover mover;
@@ -544,6 +579,9 @@ uint64_t node_reserve_size(const struct node *node);
 
 /* node_scrub.c */
 void node_scrub_start(struct node *node);
+/* A pass begins now, or behind the one that is under way, and faster than --scrub-rate. */
+void node_scrub_now(struct node *node);
+void worker_on_verified(void *context);
 void node_scrub_free(struct node *node);
 /* A job reads this store: its engine must not be exchanged now. */
 bool node_scrub_reads(const struct node *node, uint32_t store);
@@ -555,6 +593,19 @@ void node_scrub_store_damaged(struct node *node, uint32_t store, const struct er
 /* node_sealed.c */
 /* A pass of the scrubber begins. */
 void node_sealed_want(struct node *node);
+/* node_fence.c */
+/* After the log was opened, before replicas are added. */
+void node_fence_load(struct node *node);
+void worker_on_replica_fenced(void *context, struct group_id group, struct replica_id replica,
+                              const char *what);
+void worker_on_disputed(void *context, struct group_id group, const char *what);
+/* Another one runs there. */
+void worker_fence_born(struct node_worker *worker, uint32_t group, struct replica_id replica);
+/* It differed from its peers, now or in an earlier start. */
+bool node_fence_has(const struct node *node, uint32_t group, struct replica_id replica);
+uint32_t node_fence_pending(const struct node *node); /* not born anew yet */
+void node_fence_free(struct node *node);
+
 /* True: a job was started, which ends with node_scrub_go_on(). */
 bool node_sealed_start(struct node *node);
 void node_sealed_free(struct node *node);

@@ -142,6 +142,7 @@ static enum status node_open_log(struct node *node, struct log_damage *damage, s
     enum status status = log_open(node->world, &log_options, &node->log, error);
     if (status) return status;
     log_recovery(node->log, &node->recovered, &node->recovered_count);
+    node_fence_load(node);
     return node_check_replicas(node, error);
 }
 

@@ -73,9 +73,10 @@ const char *node_repair_obstacle(const struct node *node)
 
 static enum status repair_move(struct node *node, struct error *error)
 {
-    const char *items[2 * STORES_MAX + 6] = {"log", "identity", "table", "birth", "founding"};
+    const char *items[2 * STORES_MAX + 6] = {"log",   "identity", "table",
+                                             "birth", "founding", "fenced"};
     char names[STORES_MAX][16], marks[STORES_MAX][32];
-    size_t count = 5;
+    size_t count = 6;
     struct repair_file *file = &node->repair.file;
     char why[1024];
 

@@ -6,7 +6,9 @@
  * Damage of a sealed segment of the log heals by itself (storage/log/damage.c): what is left of it
  * is a file that is no part of the log any more, and that is moved to the quarantine from here. A
  * store in which it finds damage goes the way of node_stores.c. The small files, which a pass
- * begins with, are compared with what is in memory (node_sealed.c). */
+ * begins with, are compared with what is in memory (node_sealed.c). A pass ends with the rows of
+ * the groups that are led here, which are compared with those of the other members
+ * (partition/verify.h). An operator may have a pass begun at once (node_scrub_now()). */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -122,7 +124,58 @@ static void scrub_run(struct world_job *job)
     scrub->read = scrub->log.bytes - before;
 }
 
-/* The next store that can be read; past the last one the pass is over. */
+static uint64_t scrub_rate(const struct node *node)
+{
+    uint64_t rate = node->options.scrub_rate;
+    return node->scrub.hurried && rate < NODE_SCRUB_NOW_RATE ? NODE_SCRUB_NOW_RATE : rate;
+}
+
+static void pass_over(struct node *node)
+{
+    struct node_scrub *scrub = &node->scrub;
+
+    scrub->part = 0;
+    scrub->under_way = scrub->hurried = false;
+    scrub->passes++;
+    scrub->whole_began = scrub->began;
+    scrub->ended = world_wall_time(node->world);
+    SOMETIMES(node->world, "log and stores were scrubbed");
+}
+
+/* --- rows, beside those of other nodes ---------------------------------------------------- */
+
+static void node_worker_verified(struct node_worker *zero, void *unused)
+{
+    struct node_scrub *scrub = &zero->node->scrub;
+
+    if (scrub->verifying > 0 && --scrub->verifying == 0) pass_over(zero->node);
+}
+
+void worker_on_verified(void *context)
+{
+    struct node_worker *worker = context;
+    node_call(worker, &worker->node->workers[0], node_worker_verified, NULL);
+}
+
+static void worker_verify(struct node_worker *worker, void *argument)
+{
+    if (worker->host != NULL && !worker->closing)
+        host_verify(worker->host, (uint64_t)(uintptr_t)argument);
+    else
+        worker_on_verified(worker);
+}
+
+static void verify_start(struct node *node)
+{
+    uint32_t workers = node->platform.worker_count;
+    uint64_t rate = scrub_rate(node) / workers;
+
+    node->scrub.verifying = workers;
+    for (uint32_t i = 0; i < workers; i++)
+        node_call(&node->workers[0], &node->workers[i], worker_verify, (void *)(uintptr_t)rate);
+}
+
+/* The next store that can be read; behind the last one come the rows. */
 static void scrub_next_part(struct node *node)
 {
     struct node_scrub *scrub = &node->scrub;
@@ -134,12 +187,7 @@ static void scrub_next_part(struct node *node)
     } while (scrub->part <= node->identity.stores &&
              (node->engines[scrub->part - 1] == NULL ||
               node->stores[scrub->part - 1].state != STORE_SOUND));
-    if (scrub->part <= node->identity.stores) return;
-    scrub->part = 0;
-    scrub->under_way = false;
-    scrub->passes++;
-    scrub->ended = world_wall_time(node->world);
-    SOMETIMES(node->world, "log and stores were scrubbed");
+    if (scrub->part > node->identity.stores) verify_start(node);
 }
 
 struct damaged_store {
@@ -185,7 +233,7 @@ static void scrub_done(struct world_job *job)
 {
     struct node *node = job->context;
     struct node_scrub *scrub = &node->scrub;
-    uint64_t pause = scrub->read * 1000 * 1000 / node->options.scrub_rate;
+    uint64_t pause = scrub->read * 1000 * 1000 / scrub_rate(node);
 
     scrub->busy = false;
     scrub->bytes += scrub->read;
@@ -194,7 +242,7 @@ static void scrub_done(struct world_job *job)
     else if (!scrub->more)
         scrub_next_part(node);
     /* The end, or what cannot be read now. */
-    if (!scrub->under_way || scrub->failures > 0 || (scrub->more && scrub->read == 0))
+    if (!scrub->under_way || scrub->verifying > 0 || scrub->failures > 0 || (scrub->more && scrub->read == 0))
         pause = NODE_SCRUB_US;
     scrub->read_at = world_now(node->world) + pause;
     if (node->state == NODE_RUNNING)
@@ -205,19 +253,24 @@ static void scrub_done(struct world_job *job)
 static bool scrub_is_due(struct node *node)
 {
     struct node_scrub *scrub = &node->scrub;
-    uint64_t now = world_now(node->world), rate = node->options.scrub_rate;
+    uint64_t now = world_now(node->world), rate = scrub_rate(node);
 
-    if (rate == 0 || now < scrub->read_at) return false;
+    if (scrub->verifying > 0 || now < scrub->read_at) return false;
     if (!scrub->under_way) {
         bool first = scrub->passes == 0;
-        if (!first && now - scrub->began < node->options.scrub_every) return false;
+        bool due = rate > 0 && (first || now - scrub->began >= node->options.scrub_every);
+        if (!due && !scrub->wanted_now) return false;
+        scrub->hurried = scrub->wanted_now;
+        scrub->wanted_now = false;
+        rate = scrub_rate(node);
         scrub->under_way = true;
         scrub->began = now;
         node_sealed_want(node);
     }
-    bool gone = scrub->part > 0 && node->stores[scrub->part - 1].state != STORE_SOUND;
+    bool gone = scrub->part > 0 && scrub->part <= node->identity.stores &&
+                node->stores[scrub->part - 1].state != STORE_SOUND;
     if (gone) scrub_next_part(node); /* it was damaged meanwhile */
-    if (!scrub->under_way) return false;
+    if (scrub->verifying > 0) return false;
     scrub->wanted = rate < NODE_SCRUB_PIECE ? rate : NODE_SCRUB_PIECE;
     return true;
 }
@@ -251,6 +304,18 @@ void node_scrub_go_on(struct node *node)
 
     scrub->busy = false;
     if (node->state == NODE_RUNNING) world_timer_start(node->world, &scrub->timer, 0);
+}
+
+void node_scrub_now(struct node *node)
+{
+    struct node_scrub *scrub = &node->scrub;
+
+    scrub->wanted_now = !scrub->under_way || !scrub->hurried;
+    scrub->read_at = 0;
+    if (scrub->under_way) return; /* behind that one */
+    if (node->state != NODE_RUNNING || scrub->busy) return;
+    world_timer_stop(node->world, &scrub->timer);
+    world_timer_start(node->world, &scrub->timer, 0);
 }
 
 void node_scrub_start(struct node *node)

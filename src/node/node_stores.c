@@ -184,6 +184,10 @@ void worker_sync_replicas(struct node_worker *worker, void *unused)
             worker_lost_replica(worker, g, id);
             continue;
         }
+        if (here.value != 0 && host_is_fenced(worker->host, group)) {
+            host_drop_replica(worker->host, group); /* to quarantine; then it is called again */
+            continue;
+        }
         if (here.value != 0) {
             SOMETIMES(worker->world, "the table named another replica than the one that runs");
             if (PLANTED(worker->world, "superseded_dropped"))
@@ -194,6 +198,7 @@ void worker_sync_replicas(struct node_worker *worker, void *unused)
         enum status status = worker_add_replica(worker, g, id, NULL, &error);
         if (status == STATUS_OK) {
             SOMETIMES(worker->world, "a replica was born in place of a lost one");
+            worker_fence_born(worker, g, id);
             added = true;
             continue;
         }

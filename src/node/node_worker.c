@@ -177,7 +177,15 @@ static enum status worker_recover_replica(struct node_worker *worker, uint32_t g
     }
     bool reborn = PLANTED(worker->world, "lost_replica_reborn");
     bool never_born = recovered == NULL && node->identity.born && !reborn;
-    if (worker->stores_out >> store & 1) {
+    bool fenced = node_fence_has(node, group, self);
+    if (fenced) {
+        LOG_WARN(node_logger(node), "repair",
+                 "replica %llu of group %u differed from its peers and stays out; it comes back "
+                 "under a new id",
+                 (unsigned long long)self.value, group);
+        SOMETIMES(worker->world, "a start left out a replica that had differed");
+    }
+    if (fenced || (worker->stores_out >> store & 1)) {
         worker_lost_replica(worker, group, self);
         return STATUS_OK;
     }
@@ -453,7 +461,10 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
                    .on_kept = worker_on_kept,
                    .on_dropped = worker_on_dropped,
                    .on_damaged = worker_on_damaged,
-                   .on_flush = worker_on_flush},
+                   .on_flush = worker_on_flush,
+                   .on_fenced = worker_on_replica_fenced,
+                   .on_disputed = worker_on_disputed,
+                   .on_verified = worker_on_verified},
         .context = worker,
     };
     worker->host = host_open(&host);

@@ -218,5 +218,6 @@ void host_drop_replica(struct partition_host *host, struct group_id group)
     struct replica *replica = host_replica(host, group);
     if (replica == NULL) return;
     if (!replica->halted) replica_stop(replica);
+    replica->fenced = false; /* it goes: nobody has to see to that any more */
     copy_later(drop_push(replica, replica->id, 0), replica);
 }

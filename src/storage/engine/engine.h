@@ -210,6 +210,8 @@ struct engine *engine_memory_open(struct engine_memory_disk *disk);
 /* Reads and runs answer STATUS_CORRUPT from now on. */
 void engine_memory_disk_damage(struct engine_memory_disk *disk);
 bool engine_memory_disk_is_damaged(const struct engine_memory_disk *disk);
+/* Replaces the value of a row, as no run did: a bit that flips where no checksum sees it. */
+void engine_memory_disk_put(struct engine_memory_disk *disk, struct bytes key, struct bytes value);
 /* The next run is not ingested but gives this status, once. */
 void engine_memory_disk_fail_next(struct engine_memory_disk *disk, enum status status);
 /* A run is taken in only if may(context) says so, else it ends with STATUS_IO; NULL: always. */

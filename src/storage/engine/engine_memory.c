@@ -252,6 +252,23 @@ bool engine_memory_disk_is_damaged(const struct engine_memory_disk *disk)
     return disk->damaged;
 }
 
+void engine_memory_disk_put(struct engine_memory_disk *disk, struct bytes key, struct bytes value)
+{
+    struct engine_memory_disk open = {.content = memory_content_take(disk)};
+    struct engine *engine = engine_memory_open(&open);
+    struct engine_run *run = NULL;
+    struct error error;
+    pthread_mutex_init(&open.mutex, NULL);
+    enum status status = engine_run_open(engine, &run, &error);
+    ASSERT(status == STATUS_OK);
+    status = engine_run_put(engine, run, key, value, &error);
+    if (status == STATUS_OK) status = engine_run_ingest(engine, run, &error);
+    ASSERT(status == STATUS_OK);
+    engine_close(engine);
+    pthread_mutex_destroy(&open.mutex);
+    memory_content_replace(disk, open.content);
+}
+
 void engine_memory_disk_fail_next(struct engine_memory_disk *disk, enum status status)
 {
     disk->fail_next = status;
