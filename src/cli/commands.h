@@ -10,6 +10,7 @@ int command_dev(const struct cli_options *options);
 int command_status(const struct cli_options *options);
 int command_node(const struct cli_options *options);
 int command_rebalance(const struct cli_options *options);
+int command_scrub(const struct cli_options *options);
 int command_salvage(const struct cli_options *options);
 int command_inspect(const struct cli_options *options);
 /* Becomes holon-sim, with the words as they are; returns only if that fails. */

@@ -41,6 +41,12 @@ static const struct command commands[] = {
      "what the cluster moves from node to node, and is going to",
      "Nodes hold and lead as much as each other, by weight, one replica in each zone, rack and host "
      "while\nthere are enough. The cluster sees to that by itself."},
+    {"scrub", COMMAND_SCRUB, command_scrub, "holon scrub [--now]",
+     "what the scrubber of a running node has found, or have all nodes scrubbed now",
+     "Each node reads its log and stores in the background, and the replicas of each partition "
+     "compare\ntheir rows with each other. What is damaged, or differs, is rebuilt from the others. "
+     "--now begins a\npass on all nodes that are connected, faster than --scrub-rate.\n\nExit "
+     "codes: 0 nothing was found, 1 something was or no node answered, 2 wrong options."},
     {"inspect", COMMAND_INSPECT, command_inspect, "holon inspect log|identity|engine DIR",
      "what is in a data directory, offline, changing nothing", ""},
     {"sim", 0, NULL, "holon sim [OPTIONS OF holon-sim]",

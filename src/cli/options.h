@@ -14,6 +14,7 @@ enum cli_command { /* bits: which commands take an option */
                    COMMAND_SALVAGE = 16,
                    COMMAND_NODE = 32,
                    COMMAND_REBALANCE = 64,
+                   COMMAND_SCRUB = 128,
 };
 
 enum { DEV_NODES_MAX = 16, BASE_PORT_DEFAULT = 7000 };
@@ -32,6 +33,7 @@ struct cli_options {
     /* status: */
     char status_admin[ADDRESS_SIZE_MAX];
     bool json;
+    bool scrub_now;
     /* salvage: */
     bool dry_run, salvage_accept_loss;
     /* Words that are no options, such as `log DIR`. */

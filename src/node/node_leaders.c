@@ -246,6 +246,9 @@ void node_on_status_frame(struct node *node, const struct transport_peer *from,
     case STATUS_REPORT:
         node_on_report(node, from, &reader);
         break;
+    case STATUS_SCRUB:
+        node_scrub_now(node);
+        break;
     case STATUS_TABLE_EPOCH: {
         uint64_t epoch = read_varint(&reader);
         if (!reader.failed) node_on_table_epoch(node, from->node, epoch);

@@ -1,6 +1,7 @@
 /* What operators ask for by way of the admin port: a request to meta each, and its answer as JSON.
  *
  *   POST /nodes/NAME/drain|undrain|remove    POST /nodes/NAME/label?name=value,name=
+ *   POST /scrub       all nodes read their disks, and compare their rows, now
  *
  * Evaluations of meta decide in one order, so of two operators who contradict each other the second
  * is told why it was refused. Worker 0. */
@@ -99,6 +100,26 @@ static struct operation *free_slot(struct node *node)
     return NULL;
 }
 
+/* Those that are not connected are scrubbed when their time comes. */
+static void scrub_all(struct node *node, const struct operation_reply *reply)
+{
+    struct buffer frame;
+    uint32_t asked = 1;
+
+    buffer_init(&frame, 16);
+    struct writer writer = writer_make(&frame);
+    write_u8(&writer, STATUS_SCRUB);
+    node_scrub_now(node);
+    for (node_id_t id = 1; id <= node->member_count; id++) {
+        struct transport *transport = node->workers[0].transport;
+        if (id == node->identity.node || !transport_is_up(transport, id)) continue;
+        transport_send(transport, id, 0, PEER_FRAME_STATUS, buffer_bytes(&frame));
+        asked++;
+    }
+    buffer_free(&frame);
+    operate_answer(reply, 200, "%u of %u nodes scrub now", asked, node_members_there(node));
+}
+
 void node_operate(struct node *node, struct bytes path, struct bytes query,
                   const struct operation_reply *reply)
 {
@@ -110,12 +131,18 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
         target = find_node(&node->workers[0].view, name);
         verb = find_verb(verb_name);
     }
-    if (verb == NULL) {
-        operate_answer(reply, 404, "there is POST /nodes/NAME/drain, undrain, remove and label");
+    bool scrub = bytes_equal(path, bytes_of("/scrub"));
+    if (verb == NULL && !scrub) {
+        operate_answer(reply, 404,
+                       "there is POST /scrub, /nodes/NAME/drain, undrain, remove and label");
         return;
     }
     if (node->state != NODE_RUNNING || !node->booted) {
         operate_answer(reply, 503, "this node is not ready: ask another one");
+        return;
+    }
+    if (scrub) {
+        scrub_all(node, reply);
         return;
     }
     if (target == NULL) {

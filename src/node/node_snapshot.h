@@ -5,6 +5,7 @@
  *   ask:    u8 2 | u64 question
  *   report: u8 3 | u64 question | u8 serves all | varint leads | varint replicas |
  *           varint count | count * (varint node | varint its replicas behind)
+ *   scrub:  u8 9: a pass of the scrubber, now
  * Not for other modules. Thread: worker 0, except where posts run. */
 #ifndef HOLON_NODE_NODE_SNAPSHOT_H
 #define HOLON_NODE_NODE_SNAPSHOT_H
@@ -21,6 +22,7 @@ enum {
     STATUS_ASK_TABLE = 5,
     STATUS_TABLE_EPOCH = 6,
     STATUS_SETTLED = 8,
+    STATUS_SCRUB = 9,
 };
 
 enum {

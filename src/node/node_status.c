@@ -335,9 +335,15 @@ static json_t *scrub_json(const struct node *node)
 {
     const struct node_scrub *scrub = &node->scrub;
 
-    return json_pack("{s:I, s:I, s:I, s:b, s:I}", "rate", (json_int_t)node->options.scrub_rate,
+    return json_pack("{s:I, s:I, s:I, s:b, s:I, s:b, s:I, s:I}", "rate", (json_int_t)node->options.scrub_rate,
                      "bytes", (json_int_t)scrub->bytes, "passes", (json_int_t)scrub->passes,
-                     "under_way", scrub->under_way, "last_pass_us", (json_int_t)scrub->ended);
+                     "under_way", scrub->under_way || scrub->wanted_now, "last_pass_us",
+                     (json_int_t)scrub->ended, "rows_under_way", scrub->verifying > 0,
+                     "ranges_compared",
+                     node->collector ? (json_int_t)node->collector->sum.host.verify_ranges : 0,
+                     "differences",
+                     node->collector ? (json_int_t)node->collector->sum.host.verify_differences
+                                     : 0);
 }
 
 static void log_damage_problems(const struct node *node, json_t *problems)
@@ -405,6 +411,73 @@ static void file_damage_problems(const struct node *node, json_t *problems)
     }
 }
 
+/* --- replicas that differed ------------------------------------------------------------------- */
+
+/* Nothing that a whole pass has looked at since. */
+static bool is_news(const struct node *node, uint64_t since)
+{
+    return node->scrub.whole_began < since;
+}
+
+static json_t *fenced_json(const struct node *node)
+{
+    json_t *all = json_array();
+
+    for (uint32_t i = 0; i < node->fence.count; i++) {
+        const struct fenced_replica *fenced = &node->fence.replicas[i];
+        json_array_append_new(
+            all, json_pack("{s:i, s:I, s:I, s:s, s:s}", "group", (int)fenced->group.value,
+                           "replica", (json_int_t)fenced->replica.value, "found_us",
+                           (json_int_t)fenced->found, "state",
+                           fenced->replaced_at != 0 ? "rebuilt" : "fenced", "what", fenced->what));
+    }
+    return all;
+}
+
+static json_t *disputed_json(const struct node *node)
+{
+    const struct node_fence *fence = &node->fence;
+
+    if (fence->disputed_at == 0 || !is_news(node, fence->disputed_at)) return json_null();
+    return json_pack("{s:i, s:s}", "group", (int)fence->disputed.value, "what",
+                     fence->disputed_what);
+}
+
+static void fenced_problems(const struct node *node, json_t *problems)
+{
+    const struct node_fence *fence = &node->fence;
+    const char *obstacle = node_repair_obstacle(node);
+
+    for (uint32_t i = 0; i < fence->count; i++) {
+        const struct fenced_replica *fenced = &fence->replicas[i];
+        if (fenced->replaced_at != 0 && is_news(node, fenced->replaced_at))
+            add_problem(problems,
+                        "look at memory and disk of this machine; this goes when holon scrub has "
+                        "found all equal",
+                        "replica %llu of group %u differed from its peers and was rebuilt by them: "
+                        "%s",
+                        (unsigned long long)fenced->replica.value, fenced->group.value,
+                        fenced->what);
+        else if (fenced->replaced_at == 0)
+            add_problem(problems,
+                        obstacle == NULL
+                            ? "nothing: its peers rebuild it; look at memory and disk of this "
+                              "machine"
+                            : "nobody can say which of two replicas is right: compare them, empty "
+                              "the directory of the node that is wrong, or see `holon help "
+                              "salvage`",
+                        "replica %llu of group %u differs from its peers and has stopped: %s",
+                        (unsigned long long)fenced->replica.value, fenced->group.value,
+                        fenced->what);
+    }
+    if (fence->disputed_at != 0 && is_news(node, fence->disputed_at))
+        add_problem(problems,
+                    "bring the other nodes back, if some are down: then a majority decides; run "
+                    "three replicas",
+                    "the replicas of group %u differ, and which is wrong cannot be told: %s",
+                    fence->disputed.value, fence->disputed_what);
+}
+
 static int append_text(const char *text, size_t size, void *buffer)
 {
     return buffer_append(buffer, bytes_make(text, size)) ? -1 : 0;
@@ -430,9 +503,10 @@ void node_status_json(struct node *node, struct buffer *buffer)
     store_problems(node, problems);
     log_damage_problems(node, problems);
     file_damage_problems(node, problems);
+    fenced_problems(node, problems);
     json_t *status = json_pack(
         "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:i, "
-        "s:{s:i, s:I}, s:o, s:o, s:o, s:o}",
+        "s:{s:i, s:I}, s:o, s:o, s:o, s:o, s:o, s:o}",
         "cluster", cluster, "node", node->options.name, "version", HOLON_VERSION, "ready",
         node->ready, "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000),
         "table_epoch", (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version,
@@ -442,7 +516,8 @@ void node_status_json(struct node *node, struct buffer *buffer)
         "stores", stores_json(node), "lost_replicas", (int)node->lost_count, "quarantine", "sets",
         (int)node->repair.quarantine.sets, "bytes", (json_int_t)node->repair.quarantine.bytes,
         "log_damage", log_damage_json(node), "file_damage", file_damage_json(node), "scrub",
-        scrub_json(node), "problems", problems);
+        scrub_json(node), "fenced", fenced_json(node), "disputed", disputed_json(node), "problems",
+        problems);
     json_dump_callback(status, append_text, buffer, JSON_COMPACT);
     json_decref(status);
 }
