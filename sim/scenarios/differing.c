@@ -60,8 +60,7 @@ static bool is_healed(struct sim_cluster *cluster, void *context)
 
     if (differing->how == IN_STORE && !again) return false;
     for (node_id_t id = 1; id <= 3; id++)
-        if (!sim_node_is_ready(&cluster->nodes[id]) ||
-            !node_is_whole(cluster->nodes[id].now->node))
+        if (!sim_node_is_ready(&cluster->nodes[id]) || !node_is_whole(cluster->nodes[id].now->node))
             return false;
     for (uint32_t g = 0; g < PARTITIONS; g++)
         if (!replicas_are_equal(cluster, GROUP_DATA_FIRST + g)) return false;
@@ -127,10 +126,9 @@ static bool make_differ_in_store(struct differing *differing)
     store_u16_be(from, (uint16_t)(differing->group * slots));
     store_u16_be(to, (uint16_t)((differing->group + 1) * slots));
     buffer_init(&key, SIZE_MAX / 2);
-    bool done =
-        sim_damage_row(differing->node, group_store((struct group_id){group}, STORES),
-                       bytes_make(from, 2), bytes_make(to, 2),
-                       stage_draw(differing->bed, 0, 1 << 20), differing, row_counts, &key);
+    bool done = sim_damage_row(differing->node, group_store((struct group_id){group}, STORES),
+                               bytes_make(from, 2), bytes_make(to, 2),
+                               stage_draw(differing->bed, 0, 1 << 20), differing, row_counts, &key);
     buffer_free(&key);
     return done;
 }
@@ -238,16 +236,15 @@ void scenario_differing_replica(struct sim_bed *bed)
         if (!begun) begun = begin(&differing, stage_draw(bed, 0, 1) ? IN_STORE : IN_MEMORY);
         if (!begun) continue;
         disturb(bed);
-        if (!sim_cluster_wait(bed->cluster, HEALED_US, is_healed, &differing) &&
-            !bed->sim.failed)
-            sim_violation(&bed->sim,
-                          "V-6: group %u on node %u differs (%d) and is not rebuilt after 60 s",
-                          GROUP_DATA_FIRST + differing.group, differing.node->id,
-                          (int)differing.how);
+        if (!sim_cluster_wait(bed->cluster, HEALED_US, is_healed, &differing) && !bed->sim.failed)
+            sim_violation(
+                &bed->sim, "V-6: group %u on node %u differs (%d) and is not rebuilt after 60 s",
+                GROUP_DATA_FIRST + differing.group, differing.node->id, (int)differing.how);
         check_others(&differing);
-        bool stayed = sim_node_is_up(differing.node) &&
-                      differing.node->now->process == differing.process;
-        if (stayed) sim_reached(&bed->sim, "scenario: a differing replica was healed while running");
+        bool stayed =
+            sim_node_is_up(differing.node) && differing.node->now->process == differing.process;
+        if (stayed)
+            sim_reached(&bed->sim, "scenario: a differing replica was healed while running");
         healed++;
         begun = false;
     }

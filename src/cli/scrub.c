@@ -55,8 +55,8 @@ static size_t print_replicas(const json_t *status)
 
     json_array_foreach(fenced, i, replica)
         printf("  replica %lld of group %lld differed from its peers: %s (%s)\n",
-               number_of(replica, "replica"), number_of(replica, "group"),
-               text_of(replica, "what"), text_of(replica, "state"));
+               number_of(replica, "replica"), number_of(replica, "group"), text_of(replica, "what"),
+               text_of(replica, "state"));
     if (!json_is_object(disputed)) return json_array_size(fenced);
     printf("  the replicas of group %lld differ, and which is wrong cannot be told: %s\n",
            number_of(disputed, "group"), text_of(disputed, "what"));

@@ -196,9 +196,8 @@ static void node_note_fenced(struct node_worker *zero, void *argument)
 
     if (make_room(fence)) {
         struct fenced_replica *fenced = &fence->replicas[fence->count++];
-        *fenced = (struct fenced_replica){.group = note->group,
-                                          .replica = note->replica,
-                                          .found = world_wall_time(node->world)};
+        *fenced = (struct fenced_replica){
+            .group = note->group, .replica = note->replica, .found = world_wall_time(node->world)};
         memcpy(fenced->what, note->what, sizeof(fenced->what));
         save_start(node);
     } else {

@@ -219,13 +219,13 @@ struct node_scrub { /* node_scrub.c */
     uint64_t began, passes, read_at; /* read_at: not before */
     int64_t ended;                   /* wall clock, of the last whole pass; 0: none yet */
     uint64_t bytes, wanted;
-    uint32_t part;       /* of the pass: 0 the log, then the stores, number + 1; then the rows */
-    uint32_t verifying;  /* workers that compare rows */
+    uint32_t part;        /* of the pass: 0 the log, then the stores, number + 1; then the rows */
+    uint32_t verifying;   /* workers that compare rows */
     uint64_t whole_began; /* boot time, of the last whole pass; 0: none */
-    bool wanted_now;     /* an operator asked for a pass */
-    bool hurried;        /* this one is it */
-    struct buffer place; /* in that store */
-    uint32_t failures;   /* to read there, one after the other */
+    bool wanted_now;      /* an operator asked for a pass */
+    bool hurried;         /* this one is it */
+    struct buffer place;  /* in that store */
+    uint32_t failures;    /* to read there, one after the other */
     uint64_t stores_damaged;
     /* The job's: */
     struct engine *engine;

@@ -242,7 +242,8 @@ static void scrub_done(struct world_job *job)
     else if (!scrub->more)
         scrub_next_part(node);
     /* The end, or what cannot be read now. */
-    if (!scrub->under_way || scrub->verifying > 0 || scrub->failures > 0 || (scrub->more && scrub->read == 0))
+    if (!scrub->under_way || scrub->verifying > 0 || scrub->failures > 0 ||
+        (scrub->more && scrub->read == 0))
         pause = NODE_SCRUB_US;
     scrub->read_at = world_now(node->world) + pause;
     if (node->state == NODE_RUNNING)

@@ -335,15 +335,13 @@ static json_t *scrub_json(const struct node *node)
 {
     const struct node_scrub *scrub = &node->scrub;
 
-    return json_pack("{s:I, s:I, s:I, s:b, s:I, s:b, s:I, s:I}", "rate", (json_int_t)node->options.scrub_rate,
-                     "bytes", (json_int_t)scrub->bytes, "passes", (json_int_t)scrub->passes,
-                     "under_way", scrub->under_way || scrub->wanted_now, "last_pass_us",
-                     (json_int_t)scrub->ended, "rows_under_way", scrub->verifying > 0,
-                     "ranges_compared",
-                     node->collector ? (json_int_t)node->collector->sum.host.verify_ranges : 0,
-                     "differences",
-                     node->collector ? (json_int_t)node->collector->sum.host.verify_differences
-                                     : 0);
+    return json_pack(
+        "{s:I, s:I, s:I, s:b, s:I, s:b, s:I, s:I}", "rate", (json_int_t)node->options.scrub_rate,
+        "bytes", (json_int_t)scrub->bytes, "passes", (json_int_t)scrub->passes, "under_way",
+        scrub->under_way || scrub->wanted_now, "last_pass_us", (json_int_t)scrub->ended,
+        "rows_under_way", scrub->verifying > 0, "ranges_compared",
+        node->collector ? (json_int_t)node->collector->sum.host.verify_ranges : 0, "differences",
+        node->collector ? (json_int_t)node->collector->sum.host.verify_differences : 0);
 }
 
 static void log_damage_problems(const struct node *node, json_t *problems)

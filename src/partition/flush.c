@@ -486,6 +486,6 @@ bool host_is_idle(const struct partition_host *host)
     /* No deferred call can be taken back. */
     if (host->turn_end.queued || host->cold.turn_end.queued) return false;
     return cold_is_idle(host) && collect_is_idle(host) && warm_is_idle(host) &&
-           host->spare == NULL && host->snapshot_jobs == 0 && host->orphans == 0 && host->verify.jobs == 0 &&
-           log_queue_idle(host->queue);
+           host->spare == NULL && host->snapshot_jobs == 0 && host->orphans == 0 &&
+           host->verify.jobs == 0 && log_queue_idle(host->queue);
 }

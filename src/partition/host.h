@@ -263,13 +263,13 @@ struct host_statistics {
     uint64_t slow_disk_handovers;
     uint64_t rests, rest_wakes; /* of the groups led by this worker */
     uint64_t chores, chore_entries, chore_effects;
-    uint64_t verify_rounds;      /* comparisons begun by leaders of this worker */
-    uint64_t verify_ranges;      /* of which of rows, and with an outcome */
+    uint64_t verify_rounds;             /* comparisons begun by leaders of this worker */
+    uint64_t verify_ranges;             /* of which of rows, and with an outcome */
     uint64_t verify_rows, verify_bytes; /* looked at for them, as leader or follower */
-    uint64_t verify_skipped;     /* groups that a pass could not finish */
-    uint64_t verify_differences; /* comparisons in which a member differed */
-    uint64_t verify_disputed;    /* of which it cannot be told who is wrong */
-    uint64_t replicas_fenced;    /* of this worker */
+    uint64_t verify_skipped;            /* groups that a pass could not finish */
+    uint64_t verify_differences;        /* comparisons in which a member differed */
+    uint64_t verify_disputed;           /* of which it cannot be told who is wrong */
+    uint64_t replicas_fenced;           /* of this worker */
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
     uint64_t cold_parked;   /* evaluations that waited for rows of the engine */
     uint64_t heavy_delayed; /* large writes that waited for light ones of others */

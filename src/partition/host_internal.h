@@ -312,17 +312,17 @@ struct memory_use { /* of this worker, bytes; measured each slow tick */
 };
 
 struct verify_plan;
-struct host_verify {  /* verify_pass.c */
+struct host_verify {   /* verify_pass.c */
     struct list looks; /* jobs that run */
     uint32_t jobs;     /* these, and plans */
     bool on, full;     /* a pass is under way; over all groups that are led here */
     uint64_t rate;
-    uint32_t next;          /* group of a full pass */
-    struct group_id group;  /* whose turn it is */
+    uint32_t next;             /* group of a full pass */
+    struct group_id group;     /* whose turn it is */
     struct replica_id replica; /* 0: nobody's */
-    struct buffer from, to; /* the range */
-    bool first;             /* of the group */
-    bool differed;          /* a range of it */
+    struct buffer from, to;    /* the range */
+    bool first;                /* of the group */
+    bool differed;             /* a range of it */
     uint32_t tries;
     uint64_t range_bytes;
     struct verify_plan *plan;

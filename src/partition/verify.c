@@ -218,8 +218,8 @@ static bool is_suspect(const struct verify *verify, struct replica_id id)
     return false;
 }
 
-static const char *describe(const struct verify_member *member,
-                            const struct verify_member *common, char text[VERIFY_TEXT_MAX])
+static const char *describe(const struct verify_member *member, const struct verify_member *common,
+                            char text[VERIFY_TEXT_MAX])
 {
     const struct verify_answer *answer = &member->answer;
     const char *where = !is_whole(answer)                       ? "its memory and its store differ"
@@ -424,7 +424,8 @@ void verify_tick(struct replica *replica, uint64_t now)
     bool due = replica->was_leader && replica->was_ready && replica->receive == NULL &&
                (verify == NULL || (verify->asked_index != raft_last_index(replica->raft) &&
                                    now >= verify->asked_at + VERIFY_WRITES_US));
-    if (due) verify_round_begin(replica, VERIFY_LOOK_WRITES, bytes_make(NULL, 0), bytes_make(NULL, 0));
+    if (due)
+        verify_round_begin(replica, VERIFY_LOOK_WRITES, bytes_make(NULL, 0), bytes_make(NULL, 0));
 }
 
 /* --- frames ------------------------------------------------------------------------------- */

@@ -109,7 +109,7 @@ struct verify_look {
 
 struct verify { /* of a replica */
     struct verify_mark marks[VERIFY_MARKS];
-    uint32_t mark_count; /* ever */
+    uint32_t mark_count;   /* ever */
     struct verify_ask ask; /* waits until ask.index is applied; round 0: none does */
     struct buffer ask_keys;
     struct verify_look *look; /* its job runs */

@@ -1,8 +1,8 @@
 /* How a replica looks at itself when it has applied exactly what its leader named (verify.h).
  *
  * Of a range of rows memory is walked at once, in the turn of that index; what the engine has is
- * read by a job, through an iterator made in the same turn. A flush may be writing meanwhile, and its
- * rows be seen or not: those stand in memory as not flushed, and count from there. */
+ * read by a job, through an iterator made in the same turn. A flush may be writing meanwhile, and
+ * its rows be seen or not: those stand in memory as not flushed, and count from there. */
 #include "partition/verify.h"
 
 enum held_kind { HELD_ROW = 1, HELD_DELETED, HELD_CLEAN, HELD_ABSENT };
@@ -111,15 +111,15 @@ static void look_at_writes(struct replica *replica, uint64_t prior, struct verif
 static bool hold(void *context, const struct row_found *row)
 {
     struct verify_look *look = context;
-    bool full = look->held_rows == VERIFY_HELD_ROWS_MAX ||
-                buffer_size(&look->held) > VERIFY_HELD_BYTES_MAX;
+    bool full =
+        look->held_rows == VERIFY_HELD_ROWS_MAX || buffer_size(&look->held) > VERIFY_HELD_BYTES_MAX;
     if (full) {
         look->held_too_much = true;
         return false;
     }
     bool clean = row->state == ROW_CLEAN;
-    enum held_kind kind = row->tombstone ? (clean ? HELD_ABSENT : HELD_DELETED)
-                                         : (clean ? HELD_CLEAN : HELD_ROW);
+    enum held_kind kind =
+        row->tombstone ? (clean ? HELD_ABSENT : HELD_DELETED) : (clean ? HELD_CLEAN : HELD_ROW);
     struct hash128 hash = {0};
     if (!row->tombstone) hash = hash_row(look->seed, row->key, &row->header, row->value);
     struct writer writer = writer_make(&look->held);
@@ -200,8 +200,8 @@ static void look_run(struct world_job *job)
         bool here = held.there && bytes_equal(held.key, key);
         enum held_kind kind = here ? held.kind : HELD_ABSENT;
         if (here) count_held(look, &held);
-        bool hidden = kind == HELD_ROW || kind == HELD_DELETED ||
-                      is_dropped(look, key, header.version);
+        bool hidden =
+            kind == HELD_ROW || kind == HELD_DELETED || is_dropped(look, key, header.version);
         if (!hidden) {
             struct hash128 hash = hash_row(look->seed, key, &header, value);
             hash_add(&look->answer.engine, hash);

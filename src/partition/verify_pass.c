@@ -141,8 +141,8 @@ static void ask_range(struct partition_host *host, struct replica *replica,
     buffer_clear(&pass->to);
     buffer_append(&pass->to, buffer_bytes(&plan->end));
     pass->range_bytes = plan->bytes;
-    bool begun = verify_round_begin(replica, looks, buffer_bytes(&pass->from),
-                                    buffer_bytes(&pass->to));
+    bool begun =
+        verify_round_begin(replica, looks, buffer_bytes(&pass->from), buffer_bytes(&pass->to));
     if (!begun) go_on(host, POLL_US);
 }
 
@@ -255,8 +255,8 @@ static void pass_timer_fired(struct world_timer *timer)
         }
         group_begin(pass, replica);
     }
-    bool may = replica->was_ready && replica->receive == NULL &&
-               !host->stores[replica->store].damaged;
+    bool may =
+        replica->was_ready && replica->receive == NULL && !host->stores[replica->store].damaged;
     if (may) {
         plan_start(host, replica);
     } else if (++pass->tries < VERIFY_TRIES_MAX) {

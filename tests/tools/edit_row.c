@@ -44,8 +44,7 @@ int main(int count, char **words)
         status = error_set(&error, STATUS_NOT_FOUND, "no row of %s holds %s", words[1], words[2]);
     if (status == STATUS_OK) status = engine_run_open(engine, &run, &error);
     if (status == STATUS_OK)
-        status =
-            engine_run_put(engine, run, buffer_bytes(&key), buffer_bytes(&value), &error);
+        status = engine_run_put(engine, run, buffer_bytes(&key), buffer_bytes(&value), &error);
     if (status == STATUS_OK) status = engine_run_ingest(engine, run, &error);
     if (status) fprintf(stderr, "%s\n", error.text);
     if (engine != NULL) engine_close(engine);
