@@ -99,6 +99,25 @@ static void platform_transport_set_identity(void *context, uint32_t worker,
     sim_transport_set_identity(incarnation->transports[worker], &known);
 }
 
+static void platform_transport_set_peer(void *context, uint32_t worker, node_id_t node,
+                                        const struct node_member *member)
+{
+    struct sim_incarnation *incarnation = context;
+    struct peer_mesh_peer peer = {.node = node};
+    struct error error;
+
+    if (incarnation->group == NULL) return; /* frames are carried by number */
+    if (member == NULL) {
+        peer_mesh_forget_peer(incarnation->meshes[worker], node);
+        return;
+    }
+    peer.name = member->name;
+    peer.address = member->peer;
+    if (peer_mesh_set_peer(incarnation->meshes[worker], &peer, &error))
+        sim_violation(incarnation->of->cluster->sim, "node %u has no peer %u: %s",
+                      incarnation->of->id, node, error.text);
+}
+
 static void platform_transport_close(void *context, uint32_t worker)
 {
     struct sim_incarnation *incarnation = context;
@@ -289,6 +308,7 @@ static struct sim_incarnation *incarnation_make(struct sim_node *node)
                                .worlds = incarnation->worlds,
                                .transport_open = platform_transport_open,
                                .transport_set_identity = platform_transport_set_identity,
+                               .transport_set_peer = platform_transport_set_peer,
                                .transport_close = platform_transport_close,
                                .engine_open = platform_engine_open,
                                .on_waiting = platform_on_waiting,

@@ -1,5 +1,7 @@
 #include "cli/options.h"
 
+#include "cli/options_join.h"
+
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +19,9 @@ enum option_kind {
     OPTION_ADDRESS,
     OPTION_PLACE, /* an address to tell others; its port may be left out */
     OPTION_MEMBERS,
+    OPTION_JOIN,
+    OPTION_TOKEN,
+    OPTION_LABEL,
     OPTION_NUMBER,
     OPTION_DURATION,
     OPTION_SIZE,
@@ -277,6 +282,13 @@ static enum status take_value(const struct option *option, const char *value,
         return take_place(option, value, field, error);
     case OPTION_MEMBERS:
         return take_members(value, options, error);
+    case OPTION_JOIN:
+        return options_take_join(value, &options->node, error);
+    case OPTION_TOKEN: /* a word of the command line, or a line of a file that was read */
+        return options_take_token((char *)(uintptr_t)value, &options->node, error);
+    case OPTION_LABEL:
+        return options_take_label(strcmp(option->name, "label") == 0 ? NULL : option->name, value,
+                                  &options->node, error);
     case OPTION_NUMBER:
     case OPTION_DURATION:
     case OPTION_SIZE:
@@ -457,6 +469,17 @@ enum status cli_options_check(const struct cli_options *options, struct error *e
         (status = check_loopback("peer", node->peer, options->insecure, error)) ||
         (status = check_loopback("admin", node->admin, options->insecure, error)))
         return status;
+    for (uint32_t i = 0; i < node->join_count; i++) {
+        status = check_loopback("join", node->join[i], options->insecure, error);
+        if (status) return status;
+    }
+    if (node->join_count > 0 && node->member_count > 0)
+        return error_set(
+            error, STATUS_INVALID,
+            "--cluster founds a cluster together with others, --join adds this node to "
+            "one that runs: give one of them");
+    if (node->has_token && node->join_count == 0)
+        return error_set(error, STATUS_INVALID, "--token is for --join HOST:PORT");
     for (uint32_t i = 0; i < node->member_count; i++) {
         status = check_loopback("cluster", node->members[i].peer, options->insecure, error);
         if (status) return status;

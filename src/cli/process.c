@@ -82,6 +82,23 @@ static void set_identity(void *context, uint32_t worker, const struct node_ident
                            identity->store);
 }
 
+static void set_peer(void *context, uint32_t worker, node_id_t node,
+                     const struct node_member *member)
+{
+    struct process *process = context;
+    struct peer_mesh *mesh = process->meshes[worker];
+    struct error error;
+
+    if (member == NULL) {
+        peer_mesh_forget_peer(mesh, node);
+        return;
+    }
+    struct peer_mesh_peer peer = {.node = node, .name = member->name, .address = member->peer};
+    if (peer_mesh_set_peer(mesh, &peer, &error))
+        LOG_WARN(&process->logger, "cli", "node %s cannot be reached: %s", member->name,
+                 error.text);
+}
+
 /* The mesh itself goes when its loop has returned; until then nobody hears of it. */
 static void close_transport(void *context, uint32_t worker)
 {
@@ -323,6 +340,7 @@ int process_run(const struct cli_options *options)
         .worlds = process.worlds,
         .transport_open = open_transport,
         .transport_set_identity = set_identity,
+        .transport_set_peer = set_peer,
         .transport_close = close_transport,
         .engine_open = open_engine,
         .engines_open = open_engines,

@@ -281,8 +281,9 @@ static bool name_is_one_of(const char *name, const char *const *names, size_t co
 static void directory_check_name(void *context, const char *name)
 {
     static const char *const harmless[] = {
-        "lock",      "holon.pid", "founding",   "founding.new", "identity.new", "table.new",
-        "birth.new", "holon.log", "lost+found", "repair",       "repair.new",   "reserve"};
+        "lock",       "holon.pid", "founding",  "founding.new", "identity.new",
+        "table.new",  "birth.new", "holon.log", "lost+found",   "repair",
+        "repair.new", "reserve",   "joining",   "joining.new"};
     struct directory_check *check = context;
 
     if (name_is_one_of(name, harmless, ARRAY_COUNT(harmless))) return;

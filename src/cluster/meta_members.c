@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
+#include "base/parse.h"
 #include "cluster/identity.h"
 #include "cluster/meta_internal.h"
 
@@ -65,16 +66,18 @@ bool meta_token_add(struct meta_evaluation *evaluation, const struct meta_reques
     return true;
 }
 
-/* True, and in `ret_refused` whether it may not join. False: run again. */
+/* True, and in `ret_refused` whether it may not join. False: run again. `local`: all nodes, and
+ * this one, have loopback addresses. Who can reach those can be any node of the cluster already. */
 static bool token_use(struct meta_evaluation *evaluation, const struct meta_request *request,
-                      bool *ret_refused)
+                      bool local, bool *ret_refused)
 {
     struct meta_key key = meta_key_make(META_ROW_TOKEN, token_id(request->secret_hash));
     struct meta_token token;
     struct row_view row;
 
     if (!request->has_secret) {
-        *ret_refused = true;
+        *ret_refused = !local;
+        if (local) return true;
         meta_refuse(&evaluation->reply, "a node that joins needs a token: make one with holon node "
                                         "token, and give it with --token");
         return true;
@@ -103,12 +106,22 @@ static bool token_use(struct meta_evaluation *evaluation, const struct meta_requ
 struct join_walk {
     uint32_t there;
     bool repeated, name_taken, store_taken;
+    bool local; /* nobody can be reached from another machine */
 };
+
+/* An address that cannot be read may be anywhere. */
+static bool is_local(const char *peer)
+{
+    struct address address;
+
+    return parse_address(bytes_of(peer), true, &address) && address_is_loopback(&address);
+}
 
 /* All nodes there are; false: run again. */
 static bool join_look(struct meta_evaluation *evaluation, const struct meta_request *request,
                       struct join_walk *walk)
 {
+    walk->local = is_local(request->peer);
     for (node_id_t id = 1; id < evaluation->settings->next_node_id; id++) {
         struct meta_key key = meta_key_make(META_ROW_NODE, id);
         struct meta_node *row = &evaluation->node;
@@ -118,6 +131,7 @@ static bool join_look(struct meta_evaluation *evaluation, const struct meta_requ
         if (result == ROW_STOP) return false;
         if (result == ROW_ABSENT || meta_node_decode(view.value, row)) continue;
         walk->there++;
+        walk->local &= is_local(row->node.peer);
         bool same_store = row->node.store == request->store;
         walk->repeated = same_store && row->rejoin_token == request->token &&
                          strcmp(row->node.name, request->name) == 0;
@@ -165,6 +179,17 @@ bool meta_join(struct meta_evaluation *evaluation, const struct meta_request *re
     bool refused;
 
     if (!join_look(evaluation, request, &walk)) return false;
+    if (walk.repeated && evaluation->node.node.epoch >= evaluation->node.rejoin_first) {
+        /* Its boot epochs were used, and its replicas have voted: who comes with the same question
+         * has forgotten that (F11). */
+        meta_refuse(
+            &evaluation->reply,
+            "node %s has joined and started already: this directory is an older image of "
+            "its own. Start the newer one; if that is lost, empty this one and have it take "
+            "the place of that node: holon node replace %s",
+            request->name, request->name);
+        return true;
+    }
     if (walk.repeated) {
         join_answer(evaluation);
         return true;
@@ -185,7 +210,7 @@ bool meta_join(struct meta_evaluation *evaluation, const struct meta_request *re
         meta_refuse(&evaluation->reply, "%.400s", error.text);
         return true;
     }
-    if (!token_use(evaluation, request, &refused)) return false;
+    if (!token_use(evaluation, request, walk.local, &refused)) return false;
     if (refused) return true;
     evaluation->settings->next_node_id++;
     meta_put_node(evaluation);

@@ -201,10 +201,18 @@ static bool mesh_is_up(struct transport *transport, node_id_t node)
     return node == mesh->node || (mesh->peers[node] && mesh->peers[node]->up);
 }
 
+static void mesh_answer(struct transport *transport, uint64_t ticket, uint8_t kind,
+                        struct bytes payload)
+{
+    ASSERT(payload.size <= TRANSPORT_FRAME_SIZE_MAX);
+    mesh_in_answer(mesh_of(transport), ticket, kind, payload);
+}
+
 static const struct transport_table mesh_table = {
     .send = mesh_send,
     .worker_count = mesh_worker_count,
     .is_up = mesh_is_up,
+    .answer = mesh_answer,
 };
 
 /* --- life ------------------------------------------------------------------------------------ */
@@ -256,6 +264,12 @@ enum status peer_mesh_set_peer(struct peer_mesh *mesh, const struct peer_mesh_pe
     snprintf(peer->name, sizeof(peer->name), "%s", name);
     snprintf(peer->address, sizeof(peer->address), "%s", options->address);
     return STATUS_OK;
+}
+
+void peer_mesh_forget_peer(struct peer_mesh *mesh, node_id_t node)
+{
+    ASSERT(node <= NODES_MAX);
+    if (mesh->peers[node] != NULL) mesh_out_forget(mesh->peers[node]);
 }
 
 static struct peer_mesh *mesh_make(const struct peer_mesh_options *options)

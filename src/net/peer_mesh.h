@@ -16,6 +16,11 @@
  * of the same store, and a second store under a node id while the first is connected (F12, F45).
  * A newer epoch replaces the connections of older ones.
  *
+ * Who has no place in the cluster yet may ask for one, and then says no hello:
+ *
+ *     A dials     -> JOIN                                     CRC seed 0
+ *                 <- JOINED, then close                       CRC seed 0
+ *
  * A lost connection is dialled again after 20 ms, later up to 500 ms, and at once when the peer
  * dials us. Source: docs/reference/peer-protocol.md. Thread: each mesh on its world's. */
 #ifndef HOLON_NET_PEER_MESH_H
@@ -35,6 +40,7 @@ enum {
      * one that says nothing for longest go: a member says its hello at once (F63). */
     PEER_MESH_STRANGERS_MAX = 256,
     PEER_MESH_ADDRESS_STRANGERS_MAX = 64,
+    PEER_MESH_ANSWER_US = 15 * 1000 * 1000,   /* from a stranger's question to its answer */
     PEER_MESH_STRANGER_INPUT_MAX = 64 << 10,  /* bytes read before the hello is complete */
     PEER_MESH_INCOMING_MAX = 2 * WORKERS_MAX, /* connections from one node */
     PEER_MESH_ADDRESS_SIZE_MAX = 280,
@@ -108,6 +114,9 @@ void peer_mesh_set_identity(struct peer_mesh *mesh, struct cluster_id cluster, b
 /* Adds a peer, or gives one a new address (F49), used from the next dialling on. */
 enum status peer_mesh_set_peer(struct peer_mesh *mesh, const struct peer_mesh_peer *peer,
                                struct error *error);
+/* The peer is no member any more: it is not dialled again, unless it dials us, as one does that has
+ * not heard of it. */
+void peer_mesh_forget_peer(struct peer_mesh *mesh, node_id_t node);
 const struct peer_mesh_statistics *peer_mesh_statistics(const struct peer_mesh *mesh);
 
 #endif

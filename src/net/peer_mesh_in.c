@@ -88,11 +88,25 @@ static void in_deliver(struct mesh_incoming *incoming, const struct peer_frame *
                                    frame->payload);
 }
 
+static enum status in_on_stranger(struct mesh_incoming *incoming, const struct peer_frame *frame)
+{
+    struct peer_mesh *mesh = incoming->mesh;
+    const struct transport_events *events = &mesh->transport.events;
+
+    if (events->on_stranger == NULL) return STATUS_INVALID;
+    incoming->ticket = ++mesh->tickets;
+    world_timer_start(mesh->world, &incoming->timer, PEER_MESH_ANSWER_US);
+    events->on_stranger(mesh->transport.context, incoming->ticket, frame->kind, frame->payload);
+    return STATUS_OK;
+}
+
 static enum status in_on_frame(struct mesh_incoming *incoming, const struct peer_frame *frame)
 {
     char why[REFUSE_TEXT_SIZE_MAX];
 
     if (!incoming->greeted) {
+        if (incoming->ticket != 0) return STATUS_INVALID;
+        if (frame->kind == PEER_FRAME_JOIN) return in_on_stranger(incoming, frame);
         if (frame->kind != PEER_FRAME_HELLO) return STATUS_INVALID;
         in_on_hello(incoming, frame->payload);
         return STATUS_OK;
@@ -119,7 +133,8 @@ static enum status in_parse(struct mesh_incoming *incoming, struct bytes input, 
     while (status == STATUS_OK && !incoming->finished) {
         struct peer_frame frame;
         size_t used = 0;
-        size_t payload_max = incoming->greeted ? TRANSPORT_FRAME_SIZE_MAX : MESH_HELLO_PAYLOAD_MAX;
+        size_t payload_max =
+            incoming->greeted ? TRANSPORT_FRAME_SIZE_MAX : TRANSPORT_STRANGER_SIZE_MAX;
         status =
             peer_frame_parse(bytes_from(input, *ret_used), incoming->greeted ? incoming->seed : 0,
                              payload_max, &frame, &used);
@@ -255,6 +270,17 @@ void mesh_in_close(struct peer_mesh *mesh, node_id_t node, store_id_t store, boo
         if (node != 0 && (incoming->from.node != node || !other)) continue;
         incoming->finished = true;
         stream_abort(incoming->stream);
+    }
+}
+
+void mesh_in_answer(struct peer_mesh *mesh, uint64_t ticket, uint8_t kind, struct bytes payload)
+{
+    for (struct list *link = mesh->incoming.next; link != &mesh->incoming; link = link->next) {
+        struct mesh_incoming *incoming = CONTAINER_OF(link, struct mesh_incoming, link);
+        if (incoming->ticket != ticket || incoming->greeted || incoming->finished) continue;
+        (void)peer_frame_append(stream_output(incoming->stream), 0, kind, 0, payload);
+        in_finish(incoming);
+        return;
     }
 }
 

@@ -37,6 +37,7 @@ struct mesh_peer {
     bool incoming_seen; /* it has dialled us */
     bool incoming_lost; /* and has no connection to us any more */
     bool up;            /* as reported */
+    bool gone;          /* no member any more */
     uint64_t log_at;
 };
 
@@ -46,9 +47,10 @@ struct mesh_incoming {
     struct list link;
     struct world_timer timer; /* handshake */
     struct buffer input;
-    bool greeted;  /* its hello was accepted; the rest is known */
-    bool finished; /* closing: whatever still arrives is ignored */
-    uint32_t seed; /* of its frames */
+    bool greeted;    /* its hello was accepted; the rest is known */
+    bool finished;   /* closing: whatever still arrives is ignored */
+    uint64_t ticket; /* of what it asks as a stranger; 0: nothing */
+    uint32_t seed;   /* of its frames */
     struct transport_peer from;
 };
 
@@ -67,6 +69,7 @@ struct peer_mesh {
     struct mesh_peer *peers[NODES_MAX + 1]; /* by node id; NULL: not a member */
     struct list incoming;
     uint32_t strangers;                /* incoming without a hello */
+    uint64_t tickets;                  /* given to strangers so far */
     struct buffer outbox[WORKERS_MAX]; /* frames for workers of this node, until the turn ends */
     struct world_deferred outbox_deferred;
     uint64_t stranger_log_at;
@@ -97,11 +100,13 @@ void mesh_out_start(struct mesh_peer *peer);
 void mesh_out_hurry(struct mesh_peer *peer);  /* dials now if it was waiting to */
 void mesh_out_redial(struct mesh_peer *peer); /* gives the connection up, then dials */
 void mesh_out_drop(struct mesh_peer *peer);   /* for good, without a report */
+void mesh_out_forget(struct mesh_peer *peer); /* dials only if hurried, from now on */
 
 /* --- peer_mesh_in.c --- */
 void mesh_in_accept(void *context, struct stream *stream);
 /* Those of `node` that are not of (store, epoch); node 0: all. */
 void mesh_in_close(struct peer_mesh *mesh, node_id_t node, store_id_t store, boot_epoch_t epoch);
+void mesh_in_answer(struct peer_mesh *mesh, uint64_t ticket, uint8_t kind, struct bytes payload);
 void mesh_in_drop_all(struct peer_mesh *mesh); /* for good, without a report */
 
 /* --- peer_mesh_group.c --- */

@@ -139,7 +139,10 @@ static void on_out_closed(void *context, struct stream *stream, enum status reas
         LOG_INFO(world_logger(peer->mesh->world), "net", "lost the connection node=%u name=%s: %s",
                  peer->node, peer->name, status_text(reason));
     }
-    out_wait(peer, retry_delay(peer));
+    if (peer->gone)
+        peer->state = OUT_WAITING; /* to be hurried */
+    else
+        out_wait(peer, retry_delay(peer));
     mesh_peer_report(peer);
 }
 
@@ -192,6 +195,12 @@ void mesh_out_redial(struct mesh_peer *peer)
         stream_abort(peer->stream);
     else
         out_wait(peer, 0);
+}
+
+void mesh_out_forget(struct mesh_peer *peer)
+{
+    peer->gone = true;
+    if (peer->state == OUT_WAITING) world_timer_stop(peer->mesh->world, &peer->timer);
 }
 
 void mesh_out_drop(struct mesh_peer *peer)

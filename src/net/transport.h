@@ -15,6 +15,8 @@
 enum { TRANSPORT_FRAME_SIZE_MAX = 1 << 20 }; /* payload of one frame; more is a bug of ours */
 enum { TRANSPORT_PENDING_MAX = 64 << 20 };   /* bytes queued to one peer; then frames drop */
 
+enum { TRANSPORT_STRANGER_SIZE_MAX = 2 << 10 }; /* payload of what a stranger may ask */
+
 enum { TRANSPORT_ANY_WORKER = 0xffff }; /* of the receiver: no worker is woken for another */
 
 struct transport;
@@ -34,6 +36,10 @@ struct transport_events {
     /* The connection to a node broke (its process died or the link was cut) or came back. */
     void (*on_peer_down)(void *context, node_id_t node);
     void (*on_peer_up)(void *context, node_id_t node);
+    /* Who has no place in the cluster asks for one, by one frame on a connection of its own that
+     * says no hello. Answered by transport_answer(), or after a while by the connection's end.
+     * NULL: nobody may. */
+    void (*on_stranger)(void *context, uint64_t ticket, uint8_t kind, struct bytes payload);
 };
 
 struct transport_table {
@@ -41,6 +47,8 @@ struct transport_table {
                  struct bytes payload);
     uint32_t (*worker_count)(struct transport *, node_id_t node);
     bool (*is_up)(struct transport *, node_id_t node);
+    /* NULL: no stranger ever asks. */
+    void (*answer)(struct transport *, uint64_t ticket, uint8_t kind, struct bytes payload);
 };
 
 struct transport {
@@ -66,6 +74,15 @@ static inline uint32_t transport_worker_count(struct transport *transport, node_
 static inline bool transport_is_up(struct transport *transport, node_id_t node)
 {
     return transport->table->is_up(transport, node);
+}
+
+/* A frame to the stranger that was told of with this ticket, and the end of its connection. Copies
+ * the payload. No-op when it has gone. */
+static inline void transport_answer(struct transport *transport, uint64_t ticket, uint8_t kind,
+                                    struct bytes payload)
+{
+    if (transport->table->answer != NULL)
+        transport->table->answer(transport, ticket, kind, payload);
 }
 
 #endif

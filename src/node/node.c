@@ -104,8 +104,8 @@ static void node_failure_run(struct world_deferred *deferred)
     struct node *node = deferred->context;
 
     if (node->state == NODE_STOPPED) return;
-    node->state = NODE_STOPPED;
     node_boot_stop(node);
+    node->state = NODE_STOPPED;
     node_admin_close(node);
     node->platform.on_stopped(node->platform.context, &node->failure);
 }
@@ -188,6 +188,8 @@ void node_destroy(struct node *node)
     buffer_free(&node->epochs.body);
     for (uint32_t i = 0; i < REJOIN_QUESTIONS_MAX; i++)
         buffer_free(&node->rejoins[i].question.body);
+    node_admit_free(node);
+    buffer_free(&node->join.input);
     node_mover_free(node);
     node_tables_free(node);
     node_operate_free(node);

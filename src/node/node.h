@@ -7,6 +7,8 @@
 #ifndef HOLON_NODE_NODE_H
 #define HOLON_NODE_NODE_H
 
+#include "cluster/join_file.h"
+#include "cluster/join_token.h"
 #include "cluster/meta.h"
 #include "cluster/view.h"
 #include "net/transport.h"
@@ -34,6 +36,12 @@ struct node_options {
     char announce_redis[ADDRESS_SIZE_MAX], announce_redis_cluster[ADDRESS_SIZE_MAX];
     uint32_t member_count; /* 0: a one-node cluster */
     struct node_member members[MEMBERS_MAX];
+    /* Peer addresses of members of the cluster that an empty directory joins; 0: it founds one. */
+    uint32_t join_count;
+    char join[JOIN_ADDRESSES_MAX][ADDRESS_SIZE_MAX];
+    bool has_token;
+    uint8_t token[JOIN_SECRET_SIZE];
+    char labels[LABELS_SIZE_MAX]; /* of this node, set at each start (labels.h) */
     uint32_t workers;
     uint64_t patience;     /* us */
     uint64_t repair_after; /* us that a node is silent before its replicas are built elsewhere */
@@ -103,6 +111,10 @@ struct node_platform {
     /* The identity became known (founding) or got a new epoch: connections start afresh. */
     void (*transport_set_identity)(void *context, uint32_t worker,
                                    const struct node_identity *identity);
+    /* That node is a member now, or has another address; NULL: it is none any more. On the worker's
+     * thread. NULL if transports know whom to reach by themselves. */
+    void (*transport_set_peer)(void *context, uint32_t worker, node_id_t node,
+                               const struct node_member *member);
     void (*transport_close)(void *context, uint32_t worker);
     enum status (*engine_open)(void *context, uint32_t store, const char *directory,
                                struct engine **ret_engine, struct error *error);

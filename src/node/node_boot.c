@@ -79,10 +79,11 @@ static void boot_ask(struct node *node)
     node_listed_address(options->announce_redis_cluster, options->redis_cluster,
                         request.redis_cluster);
     snprintf(request.admin, sizeof(request.admin), "%s", options->admin);
+    snprintf(request.labels, sizeof(request.labels), "%s", options->labels);
     if (node->members_given)
         snprintf(request.peer, sizeof(request.peer), "%s",
                  node->members[node->identity.node - 1].peer);
-    else if (node_members_there(node) == 1)
+    else if (node_members_there(node) == 1 || options->join_count > 0)
         snprintf(request.peer, sizeof(request.peer), "%s", options->peer);
     question_body(&node->boot, &request);
     meta_question_ask(node, &node->boot);
@@ -215,6 +216,7 @@ void node_boot_start(struct node *node)
 
 void node_boot_stop(struct node *node)
 {
+    node_join_stop(node);
     node_mover_stop(node);
     node_tables_stop(node);
     world_timer_stop(node->world, &node->confirm_timer);

@@ -2,6 +2,8 @@
  *
  *   node.c         creation, calls between workers, failure
  *   node_start.c   founding, rejoining or resuming; node_directory.c, node_open.c
+ *   node_join.c    an empty directory joins a running cluster
+ *   node_admit.c   a member lets it in
  *   node_worker.c  one worker: transport, host, gateway, services, dispatch of frames
  *   node_view.c    the cluster view: from meta's rows to every worker, to disk
  *   node_tables.c  the table from node to node, and who hears that there is a later one
@@ -23,6 +25,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "cluster/founding.h"
+#include "cluster/join_message.h"
 #include "cluster/gateway.h"
 #include "partition/rest_board.h"
 #include "cluster/identity.h"
@@ -67,6 +70,7 @@ enum {
 
 enum node_state {
     NODE_NEW,
+    NODE_JOINING, /* or asking whether it is where it should be */
     NODE_FOUNDING,
     NODE_OPENING, /* workers open */
     NODE_RUNNING, /* serves what it can; `ready` says whether that is everything */
@@ -125,7 +129,7 @@ struct meta_question {
     void (*on_answer)(struct node *node, struct meta_question *question);
 };
 
-enum { REJOIN_QUESTIONS_MAX = 4 };
+enum { REJOIN_QUESTIONS_MAX = 4, JOIN_QUESTIONS_MAX = 4 };
 
 struct rejoin_question { /* asked for a wiped node */
     struct meta_question question;
@@ -133,6 +137,25 @@ struct rejoin_question { /* asked for a wiped node */
     uint32_t worker;
     uint64_t token;
     store_id_t store;
+};
+
+struct admit_question { /* asked for a node that joins */
+    struct meta_question question;
+    store_id_t store;
+    uint32_t worker; /* that has its connection, and what that is called there */
+    uint64_t ticket;
+};
+
+struct node_join { /* node_join.c */
+    struct join_file file;
+    bool made;      /* the file, by this start */
+    bool checking;  /* of a member: is this the cluster that --join names? */
+    uint32_t asked; /* questions sent */
+    uint32_t next;  /* address to ask */
+    uint64_t began, told_at;
+    struct stream *stream;
+    struct buffer input;
+    struct world_timer timer;
 };
 
 /* What a group's leader says of a wish that is fulfilled; or cannot be, and `kept` may stay. */
@@ -369,6 +392,8 @@ struct node {
     bool ready, booted, was_ready;
     bool vote_at_once; /* this start founds the cluster */
     bool rejoined;
+    bool joined; /* by this start: nobody is served before meta knows of it */
+    struct node_join join;
     bool born_recorded; /* identity.born is on disk */
     struct file *lock;
     struct identity identity;
@@ -398,6 +423,7 @@ struct node {
     uint64_t watch_ticks;
     char waiting_for[256];
     struct rejoin_question rejoins[REJOIN_QUESTIONS_MAX];
+    struct admit_question admits[JOIN_QUESTIONS_MAX];
     bool deciding;             /* it may, once that is on disk */
     bool confirmed;            /* it may speak */
     boot_epoch_t epoch_before; /* that this disk spoke under before this start */
@@ -459,10 +485,28 @@ const struct node_member *node_given_member(const struct node *node, const char 
 /* Members, this node included. */
 uint32_t node_members_there(const struct node *node);
 void node_close_storage(struct node *node, bool clean);
+/* By the view of worker 0 and --cluster. */
+void node_take_members(struct node *node);
+/* The directory belongs to a member: table, next epoch, then open. */
+void node_start_member(struct node *node);
 /* An empty directory, or one whose content is in quarantine. */
 void node_start_founding(struct node *node, bool resumed);
 /* Closes the founding at the end of the turn. */
 void node_founding_end(struct node *node);
+
+/* node_join.c: all on worker 0 */
+/* An empty directory, and --join. */
+void node_join_start(struct node *node);
+/* True: an earlier start has begun to join, and this one goes on with it, or has failed. */
+bool node_join_resume(struct node *node);
+/* A member with --join: is it of that cluster? Then, or if nobody says no, node_start_member(). */
+void node_join_check(struct node *node);
+void node_join_stop(struct node *node);
+
+/* node_admit.c */
+void worker_on_stranger(void *context, uint64_t ticket, uint8_t kind, struct bytes payload);
+void node_admit_forget(struct node *node);
+void node_admit_free(struct node *node);
 
 /* node_repair.c: all on worker 0 */
 /* While starting: data of this node is damaged as a whole. Goes into REPAIR, or fails. */

@@ -69,7 +69,9 @@ static void take_silence(const struct node *node, struct mover_silence silence[N
 
     for (uint32_t i = 0; i < view->node_count; i++) {
         uint64_t since = node->mover.silent_since[view->nodes[i].id];
-        silence[i].silent = !is_up(node, view->nodes[i].id);
+        /* One that has not started since it joined gets nothing: it may be asking still, and is
+         * given its place again. */
+        silence[i].silent = !is_up(node, view->nodes[i].id) || view->nodes[i].epoch == 0;
         silence[i].lost =
             silence[i].silent && since != 0 && now - since >= node->options.repair_after;
     }

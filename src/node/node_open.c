@@ -185,7 +185,7 @@ const struct node_member *node_given_member(const struct node *node, const char 
 
 /* Who is a member says the directory; where it is, --cluster, if that names it (an address may
  * change, an identity never: F49), or else the table. Removed nodes may stay in that line. */
-static void node_take_members(struct node *node)
+void node_take_members(struct node *node)
 {
     const struct cluster_view *view = &node->workers[0].view;
     bool self_given = false;
@@ -203,7 +203,7 @@ static void node_take_members(struct node *node)
         if (line != NULL && known->id == node->identity.node) self_given = true;
         given += line != NULL;
     }
-    if (node->options.member_count > 0 && given < view->node_count)
+    if (node->options.member_count > 0 && given < view->node_count && node->state < NODE_RUNNING)
         LOG_WARN(node_logger(node), "node",
                  "--cluster does not name all nodes that the directory knows: the directory wins");
     node->members_given = self_given;

@@ -187,8 +187,7 @@ static enum status node_load_birth(struct node *node, struct error *error)
     return status;
 }
 
-/* The directory belongs to a member: table, next epoch, then open. */
-static void node_start_member(struct node *node)
+void node_start_member(struct node *node)
 {
     struct node_damage damage = {.reason = "table", .file = "table"};
     struct error error;
@@ -226,11 +225,16 @@ static void node_start_without_identity(struct node *node)
     enum directory_content content = DIRECTORY_EMPTY;
     struct error error;
 
+    if (node_join_resume(node)) return;
     if (directory_check_empty(node->world, node->options.data, &content, &error)) {
         node_fail(node, &error);
         return;
     }
     memset(&node->identity, 0, sizeof(node->identity));
+    if (content == DIRECTORY_EMPTY && node->options.join_count > 0) {
+        node_join_start(node);
+        return;
+    }
     if (content == DIRECTORY_LOST_IDENTITY) {
         error_set(&error, STATUS_CORRUPT, "%.300s/identity is missing, though data is there",
                   node->options.data);
@@ -301,5 +305,13 @@ void node_start(struct node *node)
         node_start_founding(node, true);
         return;
     }
-    node_start_member(node);
+    /* A crash may have come between the two. */
+    if (join_file_remove(node->world, node->options.data, &error)) {
+        node_fail(node, &error);
+        return;
+    }
+    if (node->options.join_count > 0)
+        node_join_check(node);
+    else
+        node_start_member(node);
 }

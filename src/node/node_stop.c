@@ -97,6 +97,7 @@ static void node_worker_drained(struct node_worker *zero, void *unused)
     meta_question_forget(node, &node->found);
     meta_question_forget(node, &node->epochs);
     meta_question_forget(node, &node->replace);
+    node_admit_forget(node);
     node_mover_forget(node);
     node_operate_forget(node);
     for (uint32_t i = 0; i < REJOIN_QUESTIONS_MAX; i++)
@@ -160,8 +161,8 @@ void node_stop(struct node *node)
     bool running = node->state == NODE_RUNNING;
     bool opening = node->state == NODE_OPENING;
     node->ready = false;
-    node->state = NODE_STOPPING;
     node_boot_stop(node);
+    node->state = NODE_STOPPING;
     if (running || opening) {
         for (uint32_t i = 0; i < node->platform.worker_count; i++)
             node_call(zero, &node->workers[i], worker_begin_drain, NULL);

@@ -1,5 +1,7 @@
 /* The cluster view: from the rows of meta, or from another node, to every worker and to DIR/table;
  * to other nodes: node_tables.c. */
+#include <stdio.h>
+
 #include "cluster/view_codec.h"
 #include "node/node_internal.h"
 
@@ -133,11 +135,33 @@ void node_save_table(struct node *node)
 
 /* --- to the workers ------------------------------------------------------------------- */
 
+/* Members that came, went, or are elsewhere now. */
+static void worker_take_peers(struct node_worker *worker, const struct cluster_view *new)
+{
+    const struct node_platform *platform = &worker->node->platform;
+    const struct cluster_view *old = &worker->view;
+
+    if (worker->transport == NULL || platform->transport_set_peer == NULL) return;
+    for (uint32_t i = 0; i < new->node_count; i++) {
+        const struct view_node *known = &new->nodes[i];
+        const struct view_node *before = cluster_view_node(old, known->id);
+        struct node_member member;
+        if (known->id == old->self || (before && strcmp(before->peer, known->peer) == 0)) continue;
+        snprintf(member.name, sizeof(member.name), "%s", known->name);
+        snprintf(member.peer, sizeof(member.peer), "%s", known->peer);
+        platform->transport_set_peer(platform->context, worker->index, known->id, &member);
+    }
+    for (uint32_t i = 0; i < old->node_count; i++)
+        if (cluster_view_node(new, old->nodes[i].id) == NULL)
+            platform->transport_set_peer(platform->context, worker->index, old->nodes[i].id, NULL);
+}
+
 static void worker_take_view(struct node_worker *worker, void *argument)
 {
     struct cluster_view *view = argument;
 
     if (view->table_epoch > worker->view.table_epoch) {
+        worker_take_peers(worker, view);
         cluster_view_assign(&worker->view, view);
         if (worker->gateway != NULL) gateway_view_changed(worker->gateway);
         if (worker->host != NULL) worker_set_wishes(worker);
@@ -215,8 +239,10 @@ void node_adopt_view(struct node *node, const struct cluster_view *view)
 
     node_id_t gone[NODES_MAX];
     uint32_t gone_count = nodes_gone(&zero->view, view, gone);
+    worker_take_peers(zero, view);
     cluster_view_assign(&zero->view, view);
     zero->view.self = self;
+    node_take_members(node);
     LOG_DEBUG(node_logger(node), "node", "table epoch=%llu", (unsigned long long)view->table_epoch);
     if (zero->gateway != NULL) gateway_view_changed(zero->gateway);
     if (zero->host != NULL) worker_set_wishes(zero);

@@ -495,7 +495,8 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
     /* Whether this epoch was taken before, from an identity file of which this one is an older
      * image, only meta can tell: requests of a second life under it would carry the numbers of the
      * first's, and get their answers. So nobody is served before it is registered (B1, F11). */
-    bool fresh = !node_needs_confirmation(node) && node->epoch <= node->identity.epoch_last;
+    bool fresh =
+        !node_needs_confirmation(node) && !node->joined && node->epoch <= node->identity.epoch_last;
     bool serves = fresh || PLANTED(node->world, "serve_unregistered");
     return serves ? worker_open_services(worker, error) : STATUS_OK;
 }
@@ -571,6 +572,7 @@ void worker_open_transport(struct node_worker *worker)
     if (worker->transport == NULL) return;
     worker->transport->events = (struct transport_events){.on_frame = worker_on_frame,
                                                           .on_peer_down = worker_on_peer_down,
-                                                          .on_peer_up = worker_on_peer_up};
+                                                          .on_peer_up = worker_on_peer_up,
+                                                          .on_stranger = worker_on_stranger};
     worker->transport->context = worker;
 }

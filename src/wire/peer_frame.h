@@ -4,7 +4,9 @@
  * u8 version (1) | u8 kind | u16 worker (of the receiver) | payload. Little-endian. The second
  * CRC covers all that follows it. Both are seeded with crc32c of (cluster id, sender node, sender
  * boot epoch, receiver node), so that a frame of another conversation cannot pass. The first
- * frame each way is a PEER_FRAME_HELLO, with CRC seed 0. Source: docs/reference/peer-protocol.md.
+ * frame each way is a PEER_FRAME_HELLO, with CRC seed 0; or, of who has no place in the cluster, a
+ * PEER_FRAME_JOIN, answered by a PEER_FRAME_JOINED, both with seed 0, and then no more. Source:
+ * docs/reference/peer-protocol.md.
  */
 #ifndef HOLON_WIRE_PEER_FRAME_H
 #define HOLON_WIRE_PEER_FRAME_H
@@ -34,6 +36,8 @@ enum peer_frame_kind {
     PEER_FRAME_FOUNDING = 30,   /* cluster/founding.h */
     PEER_FRAME_TABLE = 31,      /* cluster/table.h: newer placement table */
     PEER_FRAME_STATUS = 32,
+    PEER_FRAME_JOIN = 33, /* cluster/join_message.h; the first frame of a connection, no hello */
+    PEER_FRAME_JOINED = 34,
 };
 
 enum { PEER_NAME_SIZE_MAX = 64 };

@@ -2,7 +2,8 @@
  * what its user asked for. */
 #include "unit.h"
 
-#include "cli/options.c" /* the program is their only user */
+#include "cli/options.c"
+#include "cli/options_join.c" /* the program is their only user */
 
 #include "cli/dev.c"
 

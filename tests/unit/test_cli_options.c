@@ -1,7 +1,8 @@
 /* What the command line and the config file accept, and what they say about the rest. */
 #include "unit.h"
 
-#include "cli/options.c" /* the options are no library: the program is their only user */
+#include "cli/options.c"
+#include "cli/options_join.c" /* the options are no library: the program is their only user */
 
 static enum status parse(enum cli_command command, struct cli_options *options, struct error *error,
                          int count, char **words)

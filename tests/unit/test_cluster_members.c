@@ -97,6 +97,7 @@ static void test_a_node_joins_once(void **state)
     found(fixture);
     struct meta_request request = join_of("n4", 400, 77);
     snprintf(request.labels, sizeof(request.labels), "zone=b,rack=r");
+    snprintf(request.peer, sizeof(request.peer), "10.0.0.4:9000");
     assert_refused(ask_as_is(fixture, &request), "needs a token");
     struct meta_reply reply = join_with_token(fixture, request);
     assert_int_equal(reply.result, META_DONE);
@@ -115,7 +116,7 @@ static void test_a_node_joins_once(void **state)
     assert_non_null(node);
     assert_string_equal(node->name, "n4");
     assert_string_equal(node->labels, "rack=r,zone=b");
-    assert_string_equal(node->peer, "127.0.0.1:9000");
+    assert_string_equal(node->peer, "10.0.0.4:9000");
     assert_int_equal(node->store, 400);
     assert_int_equal(view.next_node_id, 5);
     cluster_view_free(&view);

@@ -53,7 +53,8 @@ static void start(struct bench *bench, node_id_t node)
     *peer = (struct peer){0};
     peer->transport =
         sim_transport_open(bench->network, &bench->processes[node]->worlds[0], &identity);
-    peer->transport->events = (struct transport_events){on_frame, on_down, on_up};
+    peer->transport->events = (struct transport_events){
+        .on_frame = on_frame, .on_peer_down = on_down, .on_peer_up = on_up};
     peer->transport->context = peer;
 }
 
