@@ -31,8 +31,10 @@ static const struct command commands[] = {
      "what a running cluster looks like, what is wrong and what to do",
      "Exit codes: 0 all is well, 1 something is wrong or no node answered, 2 wrong options."},
     {"node", COMMAND_NODE, command_node,
-     "holon node list | drain NAME | undrain NAME | remove NAME | label NAME name=value,...",
+     "holon node list | token | drain NAME | undrain NAME | remove NAME | label NAME name=value,... | "
+     "replace NAME",
      "the nodes of a running cluster, and what becomes of them",
+     "Token makes what lets one new node in, once (holon start --join). Replace makes one by which an empty\nmachine takes the place of a dead one.\n\n"
      "Drain moves all that a node holds to others, without an error for any client; a node that is "
      "empty\ncan be removed, and its name and machine used again by a new one. Labels say where a "
      "node stands (zone,\nrack, host), how much it takes (weight) and whether it should lead "

@@ -3,10 +3,12 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "cli/commands.h"
 #include "cli/http_get.h"
+#include "cluster/join_token.h"
 #include "cluster/labels.h"
 
 enum { NODE_PATH_SIZE_MAX = 128 + LABELS_SIZE_MAX };
@@ -89,11 +91,43 @@ static int node_change(const struct cli_options *options, const char *verb, cons
     return EXIT_CODE_OK;
 }
 
+/* The cluster learns the hash of a secret, and that only: whoever reads its rows cannot join. */
+static int node_token(const struct cli_options *options, const char *old)
+{
+    uint8_t secret[JOIN_SECRET_SIZE], hash[SHA256_SIZE];
+    char path[NODE_PATH_SIZE_MAX], hex[2 * SHA256_SIZE + 1], text[JOIN_TOKEN_TEXT_SIZE];
+    bool printable = strpbrk(old, "/?# %\t\r\n") == NULL && strlen(old) < NODE_NAME_SIZE_MAX;
+
+    if (!printable || getentropy(secret, sizeof(secret)) != 0) {
+        fprintf(stderr, "holon: error: `%.64s` is no name of a node\n", old);
+        return EXIT_CODE_USAGE;
+    }
+    sha256(bytes_make(secret, sizeof(secret)), hash);
+    hex_print(bytes_make(hash, sizeof(hash)), hex);
+    snprintf(path, sizeof(path), "%s%s%s?hash=%s&ttl=%llu", old[0] ? "/nodes/" : "/token", old,
+             old[0] ? "/replace" : "", hex, (unsigned long long)(options->token_ttl / 1000000));
+    json_t *answer = ask(options, http_post, path);
+    if (answer == NULL) return EXIT_CODE_FAILED;
+    json_decref(answer);
+    join_token_print(secret, text);
+    printf("%s\n", text);
+    if (old[0])
+        fprintf(stderr,
+                "for one machine, once: holon start --name %s --data EMPTY-DIR --join HOST:PORT "
+                "--token TOKEN takes the place of %s, which must stay off\n",
+                old, old);
+    else
+        fprintf(stderr, "for one node, once: holon start --data EMPTY-DIR --join HOST:PORT --token "
+                        "TOKEN\n");
+    return EXIT_CODE_OK;
+}
+
 static int node_usage(void)
 {
-    fprintf(stderr,
-            "holon: error: usage: holon node list | drain NAME | undrain NAME | remove NAME | "
-            "label NAME name=value,...  [--admin HOST:PORT]\n");
+    fprintf(
+        stderr,
+        "holon: error: usage: holon node list | token | drain NAME | undrain NAME | remove NAME | "
+        "label NAME name=value,... | replace NAME  [--ttl TIME] [--admin HOST:PORT]\n");
     return EXIT_CODE_USAGE;
 }
 
@@ -103,6 +137,11 @@ int command_node(const struct cli_options *options)
 
     if (options->word_count == 1 && strcmp(options->words[0], "list") == 0)
         return node_list(options);
+    if (options->word_count == 1 && strcmp(options->words[0], "token") == 0)
+        return node_token(options, "");
+    if (options->word_count == 2 && strcmp(options->words[0], "replace") == 0 &&
+        options->words[1][0] != '\0')
+        return node_token(options, options->words[1]);
     if (options->word_count == 3 && strcmp(options->words[0], "label") == 0)
         return node_change(options, "label", options->words[1], options->words[2]);
     for (size_t i = 0; i < ARRAY_COUNT(changes) && options->word_count == 2; i++)

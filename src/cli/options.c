@@ -81,6 +81,7 @@ void cli_options_default(enum cli_command command, struct cli_options *options)
     options->node.memory = default_memory();
     options->log_level = LOG_LEVEL_INFO;
     options->dev_nodes = 3;
+    options->token_ttl = UINT64_C(3600000000);
     options->base_port = BASE_PORT_DEFAULT;
     snprintf(options->node.data, sizeof(options->node.data), "%s",
              command == COMMAND_DEV ? "data/dev" : "data");

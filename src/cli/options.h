@@ -34,6 +34,8 @@ struct cli_options {
     char status_admin[ADDRESS_SIZE_MAX];
     bool json;
     bool scrub_now;
+    /* node: */
+    uint64_t token_ttl; /* us */
     /* salvage: */
     bool dry_run, salvage_accept_loss;
     /* Words that are no options, such as `log DIR`. */

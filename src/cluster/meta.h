@@ -16,8 +16,10 @@
  *           leader without it (node_stores.c)
  * And from cluster version 2 on, for operators and for meta's own leader (nobody asks them yet):
  *   JOIN    a new node: the next id, a block of epochs, no replicas yet. Its name must be free, and
- *           the hash of its secret that of a token, which is used up
- *   TOKEN   who knows a secret may join, once, until then
+ *           the hash of its secret that of a token, which is used up; without a secret only where
+ *           all nodes have loopback addresses. With a token for a place: as REJOIN, of that node
+ *   TOKEN   who knows a secret may join, once, until then; or take the place of `node`, if its
+ *           groups have a majority without it
  *   DRAIN   the node's replicas shall go elsewhere; never of the last one that stays
  *   UNDRAIN they may come again
  *   LABEL   changes the node's labels
@@ -96,6 +98,8 @@ struct meta_request {
 enum meta_planted_bug {
     META_BUG_MOVE_UNSEEN = 1 << 0,   /* MOVE is no compare-and-set */
     META_BUG_REMOVE_MOVING = 1 << 1, /* REMOVE does not wait for groups on their way */
+    META_BUG_TOKEN_STAYS = 1 << 2,   /* JOIN does not use its token up */
+    META_BUG_ID_GIVEN_AGAIN = 1 << 3,
 };
 
 /* row_context.options of SERVICE_META; may be NULL. */

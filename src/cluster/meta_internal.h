@@ -43,9 +43,12 @@ void meta_take_addresses(struct view_node *node, const struct meta_request *requ
 bool meta_rejoin(struct meta_evaluation *evaluation, const struct meta_request *request);
 bool meta_replace(struct meta_evaluation *evaluation, const struct meta_request *request);
 
-/* meta_members.c */
+/* meta_join.c */
 bool meta_token_add(struct meta_evaluation *evaluation, const struct meta_request *request);
 bool meta_join(struct meta_evaluation *evaluation, const struct meta_request *request);
+
+/* meta_members.c */
+bool meta_group_names(const struct view_group *group, node_id_t node);
 bool meta_drain(struct meta_evaluation *evaluation, const struct meta_request *request);
 bool meta_label(struct meta_evaluation *evaluation, const struct meta_request *request);
 bool meta_remove(struct meta_evaluation *evaluation, const struct meta_request *request);

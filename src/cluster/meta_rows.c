@@ -108,6 +108,7 @@ void meta_token_encode(const struct meta_token *token, struct buffer *buffer)
 
     write_bytes(&writer, bytes_make(token->hash, sizeof(token->hash)));
     write_u64(&writer, (uint64_t)token->expires_ms);
+    if (token->node != 0) write_u32(&writer, token->node);
     ASSERT(!writer.failed);
 }
 
@@ -119,6 +120,7 @@ enum status meta_token_decode(struct bytes bytes, struct meta_token *ret_token)
     if (reader.failed) return STATUS_CORRUPT;
     memcpy(ret_token->hash, hash.data, META_SECRET_HASH_SIZE);
     ret_token->expires_ms = (int64_t)read_u64(&reader);
+    ret_token->node = reader_left(&reader) > 0 ? read_u32(&reader) : 0;
     return reader.failed ? STATUS_CORRUPT : STATUS_OK;
 }
 

@@ -42,6 +42,7 @@ enum { META_SECRET_HASH_SIZE = 32 };
 struct meta_token {
     uint8_t hash[META_SECRET_HASH_SIZE]; /* SHA-256 of the secret */
     int64_t expires_ms;                  /* wall clock */
+    node_id_t node;                      /* whose place it is for; 0: a new one */
 };
 
 /* `view` says whether rows have what came with version 2. Of a settings row that has not, nothing

@@ -176,6 +176,25 @@ static const char *check_addresses(const struct node *node, const struct join_me
     return NULL;
 }
 
+static const char *check_name(const struct node *node, const struct join_message *message,
+                              char *text, size_t size)
+{
+    const struct cluster_view *view = &node->workers[0].view;
+
+    for (uint32_t i = 0; i < view->node_count; i++) {
+        const struct view_node *known = &view->nodes[i];
+        bool taken = strcmp(known->name, message->name) == 0 && known->store != message->store;
+        if (!taken || !node_is_alive(node, known)) continue;
+        snprintf(text, size,
+                 "there is a node %s already, and it was heard of within the last second: choose "
+                 "another --name. If this machine shall take its place: stop it, then holon node "
+                 "replace %s",
+                 known->name, known->name);
+        return text;
+    }
+    return NULL;
+}
+
 /* NULL: nothing is wrong, as far as a single member can tell. */
 static const char *check_message(const struct node *node, const struct join_message *message,
                                  char *text, size_t size)
@@ -200,6 +219,7 @@ static const char *check_message(const struct node *node, const struct join_mess
         return text;
     }
     const char *why = check_settings(node, message, text, size);
+    if (why == NULL) why = check_name(node, message, text, size);
     return why != NULL ? why : check_addresses(node, message, text, size);
 }
 

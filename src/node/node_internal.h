@@ -681,6 +681,8 @@ void node_operate_free(struct node *node);
 void node_plan_json(struct node *node, struct buffer *buffer);
 
 /* node_member.c */
+/* It is this one, or was heard within NODE_ALIVE_US. */
+bool node_is_alive(const struct node *node, const struct view_node *known);
 void member_on_founding_frame(struct node *node, const struct transport_peer *from,
                               struct bytes payload);
 

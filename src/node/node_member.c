@@ -98,8 +98,9 @@ static struct rejoin_question *rejoin_slot(struct node *node, node_id_t asking)
 
 /* The node is here, alive, with the store that meta knows: who asks is a second process that
  * was given an empty directory and the same name. */
-static bool member_is_alive(const struct node *node, const struct view_node *known)
+bool node_is_alive(const struct node *node, const struct view_node *known)
 {
+    if (known->id == node->identity.node) return true;
     uint64_t now = world_now(node->world);
     struct rest_node beat;
     rest_board_node(node->rest_board, known->id, &beat);
@@ -122,7 +123,7 @@ static void member_on_rejoin(struct node *node, const struct transport_peer *fro
         return;
     }
     bool joined = known->store == message->store;
-    if (!joined && member_is_alive(node, known)) {
+    if (!joined && node_is_alive(node, known)) {
         /* Said again and again it is true; right after a kill it is only not yet false. */
         LOG_WARN(node_logger(node), "node",
                  "node %s asks to rejoin with an empty directory, but it was heard of within the "

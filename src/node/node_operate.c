@@ -2,14 +2,19 @@
  *
  *   POST /nodes/NAME/drain|undrain|remove    POST /nodes/NAME/label?name=value,name=
  *   POST /scrub       all nodes read their disks, and compare their rows, now
+ *   POST /token?hash=HEX64&ttl=SECONDS       POST /nodes/NAME/replace?hash=HEX64&ttl=SECONDS
  *
  * Evaluations of meta decide in one order, so of two operators who contradict each other the second
  * is told why it was refused. Worker 0. */
 #include <jansson.h>
 
+#include "base/parse.h"
+#include "cluster/join_token.h"
 #include "cluster/mover.h"
 #include "cluster/view_codec.h"
 #include "node/node_snapshot.h"
+
+enum { TOKEN_DAYS_MAX = 30 };
 
 struct verb {
     const char *name;
@@ -19,7 +24,8 @@ struct verb {
 static const struct verb verbs[] = {{"drain", META_DRAIN},
                                     {"undrain", META_UNDRAIN},
                                     {"remove", META_REMOVE},
-                                    {"label", META_LABEL}};
+                                    {"label", META_LABEL},
+                                    {"replace", META_TOKEN}};
 
 static int append_json(const char *text, size_t size, void *buffer)
 {
@@ -93,6 +99,25 @@ static const struct verb *find_verb(struct bytes name)
     return NULL;
 }
 
+/* "hash=HEX64&ttl=SECONDS": the secret itself stays with the operator. */
+static bool take_token(struct node *node, struct bytes query, struct meta_request *request)
+{
+    struct bytes hash = bytes_of("hash="), ttl = bytes_of("&ttl=");
+    size_t hex_size = 2 * META_SECRET_HASH_SIZE;
+    uint64_t seconds;
+
+    if (!bytes_starts_with(query, hash) || query.size < hash.size + hex_size) return false;
+    struct bytes hex = bytes_make(query.data + hash.size, hex_size);
+    struct bytes rest = bytes_from(query, hash.size + hex_size);
+    bool valid = hex_parse(hex, request->secret_hash, META_SECRET_HASH_SIZE) &&
+                 bytes_starts_with(rest, ttl) && parse_u64(bytes_from(rest, ttl.size), &seconds) &&
+                 seconds >= 1 && seconds <= (uint64_t)TOKEN_DAYS_MAX * 24 * 3600;
+    if (!valid) return false;
+    request->has_secret = true;
+    request->expires_ms = world_wall_time(node->world) / 1000 + (int64_t)seconds * 1000;
+    return true;
+}
+
 static struct operation *free_slot(struct node *node)
 {
     for (uint32_t i = 0; i < OPERATIONS_MAX; i++)
@@ -123,18 +148,22 @@ static void scrub_all(struct node *node, const struct operation_reply *reply)
 void node_operate(struct node *node, struct bytes path, struct bytes query,
                   const struct operation_reply *reply)
 {
-    struct bytes name, verb_name;
+    struct bytes name = {0}, verb_name = {0};
     const struct view_node *target = NULL;
     const struct verb *verb = NULL;
 
-    if (parse_path(path, &name, &verb_name)) {
+    bool token = bytes_equal(path, bytes_of("/token"));
+    if (token) {
+        verb = find_verb(bytes_of("replace"));
+    } else if (parse_path(path, &name, &verb_name)) {
         target = find_node(&node->workers[0].view, name);
         verb = find_verb(verb_name);
     }
     bool scrub = bytes_equal(path, bytes_of("/scrub"));
     if (verb == NULL && !scrub) {
         operate_answer(reply, 404,
-                       "there is POST /scrub, /nodes/NAME/drain, undrain, remove and label");
+                       "there is POST /scrub, /token, and /nodes/NAME/drain, undrain, remove, "
+                       "label and replace");
         return;
     }
     if (node->state != NODE_RUNNING || !node->booted) {
@@ -145,7 +174,7 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
         scrub_all(node, reply);
         return;
     }
-    if (target == NULL) {
+    if (target == NULL && !token) {
         operate_answer(reply, 404, "there is no node %.*s: holon node list shows all",
                        (int)name.size, (const char *)name.data);
         return;
@@ -156,17 +185,30 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
                        target->name);
         return;
     }
+    if (verb->kind == META_TOKEN && target != NULL && node_is_alive(node, target)) {
+        operate_answer(reply, 409,
+                       "%s was heard of within the last second: stop it first, or empty it with "
+                       "holon node drain %s",
+                       target->name, target->name);
+        return;
+    }
     struct operation *operation = free_slot(node);
-    struct meta_request request = {.kind = verb->kind, .node = target->id};
+    struct meta_request request = {.kind = verb->kind, .node = target ? target->id : 0};
     if (operation == NULL) {
         operate_answer(reply, 503, "%d requests are under way: ask again", OPERATIONS_MAX);
+        return;
+    }
+    if (verb->kind == META_TOKEN && !take_token(node, query, &request)) {
+        operate_answer(reply, 409,
+                       "a token is asked for with ?hash=HEX64&ttl=SECONDS, up to %d days",
+                       TOKEN_DAYS_MAX);
         return;
     }
     if (query.size >= sizeof(request.labels)) {
         operate_answer(reply, 409, "labels are at most %d bytes", LABELS_SIZE_MAX - 1);
         return;
     }
-    if (query.size) memcpy(request.labels, query.data, query.size);
+    if (query.size && verb->kind == META_LABEL) memcpy(request.labels, query.data, query.size);
     operation->reply = *reply;
     operation->question.on_answer = operation_answered;
     buffer_free(&operation->question.body);

@@ -217,3 +217,54 @@ def test_what_is_wrong_is_refused_and_changes_nothing(grown, tmp_path):
     finally:
         other.end()
     assert one.status()["table_epoch"] == before
+
+
+def token(via, *words):
+    done = subprocess.run([HOLON, "node", *words, "--admin", f"127.0.0.1:{via.admin}"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "holon start" in done.stderr
+    return done.stdout.strip()
+
+
+def test_a_token_lets_one_node_in(grown, tmp_path):
+    one = grown.nodes[0].start().wait_ready()
+    text = token(one, "token", "--ttl", "10m")
+    (tmp_path / "token").write_text(text + "\n")
+    two = grown.add("--token", f"@{tmp_path / 'token'}").start().wait_ready(60)
+    assert not any(text in path.read_text(errors="replace") for path in two.data.glob("jo*"))
+    refused(grown.add("--token", text, name="n3", via=[one]), "was used already", "holon node token")
+    three = grown.add("--token", token(two, "token"), name="n3", via=[two])
+    three.start()
+    command = pathlib.Path(f"/proc/{three.pid}/cmdline")
+    three.wait_ready(60)
+    assert "holon1." not in command.read_text()
+    wait_settled(one, [one, two, three])
+
+
+def test_a_machine_takes_the_place_of_a_dead_one(grown):
+    one = grown.nodes[0].start().wait_ready()
+    fill(one, 200)
+    two = grown.add().start().wait_ready(60)
+    three = grown.add().start().wait_ready(60)
+    wait_settled(one, grown.nodes)
+    assert "stop it first" in holon(one, "node", "replace", "n3", code=1)
+    three.kill()
+    text = None
+
+    def replaceable():
+        nonlocal text
+        text = token(one, "replace", "n3")
+        return text
+    until("n3 is not heard of any more", replaceable, 20)
+    refused(grown.add("--token", text, name="n4", via=[one]), "give --name n3")
+    new = grown.add("--token", text, name="n3", via=[two]).start().wait_ready(60)
+    until("it holds everything", lambda: new.healthy and loads(one)["n3"] == 17, 60)
+    assert [node["id"] for node in one.status()["nodes"]] == [1, 2, 3]
+    three.start()  # back from the dead
+    until("it is told why nobody listens", lambda: "another process with node id 3" in three.log(), 20)
+    assert not three.ready and not three.healthy
+    three.kill()
+    two.kill()
+    until("the others serve everything", lambda: one.healthy and new.healthy, 60)
+    check_filled(new, 200)
