@@ -133,6 +133,13 @@ static const struct sim_planted planted[] = {
      "F43: a node that meta's leader does not hear gets no table from others"},
     {"part_id_used_twice", NULL, 0, NULL, 100,
      "10.2: two values get the same id, for it is not that of the own entry"},
+    {"token_stays", NULL, 0, "joined_nodes", 10,
+     "F14: a token lets in whoever has it, again and again"},
+    {"id_given_again", NULL, 0, "joined_nodes", 5, "DESIGN 7: two nodes get the same id"},
+    {"join_speaks_early", "join_speaks_early", 0, "joined_nodes", 20,
+     "FAULTS rule 1: a node speaks before it is on its disk that it has joined"},
+    {"joining_not_kept", "joining_not_kept", 0, "joined_nodes", 10,
+     "F01: a node asks for a place before it is on its disk that it does"},
     {"partial_reply_kept", "partial_reply_kept", 0, NULL, 800,
      "B5: what came of a reply in parts is kept when the request is sent again"},
 };
@@ -157,7 +164,8 @@ uint32_t sim_planted_meta_bit(const struct sim_planted *bug)
 {
     if (strcmp(bug->name, "move_unseen") == 0) return META_BUG_MOVE_UNSEEN;
     if (strcmp(bug->name, "removed_while_moving") == 0) return META_BUG_REMOVE_MOVING;
-    return 0;
+    if (strcmp(bug->name, "token_stays") == 0) return META_BUG_TOKEN_STAYS;
+    return strcmp(bug->name, "id_given_again") == 0 ? META_BUG_ID_GIVEN_AGAIN : 0;
 }
 
 const struct sim_planted *sim_planted_find(const char *name)

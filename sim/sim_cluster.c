@@ -435,11 +435,16 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     snprintf(of->redis, sizeof(of->redis), "127.0.0.1:%u", 7000 + id);
     snprintf(of->peer, sizeof(of->peer), "127.0.0.1:%u", 7200 + id);
     of->redis_cluster[0] = of->admin[0] = 0;
-    of->member_count = options->nodes > 1 ? options->nodes : 0;
+    uint32_t founders = options->founders ? options->founders : options->nodes;
+    node->absent = id > founders;
+    of->member_count = founders > 1 && !node->absent ? founders : 0;
     for (uint32_t i = 0; i < of->member_count; i++) {
         snprintf(of->members[i].name, sizeof(of->members[i].name), "n%u", i + 1);
         snprintf(of->members[i].peer, sizeof(of->members[i].peer), "127.0.0.1:%u", 7201 + i);
     }
+    of->join_count = node->absent ? founders : 0;
+    for (uint32_t i = 0; i < of->join_count; i++)
+        snprintf(of->join[i], sizeof(of->join[i]), "127.0.0.1:%u", 7201 + i);
     of->workers = options->workers;
     of->patience = options->patience;
     if (options->repair_after) of->repair_after = options->repair_after;
@@ -524,14 +529,15 @@ bool sim_cluster_wait(struct sim_cluster *cluster, uint64_t duration,
 bool sim_cluster_all_ready(struct sim_cluster *cluster, void *unused)
 {
     for (uint32_t i = 1; i <= cluster->options.nodes; i++)
-        if (!sim_node_is_ready(&cluster->nodes[i])) return false;
+        if (!cluster->nodes[i].absent && !sim_node_is_ready(&cluster->nodes[i])) return false;
     return true;
 }
 
 bool sim_cluster_start_all(struct sim_cluster *cluster, uint64_t duration)
 {
     for (uint32_t i = 1; i <= cluster->options.nodes; i++)
-        if (!sim_node_is_up(&cluster->nodes[i])) sim_node_start(&cluster->nodes[i]);
+        if (!cluster->nodes[i].absent && !sim_node_is_up(&cluster->nodes[i]))
+            sim_node_start(&cluster->nodes[i]);
     cluster->is_founded = sim_cluster_wait(cluster, duration, sim_cluster_all_ready, NULL);
     return cluster->is_founded;
 }

@@ -15,6 +15,9 @@ enum { SIM_ENGINE_OPEN_BYTES = 160 << 10, SIM_START_BYTES = 2 << 20 };
 
 struct sim_cluster_options {
     uint32_t nodes, replicas, partitions, workers, stores;
+    /* So many found the cluster, the others join it, once a scenario starts them, in the order of
+     * their numbers: nodes are numbered by their ids. 0: all found it. Needs `mesh`. */
+    uint32_t founders;
     enum reads_mode reads;
     uint64_t patience;
     uint64_t repair_after; /* 0: the default */
@@ -68,6 +71,7 @@ struct sim_node {
     struct sim_incarnation *now; /* NULL: down */
     struct node_options options;
     uint32_t wipes;
+    bool absent; /* not there yet, or not any more */
     bool old_image; /* what was durable is not: the checkers of single replicas look away */
     uint64_t down_since, up_since, ready_since; /* 0: not */
 };

@@ -119,7 +119,8 @@ static void run_closed(struct sim *sim, struct sim_event *event)
     if (sim_stream_is_open(stream)) {
         const struct stream_events *events = stream->base.events;
         stream->close_due = true;
-        if (events) events->on_closed(stream->base.context, &stream->base, (enum status)event->n);
+        if (events && events->on_closed)
+            events->on_closed(stream->base.context, &stream->base, (enum status)event->n);
         sim_stream_gone(stream);
     }
     sim_pipe_release(pipe);

@@ -68,8 +68,8 @@ void sim_bed_plant(struct sim_bed *bed, struct sim_cluster_options *cluster_opti
 
     if (planted == NULL) return;
     if (cluster_options) cluster_options->raft_planted_bugs |= planted->raft_bit;
-    if (cluster_options) cluster_options->redis_limits.planted |= sim_planted_redis_bit(planted);
     if (cluster_options) cluster_options->meta_planted_bugs |= sim_planted_meta_bit(planted);
+    if (cluster_options) cluster_options->redis_limits.planted |= sim_planted_redis_bit(planted);
     bed->sim.planted = planted->product_name;
     bed->sim.stale_clock = strcmp(planted->name, "stale_clock_lease") == 0;
 }

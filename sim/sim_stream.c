@@ -99,7 +99,8 @@ static void hand_over(struct sim_stream *stream, struct bytes data)
     sender->in_flight -= (uint32_t)data.size;
     if (sim_stream_is_open(sender) && buffer_size(&sender->base.output) > 0)
         sim_pipe_event(sender, sim->now + sim_stream_latency(sim), SIM_EVENT_DRAINED, run_pump);
-    stream->base.events->on_data(stream->base.context, &stream->base, data);
+    if (stream->base.events->on_data)
+        stream->base.events->on_data(stream->base.context, &stream->base, data);
 }
 
 static void run_inbox(struct sim *sim, struct sim_event *event)

@@ -43,7 +43,8 @@ static bool has_answer(struct sim_cluster *cluster, void *context)
     return ((struct moves *)context)->code != 0;
 }
 
-void moves_send(struct moves *moves, node_id_t asked, node_id_t target, const char *verb)
+static void send(struct moves *moves, node_id_t asked, node_id_t target, const char *verb,
+                 const char *query)
 {
     struct sim_bed *bed = moves->bed;
     struct operation_reply reply = {
@@ -51,21 +52,38 @@ void moves_send(struct moves *moves, node_id_t asked, node_id_t target, const ch
     char path[64];
 
     snprintf(path, sizeof(path), "/nodes/n%u/%s", target, verb);
+    if (verb[0] == '/') snprintf(path, sizeof(path), "%s", verb);
     moves->code = 0;
-    node_operate(stage_node(bed, asked)->now->node, bytes_of(path), bytes_make(NULL, 0), &reply);
+    node_operate(stage_node(bed, asked)->now->node, bytes_of(path), bytes_of(query), &reply);
 }
 
-unsigned moves_ask(struct moves *moves, node_id_t asked, node_id_t target, const char *verb)
+void moves_send(struct moves *moves, node_id_t asked, node_id_t target, const char *verb)
+{
+    send(moves, asked, target, verb, "");
+}
+
+static unsigned ask(struct moves *moves, node_id_t asked, node_id_t target, const char *verb,
+                    const char *query)
 {
     struct sim_bed *bed = moves->bed;
 
-    moves_send(moves, asked, target, verb);
+    send(moves, asked, target, verb, query);
     sim_cluster_wait(bed->cluster, ANSWER_US, has_answer, moves);
     return moves->code;
 }
 
-/* The answer of one who is killed never comes. */
+unsigned moves_ask(struct moves *moves, node_id_t asked, node_id_t target, const char *verb)
+{
+    return ask(moves, asked, target, verb, "");
+}
+
 bool moves_operate(struct moves *moves, node_id_t target, const char *verb)
+{
+    return moves_operate_by(moves, target, verb, "");
+}
+
+/* The answer of one who is killed never comes. */
+bool moves_operate_by(struct moves *moves, node_id_t target, const char *verb, const char *query)
 {
     struct sim_bed *bed = moves->bed;
     uint64_t until = bed->sim.now + ASK_US;
@@ -76,7 +94,7 @@ bool moves_operate(struct moves *moves, node_id_t target, const char *verb)
             sim_run_for(&bed->sim, 50 * STAGE_MS);
             continue;
         }
-        unsigned code = moves_ask(moves, asked, target, verb);
+        unsigned code = ask(moves, asked, target, verb, query);
         if (code == 200) return true;
         if (code == 404 && strcmp(verb, "remove") == 0) return true; /* done, and not heard of */
         if (code == 409)
@@ -247,7 +265,7 @@ bool moves_repair(struct moves *moves)
     return false;
 }
 
-static uint32_t members_of(const struct moves *moves)
+uint32_t moves_members(const struct moves *moves)
 {
     uint32_t all = ((1u << moves->bed->cluster->options.nodes) - 1) << 1;
 
@@ -268,7 +286,7 @@ static bool removed(struct moves *moves, node_id_t target)
     moves->removed |= 1u << target;
     moves->drained &= ~(1u << target);
     moves->away &= ~(1u << target);
-    sim_clients_use(bed->clients, members_of(moves));
+    sim_clients_use(bed->clients, moves_members(moves));
     sim_run_for(&bed->sim, 5 * STAGE_S);
     if (sim_node_is_up(stage_node(bed, target)) && !bed->sim.failed)
         sim_violation(&bed->sim, "F14: node %u was removed and runs on", target);
@@ -304,5 +322,5 @@ void moves_judge(struct moves *moves)
     struct sim_bed *bed = moves->bed;
 
     if (!bed->sim.failed && moves_repair(moves))
-        sim_bed_judge(bed, members_of(moves) & ~moves->away);
+        sim_bed_judge(bed, moves_members(moves) & ~moves->away);
 }

@@ -31,6 +31,10 @@ void moves_send(struct moves *moves, node_id_t asked, node_id_t target, const ch
 unsigned moves_ask(struct moves *moves, node_id_t asked, node_id_t target, const char *verb);
 /* Asks one after the other until it is done; that is refused, or never answered, is a violation. */
 bool moves_operate(struct moves *moves, node_id_t target, const char *verb);
+/* The same with a query, and any path: "/token". */
+bool moves_operate_by(struct moves *moves, node_id_t target, const char *verb, const char *query);
+/* Bits by node id: those that are not removed. */
+uint32_t moves_members(const struct moves *moves);
 /* Of all nodes that are ready; NULL: none is. */
 const struct cluster_view *moves_newest_view(struct sim_bed *bed);
 uint32_t moves_load(const struct cluster_view *view, node_id_t node, bool data_only);

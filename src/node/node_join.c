@@ -122,6 +122,10 @@ static enum status join_save(struct node *node, const struct cluster_view *view,
 {
     const char *data = node->options.data;
 
+    if (PLANTED(node->world, "join_speaks_early")) {
+        node->epoch = identity->epoch_next++;
+        return join_file_remove(node->world, data, error);
+    }
     enum status status = view_file_save(node->world, data, "table", view, error);
     if (status == STATUS_OK)
         status = identity_take_epoch(node->world, data, identity, &node->epoch, error);
@@ -146,10 +150,7 @@ static void join_done(struct node *node, const struct join_answer *answer)
         return;
     }
     join_identity(node, &view, answer, &node->identity);
-    if (PLANTED(node->world, "join_speaks_early"))
-        node->epoch = node->identity.epoch_next++;
-    else if (join_save(node, &view, &node->identity, &error))
-        node_fail(node, &error);
+    if (join_save(node, &view, &node->identity, &error)) node_fail(node, &error);
     if (!node->fail_pending) {
         cluster_view_assign(&zero->view, &view);
         node->rejoined = node->joined = true;
@@ -370,6 +371,7 @@ bool node_join_resume(struct node *node)
                            "empty the directory",
                            node->options.data, file->name, file->name);
     if (status == STATUS_OK && node->options.join_count > 0) join_take_addresses(node);
+    SOMETIMES(node->world, "a node that had begun to join went on with that");
     if (status)
         node_fail(node, &error);
     else
@@ -388,7 +390,8 @@ void node_join_start(struct node *node)
     file->nonce = load_u64(secret + 8) | 1;
     snprintf(file->name, sizeof(file->name), "%s", node->options.name);
     join_take_addresses(node);
-    if (join_file_save(node->world, node->options.data, file, &error)) {
+    bool kept = !PLANTED(node->world, "joining_not_kept");
+    if (kept && join_file_save(node->world, node->options.data, file, &error)) {
         node_fail(node, &error);
         return;
     }
