@@ -16,6 +16,15 @@ bool raft_is_voter(const struct raft_config *config, struct replica_id replica)
            raft_member_find(config->outgoing, config->outgoing_count, replica);
 }
 
+bool raft_may_stand(const struct raft *raft)
+{
+    const struct raft_config *config = raft_config(raft);
+
+    if (raft_is_voter(config, raft->self)) return true;
+    bool settled = config->index <= raft->commit || raft->config_count < 2;
+    return !settled && raft_is_voter(&raft->configs[raft->config_count - 2], raft->self);
+}
+
 bool raft_single_voter(const struct raft *raft)
 {
     const struct raft_config *config = raft_config(raft);

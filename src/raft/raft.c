@@ -215,7 +215,7 @@ void raft_tick(struct raft *raft, uint64_t now)
         raft_check_quorum(raft);
         return;
     }
-    bool voter = raft_is_voter(raft_config(raft), raft->self);
+    bool voter = raft_may_stand(raft);
     bool due = raft->now >= raft->election_deadline && raft->now >= raft->no_vote_until;
     if (!voter || !due) return;
     if (raft->own_vote_id != 0) {
@@ -252,7 +252,7 @@ void raft_peer_down(struct raft *raft, node_id_t node, uint64_t now)
     bool leads = raft->leader.replica.value != 0 && raft->leader.node == node;
     if (!leads || raft->role != RAFT_FOLLOWER) return;
     raft->leader_link_down = true;
-    bool voter = raft_is_voter(raft_config(raft), raft->self);
+    bool voter = raft_may_stand(raft);
     if (voter && raft->now >= raft->no_vote_until) raft_pre_campaign(raft);
 }
 
@@ -299,7 +299,7 @@ uint64_t raft_next_deadline(const struct raft *raft)
         bool sooner = raft_transferring(raft) && raft->transfer_deadline < deadline;
         return sooner ? raft->transfer_deadline : deadline;
     }
-    if (!raft_is_voter(raft_config(raft), raft->self)) return UINT64_MAX;
+    if (!raft_may_stand(raft)) return UINT64_MAX;
     return raft->election_deadline > raft->no_vote_until ? raft->election_deadline
                                                          : raft->no_vote_until;
 }

@@ -227,6 +227,9 @@ void raft_log_persisted(struct raft *raft, uint64_t id);
 /* quorum.c */
 bool raft_member_find(const struct raft_member *members, size_t count, struct replica_id replica);
 bool raft_is_voter(const struct raft_config *config, struct replica_id replica);
+/* It may become a leader: a voter, or one that the latest configuration leaves out and that may
+ * be the only one to have that, while it is not committed (thesis, 4.2.2 and figure 4.6). */
+bool raft_may_stand(const struct raft *raft);
 bool raft_single_voter(const struct raft *raft);
 /* The other voters, each once. Returns the count. */
 size_t raft_other_voters(const struct raft *raft, struct raft_member *ret_voters);

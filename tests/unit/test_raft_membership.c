@@ -225,6 +225,35 @@ static void test_a_leader_that_is_removed_steps_down_after_the_commit(void **sta
     }
 }
 
+/* Thesis, figure 4.6: the entry that removes one of two is only with the one that is removed, and
+ * the other, whose log is shorter, cannot win without it. */
+static void test_who_alone_has_its_own_removal_is_elected_for_it(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct net *net = net_make(2, 2, seed, 0);
+        int leader = net_elect(net, 5000);
+        int other = 1 - leader;
+        net_propose(net, leader, 1);
+        net_run(net, 200);
+        struct raft_config target = {.incoming_count = 1};
+        target.incoming[0] = (struct raft_member){.replica = {other + 1u}, .node = other + 1u};
+        net_isolate(net, other, true);
+        assert_int_equal(propose(net, leader, target, NULL), STATUS_OK);
+        uint64_t index = config_at(net, leader)->index;
+        net_run(net, 2000);
+        assert_int_not_equal(raft_role(net->peers[leader].raft), RAFT_LEADER);
+        assert_true(raft_last_index(net->peers[other].raft) < index);
+        net_isolate(net, other, false);
+        net_run(net, 5000);
+        assert_true(raft_commit_index(net->peers[other].raft) >= index);
+        assert_int_equal(config_at(net, other)->incoming_count, 1);
+        assert_int_equal(raft_role(net->peers[other].raft), RAFT_LEADER);
+        ASSERT_SOUND(net);
+        net_free(net);
+    }
+}
+
 static void test_a_removed_member_cannot_raise_terms(void **state)
 {
     (void)state;
@@ -277,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_a_truncated_configuration_is_in_force_no_more),
         cmocka_unit_test(test_a_configuration_outlives_the_trim_of_its_entry),
         cmocka_unit_test(test_a_leader_that_is_removed_steps_down_after_the_commit),
+        cmocka_unit_test(test_who_alone_has_its_own_removal_is_elected_for_it),
         cmocka_unit_test(test_a_removed_member_cannot_raise_terms),
         cmocka_unit_test(test_a_new_leader_completes_the_joint_change),
     };
