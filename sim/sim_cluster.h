@@ -71,7 +71,7 @@ struct sim_node {
     struct sim_incarnation *now; /* NULL: down */
     struct node_options options;
     uint32_t wipes;
-    bool absent; /* not there yet, or not any more */
+    bool absent;    /* not there yet, or not any more */
     bool old_image; /* what was durable is not: the checkers of single replicas look away */
     uint64_t down_since, up_since, ready_since; /* 0: not */
 };

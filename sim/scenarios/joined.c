@@ -1,4 +1,5 @@
-/* Nodes join a running cluster and leave it again while they, or others, fail: DESIGN 7, F01, F14. */
+/* Nodes join a running cluster and leave it again while they, or others, fail: DESIGN 7, F01, F14.
+ */
 #include "sim/scenarios/moves.h"
 
 #include <stdio.h>
@@ -134,8 +135,9 @@ static void join_in_vain(struct moves *moves, node_id_t id, const uint8_t *secre
     sim_run_for(&bed->sim, 10 * STAGE_S);
     if (bed->sim.failed) return;
     if (sim_node_is_up(node) || strstr(incarnation->error.text, "used already") == NULL)
-        sim_violation(&bed->sim, "F14: a token that was used has let node %u in, or it was not told why "
-                                 "not: %s",
+        sim_violation(&bed->sim,
+                      "F14: a token that was used has let node %u in, or it was not told why "
+                      "not: %s",
                       id, incarnation->error.text);
     sim_reached(&bed->sim, "scenario: a used token was refused");
 }
@@ -191,9 +193,9 @@ static bool shrink(struct moves *moves)
 }
 
 /* Goal: a cluster grows from one node to five and shrinks to one again, whatever fails meanwhile:
- * each node joins once, by its own id and token, load is even, and nothing that clients were told is
- * lost. Method: joiners are killed at any effect on files, lose power, are cut off, and start again
- * with the same command; so do those that let them in. */
+ * each node joins once, by its own id and token, load is even, and nothing that clients were told
+ * is lost. Method: joiners are killed at any effect on files, lose power, are cut off, and start
+ * again with the same command; so do those that let them in. */
 void scenario_joined_nodes(struct sim_bed *bed)
 {
     struct moves moves = {.bed = bed};
