@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "cluster/founding_message.h"
+#include "cluster/join_message.h"
 #include "cluster/meta.h"
 #include "cluster/meta_internal.h"
 #include "cluster/meta_rows.h"
@@ -81,8 +82,29 @@ static void decode_meta_request(struct bytes input, struct buffer *again)
     memory_free(request);
 }
 
+static void decode_join(struct bytes input, struct buffer *again)
+{
+    struct join_message message, back;
+
+    if (join_message_decode(input, &message)) return;
+    join_message_encode(&message, again);
+    ASSERT(join_message_decode(buffer_bytes(again), &back) == STATUS_OK);
+    ASSERT(strcmp(message.name, back.name) == 0 && message.nonce == back.nonce);
+}
+
+static void decode_join_answer(struct bytes input, struct buffer *again)
+{
+    struct join_answer answer, back;
+
+    if (join_answer_decode(input, &answer)) return;
+    ASSERT(answer.view.size <= input.size);
+    join_answer_encode(&answer, again);
+    ASSERT(join_answer_decode(buffer_bytes(again), &back) == STATUS_OK);
+}
+
 static void (*const decoders[])(struct bytes input, struct buffer *again) = {
-    decode_view, decode_founding, decode_meta_node, decode_meta_reply, decode_meta_request};
+    decode_view,       decode_founding, decode_meta_node,
+    decode_meta_reply, decode_join,     decode_join_answer, decode_meta_request};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -110,6 +110,37 @@ static void test_an_announced_address_is_one_to_connect_to(void **state)
     assert_string_equal(listed, "127.0.0.1:6379");
 }
 
+static void test_a_node_that_joins_says_where_and_by_what(void **state)
+{
+    char token[] = "holon1.00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    struct cli_options options;
+    struct error error;
+
+    assert_int_equal(PARSE(COMMAND_START, &options, &error, "--join", "127.0.0.1:1,[::1]:2",
+                           "--token", token, "--zone", "b", "--label", "rack=r1", "--label",
+                           "weight=200"),
+                     STATUS_OK);
+    assert_int_equal(options.node.join_count, 2);
+    assert_string_equal(options.node.join[1], "[::1]:2");
+    assert_true(options.node.has_token);
+    assert_int_equal(options.node.token[1], 0x11);
+    assert_string_equal(options.node.labels, "rack=r1,weight=200,zone=b");
+    assert_null(strstr(token, "holon1.")); /* nobody reads it from the process's command line */
+    assert_int_equal(cli_options_check(&options, &error), STATUS_OK);
+    options.node.join_count = 0;
+    assert_int_not_equal(cli_options_check(&options, &error), STATUS_OK);
+    assert_int_equal(PARSE(COMMAND_START, &options, &error, "--join", "127.0.0.1:1", "--cluster",
+                           "n1=127.0.0.1:2"),
+                     STATUS_OK);
+    assert_int_not_equal(cli_options_check(&options, &error), STATUS_OK);
+    assert_non_null(strstr(error.text, "give one of them"));
+    assert_int_equal(PARSE(COMMAND_START, &options, &error, "--join", "10.0.0.1:1"), STATUS_OK);
+    assert_int_equal(cli_options_check(&options, &error), STATUS_REFUSED);
+    EXPECT_ERROR("is no HOST:PORT", "--join", "127.0.0.1");
+    EXPECT_ERROR("takes one value", "--zone", "a,rack=b");
+    EXPECT_ERROR("cannot read the token", "--token", "@/nowhere/at/all");
+}
+
 static void test_only_loopback_without_insecure(void **state)
 {
     struct cli_options options;
@@ -174,6 +205,7 @@ int main(void)
         cmocka_unit_test(test_defaults_are_those_of_the_issue),
         cmocka_unit_test(test_an_error_names_the_option_and_what_is_allowed),
         cmocka_unit_test(test_an_announced_address_is_one_to_connect_to),
+        cmocka_unit_test(test_a_node_that_joins_says_where_and_by_what),
         cmocka_unit_test(test_only_loopback_without_insecure),
         cmocka_unit_test(test_the_own_name_must_be_in_the_line),
         cmocka_unit_test(test_every_option_is_also_a_line_of_the_file),
