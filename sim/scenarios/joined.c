@@ -122,24 +122,40 @@ static bool join(struct moves *moves, node_id_t id, const uint8_t *secret)
     return !bed->sim.failed;
 }
 
-/* The token was used by another node. */
-static void join_in_vain(struct moves *moves, node_id_t id, const uint8_t *secret)
+/* Whoever is asked says why not, and the directory is as it was. */
+static void join_in_vain(struct moves *moves, node_id_t id, const char *why)
 {
     struct sim_bed *bed = moves->bed;
     struct sim_node *node = stage_node(bed, id);
 
-    give_token(node, secret);
     sim_node_start(node);
     struct sim_incarnation *incarnation = node->now;
     incarnation->fatal_expected = true;
     sim_run_for(&bed->sim, 10 * STAGE_S);
     if (bed->sim.failed) return;
-    if (sim_node_is_up(node) || strstr(incarnation->error.text, "used already") == NULL)
-        sim_violation(&bed->sim,
-                      "F14: a token that was used has let node %u in, or it was not told why "
-                      "not: %s",
-                      id, incarnation->error.text);
-    sim_reached(&bed->sim, "scenario: a used token was refused");
+    if (sim_node_is_up(node) || strstr(incarnation->error.text, why) == NULL)
+        sim_violation(&bed->sim, "F14: node %u joined, or was not told why not (%s): %s", id, why,
+                      incarnation->error.text);
+}
+
+/* Each token lets one node in (F14); and minutes of a wrong clock are enough to stay out (F48). */
+static void join_wrongly(struct moves *moves, node_id_t id, const uint8_t *used)
+{
+    struct sim_bed *bed = moves->bed;
+    struct sim_node *node = stage_node(bed, id);
+    int64_t by = (int64_t)stage_draw(bed, 60, 600) * STAGE_S;
+
+    if (used != NULL) {
+        give_token(node, used);
+        join_in_vain(moves, id, "used already");
+        sim_reached(&bed->sim, "scenario: a used token was refused");
+        return;
+    }
+    if (stage_draw(bed, 0, 1)) by = -by;
+    sim_machine_jump_wall_clock(&node->machine, by);
+    join_in_vain(moves, id, "the clock of this machine is");
+    sim_machine_jump_wall_clock(&node->machine, -by);
+    sim_reached(&bed->sim, "scenario: a node with a wrong clock was refused");
 }
 
 static bool grow(struct moves *moves)
@@ -151,7 +167,7 @@ static bool grow(struct moves *moves)
         bool token = stage_draw(bed, 0, 2) > 0;
         if (token && !make_token(moves, secret)) return false;
         if (!join(moves, id, token ? secret : NULL)) return false;
-        if (token && id < NODES) join_in_vain(moves, id + 1, secret);
+        if (id < NODES) join_wrongly(moves, id + 1, token ? secret : NULL);
         if (bed->sim.failed) return false;
         if ((id == WHOLE || id == NODES) && !moves_wait_even(moves)) return false;
     }
