@@ -103,8 +103,8 @@ static void decode_join_answer(struct bytes input, struct buffer *again)
 }
 
 static void (*const decoders[])(struct bytes input, struct buffer *again) = {
-    decode_view,       decode_founding, decode_meta_node,
-    decode_meta_reply, decode_join,     decode_join_answer, decode_meta_request};
+    decode_view, decode_founding,    decode_meta_node,   decode_meta_reply,
+    decode_join, decode_join_answer, decode_meta_request};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
