@@ -328,7 +328,7 @@ static void test_changes_of_the_tables_are_refused_with_what_to_use(void **state
         buffer_clear(&s->head.output);
     }
     say(s, "CLUSTER RESET\r\n");
-    check_contains(s, "see `holon help`; FLUSHALL removes all keys");
+    check_contains(s, "`holon node remove`; FLUSHALL removes all keys");
     buffer_clear(&s->head.output);
     say(s, "CLUSTER nonsense\r\n");
     check_output(s, "-ERR unknown subcommand 'nonsense'. Try CLUSTER HELP.\r\n");

@@ -153,11 +153,11 @@ bool cluster_refused(struct local_call *call)
         {"failover", "leaders are elected: when one fails, within a second, and a node that is "
                      "stopped with SIGTERM hands its own over first"},
         {"flushslots", SLOTS_TEXT},
-        {"forget", "members of a cluster are changed by its operator: see `holon help`"},
-        {"meet", "a node is a member by how it is started: see `holon help`"},
+        {"forget", "an operator takes nodes out: `holon node drain`, then `holon node remove`"},
+        {"meet", "a machine joins by `holon start --join HOST:PORT`"},
         {"replicate", "replicas are placed by the cluster: `--replicas` is their number"},
-        {"reset", "members of a cluster are changed by its operator: see `holon help`; FLUSHALL "
-                  "removes all keys"},
+        {"reset", "an operator takes nodes out: `holon node drain`, then `holon node remove`; "
+                  "FLUSHALL removes all keys"},
         {"set-config-epoch", "the epoch of the tables rises with each of their changes"},
         {"setslot", SLOTS_TEXT},
     };
