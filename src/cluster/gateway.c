@@ -176,6 +176,7 @@ static void on_sweep(struct world_timer *timer)
 static void refuse(struct gateway_request *request, enum gateway_outcome outcome)
 {
     request->stream = NULL;
+    memory_free(request->copy);
     request->copy = NULL;
     request->on_reply(request, outcome, bytes_make(NULL, 0));
 }
@@ -191,14 +192,22 @@ static bool over_limit(const struct gateway *gateway, const struct gateway_strea
            gateway->open_bytes + request->body.size > gateway->options.inflight_bytes_max;
 }
 
-static void enlist(struct gateway_stream *stream, struct gateway_request *request, uint64_t now)
+/* Nearly always the youngest; not if it has waited for a replica of this node before. */
+static void enlist_by_age(struct gateway *gateway, struct gateway_request *request)
+{
+    struct list *at = &gateway->by_age;
+    while (at->previous != &gateway->by_age &&
+           CONTAINER_OF(at->previous, struct gateway_request, by_age)->arrived > request->arrived)
+        at = at->previous;
+    list_insert_before(at, &request->by_age);
+}
+
+static void enlist(struct gateway_stream *stream, struct gateway_request *request)
 {
     struct gateway *gateway = stream->gateway;
     ring_make_room(stream);
     request->stream = stream;
     request->seq = stream->next_seq++;
-    request->arrived = now;
-    request->copy = NULL;
     request->size = (uint32_t)request->body.size;
     request->sent_ever = false;
     request->resent = false;
@@ -208,7 +217,7 @@ static void enlist(struct gateway_stream *stream, struct gateway_request *reques
     gateway->open++;
     gateway->open_bytes += request->size;
     stream->open_bytes += request->size;
-    list_insert_before(&gateway->by_age, &request->by_age);
+    enlist_by_age(gateway, request);
     if (!stream->active) {
         stream->active = true;
         stream->retry_at = 0; /* only active streams are retried */
@@ -231,12 +240,11 @@ static void send_new(struct gateway_stream *stream, struct gateway_request *requ
     }
 }
 
-void gateway_submit(struct gateway *gateway, struct gateway_request *request)
+void gateway_submit_to_leader(struct gateway *gateway, struct gateway_request *request)
 {
     uint64_t now = world_now(gateway->world); /* after the bytes were read (A3) */
     struct group_id group = cluster_view_group_of_slot(gateway->options.view, request->slot);
     struct gateway_stream *stream = gateway_stream_of(gateway, group);
-    gateway->statistics.requests++;
     if (gateway->fenced || gateway->closing) {
         refuse(request, GATEWAY_UNAVAILABLE);
         return;
@@ -246,7 +254,8 @@ void gateway_submit(struct gateway *gateway, struct gateway_request *request)
         refuse(request, GATEWAY_BUSY);
         return;
     }
-    enlist(stream, request, now);
+    if (request->arrived == 0) request->arrived = now;
+    enlist(stream, request);
     if (gateway->resends_saved < (uint64_t)RESENDS_SAVED_MAX * RESEND_SHARE)
         gateway->resends_saved++;
     uint64_t seq = request->seq;
@@ -258,10 +267,23 @@ void gateway_submit(struct gateway *gateway, struct gateway_request *request)
     if (unresolved) gateway_request_copy(request);
 }
 
+void gateway_submit(struct gateway *gateway, struct gateway_request *request)
+{
+    gateway->statistics.requests++;
+    request->arrived = 0;
+    request->copy = NULL;
+    request->staleness = 0;
+    request->stale_id = 0;
+    if (request->stale_ms > 0 && stale_submit(gateway, request)) return;
+    gateway_submit_to_leader(gateway, request);
+}
+
 void gateway_forget(struct gateway *gateway, struct gateway_request *request)
 {
-    (void)gateway;
-    if (request->stream != NULL) request_remove(request);
+    if (request->stale_id != 0)
+        stale_forget(gateway, request);
+    else if (request->stream != NULL)
+        request_remove(request);
 }
 
 /* --- news --- */
@@ -316,7 +338,7 @@ uint64_t gateway_inflight_bytes(const struct gateway *gateway)
 
 uint32_t gateway_pending(const struct gateway *gateway)
 {
-    return gateway->open;
+    return gateway->open + (gateway->stale != NULL ? gateway->stale->waiting_count : 0);
 }
 
 bool gateway_is_fenced(const struct gateway *gateway)
@@ -330,6 +352,7 @@ void gateway_statistics(const struct gateway *gateway, struct gateway_statistics
     ret->inflight_bytes = gateway->open_bytes;
     ret->partial_replies = gateway->partial_count;
     ret->partial_bytes = gateway->partial_bytes;
+    ret->stale_waiting = gateway->stale != NULL ? gateway->stale->waiting_count : 0;
 }
 
 struct gateway *gateway_open(const struct gateway_options *options)
@@ -367,6 +390,7 @@ void gateway_close(struct gateway *gateway)
     while (!list_empty(&gateway->by_age)) {
         give_up(CONTAINER_OF(gateway->by_age.next, struct gateway_request, by_age));
     }
+    stale_close(gateway);
     world_timer_stop(gateway->world, &gateway->sweep_timer);
     world_timer_stop(gateway->world, &gateway->retry_timer);
     while (gateway->out_list != NULL) {

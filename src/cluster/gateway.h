@@ -20,6 +20,7 @@ enum gateway_outcome {
     GATEWAY_UNAVAILABLE, /* B7: it surely was not */
     GATEWAY_BUSY,        /* a limit was reached; nothing was executed */
     GATEWAY_NO_SPACE,    /* disks are full; nothing was executed; reply: a text that says which */
+    GATEWAY_STALE,       /* a stale read: the replica was not proven fresh enough within patience */
     GATEWAY_TOO_BIG,     /* done, but its reply was too big to repeat after a failover; with a
                             text as reply: the write is larger than an entry may be and was not
                             executed */
@@ -36,11 +37,16 @@ struct gateway_request {
                       * be submitted while a read of the same client and partition is open. */
     bool body_stays; /* where it is until on_reply is called or the request is forgotten */
     uint16_t client; /* requests of one client have the same; see decision 0006 */
+    /* A read that a replica of this node may answer which is behind by no more than this, if there
+     * is one (partition/stale.h); 0: by the leader, as ever. Not ordered among other requests. */
+    uint32_t stale_ms;
+    uint64_t stale_not_before; /* boot clock: of a state as of then or later; 0: any */
     struct bytes body;
     /* Once per request; may be called before gateway_submit() returns. Reply is borrowed. */
     void (*on_reply)(struct gateway_request *request, enum gateway_outcome outcome,
                      struct bytes reply);
     void *context;
+    uint64_t staleness; /* us; set before on_reply. 0: by the leader; UINT64_MAX: not known */
     /* Private: */
     struct gateway_stream *stream;
     struct list by_age;
@@ -51,6 +57,11 @@ struct gateway_request {
     bool sent_ever; /* may have reached a leader */
     bool resent;    /* and was sent once more: from here on it takes from the retry budget */
     struct buffer *partial; /* of a reply that comes in parts; NULL: none yet */
+    /* While it waits for a replica of this node: */
+    uint64_t stale_id; /* 0: it does not */
+    uint64_t stale_asked_at, stale_as_of;
+    bool stale_waited;
+    bool stale_asked; /* the worker whose replica it is has not answered */
 };
 
 struct gateway_options {
@@ -78,6 +89,14 @@ void gateway_submit(struct gateway *gateway, struct gateway_request *request);
 /* The client is gone: on_reply will not be called. The request may still be executed. */
 void gateway_forget(struct gateway *gateway, struct gateway_request *request);
 
+/* Somebody (a connection) will send stale reads with this bound until it leaves: replicas of this
+ * node are kept so fresh, see gateway_fresh.c. Nothing is asked of leaders otherwise. */
+void gateway_stale_join(struct gateway *gateway, uint32_t stale_ms);
+void gateway_stale_leave(struct gateway *gateway, uint32_t stale_ms);
+/* PEER_FRAME_STALE_ASKS, PEER_FRAME_STALE_ANSWERS. */
+void gateway_on_stale_frame(struct gateway *gateway, const struct transport_peer *from,
+                            uint8_t kind, struct bytes payload);
+
 /* From the node's frame dispatch (PEER_FRAME_REPLIES), peer events and leader news. */
 void gateway_on_frame(struct gateway *gateway, const struct transport_peer *from,
                       struct bytes payload);
@@ -95,8 +114,13 @@ struct gateway_statistics {
     uint64_t requests, local, forwarded, resent, unknown, unavailable, busy;
     uint64_t resends_delayed; /* routes that waited for the retry budget */
     uint64_t partial_refused; /* replies in parts that were too much to hold */
+    uint64_t stale_reads;     /* answered by a replica of this node */
+    uint64_t stale_waited;    /* stale reads that had to wait for it to become fresher */
+    uint64_t stale_refused;   /* ... in vain */
+    uint64_t stale_to_leader; /* that its leader answered */
+    uint64_t stale_questions; /* how far leaders are */
     /* Now: */
-    uint64_t inflight_bytes, partial_replies, partial_bytes;
+    uint64_t inflight_bytes, partial_replies, partial_bytes, stale_waiting;
 };
 void gateway_statistics(const struct gateway *gateway, struct gateway_statistics *ret);
 

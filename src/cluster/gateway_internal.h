@@ -2,7 +2,9 @@
  *
  *   gateway.c         streams and their books, submitting, patience (B7), news, life
  *   gateway_route.c   routes: choosing, sending, sending again (B5)
- *   gateway_answer.c  replies and NACKs */
+ *   gateway_answer.c  replies and NACKs
+ *   gateway_stale.c   stale reads: by replicas of this node, here or at another worker
+ *   gateway_fresh.c   keeps those replicas fresh while anybody wants to read them */
 #ifndef HOLON_CLUSTER_GATEWAY_INTERNAL_H
 #define HOLON_CLUSTER_GATEWAY_INTERNAL_H
 
@@ -36,6 +38,17 @@ enum {
     PARTIAL_SIZE_MAX = 64 << 20, /* of one reply in parts */
     PARTIAL_BYTES_MAX_DEFAULT = 128 << 20,
     PART_ACK_SIZE_MAX = 64,
+    /* Stale reads. Replicas are asked for at one of these paces, the longest that is no more than
+     * half of the bound: 50, 100, ... 800 ms. */
+    STALE_PACES = 5,
+    STALE_PACE_LEAST_US = 50 * 1000,
+    STALE_QUESTIONS_PER_TICK = 256, /* of half a pace */
+    STALE_WISH_US =
+        3 * 1000 * 1000,            /* so long another worker's counts; told three times as often */
+    STALE_POLL_FIRST_US = 2 * 1000, /* a read that waits looks again, first, */
+    STALE_POLL_LAST_US = 40 * 1000, /* and at last */
+    STALE_ANSWER_WAIT_US = 200 * 1000, /* then a worker of this node is asked again */
+    STALE_REPLY_BYTES_MAX = 512 << 10, /* larger ones between workers come from the leader */
 };
 
 struct gateway_stream { /* what each request needs comes first */
@@ -76,6 +89,29 @@ struct gateway_out { /* for one worker of one node */
     struct gateway_out *next;
 };
 
+/* Stale reads (gateway_stale.c, gateway_fresh.c). Made when first needed. */
+struct gateway_stale {
+    struct list waiting; /* stale reads, about in the order in which they came */
+    struct list polling; /* those that a look has not come to */
+    uint32_t waiting_count;
+    struct map by_id; /* those that another worker was asked */
+    uint64_t next_id;
+    uint64_t poll_delay;
+    uint64_t poll_number, *polled; /* by group: whose first one was asked in this look */
+    bool poll_all;                 /* one that waited was answered: so may be the others */
+    struct world_timer poll_timer;
+    uint32_t worker_count;
+    struct buffer *asks, *answers; /* by worker of this node: to leave at the end of the turn */
+    /* Who wants replicas to be fresh, by pace. */
+    uint32_t joined[STALE_PACES];
+    uint64_t wished_until[STALE_PACES]; /* other workers; boot clock */
+    uint64_t told_at;                   /* the other workers were, of ours */
+    struct world_timer fresh_timer;
+    bool fresh_runs;
+    uint32_t fresh_next;   /* where the next round of questions begins */
+    struct list questions; /* open */
+};
+
 struct gateway {
     struct gateway_options options;
     struct world *world;
@@ -97,6 +133,7 @@ struct gateway {
     bool fenced, closing, sweep_runs;
     struct world_deferred turn_end;
     struct world_timer sweep_timer, retry_timer;
+    struct gateway_stale *stale; /* NULL: nobody has read so yet */
     uint64_t retry_timer_at;
     struct gateway_statistics statistics;
 };
@@ -136,6 +173,27 @@ void gateway_on_retry_timer(struct world_timer *timer);
 void gateway_on_turn_end(struct world_deferred *deferred);
 /* For sending it again. */
 void gateway_request_copy(struct gateway_request *request);
+
+/* gateway_stale.c */
+struct gateway_stale *gateway_stale_of(struct gateway *gateway); /* makes it */
+/* Takes it, and may answer it. False: it is the leader's. */
+bool stale_submit(struct gateway *gateway, struct gateway_request *request);
+void stale_forget(struct gateway *gateway, struct gateway_request *request);
+void stale_turn_end(struct gateway *gateway);
+void stale_close(struct gateway *gateway);
+/* The frame to another worker of this node that says which pace is wanted here, begun if it is
+ * not. */
+struct buffer *stale_asks_to(struct gateway *gateway, uint32_t worker);
+
+/* gateway_fresh.c */
+/* 0: nobody connected here wants any; else 1 + pace. */
+uint8_t fresh_pace_joined(const struct gateway_stale *stale);
+void fresh_wished(struct gateway *gateway, uint8_t pace);
+void fresh_timer_fire(struct world_timer *timer);
+
+/* gateway.c */
+/* To the leader; arrived: 0, or when it was submitted. Its copy may be there already. */
+void gateway_submit_to_leader(struct gateway *gateway, struct gateway_request *request);
 
 /* gateway_answer.c */
 void gateway_on_local_reply(void *context, struct group_id group, uint64_t route, uint64_t seq,

@@ -34,6 +34,7 @@ void gateway_on_turn_end(struct world_deferred *deferred)
     for (struct gateway_out *out = gateway->out_list; out != NULL; out = out->next) {
         out_send(gateway, out);
     }
+    if (gateway->stale != NULL) stale_turn_end(gateway);
 }
 
 static uint32_t remote_worker(struct gateway *gateway, node_id_t node, struct group_id group)

@@ -41,6 +41,10 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
     case PEER_FRAME_REPLIES:
         if (worker->gateway != NULL) gateway_on_frame(worker->gateway, from, payload);
         break;
+    case PEER_FRAME_STALE_ASKS:
+    case PEER_FRAME_STALE_ANSWERS:
+        if (worker->gateway != NULL) gateway_on_stale_frame(worker->gateway, from, kind, payload);
+        break;
     case PEER_FRAME_FOUNDING:
         if (worker->index != 0) break;
         if (node->founding != NULL && node->state == NODE_FOUNDING)

@@ -281,6 +281,7 @@ struct partition_host *host_open(const struct host_options *options)
     struct partition_host *host = memory_allocate_zero(sizeof(*host));
     ASSERT(options->store_count >= 1 && options->store_count <= STORES_MAX);
     host->options = *options;
+    host->options.evaluate[SERVICE_SYSTEM] = stale_evaluate;
     host->world = options->world;
     host->turn_end = (struct world_deferred){.run = turn_end, .context = host};
     host->tick_timer = (struct world_timer){.fire = tick, .context = host};

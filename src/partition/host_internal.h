@@ -25,7 +25,8 @@
  *   slow_disk.c  leaderships leave a node whose disk, or a worker whose loop, is slow
  *   reconcile.c  configuration towards what meta wishes
  *   big_reply.c  replies of many frames
- *   chore.c      background work of services on the leader */
+ *   chore.c      background work of services on the leader
+ *   stale.c      reads of replicas that may be behind (stale.h) */
 #ifndef HOLON_PARTITION_HOST_INTERNAL_H
 #define HOLON_PARTITION_HOST_INTERNAL_H
 
@@ -178,6 +179,16 @@ struct host_rest {
     struct replica_rest vouchers[REST_VOUCHERS_MAX];
 };
 
+/* What is proven of how far behind a replica is (stale.h). Times are of the boot clock. */
+struct replica_fresh {
+    uint64_t as_of; /* its state is as of then or later; 0: nothing is proven */
+    int64_t time;   /* the leader's (D3), as of then or later */
+    uint64_t asked_at;
+    bool asking;
+    uint64_t answer_at, answer_index; /* counts when the index is applied; 0: there is none */
+    int64_t answer_time;
+};
+
 struct snapshot_send;
 struct snapshot_receive;
 
@@ -251,6 +262,7 @@ struct replica {
     uint32_t wish_count;
     bool wish_known;
     struct list by_store; /* host->stores[store].replicas, in slot order */
+    struct replica_fresh fresh;
 };
 
 struct persist_wait { /* log position -> raft_persisted() */
@@ -464,6 +476,10 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
  * index; 0: leadership is being handed over. The entry fits (execute_entry_fits()). */
 uint64_t execute_propose(struct replica *replica, const struct entry_header *header,
                          struct bytes effects);
+
+/* stale.c: SERVICE_SYSTEM */
+enum evaluate_result stale_evaluate(struct row_context *rows, const struct request *request,
+                                    struct reply *reply);
 
 /* spare.c */
 void spare_consider(struct partition_host *host); /* each turn */

@@ -45,6 +45,7 @@ void connection_destroy(struct connection *connection)
     fanout_cancel(connection);
     staging_cancel(connection);
     connection_forget_all(connection);
+    reads_set_stale(connection, 0);
     connection_account_gone(connection);
     admission_leave(service->options.admission, stream_peer_address(connection->stream));
     list_remove(&connection->ready);

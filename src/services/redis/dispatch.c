@@ -194,6 +194,10 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
         gather_start(connection, command, arguments, count);
         return true;
     }
+    /* It tells of the last reply, and changes how later commands are answered. */
+    bool in_order = command->id == REDIS_HOLON_READS ||
+                    (command->id == REDIS_RESET && connection->stale_ms > 0);
+    if (in_order && !may_begin_alone(connection)) return false;
     run_local(connection, command, arguments, count);
     return true;
 }

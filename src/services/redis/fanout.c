@@ -94,6 +94,7 @@ static void submit_part(struct part *part, const struct redis_command *command, 
     part->request.body = buffer_bytes(&service->body);
     part->request.on_reply = fanout_on_reply;
     part->request.context = part;
+    reads_prepare(connection, open_class_of(service, slot), &part->request);
     part->open = true;
     fanout->open_count++;
     gateway_submit(service->options.gateway, &part->request);

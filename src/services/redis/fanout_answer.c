@@ -144,6 +144,10 @@ void fanout_on_reply(struct gateway_request *request, enum gateway_outcome outco
     part->open = false;
     fanout->open_count--;
     outcome_count(service, outcome);
+    uint64_t before = fanout->connection->staleness;
+    reads_answered(fanout->connection, open_class_of(service, request->slot), request);
+    bool first = fanout->answered++ == 0; /* of many the worst counts */
+    if (!first && before > fanout->connection->staleness) fanout->connection->staleness = before;
     if (fanout->failed) {
         /* the first error is the answer */
     } else if (fanout->kind == FAN_INFO) {
@@ -154,7 +158,7 @@ void fanout_on_reply(struct gateway_request *request, enum gateway_outcome outco
     } else if (outcome != GATEWAY_REPLY) {
         struct resp_writer out = resp_writer_make(&fanout->error, false);
         fanout->failed = true;
-        outcome_write(service, &out, outcome, request->slot, reply);
+        outcome_write(service, &out, outcome, request, reply);
     } else if (resp_is_error(reply)) {
         fanout->failed = true;
         buffer_append(&fanout->error, reply);

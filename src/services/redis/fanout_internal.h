@@ -44,6 +44,7 @@ struct fanout {
     uint64_t started;
     size_t bytes; /* kept in all parts */
     uint32_t open_count, part_count;
+    uint64_t answered; /* parts, in all rounds */
     struct part *parts;
     uint32_t key_count;
     uint32_t *key_parts;         /* VALUES: part of each key */

@@ -59,6 +59,8 @@ enum {
     BIG_OUTPUT_BYTES_MAX = 40 << 20, /* much waits for the client becomes -BUSY */
     CLIENT_NAME_SIZE_MAX = 128,
     KEYS_PER_COMMAND_MAX = 16384,
+    READS_STALE_MS_MIN = 100, /* replicas are made sure of each 50 ms at most */
+    READS_STALE_MS_MAX = 24 * 3600 * 1000,
     BODY_SIZE_MAX = TRANSPORT_FRAME_SIZE_MAX - 4096,
 };
 
@@ -104,12 +106,17 @@ struct connection {
     size_t bytes;      /* all it holds, as counted in service->statistics.bytes_held */
     /* Open at the gateway, by partition (modulo: a collision only makes some wait). */
     uint16_t open_requests[OPEN_CLASSES], open_reads[OPEN_CLASSES];
-    size_t reply_size;       /* supposed of the next reply: greatest of late, decaying */
-    struct fanout *fanout;   /* running: nothing else is */
-    struct staging *staging; /* the same */
-    uint64_t opened, active; /* boot time */
-    uint64_t request_since;  /* when the first part of an unfinished command came; 0: none */
-    uint64_t output_moved;   /* when the other side took something last, or nothing waited */
+    /* HOLON.READS (local_reads.c). */
+    uint32_t stale_ms;        /* reads may be so far behind; 0: linearizable */
+    uint64_t staleness;       /* of the last reply from a partition, us; UINT64_MAX: not known */
+    uint64_t wrote_at;        /* boot clock: when a write was answered last; 0: never */
+    uint64_t *wrote_class_at; /* the same by OPEN_CLASSES; NULL: reads are linearizable */
+    size_t reply_size;        /* supposed of the next reply: greatest of late, decaying */
+    struct fanout *fanout;    /* running: nothing else is */
+    struct staging *staging;  /* the same */
+    uint64_t opened, active;  /* boot time */
+    uint64_t request_since;   /* when the first part of an unfinished command came; 0: none */
+    uint64_t output_moved;    /* when the other side took something last, or nothing waited */
     uint64_t output_delivered;
     const struct redis_command *last_command;
     const char *last_subcommand; /* of it; or NULL */
@@ -238,10 +245,20 @@ bool body_make(struct redis_service *service, const struct redis_command *comman
                uint8_t database, const struct bytes *arguments, uint32_t count);
 /* The error reply for an outcome that is not GATEWAY_REPLY. */
 void outcome_write(struct redis_service *service, struct resp_writer *out,
-                   enum gateway_outcome outcome, uint16_t slot, struct bytes text);
+                   enum gateway_outcome outcome, const struct gateway_request *request,
+                   struct bytes text);
 void outcome_count(struct redis_service *service, enum gateway_outcome outcome);
 void connection_forget_all(struct connection *connection);
 void slots_free_all(struct redis_service *service);
+
+/* local_reads.c */
+/* How a request for that class of partitions may be answered, by the mode of the connection. */
+void reads_prepare(const struct connection *connection, uint8_t open_class,
+                   struct gateway_request *request);
+/* It was answered. */
+void reads_answered(struct connection *connection, uint8_t open_class,
+                    const struct gateway_request *request);
+void reads_set_stale(struct connection *connection, uint32_t stale_ms); /* 0: linearizable */
 
 /* dispatch.c */
 /* False: it must wait, connection->waits_for says what for; give it again then. */
@@ -292,6 +309,10 @@ void service_facts(const struct redis_service *service, struct redis_facts *ret_
 static inline uint32_t service_partition(const struct redis_service *service, uint16_t slot)
 {
     return service->options.view->slot_partition[slot];
+}
+static inline uint8_t open_class_of(const struct redis_service *service, uint16_t slot)
+{
+    return service_partition(service, slot) % OPEN_CLASSES;
 }
 
 #endif

@@ -49,6 +49,7 @@ void local_reset(struct local_call *call)
     struct connection *connection = call->connection;
 
     connection->database = 0;
+    reads_set_stale(connection, 0);
     connection->resp3 = false;
     connection->readonly = false;
     connection->name[0] = 0;

@@ -148,6 +148,7 @@ const char *redis_error_word_name(enum redis_error_word word)
         [REDIS_ERROR_UNKNOWN] = "UNKNOWN",
         [REDIS_ERROR_UNAVAILABLE] = "UNAVAILABLE",
         [REDIS_ERROR_MISCONF] = "MISCONF",
+        [REDIS_ERROR_STALE] = "STALE",
         [REDIS_ERROR_TOOBIG] = "TOOBIG",
         [REDIS_ERROR_NOPROTO] = "NOPROTO",
         [REDIS_ERROR_WRONGPASS] = "WRONGPASS",
@@ -210,10 +211,32 @@ void outcome_count(struct redis_service *service, enum gateway_outcome outcome)
     statistics->too_big += outcome == GATEWAY_TOO_BIG;
 }
 
-void outcome_write(struct redis_service *service, struct resp_writer *out,
-                   enum gateway_outcome outcome, uint16_t slot, struct bytes text)
+static void stale_write(struct resp_writer *out, unsigned partition,
+                        const struct gateway_request *request)
 {
-    unsigned partition = service_partition(service, slot);
+    const char *advice = "nothing was executed. Try again, ask with a greater bound (HOLON.READS "
+                         "stale MS), or ask a node that reaches a quorum";
+
+    if (request->staleness == UINT64_MAX)
+        resp_write_error_format(out,
+                                "STALE it is not known how far this node's replica of partition %u "
+                                "is behind, since its leader did not answer within the patience; "
+                                "%s",
+                                partition, advice);
+    else
+        resp_write_error_format(out,
+                                "STALE this node's replica of partition %u may be %llu ms behind, "
+                                "more than the bound of %u ms, and its leader did not answer "
+                                "within the patience; %s",
+                                partition, (unsigned long long)(request->staleness / 1000),
+                                request->stale_ms, advice);
+}
+
+void outcome_write(struct redis_service *service, struct resp_writer *out,
+                   enum gateway_outcome outcome, const struct gateway_request *request,
+                   struct bytes text)
+{
+    unsigned partition = service_partition(service, request->slot);
 
     switch (outcome) {
     case GATEWAY_REPLY:
@@ -241,6 +264,9 @@ void outcome_write(struct redis_service *service, struct resp_writer *out,
                                 "MISCONF no disk space for partition %u: %.*s; the command was "
                                 "not executed. Reads and deletes go on",
                                 partition, (int)text.size, (const char *)text.data);
+        break;
+    case GATEWAY_STALE:
+        stale_write(out, partition, request);
         break;
     case GATEWAY_TOO_BIG: /* with a text it was not executed */
         if (text.size > 0)
@@ -284,6 +310,7 @@ static void on_reply(struct gateway_request *request, enum gateway_outcome outco
 
     histogram_record(latency, world_now(service->options.world) - slot->started);
     open_remove(slot);
+    reads_answered(slot->connection, slot->open_class, request);
     /* The client asked for many big values and reads none: what it did not get, it can ask for
      * again. The answer to a write must come. */
     bool too_much = outcome == GATEWAY_REPLY && !request->write && reply.size > BIG_REPLY_BYTES &&
@@ -300,7 +327,7 @@ static void on_reply(struct gateway_request *request, enum gateway_outcome outco
     if (outcome == GATEWAY_BUSY && reply.size > 0) /* the leader said why */
         resp_write_error_format(&out, "%.*s", (int)reply.size, (const char *)reply.data);
     else
-        outcome_write(service, &out, outcome, request->slot, reply);
+        outcome_write(service, &out, outcome, request, reply);
     slot_answer(slot, buffer_bytes(&text));
     buffer_free(&text);
 }
@@ -342,7 +369,7 @@ static void submit_body(struct connection *connection, const struct redis_comman
     struct redis_service *service = connection->service;
     struct reply_slot *slot = slot_push(connection);
 
-    slot->open_class = service_partition(service, routing_slot) % OPEN_CLASSES;
+    slot->open_class = open_class_of(service, routing_slot);
     slot->command = command;
     slot->submitted = true;
     slot->silent = silent;
@@ -364,6 +391,7 @@ static void submit_body(struct connection *connection, const struct redis_comman
         service->statistics.writes++;
     else
         service->statistics.reads++;
+    reads_prepare(connection, slot->open_class, &slot->request);
     open_add(slot);
     gateway_submit(service->options.gateway, &slot->request); /* the slot may be gone now */
 }
@@ -372,7 +400,7 @@ bool connection_submit(struct connection *connection, const struct redis_command
                        uint16_t routing_slot, const struct bytes *arguments, uint32_t count)
 {
     struct redis_service *service = connection->service;
-    uint8_t open_class = service_partition(service, routing_slot) % OPEN_CLASSES;
+    uint8_t open_class = open_class_of(service, routing_slot);
     bool write = command->flags & REDIS_WRITES;
 
     if (write && connection->open_reads[open_class] > 0) {

@@ -116,8 +116,8 @@ static void on_stage_outcome(struct staging *staging, enum gateway_outcome outco
     outcome_count(connection->service, outcome);
     buffer_init(&text, 1 << 20);
     struct resp_writer out = resp_writer_make(&text, connection->resp3);
-    outcome_write(connection->service, &out, outcome, staging->slot,
-                  sure ? reply : bytes_make(NULL, 0));
+    struct gateway_request stage = {.slot = staging->slot};
+    outcome_write(connection->service, &out, outcome, &stage, sure ? reply : bytes_make(NULL, 0));
     staging_fail(staging, buffer_bytes(&text));
     buffer_free(&text);
 }
