@@ -118,6 +118,12 @@ static const struct sim_planted planted[] = {
      "V-5: each leader gives what was sent ahead its whole time again"},
     {"part_id_used_twice", NULL, 0, NULL, 100,
      "10.2: two values get the same id, for it is not that of the own entry"},
+    {"stale_stamp_late", "stale_stamp_late", 0, "stale_reads", 20,
+     "stale reads: a replica counts as fresh as of the leader's answer, not of the question"},
+    {"stale_before_applied", "stale_before_applied", 0, "stale_reads", 20,
+     "stale reads: a replica counts as fresh though it has not applied what its leader had committed"},
+    {"stale_without_lease", "stale_without_lease", 0, "stale_leader", 20,
+     "stale reads: a leader says how far it is without showing that it still leads"},
     {"partial_reply_kept", "partial_reply_kept", 0, NULL, 800,
      "B5: what came of a reply in parts is kept when the request is sent again"},
 };

@@ -14,6 +14,9 @@ enum sim_op_kind {
     SIM_OP_INCR,
     SIM_OP_APPEND,
     SIM_OP_SET_EXPIRING,
+    SIM_OP_READS,     /* HOLON.READS stale `argument` */
+    SIM_OP_STALE_GET, /* behind it; of a register */
+    SIM_OP_LAST,      /* HOLON.READS LAST, right behind one of those */
 };
 
 enum sim_outcome {
@@ -39,6 +42,7 @@ struct sim_op {
     int64_t result;        /* value, count, or length; GET of an ORDER key: its length */
     uint64_t content_hash; /* GET of an ORDER key */
     uint64_t expiry;       /* SET_EXPIRING: microseconds */
+    uint64_t bound;        /* STALE_GET: microseconds; what LAST said, if it did */
     uint64_t invoked;
     uint64_t returned; /* UINT64_MAX unless SIM_DONE */
 };

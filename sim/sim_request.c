@@ -59,6 +59,17 @@ static void check_value(struct sim_client *client, const struct sim_op *op, stru
                       op->key, text.size, head);
 }
 
+static void encode_reads(struct buffer *output, const struct sim_op *op)
+{
+    char bound[32];
+
+    snprintf(bound, sizeof(bound), "%" PRId64, op->argument);
+    sim_resp_array(output, op->kind == SIM_OP_LAST ? 2 : 3);
+    sim_resp_text(output, "HOLON.READS");
+    sim_resp_text(output, op->kind == SIM_OP_LAST ? "LAST" : "stale");
+    if (op->kind == SIM_OP_READS) sim_resp_text(output, bound);
+}
+
 static void encode(struct sim_client *client, struct buffer *output, const struct sim_op *op)
 {
     char key[32], token[32];
@@ -66,12 +77,13 @@ static void encode(struct sim_client *client, struct buffer *output, const struc
     snprintf(key, sizeof(key), "key:%u", op->key);
     switch ((enum sim_op_kind)op->kind) {
     case SIM_OP_GET:
+    case SIM_OP_STALE_GET:
     case SIM_OP_DEL:
     case SIM_OP_INCR:
         sim_resp_array(output, 2);
-        sim_resp_text(output, op->kind == SIM_OP_GET   ? "GET"
-                              : op->kind == SIM_OP_DEL ? "DEL"
-                                                       : "INCR");
+        sim_resp_text(output, op->kind == SIM_OP_DEL    ? "DEL"
+                              : op->kind == SIM_OP_INCR ? "INCR"
+                                                        : "GET");
         sim_resp_text(output, key);
         return;
     case SIM_OP_SET:
@@ -99,6 +111,10 @@ static void encode(struct sim_client *client, struct buffer *output, const struc
         snprintf(key, sizeof(key), "%" PRIu64, op->expiry / 1000);
         sim_resp_text(output, key);
         return;
+    case SIM_OP_READS:
+    case SIM_OP_LAST:
+        encode_reads(output, op);
+        return;
     }
     ASSERT(false);
 }
@@ -110,6 +126,8 @@ static void note_feature(struct sim_client *client, enum sim_op_kind kind)
         [SIM_OP_DEL] = SIM_FEATURE_REGISTERS,      [SIM_OP_SETNX] = SIM_FEATURE_CONDITIONAL,
         [SIM_OP_GETSET] = SIM_FEATURE_CONDITIONAL, [SIM_OP_INCR] = SIM_FEATURE_COUNTERS,
         [SIM_OP_APPEND] = SIM_FEATURE_ORDER,       [SIM_OP_SET_EXPIRING] = SIM_FEATURE_EXPIRY,
+        [SIM_OP_READS] = SIM_FEATURE_REGISTERS,    [SIM_OP_STALE_GET] = SIM_FEATURE_REGISTERS,
+        [SIM_OP_LAST] = SIM_FEATURE_REGISTERS,
     };
     struct sim *sim = client->clients->sim;
 
@@ -159,13 +177,23 @@ static bool starts_with(struct bytes text, const char *word)
     return bytes_starts_with(text, bytes_of(word));
 }
 
-/* B7 and V-2: which errors a client of a living node may see, and when. */
-static void take_error(struct sim_client *client, struct sim_op *op, struct bytes text)
+static void check_patience(struct sim_client *client, const struct sim_op *op, const char *shown)
 {
     struct sim_clients *clients = client->clients;
     struct sim *sim = clients->sim;
     uint64_t waited = sim->now - op->invoked;
     uint64_t patience = clients->workload.patience;
+
+    if (waited + patience / 5 < patience && sim->now > clients->excused_until[op->node])
+        sim_violation(sim, "B7: node %u lost patience after %" PRIu64 " of %" PRIu64 " us: %s",
+                      op->node, waited, patience, shown);
+}
+
+/* B7 and V-2: which errors a client of a living node may see, and when. */
+static void take_error(struct sim_client *client, struct sim_op *op, struct bytes text)
+{
+    struct sim_clients *clients = client->clients;
+    struct sim *sim = clients->sim;
     char shown[REPLY_TEXT_MAX];
 
     snprintf(shown, sizeof(shown), "%.*s", (int)text.size, (const char *)text.data);
@@ -178,6 +206,11 @@ static void take_error(struct sim_client *client, struct sim_op *op, struct byte
     if (starts_with(text, "BUSY")) {
         op->outcome = SIM_NOT_DONE;
         clients->busy_replies++;
+        return;
+    }
+    if (op->kind == SIM_OP_STALE_GET && starts_with(text, "STALE")) {
+        op->outcome = SIM_NOT_DONE;
+        check_patience(client, op, "STALE");
         return;
     }
     if (starts_with(text, "TOOBIG what this would change")) { /* remembered, as done */
@@ -195,9 +228,7 @@ static void take_error(struct sim_client *client, struct sim_op *op, struct byte
         return;
     }
     op->outcome = starts_with(text, "UNKNOWN") ? SIM_UNKNOWN : SIM_NOT_DONE;
-    if (waited + patience / 5 < patience && sim->now > clients->excused_until[op->node])
-        sim_violation(sim, "B7: node %u lost patience after %" PRIu64 " of %" PRIu64 " us: %s",
-                      op->node, waited, patience, shown);
+    check_patience(client, op, shown);
 }
 
 static int64_t leading_number(struct bytes text)
@@ -227,15 +258,39 @@ static bool take_value(struct sim_client *client, struct sim_op *op, const struc
     return true;
 }
 
+/* What LAST says is held against the read before it; it must be within its bound. */
+static void take_last(struct sim_client *client, const struct sim_op *last)
+{
+    struct sim_history *history = &client->clients->history;
+    struct sim_op *read = &history->ops[last - history->ops - 1];
+
+    while (read->session != last->session || read->position != last->position - 1)
+        read--;
+    if (read->outcome != SIM_DONE || read->kind != SIM_OP_STALE_GET) return;
+    uint64_t told = (uint64_t)last->result * 1000;
+    uint64_t between = last->returned - read->invoked; /* it may have lain there for so long */
+    if (last->result < 0 || told > read->bound + 2 * between + 1000)
+        sim_violation(client->clients->sim,
+                      "stale read: one of at most %" PRIu64 " us was %" PRId64 " ms behind",
+                      read->bound, last->result);
+    if (told < read->bound) read->bound = told;
+}
+
 static bool take_reply(struct sim_client *client, struct sim_op *op, const struct sim_reply *reply)
 {
     switch ((enum sim_op_kind)op->kind) {
     case SIM_OP_GET:
+    case SIM_OP_STALE_GET:
     case SIM_OP_GETSET:
         return take_value(client, op, reply);
     case SIM_OP_SET:
     case SIM_OP_SET_EXPIRING:
+    case SIM_OP_READS:
         return reply->kind == SIM_REPLY_STATUS;
+    case SIM_OP_LAST:
+        op->result = reply->integer;
+        if (reply->kind == SIM_REPLY_INTEGER) take_last(client, op);
+        return reply->kind == SIM_REPLY_INTEGER;
     case SIM_OP_DEL:
     case SIM_OP_SETNX:
     case SIM_OP_INCR:

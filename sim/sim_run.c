@@ -6,6 +6,7 @@
 #include "sim/checkers/expiry.h"
 #include "sim/checkers/linearizable.h"
 #include "sim/checkers/order.h"
+#include "sim/checkers/stale.h"
 #include "sim/planted.h"
 #include "sim/scenarios/scenarios.h"
 #include "sim/sim_chaos.h"
@@ -120,6 +121,7 @@ static void judge_history(struct sim_bed *bed)
 
     if (!check_counters(history, text, sizeof(text)) || !check_order(history, text, sizeof(text)) ||
         !check_expiry(history, &expiry, text, sizeof(text)) ||
+        !check_stale(history, bed->drift_permille, text, sizeof(text)) ||
         check_history_linearizable(history, text, sizeof(text), &bed->result->undecided) ==
             SIM_VERDICT_VIOLATION)
         sim_violation(&bed->sim, "%s", text);

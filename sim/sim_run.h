@@ -61,7 +61,8 @@ struct sim_bed {
     const struct sim_run_options *options;
     struct sim_result *result;
     bool judge_expiry_times;
-    const char *unhit; /* a kind of fault that never found a victim, or NULL */
+    uint32_t drift_permille; /* for stale reads: no node's clock was slower */
+    const char *unhit;       /* a kind of fault that never found a victim, or NULL */
     uint64_t watchdog_end;
     struct sim_disk *spare_disk; /* of a scenario without a cluster; freed at the end */
     void *kept;

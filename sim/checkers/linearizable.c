@@ -46,6 +46,9 @@ static bool step(struct state before, const struct sim_op *op, struct state *ret
         return !known || op->result == ret->value;
     case SIM_OP_APPEND:
     case SIM_OP_SET_EXPIRING:
+    case SIM_OP_READS:
+    case SIM_OP_STALE_GET:
+    case SIM_OP_LAST:
         break;
     }
     ASSERT(false);
@@ -322,13 +325,14 @@ static enum sim_verdict run(struct search *search, uint64_t steps_max)
 
 void sim_op_text(const struct sim_op *op, char *text, size_t size)
 {
-    static const char *const kinds[] = {"GET",    "SET",  "DEL",    "SETNX",
-                                        "GETSET", "INCR", "APPEND", "SETPX"};
+    static const char *const kinds[] = {"GET",    "SET",   "DEL",   "SETNX",     "GETSET", "INCR",
+                                        "APPEND", "SETPX", "READS", "STALE_GET", "LAST"};
     static const char *const outcomes[] = {"pending", "", "unknown", "not done"};
     char result[48] = "";
 
-    if (op->outcome == SIM_DONE && (op->kind == SIM_OP_GET || op->kind == SIM_OP_GETSET) &&
-        !op->found)
+    bool value =
+        op->kind == SIM_OP_GET || op->kind == SIM_OP_GETSET || op->kind == SIM_OP_STALE_GET;
+    if (op->outcome == SIM_DONE && value && !op->found)
         snprintf(result, sizeof(result), "nil");
     else if (op->outcome == SIM_DONE)
         snprintf(result, sizeof(result), "%" PRId64, op->result);
@@ -385,7 +389,8 @@ enum sim_verdict check_history_linearizable(const struct sim_history *history, c
         uint32_t count = 0;
         if (!is_register) continue;
         for (uint32_t i = 0; i < history->count; i++)
-            if (history->ops[i].key == key) ops[count++] = history->ops[i];
+            if (history->ops[i].key == key && history->ops[i].kind < SIM_OP_READS)
+                ops[count++] = history->ops[i];
         verdict = check_linearizable(ops, count, STEPS_MAX_PER_KEY, text, text_size);
         *ret_undecided += verdict == SIM_VERDICT_UNDECIDED;
     }
