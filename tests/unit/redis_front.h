@@ -24,7 +24,8 @@ struct fixture {
     char *bodies[REQUESTS_MAX];
     size_t body_sizes[REQUESTS_MAX];
     size_t request_count, open_count, forgotten;
-    bool at_once; /* answers inside gateway_submit() */
+    bool at_once;             /* answers inside gateway_submit() */
+    uint32_t stale_joined[8]; /* bounds of connections that read stale; 0: free */
     /* Other workers of the node: */
     struct redis_question *question; /* the last one asked */
     uint32_t questions;
@@ -118,7 +119,7 @@ static inline void answer_truly(struct fixture *fixture, size_t index)
     free(reply);
 }
 
-/* The test is the gateway: these two take the place of cluster/gateway.c. */
+/* The test is the gateway: these take the place of cluster/gateway.c. */
 void gateway_submit(struct gateway *gateway, struct gateway_request *request)
 {
     struct fixture *fixture = (struct fixture *)gateway;
@@ -145,6 +146,26 @@ void gateway_forget(struct gateway *gateway, struct gateway_request *request)
         return;
     }
     fail_msg("an unknown request was forgotten");
+}
+
+static inline void stale_replace(struct fixture *fixture, uint32_t from, uint32_t to)
+{
+    for (size_t i = 0; i < 8; i++) {
+        if (fixture->stale_joined[i] != from) continue;
+        fixture->stale_joined[i] = to;
+        return;
+    }
+    fail_msg("nobody with that bound");
+}
+
+void gateway_stale_join(struct gateway *gateway, uint32_t stale_ms)
+{
+    stale_replace((struct fixture *)gateway, 0, stale_ms);
+}
+
+void gateway_stale_leave(struct gateway *gateway, uint32_t stale_ms)
+{
+    stale_replace((struct fixture *)gateway, stale_ms, 0);
 }
 
 /* --- the fixture ------------------------------------------------------------------------------ */
