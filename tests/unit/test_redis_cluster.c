@@ -144,6 +144,9 @@ static void test_readonly_reads_are_asked_for_not_moved(void **state)
                     "-MOVED 7365 127.0.0.2:7379\r\n+OK\r\n");
     say(s, "READONLY\r\nRESET\r\nGET c\r\n");
     check_output(s, "+OK\r\n+RESET\r\n-MOVED 7365 127.0.0.2:7379\r\n");
+    say(s, "HOLON.READS stale 500\r\nGET c\r\nSET c v\r\nHOLON.READS linearizable\r\nGET c\r\n");
+    check_output(s, "+OK\r\n$1\r\nc\r\n-MOVED 7365 127.0.0.2:7379\r\n+OK\r\n"
+                    "-MOVED 7365 127.0.0.2:7379\r\n");
 }
 
 static void test_who_listens_everywhere_is_known_by_another_address(void **state)

@@ -81,8 +81,10 @@ static const struct view_node *better_node(const struct connection *connection,
     const struct view_group *group = group_of(service, service_partition(service, slot));
     bool elsewhere = group->leader != 0 && group->leader != view->self;
     bool settled = service->now >= group->leader_since + MOVED_SETTLED_US;
-    /* Who said READONLY reads at replicas on purpose; the leader is asked all the same. */
-    bool wants_replica = connection->readonly && !(command->flags & REDIS_WRITES);
+    /* Who said READONLY reads at replicas on purpose; the leader is asked all the same, unless
+     * HOLON.READS said how old an answer may be. */
+    bool wants_replica =
+        (connection->readonly || connection->stale_ms > 0) && !(command->flags & REDIS_WRITES);
 
     if (!elsewhere || !settled || wants_replica) return NULL;
     if (!cluster_node_is_linked(service, group->leader)) return NULL;
