@@ -210,12 +210,13 @@ static void strike(struct sim_bed *bed)
 
     switch (stage_draw(bed, 0, 7)) {
     case 0:
-    case 1:
-        sim_network_split(bed->cluster->network,
-                          1u << node | (nodes > 3 ? 1u << stage_other(bed, node, 0) : 0),
-                          stage_draw(bed, 0, 1));
+    case 1: {
+        uint32_t side = 1u << node;
+        if (nodes > 3) side |= 1u << stage_other(bed, node, 0);
+        sim_network_split(bed->cluster->network, side, stage_draw(bed, 0, 1));
         sim_fault_hit(&bed->sim, SIM_FAULT_PARTITION);
         break;
+    }
     case 2:
         sim_node_kill(victim);
         sim_fault_hit(&bed->sim, SIM_FAULT_KILL);
