@@ -12,7 +12,7 @@ enum {
 };
 
 /* A client of one node that reads stale. */
-struct reader {
+struct stale_reader {
     struct sim_client *client;
     node_id_t node;
     uint32_t bound_ms, bound_max_ms;
@@ -25,13 +25,13 @@ struct reader {
 struct readers {
     struct sim_bed *bed;
     uint32_t count;
-    struct reader all[READERS_MAX];
+    struct stale_reader all[READERS_MAX];
     int64_t value_last;
     uint64_t answered, refused; /* reads */
     uint64_t answered_at;
 };
 
-static uint32_t send(struct readers *readers, struct reader *reader, enum sim_op_kind kind,
+static uint32_t send(struct readers *readers, struct stale_reader *reader, enum sim_op_kind kind,
                      uint32_t key, int64_t argument)
 {
     uint32_t number = sim_client_send(reader->client, kind, key, argument);
@@ -40,7 +40,7 @@ static uint32_t send(struct readers *readers, struct reader *reader, enum sim_op
     return number;
 }
 
-static void ask(struct readers *readers, struct reader *reader)
+static void ask(struct readers *readers, struct stale_reader *reader)
 {
     struct sim_bed *bed = readers->bed;
     uint32_t key = (uint32_t)stage_draw(bed, 0, KEYS - 1);
@@ -62,7 +62,7 @@ static void ask(struct readers *readers, struct reader *reader)
     reader->asked = true;
 }
 
-static void step(struct readers *readers, struct reader *reader)
+static void step(struct readers *readers, struct stale_reader *reader)
 {
     const struct sim_op *ops = sim_clients_history(readers->bed->clients)->ops;
 
@@ -100,14 +100,14 @@ static struct readers *readers_make(struct sim_bed *bed)
     return readers;
 }
 
-static struct reader *reader_add(struct readers *readers, node_id_t node, uint32_t bound_max_ms,
-                                 uint32_t write_percent)
+static struct stale_reader *reader_add(struct readers *readers, node_id_t node,
+                                       uint32_t bound_max_ms, uint32_t write_percent)
 {
-    struct reader *reader = &readers->all[readers->count++];
-    *reader = (struct reader){.client = sim_client_manual(readers->bed->clients, node),
-                              .node = node,
-                              .bound_max_ms = bound_max_ms,
-                              .write_percent = write_percent};
+    struct stale_reader *reader = &readers->all[readers->count++];
+    *reader = (struct stale_reader){.client = sim_client_manual(readers->bed->clients, node),
+                                    .node = node,
+                                    .bound_max_ms = bound_max_ms,
+                                    .write_percent = write_percent};
     return reader;
 }
 
