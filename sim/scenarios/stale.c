@@ -259,7 +259,10 @@ void scenario_stale_reads(struct sim_bed *bed)
     struct readers *readers = readers_make(bed);
     for (node_id_t node = 1; node <= plan.cluster.nodes; node++)
         reader_add(readers, node, 3000, node % 2 ? 20 : 0);
+    struct sim_network_options *network = sim_network_options(bed->cluster->network);
+    network->delay_max = 300 * STAGE_MS; /* answers that are long on their way */
     for (int round = 0; round < 8 && !bed->sim.failed; round++) {
+        network->delay_ppm = stage_draw(bed, 0, 1) ? 30000 : 0;
         run_readers(readers, stage_draw(bed, 200, 800) * STAGE_MS);
         strike(bed);
         run_readers(readers, stage_draw(bed, 50, 4000) * STAGE_MS);
