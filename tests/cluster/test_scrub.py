@@ -215,5 +215,6 @@ def test_it_reads_the_medium_and_not_the_page_cache(make_cluster):
 
 def test_it_can_be_turned_off(make_cluster):
     cluster = make_cluster(count=1, options=("--partitions", "2", "--scrub-rate", "0"))
-    assert cluster[0].status()["scrub"] == {"rate": 0, "bytes": 0, "passes": 0,
-                                            "under_way": False, "last_pass_us": 0}
+    assert cluster[0].status()["scrub"] == {"rate": 0, "bytes": 0, "passes": 0, "under_way": False,
+                                            "last_pass_us": 0, "rows_under_way": False,
+                                            "ranges_compared": 0, "differences": 0}
