@@ -209,7 +209,7 @@ static void meta_epochs(struct meta_evaluation *evaluation, const struct meta_re
 static bool names_node(enum meta_kind kind)
 {
     return kind != META_TOKEN && kind != META_JOIN && kind != META_MOVE && kind != META_SETTLED &&
-           kind != META_KEEP;
+           kind != META_KEEP && kind != META_FINALIZE;
 }
 
 /* False: rows or budget are missing, run again. */
@@ -227,10 +227,11 @@ static bool meta_evaluate_member(struct meta_evaluation *evaluation, struct byte
         if (evaluation->reply.result == META_DONE) evaluation->reply.result = META_RETRY;
         return true;
     }
-    if (request.kind >= META_JOIN && !view_has_more(evaluation->settings)) {
+    bool needs_more = request.kind >= META_JOIN && request.kind != META_FINALIZE;
+    if (needs_more && !view_has_more(evaluation->settings)) {
         meta_refuse(&evaluation->reply,
-                    "the cluster was founded by version 0.1.0 and cannot grow or shrink until all "
-                    "nodes run this one and the upgrade is finished");
+                    "the cluster was founded by version 0.1.0, and cannot grow or shrink until all "
+                    "nodes run a later one and `holon upgrade finalize` was asked for");
         return true;
     }
     if (names_node(request.kind)) {
@@ -266,6 +267,8 @@ static bool meta_evaluate_member(struct meta_evaluation *evaluation, struct byte
         return meta_settled(evaluation, &request);
     case META_KEEP:
         return meta_keep(evaluation, &request);
+    case META_FINALIZE:
+        return meta_finalize(evaluation, &request);
     default:
         meta_refuse(&evaluation->reply, "meta does not know request %d", request.kind);
         return true;

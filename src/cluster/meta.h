@@ -28,6 +28,9 @@
  *   SETTLED the group's configuration is as wished for (its leader says so)
  *   KEEP    the wish names a node by another id than that of the sound voter there, which cannot
  *           be taken out (reconcile.c): the table names that one
+ *   FINALIZE raises the cluster version: what only later versions understand may be written from
+ *           then on. Compare-and-set on the start of each node, which who asks has seen to support
+ *           it (node_upgrade.c)
  * Every change raises the table epoch by one. Thread: evaluation on the group's worker. */
 #ifndef HOLON_CLUSTER_META_H
 #define HOLON_CLUSTER_META_H
@@ -51,6 +54,7 @@ enum meta_kind {
     META_MOVE = 12,
     META_SETTLED = 13,
     META_KEEP = 14,
+    META_FINALIZE = 16,
 };
 
 enum {
@@ -67,6 +71,11 @@ struct meta_lost {
 };
 
 /* All but FOUND. */
+struct meta_start {
+    node_id_t node;
+    boot_epoch_t epoch;
+};
+
 struct meta_request {
     enum meta_kind kind;
     node_id_t node;
@@ -92,6 +101,9 @@ struct meta_request {
     struct view_replica replicas[VIEW_REPLICAS_MAX];
     node_id_t to[VIEW_REPLICAS_MAX];
     struct view_replica kept; /* KEEP */
+    /* FINALIZE: to this, from any lower one, while exactly these starts are registered. */
+    uint32_t cluster_version, start_count;
+    struct meta_start starts[NODES_MAX];
 };
 
 /* Deliberate bugs for the simulator's checkers to find (sim/planted.h). */

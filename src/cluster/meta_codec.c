@@ -12,6 +12,7 @@
  *          MOVE, SETTLED, KEEP: u32 group | u64 changed | u8 count, each: u32 node | u64 replica;
  *          KEEP: u32 node | u64 replica; MOVE: u8 count, each:
  *          u32 node
+ *          FINALIZE: u32 cluster version | u32 count, each: u32 node | u32 boot epoch
  * reply:   u8 result | u64 table epoch | u32 first | u32 last | text | u64 token | u32 node */
 
 void meta_found_encode(const struct cluster_view *view, struct buffer *buffer)
@@ -75,6 +76,27 @@ static void moves_decode(struct reader *reader, struct meta_request *request)
         request->to[i] = read_u32(reader);
 }
 
+static void finalize_encode(const struct meta_request *request, struct writer *writer)
+{
+    write_u32(writer, request->cluster_version);
+    write_u32(writer, request->start_count);
+    for (uint32_t i = 0; i < request->start_count; i++) {
+        write_u32(writer, request->starts[i].node);
+        write_u32(writer, request->starts[i].epoch);
+    }
+}
+
+static void finalize_decode(struct reader *reader, struct meta_request *request)
+{
+    request->cluster_version = read_u32(reader);
+    request->start_count = read_u32(reader);
+    if (request->start_count > NODES_MAX) reader->failed = true;
+    for (uint32_t i = 0; i < request->start_count && !reader->failed; i++) {
+        request->starts[i].node = read_u32(reader);
+        request->starts[i].epoch = read_u32(reader);
+    }
+}
+
 /* What the kinds of version 2 have, and BOOT with labels. */
 static void members_encode(const struct meta_request *request, struct writer *writer)
 {
@@ -99,6 +121,9 @@ static void members_encode(const struct meta_request *request, struct writer *wr
     case META_SETTLED:
     case META_KEEP:
         moves_encode(request, writer);
+        break;
+    case META_FINALIZE:
+        finalize_encode(request, writer);
         break;
     default:
         break;
@@ -128,6 +153,9 @@ static void members_decode(struct reader *reader, struct meta_request *request)
     case META_SETTLED:
     case META_KEEP:
         moves_decode(reader, request);
+        break;
+    case META_FINALIZE:
+        finalize_decode(reader, request);
         break;
     default:
         break;

@@ -58,4 +58,7 @@ bool meta_move(struct meta_evaluation *evaluation, const struct meta_request *re
 bool meta_settled(struct meta_evaluation *evaluation, const struct meta_request *request);
 bool meta_keep(struct meta_evaluation *evaluation, const struct meta_request *request);
 
+/* meta_upgrade.c */
+bool meta_finalize(struct meta_evaluation *evaluation, const struct meta_request *request);
+
 #endif

@@ -57,6 +57,7 @@ class Node:
         self.process: Optional[subprocess.Popen] = None
         self.lines: list = []
         self.prefix: list = []  # a program that runs it, such as prlimit
+        self.binary = HOLON  # another one: another version of Holon
         self.started_at = 0.0
         self.ready_after: Optional[float] = None  # seconds
 
@@ -68,7 +69,7 @@ class Node:
                    "admin": self.admin}
         addresses = [part for name, port in listens.items()
                      for part in (f"--{name}", f"127.0.0.1:{port}")]
-        return [*self.prefix, HOLON, "start", "--name", self.name, "--data", str(self.data), *addresses,
+        return [*self.prefix, self.binary, "start", "--name", self.name, "--data", str(self.data), *addresses,
                 *self.options, *more]
 
     def start(self, *more: str) -> "Node":
