@@ -43,6 +43,12 @@ static const struct command commands[] = {
      "what the cluster moves from node to node, and is going to",
      "Nodes hold and lead as much as each other, by weight, one replica in each zone, rack and host "
      "while\nthere are enough. The cluster sees to that by itself."},
+    {"upgrade", COMMAND_UPGRADE, command_upgrade, "holon upgrade status | finalize",
+     "which versions the nodes run, and the end of an upgrade",
+     "Nodes are upgraded one after the other: stop one with SIGTERM, start it with the new version on "
+     "the\nsame directory, wait until `holon status` says that all is well. They can go back in the "
+     "same way\nuntil `finalize`, which is refused unless every node runs a version that supports "
+     "it.\n\nExit codes: 0 done, 1 refused or no node answered, 2 wrong options."},
     {"scrub", COMMAND_SCRUB, command_scrub, "holon scrub [--now]",
      "what the scrubber of a running node has found, or have all nodes scrubbed now",
      "Each node reads its log and stores in the background, and the replicas of each partition "

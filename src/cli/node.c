@@ -184,3 +184,55 @@ int command_rebalance(const struct cli_options *options)
     json_decref(plan);
     return EXIT_CODE_OK;
 }
+
+/* --- holon upgrade ------------------------------------------------------------------------ */
+
+static int upgrade_status(const struct cli_options *options)
+{
+    json_t *status = ask(options, http_get, "/status");
+    long long version, lowest = 0;
+    const json_t *node;
+    size_t i;
+
+    if (status == NULL) return EXIT_CODE_FAILED;
+    version = number_of(status, "cluster_version");
+    printf("cluster version %lld\n\n  node          state     version   supports up to\n", version);
+    json_array_foreach(json_object_get(status, "nodes"), i, node)
+    {
+        long long supports = number_of(node, "supports");
+        const char *release = text_of(node, "version");
+        printf("  %-12s  %-8s  %-8s  ", text_of(node, "name"), text_of(node, "state"),
+               release[0] ? release
+               : supports ? "earlier"
+                          : "unknown");
+        printf(supports ? "%lld\n" : "-\n", supports);
+        if (i == 0 || supports < lowest) lowest = supports;
+    }
+    if (lowest > version)
+        printf("\n  all nodes support version %lld: `holon upgrade finalize` makes it that of the "
+               "cluster.\n  After it no node can go back to an earlier version\n",
+               lowest);
+    else if (lowest < version || lowest == 0)
+        printf("\n  not all nodes are connected\n");
+    else
+        printf("\n  nothing is to be finalized\n");
+    json_decref(status);
+    return EXIT_CODE_OK;
+}
+
+int command_upgrade(const struct cli_options *options)
+{
+    bool one = options->word_count == 1;
+
+    if (one && strcmp(options->words[0], "status") == 0) return upgrade_status(options);
+    if (!one || strcmp(options->words[0], "finalize") != 0) {
+        fprintf(stderr, "holon: error: usage: holon upgrade status | finalize  "
+                        "[--admin HOST:PORT]\n");
+        return EXIT_CODE_USAGE;
+    }
+    json_t *answer = ask(options, http_post, "/upgrade/finalize");
+    if (answer == NULL) return EXIT_CODE_FAILED;
+    json_decref(answer);
+    printf("the cluster is at the version that all its nodes support; no node can go back now\n");
+    return EXIT_CODE_OK;
+}

@@ -385,7 +385,7 @@ static enum status unknown_option(enum cli_command command, const char *word, st
 
 static bool takes_words(enum cli_command command)
 {
-    return command == COMMAND_INSPECT || command == COMMAND_NODE;
+    return command == COMMAND_INSPECT || command == COMMAND_NODE || command == COMMAND_UPGRADE;
 }
 
 /* Next option of the line, or a word; *ret_used is what it took. */

@@ -15,6 +15,7 @@ enum cli_command { /* bits: which commands take an option */
                    COMMAND_NODE = 32,
                    COMMAND_REBALANCE = 64,
                    COMMAND_SCRUB = 128,
+                   COMMAND_UPGRADE = 256,
 };
 
 enum { DEV_NODES_MAX = 16, BASE_PORT_DEFAULT = 7000 };

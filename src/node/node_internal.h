@@ -199,6 +199,14 @@ struct node_tables {       /* node_tables.c */
     uint64_t asked_at; /* for a later table; 0: never */
 };
 
+enum { NODE_RELEASE_SIZE_MAX = 32 };
+
+struct node_supports {  /* of another node, as it said (node_upgrade.c) */
+    boot_epoch_t epoch; /* of the start that said it */
+    uint32_t version;   /* highest cluster version; 0: not said */
+    char release[NODE_RELEASE_SIZE_MAX];
+};
+
 enum { OPERATIONS_MAX = 8 }; /* of operators, under way at a time */
 
 struct operation { /* node_operate.c */
@@ -441,6 +449,7 @@ struct node {
     struct node_tables tables;
     struct node_mover mover;
     struct operation operations[OPERATIONS_MAX];
+    struct node_supports supports[NODES_MAX + 1];
     char quarantine[PATH_SIZE_MAX]; /* DIR/quarantine */
     struct node_store stores[STORES_MAX];
     struct lost_replica *lost; /* that the table still names */
@@ -667,6 +676,15 @@ void node_mover_plan(const struct node *node, struct mover_plan *ret_plan);
 void worker_on_settled(void *context, struct group_id group, uint64_t wish_number);
 void worker_on_kept(void *context, struct group_id group, uint64_t wish_number,
                     const struct raft_member *kept);
+/* node_upgrade.c */
+void node_upgrade_say(struct node *node, node_id_t to);
+void node_on_supports(struct node *node, const struct transport_peer *from, struct reader *reader);
+/* The highest cluster version that the running process of a node supports; 0: not known. */
+uint32_t node_upgrade_version(const struct node *node, node_id_t id, const char **ret_release);
+/* False: not all nodes are known to support it, and why. */
+bool node_upgrade_request(const struct node *node, struct meta_request *ret_request, char *ret_why,
+                          size_t why_size);
+
 void node_on_settled_frame(struct node *node, struct reader *reader);
 void node_settled_start(struct node *node);
 void node_mover_ask(struct node *node, struct meta_question *question,

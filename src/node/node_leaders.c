@@ -254,6 +254,9 @@ void node_on_status_frame(struct node *node, const struct transport_peer *from,
         if (!reader.failed) node_on_table_epoch(node, from->node, epoch);
         break;
     }
+    case STATUS_SUPPORTS:
+        node_on_supports(node, from, &reader);
+        break;
     case STATUS_SETTLED:
         node_on_settled_frame(node, &reader);
         break;

@@ -1,6 +1,7 @@
 /* What operators ask for by way of the admin port: a request to meta each, and its answer as JSON.
  *
  *   POST /nodes/NAME/drain|undrain|remove    POST /nodes/NAME/label?name=value,name=
+ *   POST /upgrade/finalize   the cluster version rises (node_upgrade.c)
  *   POST /scrub       all nodes read their disks, and compare their rows, now
  *   POST /token?hash=HEX64&ttl=SECONDS       POST /nodes/NAME/replace?hash=HEX64&ttl=SECONDS
  *
@@ -125,6 +126,32 @@ static struct operation *free_slot(struct node *node)
     return NULL;
 }
 
+static void operation_ask(struct node *node, struct operation *operation,
+                          const struct meta_request *request, const struct operation_reply *reply)
+{
+    operation->reply = *reply;
+    operation->question.on_answer = operation_answered;
+    buffer_free(&operation->question.body);
+    buffer_init(&operation->question.body, META_REQUEST_SIZE_MAX);
+    meta_request_encode(request, &operation->question.body);
+    meta_question_ask(node, &operation->question);
+}
+
+static void finalize(struct node *node, const struct operation_reply *reply)
+{
+    struct operation *operation = free_slot(node);
+    struct meta_request *request = memory_allocate(sizeof(*request));
+    char why[256];
+
+    if (operation == NULL)
+        operate_answer(reply, 503, "%d requests are under way: ask again", OPERATIONS_MAX);
+    else if (!node_upgrade_request(node, request, why, sizeof(why)))
+        operate_answer(reply, 409, "%s", why);
+    else
+        operation_ask(node, operation, request, reply);
+    memory_free(request);
+}
+
 /* Those that are not connected are scrubbed when their time comes. */
 static void scrub_all(struct node *node, const struct operation_reply *reply)
 {
@@ -160,10 +187,11 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
         verb = find_verb(verb_name);
     }
     bool scrub = bytes_equal(path, bytes_of("/scrub"));
-    if (verb == NULL && !scrub) {
+    bool upgrade = bytes_equal(path, bytes_of("/upgrade/finalize"));
+    if (verb == NULL && !scrub && !upgrade) {
         operate_answer(reply, 404,
-                       "there is POST /scrub, /token, and /nodes/NAME/drain, undrain, remove, "
-                       "label and replace");
+                       "there is POST /scrub, /token, /upgrade/finalize, and /nodes/NAME/drain, "
+                       "undrain, remove, label and replace");
         return;
     }
     if (node->state != NODE_RUNNING || !node->booted) {
@@ -172,6 +200,10 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
     }
     if (scrub) {
         scrub_all(node, reply);
+        return;
+    }
+    if (upgrade) {
+        finalize(node, reply);
         return;
     }
     if (target == NULL && !token) {
@@ -209,12 +241,7 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
         return;
     }
     if (query.size && verb->kind == META_LABEL) memcpy(request.labels, query.data, query.size);
-    operation->reply = *reply;
-    operation->question.on_answer = operation_answered;
-    buffer_free(&operation->question.body);
-    buffer_init(&operation->question.body, META_REQUEST_SIZE_MAX);
-    meta_request_encode(&request, &operation->question.body);
-    meta_question_ask(node, &operation->question);
+    operation_ask(node, operation, &request, reply);
 }
 
 void node_operate_forget(struct node *node)

@@ -47,17 +47,20 @@ static json_t *nodes_json(const struct node *node)
             for (uint32_t k = 0; k < group->replica_count; k++)
                 replicas += group->replicas[k].node == known->id;
         }
+        const char *release;
+        uint32_t supports = node_upgrade_version(node, known->id, &release);
         uint64_t behind = node->collector ? behind_of(node->collector, known->id) : 0;
         json_array_append_new(
             nodes,
-            json_pack("{s:i, s:s, s:s, s:b, s:s, s:i, s:i, s:i, s:I, s:s, s:s, s:s, s:s, s:s}",
+            json_pack("{s:i, s:s, s:s, s:b, s:s, s:i, s:i, s:i, s:I, s:s, s:s, s:s, s:s, s:s, s:i, "
+                      "s:s}",
                       "id", (int)known->id, "name", known->name, "state",
                       node_is_up(node, known->id) ? "up" : "down", "draining",
                       known->state == VIEW_NODE_LEAVES, "labels", known->labels, "epoch",
                       (int)known->epoch, "leads", (int)leads, "replicas", (int)replicas, "behind",
                       (json_int_t)behind, "redis", known->redis, "redis_cluster",
                       known->redis_cluster, "peer", known->peer, "admin", known->admin, "hex_id",
-                      known->hex_id));
+                      known->hex_id, "supports", (int)supports, "version", release));
     }
     return nodes;
 }

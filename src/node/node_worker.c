@@ -90,6 +90,7 @@ static void worker_on_peer_up(void *context, node_id_t peer)
     if (worker->host == NULL || worker->closing) return;
     worker_send_leaders(worker, peer);
     if (worker->index == 0) {
+        node_upgrade_say(node, peer);
         node_send_table(node, peer);
         node_mover_look(node);
     }
