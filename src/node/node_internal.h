@@ -676,6 +676,8 @@ void node_mover_plan(const struct node *node, struct mover_plan *ret_plan);
 void worker_on_settled(void *context, struct group_id group, uint64_t wish_number);
 void worker_on_kept(void *context, struct group_id group, uint64_t wish_number,
                     const struct raft_member *kept);
+/* Connected, or this one (node_status.c). */
+bool node_is_up(const struct node *node, node_id_t id);
 /* node_upgrade.c */
 void node_upgrade_say(struct node *node, node_id_t to);
 void node_on_supports(struct node *node, const struct transport_peer *from, struct reader *reader);

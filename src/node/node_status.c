@@ -25,7 +25,7 @@ static uint64_t behind_of(const struct node_collector *collector, node_id_t id)
     return behind;
 }
 
-static bool node_is_up(const struct node *node, node_id_t id)
+bool node_is_up(const struct node *node, node_id_t id)
 {
     struct transport *transport = node->workers[0].transport;
 

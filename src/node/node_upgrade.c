@@ -5,6 +5,8 @@
  *
  * PEER_FRAME_STATUS supports: u8 7 | varint highest cluster version | text of the version. Said by
  * worker 0 to whoever it gets a link to. 0.1.0 does not say it, and supports 1. Worker 0. */
+#include <stdio.h>
+
 #include "base/codec.h"
 #include "cluster/view_codec.h"
 #include "node/node_snapshot.h"

@@ -43,6 +43,13 @@ def previous():
     return str(program)
 
 
+def end(load, total):
+    errors = load.end()
+    assert errors == [], errors[:3]
+    for key, count in load.done.items():
+        total[key] = total.get(key, 0) + count
+
+
 def exchange(cluster, node, program, total):
     """One node, while clients of the others go on without an error."""
     load = Load(cluster.others(node))
@@ -52,10 +59,7 @@ def exchange(cluster, node, program, total):
     node.start()
     node.wait_ready(60)
     until("all are whole", lambda: all(other.healthy for other in cluster), 60)
-    errors = load.end()
-    assert errors == [], errors[:3]
-    for key, count in load.done.items():
-        total[key] = total.get(key, 0) + count
+    end(load, total)
     check_counters(node, total)
 
 
@@ -84,7 +88,7 @@ def test_forward_back_and_forward_without_an_error_for_clients(make_cluster, pre
     until("all know what the others run", lambda: all(node["supports"] == 2 for node in one.status()["nodes"]), 20)
     holon(one, "upgrade", "finalize")
     until("all have the new version", lambda: all(node.status()["cluster_version"] == 2 for node in cluster), 20)
-    assert load.end() == []
+    end(load, total)
     holon(one, "upgrade", "finalize")  # once more is no error
     two = cluster[1]
     assert two.stop(30) == 0

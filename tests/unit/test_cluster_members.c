@@ -434,6 +434,68 @@ static void test_requests_about_groups_are_the_same_after_the_wire(void **state)
 
 /* --- labels, versions, bytes -------------------------------------------------------------- */
 
+static struct meta_request finalize_of(struct fixture *fixture)
+{
+    struct cluster_view view = view_of(fixture);
+    struct meta_request request = {.kind = META_FINALIZE, .cluster_version = VIEW_VERSION};
+
+    for (uint32_t i = 0; i < view.node_count; i++)
+        request.starts[request.start_count++] =
+            (struct meta_start){view.nodes[i].id, view.nodes[i].epoch};
+    cluster_view_free(&view);
+    return request;
+}
+
+/* Who started since may run an earlier version; who was not asked, too. */
+static void test_the_version_rises_once_all_starts_are_those_that_support_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct meta_request boot = {.kind = META_BOOT, .node = 2, .store = 101, .epoch = 1, .token = 1};
+
+    fixture->founded.cluster_version = 1;
+    found(fixture);
+    struct meta_request stale = finalize_of(fixture), one_less = stale, later = stale;
+    assert_int_equal(ask_as_is(fixture, &boot).result, META_DONE);
+    assert_refused(ask_as_is(fixture, &stale), "n2 has started again");
+    one_less = finalize_of(fixture);
+    one_less.start_count--;
+    assert_refused(ask_as_is(fixture, &one_less), "n3 has started again meanwhile, or joined");
+    later = finalize_of(fixture);
+    later.cluster_version = VIEW_VERSION + 1;
+    assert_refused(ask_as_is(fixture, &later), "supports cluster version 2, not 3");
+    assert_refused(about(fixture, META_DRAIN, 1), "holon upgrade finalize");
+
+    struct meta_request all = finalize_of(fixture);
+    assert_int_equal(ask_as_is(fixture, &all).result, META_DONE);
+    struct cluster_view view = view_of(fixture);
+    assert_int_equal(view.cluster_version, VIEW_VERSION);
+    assert_int_equal(view.next_node_id, 4);
+    uint64_t epoch = view.table_epoch;
+    cluster_view_free(&view);
+    assert_int_equal(ask_as_is(fixture, &stale).result, META_DONE); /* it is done */
+    assert_int_equal(meta_rows_epoch(fixture->table), epoch);
+    assert_int_equal(about(fixture, META_DRAIN, 1).result, META_DONE);
+    assert_int_equal(join(fixture, "n4", 400).node, 4);
+}
+
+static void test_a_request_to_finalize_is_the_same_after_the_wire(void **state)
+{
+    struct meta_request request = {.kind = META_FINALIZE, .cluster_version = 7, .start_count = 2},
+                        back;
+    struct buffer body;
+
+    request.starts[1] = (struct meta_start){64, 9};
+    buffer_init(&body, META_REQUEST_SIZE_MAX);
+    meta_request_encode(&request, &body);
+    assert_true(meta_request_decode(buffer_bytes(&body), &back));
+    assert_int_equal(back.cluster_version, 7);
+    assert_int_equal(back.start_count, 2);
+    assert_int_equal(back.starts[1].node, 64);
+    assert_int_equal(back.starts[1].epoch, 9);
+    assert_false(meta_request_decode(bytes_make(body.memory, buffer_size(&body) - 1), &back));
+    buffer_free(&body);
+}
+
 static void test_labels_change_by_operators_and_at_a_start(void **state)
 {
     struct fixture *fixture = *state;
@@ -469,6 +531,8 @@ static void test_a_cluster_of_the_first_version_stays_as_it_is(void **state)
     assert_refused(about(fixture, META_KEEP, 0), "0.1.0");
     struct cluster_view view = view_of(fixture);
     assert_int_equal(view.next_node_id, 4);
+
+    assert_int_equal(view.cluster_version, 1);
 
     struct cluster_view back;
     struct buffer old, new;
@@ -532,6 +596,8 @@ int main(void)
         TEST(test_a_replica_of_an_earlier_disk_is_not_kept),
         TEST(test_what_was_said_of_an_earlier_wish_is_not_taken),
         TEST(test_requests_about_groups_are_the_same_after_the_wire),
+        TEST(test_the_version_rises_once_all_starts_are_those_that_support_it),
+        TEST(test_a_request_to_finalize_is_the_same_after_the_wire),
         TEST(test_labels_change_by_operators_and_at_a_start),
         TEST(test_a_cluster_of_the_first_version_stays_as_it_is),
         TEST(test_a_request_cut_short_is_refused),

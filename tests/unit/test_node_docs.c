@@ -44,7 +44,8 @@ static void test_every_option_is_documented(void **state)
         COMMAND_SALVAGE = 16,
         COMMAND_NODE = 32,
         COMMAND_REBALANCE = 64,
-        COMMAND_SCRUB = 128
+        COMMAND_SCRUB = 128,
+        COMMAND_UPGRADE = 256
     };
     char *page = read_page("docs/reference/configuration.md");
 
