@@ -288,7 +288,6 @@ static void look_at_rows(struct replica *replica, const struct verify_ask *ask,
     list_insert_before(&host->verify.looks, &look->link);
     row_table_applied_each(replica->table, look->ask.key_from, look->ask.key_to, look, hold);
     if (look->held_too_much) {
-        SOMETIMES(host->world, "a range had too much in memory to be compared");
         look_free(look);
         answer_result(replica, ask, VERIFY_UNABLE);
         return;
