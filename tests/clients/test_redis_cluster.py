@@ -43,13 +43,13 @@ def led_everywhere(cluster):
 
 @pytest.fixture
 def settled(cluster):
-    for node in cluster:
+    led_everywhere(cluster)
+    redis.Redis(port=cluster[0].redis).flushall()
+    yield cluster
+    for node in cluster:  # other files use them, too
         if not node.alive:
             node.start().wait_ready()
     cluster.wait_healthy()
-    led_everywhere(cluster)
-    redis.Redis(port=cluster[0].redis).flushall()
-    return cluster
 
 
 @pytest.fixture
