@@ -2,6 +2,8 @@
 #ifndef HOLON_CLI_COMMANDS_H
 #define HOLON_CLI_COMMANDS_H
 
+#include <jansson.h>
+
 #include "cli/options.h"
 #include "cli/process.h"
 
@@ -23,5 +25,10 @@ typedef enum status admin_method(const char *address, const char *path, struct b
                                  int *ret_code, struct error *error);
 bool ask_admin(const struct cli_options *options, admin_method *method, const char *path,
                struct buffer *body);
+/* The same as JSON, the caller's; NULL: said why. */
+json_t *ask_admin_json(const struct cli_options *options, admin_method *method, const char *path);
+/* Of a member that is not there, or is none: "" and 0. Borrowed. */
+const char *json_text(const json_t *object, const char *key);
+long long json_number(const json_t *object, const char *key);
 
 #endif

@@ -13,38 +13,9 @@
 
 enum { NODE_PATH_SIZE_MAX = 128 + LABELS_SIZE_MAX };
 
-/* The answer as JSON; NULL: said why. */
-static json_t *ask(const struct cli_options *options, admin_method *method, const char *path)
-{
-    struct buffer body;
-    json_error_t parse_error;
-    json_t *json = NULL;
-
-    buffer_init(&body, HTTP_GET_BODY_MAX);
-    if (ask_admin(options, method, path, &body)) {
-        struct bytes bytes = buffer_bytes(&body);
-        json = json_loadb((const char *)bytes.data, bytes.size, 0, &parse_error);
-        if (json == NULL)
-            fprintf(stderr, "holon: error: the answer is no JSON: %s\n", parse_error.text);
-    }
-    buffer_free(&body);
-    return json;
-}
-
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
-static long long number_of(const json_t *object, const char *key)
-{
-    return json_integer_value(json_object_get(object, key));
-}
-
 static int node_list(const struct cli_options *options)
 {
-    json_t *status = ask(options, http_get, "/status");
+    json_t *status = ask_admin_json(options, http_get, "/status");
     const json_t *node;
     size_t i;
 
@@ -53,10 +24,10 @@ static int node_list(const struct cli_options *options)
     json_array_foreach(json_object_get(status, "nodes"), i, node)
     {
         bool draining = json_is_true(json_object_get(node, "draining"));
-        printf("  %2lld  %-12s  %-8s  %5lld  %8lld  %-21s  %s\n", number_of(node, "id"),
-               text_of(node, "name"), draining ? "draining" : text_of(node, "state"),
-               number_of(node, "leads"), number_of(node, "replicas"), text_of(node, "peer"),
-               text_of(node, "labels"));
+        printf("  %2lld  %-12s  %-8s  %5lld  %8lld  %-21s  %s\n", json_number(node, "id"),
+               json_text(node, "name"), draining ? "draining" : json_text(node, "state"),
+               json_number(node, "leads"), json_number(node, "replicas"), json_text(node, "peer"),
+               json_text(node, "labels"));
     }
     json_decref(status);
     return EXIT_CODE_OK;
@@ -75,7 +46,7 @@ static int node_change(const struct cli_options *options, const char *verb, cons
                 labels);
         return EXIT_CODE_USAGE;
     }
-    json_t *answer = ask(options, http_post, path);
+    json_t *answer = ask_admin_json(options, http_post, path);
     if (answer == NULL) return EXIT_CODE_FAILED;
     json_decref(answer);
     if (strcmp(verb, "drain") == 0)
@@ -106,7 +77,7 @@ static int node_token(const struct cli_options *options, const char *old)
     hex_print(bytes_make(hash, sizeof(hash)), hex);
     snprintf(path, sizeof(path), "%s%s%s?hash=%s&ttl=%llu", old[0] ? "/nodes/" : "/token", old,
              old[0] ? "/replace" : "", hex, (unsigned long long)(options->token_ttl / 1000000));
-    json_t *answer = ask(options, http_post, path);
+    json_t *answer = ask_admin_json(options, http_post, path);
     if (answer == NULL) return EXIT_CODE_FAILED;
     json_decref(answer);
     join_token_print(secret, text);
@@ -161,21 +132,21 @@ static void print_names(const json_t *names)
 /* Moves are made as soon as the table is not as it should be, so there is nothing to start. */
 int command_rebalance(const struct cli_options *options)
 {
-    json_t *plan = ask(options, http_get, "/plan");
+    json_t *plan = ask_admin_json(options, http_get, "/plan");
     const json_t *move;
     size_t i;
 
     if (plan == NULL) return EXIT_CODE_FAILED;
-    if (number_of(plan, "left") == 0 && json_array_size(json_object_get(plan, "next")) == 0)
+    if (json_number(plan, "left") == 0 && json_array_size(json_object_get(plan, "next")) == 0)
         printf("nothing is to be moved\n");
     else
         printf("%lld groups are not where they should be, or on their way%s\n",
-               number_of(plan, "left"),
+               json_number(plan, "left"),
                options->dry_run ? "; next:" : "; the cluster moves them by itself");
     json_array_foreach(json_object_get(plan, "next"), i, move)
     {
         if (!options->dry_run) break;
-        printf("  group %-5lld ", number_of(move, "group"));
+        printf("  group %-5lld ", json_number(move, "group"));
         print_names(json_object_get(move, "from"));
         printf(" -> ");
         print_names(json_object_get(move, "to"));
@@ -189,19 +160,19 @@ int command_rebalance(const struct cli_options *options)
 
 static int upgrade_status(const struct cli_options *options)
 {
-    json_t *status = ask(options, http_get, "/status");
+    json_t *status = ask_admin_json(options, http_get, "/status");
     long long version, lowest = 0;
     const json_t *node;
     size_t i;
 
     if (status == NULL) return EXIT_CODE_FAILED;
-    version = number_of(status, "cluster_version");
+    version = json_number(status, "cluster_version");
     printf("cluster version %lld\n\n  node          state     version   supports up to\n", version);
     json_array_foreach(json_object_get(status, "nodes"), i, node)
     {
-        long long supports = number_of(node, "supports");
-        const char *release = text_of(node, "version");
-        printf("  %-12s  %-8s  %-8s  ", text_of(node, "name"), text_of(node, "state"),
+        long long supports = json_number(node, "supports");
+        const char *release = json_text(node, "version");
+        printf("  %-12s  %-8s  %-8s  ", json_text(node, "name"), json_text(node, "state"),
                release[0] ? release
                : supports ? "earlier"
                           : "unknown");
@@ -230,7 +201,7 @@ int command_upgrade(const struct cli_options *options)
                         "[--admin HOST:PORT]\n");
         return EXIT_CODE_USAGE;
     }
-    json_t *answer = ask(options, http_post, "/upgrade/finalize");
+    json_t *answer = ask_admin_json(options, http_post, "/upgrade/finalize");
     if (answer == NULL) return EXIT_CODE_FAILED;
     json_decref(answer);
     printf("the cluster is at the version that all its nodes support; no node can go back now\n");

@@ -5,13 +5,13 @@
 #include "cli/commands.h"
 #include "cli/http_get.h"
 
-static const char *text_of(const json_t *object, const char *key)
+const char *json_text(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
     return text ? text : "";
 }
 
-static long long number_of(const json_t *object, const char *key)
+long long json_number(const json_t *object, const char *key)
 {
     return json_integer_value(json_object_get(object, key));
 }
@@ -25,25 +25,26 @@ static void print_nodes(const json_t *status)
     json_array_foreach(json_object_get(status, "nodes"), i, node)
     {
         bool draining = json_is_true(json_object_get(node, "draining"));
-        bool up = strcmp(text_of(node, "state"), "up") == 0;
-        bool empty = number_of(node, "replicas") == 0 && number_of(status, "groups_moving") == 0;
-        const char *state = !draining ? text_of(node, "state")
+        bool up = strcmp(json_text(node, "state"), "up") == 0;
+        bool empty =
+            json_number(node, "replicas") == 0 && json_number(status, "groups_moving") == 0;
+        const char *state = !draining ? json_text(node, "state")
                             : !up     ? "drained,-"
                             : empty   ? "drained"
                                       : "draining";
-        printf("  %-12s  %-8s  %5lld  %8lld  %6lld  %s\n", text_of(node, "name"), state,
-               number_of(node, "leads"), number_of(node, "replicas"), number_of(node, "behind"),
-               text_of(node, "redis"));
+        printf("  %-12s  %-8s  %5lld  %8lld  %6lld  %s\n", json_text(node, "name"), state,
+               json_number(node, "leads"), json_number(node, "replicas"),
+               json_number(node, "behind"), json_text(node, "redis"));
     }
 }
 
 static void print_moves(const json_t *status)
 {
-    long long moving = number_of(status, "groups_moving");
+    long long moving = json_number(status, "groups_moving");
 
     if (moving > 0)
         printf("\n  %lld of %lld groups are on their way to other nodes\n", moving,
-               number_of(status, "partitions") + 1);
+               json_number(status, "partitions") + 1);
 }
 
 static void print_problems(const json_t *status)
@@ -53,7 +54,8 @@ static void print_problems(const json_t *status)
 
     json_array_foreach(json_object_get(status, "problems"), i, problem)
     {
-        printf("\n  wrong: %s\n  to do: %s\n", text_of(problem, "what"), text_of(problem, "do"));
+        printf("\n  wrong: %s\n  to do: %s\n", json_text(problem, "what"),
+               json_text(problem, "do"));
     }
 }
 
@@ -68,8 +70,9 @@ static int print_status(const char *body, size_t size)
     }
     size_t problems = json_array_size(json_object_get(status, "problems"));
     printf("cluster %s  asked node %s  partitions %lld (%lld with a leader)  table %lld\n",
-           text_of(status, "cluster"), text_of(status, "node"), number_of(status, "partitions"),
-           number_of(status, "partitions_led"), number_of(status, "table_epoch"));
+           json_text(status, "cluster"), json_text(status, "node"),
+           json_number(status, "partitions"), json_number(status, "partitions_led"),
+           json_number(status, "table_epoch"));
     print_nodes(status);
     print_moves(status);
     print_problems(status);
@@ -116,6 +119,23 @@ bool ask_admin(const struct cli_options *options, admin_method *method, const ch
     else if (code != 200)
         print_refusal(code, buffer_bytes(body));
     return status == STATUS_OK && code == 200;
+}
+
+json_t *ask_admin_json(const struct cli_options *options, admin_method *method, const char *path)
+{
+    struct buffer body;
+    json_error_t parse_error;
+    json_t *json = NULL;
+
+    buffer_init(&body, HTTP_GET_BODY_MAX);
+    if (ask_admin(options, method, path, &body)) {
+        struct bytes bytes = buffer_bytes(&body);
+        json = json_loadb((const char *)bytes.data, bytes.size, 0, &parse_error);
+        if (json == NULL)
+            fprintf(stderr, "holon: error: the answer is no JSON: %s\n", parse_error.text);
+    }
+    buffer_free(&body);
+    return json;
 }
 
 int command_status(const struct cli_options *options)

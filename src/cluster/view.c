@@ -320,3 +320,12 @@ out:
     memory_free(view);
     return status;
 }
+
+uint32_t cluster_view_moving(const struct cluster_view *view)
+{
+    uint32_t moving = 0;
+
+    for (uint32_t g = 0; g < view->group_count; g++)
+        moving += view->groups[g].moving;
+    return moving;
+}

@@ -95,4 +95,7 @@ void cluster_view_place(struct cluster_view *view);
 void cluster_view_encode(const struct cluster_view *view, struct buffer *buffer);
 enum status cluster_view_decode(struct bytes bytes, struct cluster_view *ret_view);
 
+/* Groups whose leader has not said yet that the wish is fulfilled. */
+uint32_t cluster_view_moving(const struct cluster_view *view);
+
 #endif

@@ -181,6 +181,7 @@ struct node_mover { /* node_mover.c */
     uint32_t next;
     struct settled_news settled[MOVER_SETTLED_MAX]; /* one of a group */
     uint32_t settled_count;
+    uint64_t settled_dropped;
     bool settle_failed; /* meta did not answer the last of them */
     uint32_t relays;    /* said to others, each time to another one */
     bool leaderless;    /* a group cannot be moved for nobody is known to lead it */

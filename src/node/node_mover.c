@@ -36,14 +36,6 @@ static void look_in(struct node *node, uint64_t us)
 
 /* --- who is there ------------------------------------------------------------------------- */
 
-static bool is_up(const struct node *node, node_id_t id)
-{
-    struct transport *transport = node->workers[0].transport;
-
-    return id == node->workers[0].view.self ||
-           (transport != NULL && transport_is_up(transport, id));
-}
-
 /* Silent since: as far as this node has seen it since it leads meta. */
 static void look_at_links(struct node *node)
 {
@@ -53,7 +45,7 @@ static void look_at_links(struct node *node)
     for (uint32_t i = 0; i < view->node_count; i++) {
         node_id_t id = view->nodes[i].id;
         uint64_t *since = &node->mover.silent_since[id];
-        if (is_up(node, id))
+        if (node_is_up(node, id))
             *since = 0;
         else if (*since == 0)
             *since = now;
@@ -71,7 +63,7 @@ static void take_silence(const struct node *node, struct mover_silence silence[N
         uint64_t since = node->mover.silent_since[view->nodes[i].id];
         /* One that has not started since it joined gets nothing: it may be asking still, and is
          * given its place again. */
-        silence[i].silent = !is_up(node, view->nodes[i].id) || view->nodes[i].epoch == 0;
+        silence[i].silent = !node_is_up(node, view->nodes[i].id) || view->nodes[i].epoch == 0;
         silence[i].lost =
             silence[i].silent && since != 0 && now - since >= node->options.repair_after;
     }

@@ -64,7 +64,10 @@ static void note(struct node_mover *mover, const struct settled_news *news)
         mover->settled[i] = *news;
         return;
     }
-    if (mover->settled_count < MOVER_SETTLED_MAX) mover->settled[mover->settled_count++] = *news;
+    if (mover->settled_count < MOVER_SETTLED_MAX)
+        mover->settled[mover->settled_count++] = *news;
+    else
+        mover->settled_dropped++;
 }
 
 /* --- by way of others ----------------------------------------------------------------- */

@@ -489,13 +489,11 @@ void node_status_json(struct node *node, struct buffer *buffer)
     const struct cluster_view *view = &node->workers[0].view;
     char cluster[CLUSTER_ID_TEXT_SIZE];
     json_t *problems = json_array();
-    uint32_t led = 0, moving = 0;
+    uint32_t led = 0, moving = cluster_view_moving(view);
 
     cluster_id_print(view->cluster, cluster);
     for (uint32_t g = GROUP_DATA_FIRST; g < view->group_count; g++)
         led += view->groups[g].leader != 0;
-    for (uint32_t g = 0; g < view->group_count; g++)
-        moving += view->groups[g].moving;
     node_problems(node, problems);
     serve_problem(node, problems);
     disk_problem(node, problems);

@@ -92,13 +92,6 @@ static void say_in(struct node *node, uint64_t us)
     world_timer_start(node->world, &tables->timer, us);
 }
 
-static bool anything_moves(const struct cluster_view *view)
-{
-    for (uint32_t g = 0; g < view->group_count; g++)
-        if (view->groups[g].moving) return true;
-    return false;
-}
-
 /* Who has heard of a later table says its own until it has that: others answer with theirs. */
 static void say(struct world_timer *timer)
 {
@@ -119,7 +112,7 @@ static void say(struct world_timer *timer)
         node->tables.epoch_given_up = node->tables.epoch_heard;
         node->tables.epoch_heard = 0;
     }
-    if (anything_moves(view) || node->tables.epoch_heard > view->table_epoch)
+    if (cluster_view_moving(view) > 0 || node->tables.epoch_heard > view->table_epoch)
         say_in(node, TABLES_AGAIN_US);
 }
 
@@ -142,7 +135,7 @@ void node_on_table_epoch(struct node *node, node_id_t from, uint64_t epoch)
         say_epoch(node, from);
         return;
     }
-    if (epoch <= tables->epoch_given_up && !anything_moves(&zero->view)) return;
+    if (epoch <= tables->epoch_given_up && cluster_view_moving(&zero->view) == 0) return;
     if (epoch > tables->epoch_heard) {
         tables->epoch_heard = epoch;
         tables->epoch_tries = 0;

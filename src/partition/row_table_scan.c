@@ -62,22 +62,32 @@ bool row_cursor_next(struct row_cursor *cursor, struct bytes to, struct row_foun
     return true;
 }
 
+/* Rows as applied, from where the cursor stands; `live`: without tombstones. */
+static inline void applied_each(const struct row_cursor *cursor, struct bytes to, bool live,
+                                void *context,
+                                bool (*on_row)(void *context, const struct row_found *row))
+{
+    const struct node *leaf = cursor->leaf;
+    uint32_t slot = cursor->slot;
+    for (; leaf; leaf = leaf->next, slot = 0) {
+        for (; slot < leaf->count; slot++) {
+            prefetch(leaf, slot);
+            struct row *newest = leaf_row(leaf, slot);
+            const struct row *row = row_applied(newest);
+            if (to.size > 0 && bytes_compare(row_key(newest), to) >= 0) return;
+            if (live ? !row_live(row) : row == NULL) continue;
+            struct row_found found = row_found_make(row);
+            if (!on_row(context, &found)) return;
+        }
+    }
+}
+
 void row_table_committed_each(const struct row_table *table, struct bytes after, void *context,
                               bool (*on_row)(void *context, const struct row_found *row))
 {
     struct row_cursor cursor;
     row_cursor_seek_after(&cursor, table, after);
-    const struct node *leaf = cursor.leaf;
-    uint32_t slot = cursor.slot;
-    for (; leaf; leaf = leaf->next, slot = 0) {
-        for (; slot < leaf->count; slot++) {
-            prefetch(leaf, slot);
-            const struct row *row = row_applied(leaf_row(leaf, slot));
-            if (!row_live(row)) continue;
-            struct row_found found = row_found_make(row);
-            if (!on_row(context, &found)) return;
-        }
-    }
+    applied_each(&cursor, bytes_make(NULL, 0), true, context, on_row);
 }
 
 void row_table_applied_each(const struct row_table *table, struct bytes from, struct bytes to,
@@ -86,18 +96,7 @@ void row_table_applied_each(const struct row_table *table, struct bytes from, st
 {
     struct row_cursor cursor;
     row_cursor_seek(&cursor, table, from);
-    const struct node *leaf = cursor.leaf;
-    uint32_t slot = cursor.slot;
-    for (; leaf; leaf = leaf->next, slot = 0) {
-        for (; slot < leaf->count; slot++) {
-            prefetch(leaf, slot);
-            const struct row *row = row_applied(leaf_row(leaf, slot));
-            if (to.size > 0 && bytes_compare(row_key(leaf_row(leaf, slot)), to) >= 0) return;
-            if (row == NULL) continue;
-            struct row_found found = row_found_make(row);
-            if (!on_row(context, &found)) return;
-        }
-    }
+    applied_each(&cursor, to, false, context, on_row);
 }
 
 uint64_t row_hash(struct bytes key, const struct row_header *header, struct bytes value)
