@@ -34,6 +34,7 @@ struct cli_options {
     /* status: */
     char status_admin[ADDRESS_SIZE_MAX];
     bool json;
+    bool watch;
     bool scrub_now;
     /* node: */
     uint64_t token_ttl; /* us */

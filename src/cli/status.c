@@ -1,9 +1,13 @@
 /* holon status - asks a node's admin port and says it in words. */
 #include <jansson.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/http_get.h"
+#include "cli/progress.h"
+
+enum { PROGRESS_SIZE_MAX = 64 << 10, WATCH_S = 1 };
 
 const char *json_text(const json_t *object, const char *key)
 {
@@ -40,11 +44,12 @@ static void print_nodes(const json_t *status)
 
 static void print_moves(const json_t *status)
 {
-    long long moving = json_number(status, "groups_moving");
+    struct buffer text;
 
-    if (moving > 0)
-        printf("\n  %lld of %lld groups are on their way to other nodes\n", moving,
-               json_number(status, "partitions") + 1);
+    buffer_init(&text, PROGRESS_SIZE_MAX);
+    progress_append(json_object_get(status, "moves"), isatty(STDOUT_FILENO) != 0, &text);
+    printf("%.*s", (int)buffer_size(&text), (const char *)buffer_bytes(&text).data);
+    buffer_free(&text);
 }
 
 static void print_problems(const json_t *status)
@@ -138,7 +143,7 @@ json_t *ask_admin_json(const struct cli_options *options, admin_method *method, 
     return json;
 }
 
-int command_status(const struct cli_options *options)
+static int ask_status(const struct cli_options *options, bool redraw)
 {
     struct buffer body;
     int exit_code = EXIT_CODE_FAILED;
@@ -146,6 +151,7 @@ int command_status(const struct cli_options *options)
     buffer_init(&body, HTTP_GET_BODY_MAX);
     bool answered = ask_admin(options, http_get, "/status", &body);
     struct bytes bytes = buffer_bytes(&body);
+    if (redraw) printf("\033[H\033[J"); /* to the corner, and nothing behind it */
     if (answered && options->json) {
         printf("%.*s\n", (int)bytes.size, (const char *)bytes.data);
         exit_code = EXIT_CODE_OK;
@@ -153,5 +159,19 @@ int command_status(const struct cli_options *options)
         exit_code = print_status((const char *)bytes.data, bytes.size);
     }
     buffer_free(&body);
+    return exit_code;
+}
+
+int command_status(const struct cli_options *options)
+{
+    bool terminal = isatty(STDOUT_FILENO) != 0;
+    int exit_code = ask_status(options, options->watch && terminal);
+
+    /* Until it is interrupted; a node that does not answer for a while may be back. */
+    while (options->watch && !ferror(stdout)) {
+        fflush(stdout);
+        sleep(WATCH_S);
+        exit_code = ask_status(options, terminal);
+    }
     return exit_code;
 }

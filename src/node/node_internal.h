@@ -18,7 +18,8 @@
  *   node_scrub.c   reads what lies on the disk for damage; moves damaged segments away
  *   node_sealed.c  the same for identity, tables, owners of stores and the log's mark
  *   node_stop.c    SIGTERM: leaderships, requests in flight, log, the clean mark
- *   node_snapshot.c, node_status.c, node_metrics.c, node_admin.c  /status, /metrics, /health */
+ *   node_snapshot.c, node_moves.c, node_status.c, node_metrics.c, node_admin.c  /status, /metrics,
+ * /health */
 #ifndef HOLON_NODE_NODE_INTERNAL_H
 #define HOLON_NODE_NODE_INTERNAL_H
 
@@ -187,6 +188,10 @@ struct node_mover { /* node_mover.c */
     bool leaderless;    /* a group cannot be moved for nobody is known to lead it */
     uint32_t recalls;   /* of leaders, one after the other */
     uint64_t recall_at; /* not before */
+    /* For people, while it leads meta: groups to be moved, and how many they were at most since
+     * there were none; of that table. */
+    uint32_t left, left_most;
+    uint64_t left_epoch;
 };
 
 struct node_tables {       /* node_tables.c */
@@ -673,6 +678,8 @@ void node_mover_free(struct node *node);
 void node_mover_look(struct node *node);
 /* By what this node knows of others; if it does not lead meta, nobody counts as lost. */
 void node_mover_plan(const struct node *node, struct mover_plan *ret_plan);
+/* Groups to be moved, and of how many; 0 and 0 where it does not lead meta. */
+void node_mover_progress(struct node *node, uint32_t *ret_left, uint32_t *ret_total);
 /* Worker's thread. */
 void worker_on_settled(void *context, struct group_id group, uint64_t wish_number);
 void worker_on_kept(void *context, struct group_id group, uint64_t wish_number,

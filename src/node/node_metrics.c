@@ -46,6 +46,24 @@ static uint32_t files_damaged(const struct node *node)
     return count;
 }
 
+static struct host_copies copies_to_all(const struct node_collector *collector)
+{
+    struct host_copies sum = {0};
+
+    for (uint32_t id = 0; id <= NODES_MAX; id++)
+        if (copies_are_told(&collector->sum.copies[id]))
+            copies_add(&sum, &collector->sum.copies[id]);
+    return sum;
+}
+
+static uint32_t groups_left(const struct node_collector *collector)
+{
+    uint32_t left = 0, total = 0;
+
+    node_mover_progress(collector->node, &left, &total);
+    return left;
+}
+
 static void metric_values(const struct node_collector *c, uint64_t *ret_values)
 {
     const struct worker_snapshot *s = &c->sum;

@@ -92,6 +92,31 @@ void node_mover_plan(const struct node *node, struct mover_plan *ret_plan)
     mover_plan(&node->workers[0].view, silence, ret_plan);
 }
 
+static void note_left(struct node *node, uint32_t left)
+{
+    struct node_mover *mover = &node->mover;
+
+    mover->left_epoch = node->workers[0].view.table_epoch;
+    mover->left = left;
+    if (left > mover->left_most || left == 0) mover->left_most = left;
+}
+
+void node_mover_progress(struct node *node, uint32_t *ret_left, uint32_t *ret_total)
+{
+    const struct cluster_view *view = &node->workers[0].view;
+    struct mover_plan *plan;
+
+    if (!leads_meta(node) || node->mover.term == 0 || !view_has_more(view)) return;
+    if (node->mover.left_epoch != view->table_epoch) {
+        plan = memory_allocate(sizeof(*plan));
+        node_mover_plan(node, plan);
+        note_left(node, plan->left);
+        memory_free(plan);
+    }
+    *ret_left = node->mover.left;
+    *ret_total = node->mover.left_most;
+}
+
 /* What is planned is asked for as a whole: a plan costs more than a table takes to change. What
  * does not fit the table any more is refused by it. */
 static bool ask_next(struct node *node)
@@ -134,12 +159,13 @@ static void look(struct world_timer *timer)
     bool paused = world_now(node->world) > mover->look_at + MOVER_PAUSED_US;
 
     if (term != mover->term || paused) memset(mover->silent_since, 0, sizeof(mover->silent_since));
-    if (term != mover->term) mover->plan->count = 0;
+    if (term != mover->term) mover->plan->count = mover->left_most = mover->left = 0;
     mover->term = term;
     if (term == 0 || !view_has_more(&node->workers[0].view)) return;
     look_at_links(node);
     if (ask_next(node)) return;
     node_mover_plan(node, mover->plan);
+    note_left(node, mover->plan->left);
     mover->next = 0;
     ask_next(node);
     recall_leaders(node);

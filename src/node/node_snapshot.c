@@ -3,7 +3,7 @@
 #include "base/codec.h"
 #include "services/redis/rows_check.h"
 
-enum { REPORT_SIZE_MAX = 2048 };
+enum { REPORT_SIZE_MAX = 8192 };
 
 struct node_collector *node_collector_make(struct node *node)
 {
@@ -88,6 +88,7 @@ static void snapshot_take_part(struct node_worker *worker, void *argument)
         host_statistics(worker->host, &part->host);
         part->cold_latency = *host_cold_latency(worker->host);
         snapshot_replicas(worker, part);
+        host_copies(worker->host, part->copies);
     }
     if (worker->gateway != NULL) {
         gateway_statistics(worker->gateway, &part->gateway);
@@ -136,9 +137,40 @@ static void snapshot_add(struct worker_snapshot *sum, const struct worker_snapsh
     sum->redis_garbage += part->redis_garbage;
     for (uint32_t i = 0; i <= NODES_MAX; i++)
         sum->behind[i] += part->behind[i];
+    for (uint32_t i = 0; i <= NODES_MAX; i++)
+        copies_add(&sum->copies[i], &part->copies[i]);
 }
 
 /* --- answers -------------------------------------------------------------------------- */
+
+static void write_copies(struct writer *writer, const struct host_copies *copies)
+{
+    write_varint(writer, copies->left);
+    write_varint(writer, copies->unsized);
+    write_varint(writer, copies->bytes_sent);
+    write_varint(writer, copies->bytes_total);
+    write_varint(writer, copies->done);
+    write_varint(writer, copies->bytes_done);
+    write_varint(writer, copies->bytes_per_second);
+}
+
+static void write_moves(struct node *node, struct writer *writer)
+{
+    const struct host_copies *copies = node->collector->sum.copies;
+    uint32_t left = 0, total = 0, count = 0;
+
+    node_mover_progress(node, &left, &total);
+    write_varint(writer, left);
+    write_varint(writer, total);
+    for (uint32_t i = 0; i <= NODES_MAX; i++)
+        count += copies_are_told(&copies[i]);
+    write_varint(writer, count);
+    for (uint32_t i = 0; i <= NODES_MAX; i++) {
+        if (!copies_are_told(&copies[i])) continue;
+        write_varint(writer, i);
+        write_copies(writer, &copies[i]);
+    }
+}
 
 static void send_report(struct node *node, node_id_t to, uint64_t question)
 {
@@ -162,6 +194,7 @@ static void send_report(struct node *node, node_id_t to, uint64_t question)
         write_varint(&writer, i);
         write_varint(&writer, sum->behind[i]);
     }
+    write_moves(node, &writer);
     ASSERT(!writer.failed);
     transport_send(node->workers[0].transport, to, 0, PEER_FRAME_STATUS, buffer_bytes(&frame));
     buffer_free(&frame);
@@ -306,6 +339,25 @@ void node_on_ask(struct node *node, const struct transport_peer *from, struct re
     node_collect(node, &waiter);
 }
 
+/* Numbers that make no sense give nonsense to look at, and no more. */
+static void read_moves(struct reader *reader, struct node_report *report)
+{
+    report->groups_left = (uint32_t)read_varint(reader);
+    report->groups_total = (uint32_t)read_varint(reader);
+    uint64_t count = read_varint(reader);
+
+    for (uint64_t i = 0; i < count && !reader->failed; i++) {
+        uint64_t id = read_varint(reader);
+        struct host_copies copies = {.left = read_varint(reader), .unsized = read_varint(reader)};
+        copies.bytes_sent = read_varint(reader);
+        copies.bytes_total = read_varint(reader);
+        copies.done = read_varint(reader);
+        copies.bytes_done = read_varint(reader);
+        copies.bytes_per_second = read_varint(reader);
+        if (id <= NODES_MAX) report->copies[id] = copies;
+    }
+}
+
 void node_on_report(struct node *node, const struct transport_peer *from, struct reader *reader)
 {
     struct node_collector *collector = node->collector;
@@ -322,6 +374,7 @@ void node_on_report(struct node *node, const struct transport_peer *from, struct
         uint64_t behind = read_varint(reader);
         if (id <= NODES_MAX) report.behind[id] = (uint32_t)behind;
     }
+    if (reader_left(reader) > 0) read_moves(reader, &report);
     if (reader->failed) return;
     collector->reports[from->node] = report;
     if (collector->asking && reports_complete(collector)) reports_end(collector);

@@ -4,14 +4,19 @@
  * PEER_FRAME_STATUS, further kinds (see node_leaders.c):
  *   ask:    u8 2 | u64 question
  *   report: u8 3 | u64 question | u8 serves all | varint leads | varint replicas |
- *           varint count | count * (varint node | varint its replicas behind)
+ *           varint count | count * (varint node | varint its replicas behind) |
+ *           varint groups to move and of how many, if it leads meta, else 0 and 0 | varint count |
+ *           count * (varint node | 7 * varint, as struct host_copies) (0.1.0 ends before these)
  *   scrub:  u8 9: a pass of the scrubber, now
  * Not for other modules. Thread: worker 0, except where posts run. */
 #ifndef HOLON_NODE_NODE_SNAPSHOT_H
 #define HOLON_NODE_NODE_SNAPSHOT_H
 
+#include <jansson.h>
+
 #include "base/histogram.h"
 #include "node/node_internal.h"
+#include "partition/copies.h"
 #include "services/admin/admin.h"
 
 enum {
@@ -44,6 +49,7 @@ struct worker_snapshot {
     uint64_t rows, row_bytes, apply_lag, flush_lag;
     uint64_t redis_garbage;         /* records, in partitions led here */
     uint32_t behind[NODES_MAX + 1]; /* replicas of a node, of groups led here */
+    struct host_copies copies[NODES_MAX + 1];
 };
 
 struct node_report {   /* of another node */
@@ -51,6 +57,8 @@ struct node_report {   /* of another node */
     bool serves_all;
     uint32_t leads, replicas;
     uint32_t behind[NODES_MAX + 1];
+    uint32_t groups_left, groups_total; /* to move, as meta's leader knows */
+    struct host_copies copies[NODES_MAX + 1];
 };
 
 struct snapshot_waiter {
@@ -83,6 +91,13 @@ void node_collector_free(struct node_collector *collector); /* NULL is fine */
 void node_collect(struct node *node, const struct snapshot_waiter *waiter);
 void node_on_ask(struct node *node, const struct transport_peer *from, struct reader *reader);
 void node_on_report(struct node *node, const struct transport_peer *from, struct reader *reader);
+
+/* node_moves.c */
+/* JSON's null where nothing moves. The caller's. */
+json_t *node_moves_json(struct node *node);
+/* Some are left; or were a moment ago, and the next may come. */
+bool copies_are_told(const struct host_copies *copies);
+void copies_add(struct host_copies *sum, const struct host_copies *part);
 
 /* node_metrics.c */
 void node_metrics_write(const struct node_collector *collector, struct buffer *buffer);

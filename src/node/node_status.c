@@ -505,7 +505,7 @@ void node_status_json(struct node *node, struct buffer *buffer)
     fenced_problems(node, problems);
     json_t *status = json_pack(
         "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:i, "
-        "s:{s:i, s:I}, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "s:{s:i, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "cluster", cluster, "node", node->options.name, "version", HOLON_VERSION, "ready",
         node->ready, "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000),
         "table_epoch", (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version,
@@ -515,8 +515,8 @@ void node_status_json(struct node *node, struct buffer *buffer)
         "stores", stores_json(node), "lost_replicas", (int)node->lost_count, "quarantine", "sets",
         (int)node->repair.quarantine.sets, "bytes", (json_int_t)node->repair.quarantine.bytes,
         "log_damage", log_damage_json(node), "file_damage", file_damage_json(node), "scrub",
-        scrub_json(node), "fenced", fenced_json(node), "disputed", disputed_json(node), "problems",
-        problems);
+        scrub_json(node), "fenced", fenced_json(node), "disputed", disputed_json(node), "moves",
+        node_moves_json(node), "problems", problems);
     json_dump_callback(status, append_text, buffer, JSON_COMPACT);
     json_decref(status);
 }

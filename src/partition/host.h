@@ -254,6 +254,7 @@ struct host_statistics {
     uint64_t evaluations, reads, writes, dedup_hits, nacks, lease_reads, round_reads;
     uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
     uint64_t snapshots_sending, snapshots_waiting; /* now */
+    uint64_t snapshot_bytes;                       /* of them, acknowledged */
     uint64_t flushes, flushed_bytes, flush_failures, loop_gaps;
     uint64_t no_space;     /* refused, because disks are full */
     uint64_t log_full;     /* of which writes that add no data: the log is at its bound */

@@ -19,7 +19,7 @@
  *   spare.c      memory for rows before it is needed
  *   flush.c      rows to the engine, so that the log can be cut (flush_run.c: the job)
  *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side;
- *                snapshot_turns.c: how many at a time)
+ *                snapshot_turns.c: how many at a time; copies.c: how far they are)
  *   wall.c       the wall clock as the cluster sees it
  *   space.c      requests that are refused because disks are full
  *   slow_disk.c  leaderships leave a node whose disk, or a worker whose loop, is slow
@@ -38,6 +38,7 @@
 #include "base/memory.h"
 #include "base/slabs.h"
 #include "partition/cold.h"
+#include "partition/copies.h"
 #include "partition/dedup.h"
 #include "partition/governor.h"
 #include "partition/host.h"
@@ -411,6 +412,8 @@ struct partition_host {
     uint32_t snapshot_jobs;              /* that read or write pieces of snapshots */
     struct list snapshots_waiting;       /* for their turn to be sent */
     uint8_t snapshots_to[NODES_MAX + 1]; /* under way, by node */
+    struct copy_tally copy_tallies[NODES_MAX + 1];
+    uint64_t copied_rows, copied_bytes; /* read for snapshots: what a row takes */
     struct evaluate_scratch scratch[EVALUATE_DEPTH_MAX];
     struct buffer header;
     struct cold cold;

@@ -41,6 +41,17 @@ struct snapshot_turn { /* snapshot_turns.c; part of a send */
     void (*begin)(struct snapshot_turn *turn);
 };
 
+struct snapshot_progress { /* of one that is sent, or waits for its turn */
+    node_id_t to;
+    uint64_t acked, produced; /* bytes of the content */
+    bool ended;               /* produced is the total */
+};
+/* The `index`-th of a replica; false: there are not so many. */
+bool snapshot_progress_at(const struct replica *replica, uint32_t index,
+                          struct snapshot_progress *ret);
+bool snapshot_progress_to(const struct replica *replica, struct replica_id to,
+                          struct snapshot_progress *ret);
+
 /* Calls begin() now or in a later turn. */
 void snapshot_turn_wait(struct snapshot_turn *turn);
 /* Whether it waits or was begun. */

@@ -29,6 +29,7 @@ struct snapshot_send {
     bool ended;                     /* produced is the total */
     bool restart;                   /* when the job is done */
     uint64_t last_progress, last_sent;
+    uint64_t counted; /* of `acked`, for the rate; it does not go back */
     /* The job's, while it runs: */
     struct world_job job;
     bool running;
@@ -38,6 +39,7 @@ struct snapshot_send {
     struct row_drop *hidden;
     size_t hidden_count;
     struct buffer piece;
+    uint64_t piece_rows;
     bool piece_is_last;
     bool begun;
     uint8_t range_from[2], range_to[2];
@@ -66,6 +68,7 @@ static void piece_run(struct world_job *job)
     struct row_header header;
     send->status = STATUS_OK;
     send->piece_is_last = false;
+    send->piece_rows = 0;
     if (!send->begun) {
         write_u32(&writer, (uint32_t)buffer_size(&send->record));
         write_bytes(&writer, buffer_bytes(&send->record));
@@ -87,6 +90,7 @@ static void piece_run(struct world_job *job)
         write_bytes(&writer, key);
         write_u32(&writer, (uint32_t)stored.size);
         write_bytes(&writer, stored);
+        send->piece_rows++;
     }
     /* An end may be an error. */
     if (send->piece_is_last)
@@ -244,6 +248,8 @@ static void piece_done(struct world_job *job)
     }
     buffer_append(&send->window, buffer_bytes(&send->piece));
     send->produced += buffer_size(&send->piece);
+    host->copied_rows += send->piece_rows;
+    host->copied_bytes += buffer_size(&send->piece);
     send->ended = send->piece_is_last;
     send_chunks(replica, send);
     read_on(replica, send);
@@ -345,10 +351,54 @@ void snapshot_offer(struct replica *replica, const struct raft_message *message)
     buffer_init(&send->piece, SIZE_MAX / 2);
     send->next = replica->sends;
     replica->sends = send;
+    copy_tally_begin(&host->copy_tallies[send->to.node], world_now(host->world));
     snapshot_turn_wait(&send->turn);
 }
 
+/* --- how far they are --- */
+
+static void fill_progress(const struct snapshot_send *send, struct snapshot_progress *ret)
+{
+    *ret = (struct snapshot_progress){.to = send->to.node,
+                                      .acked = send->acked,
+                                      .produced = send->produced,
+                                      .ended = send->ended};
+}
+
+bool snapshot_progress_at(const struct replica *replica, uint32_t index,
+                          struct snapshot_progress *ret)
+{
+    for (const struct snapshot_send *send = replica->sends; send != NULL; send = send->next) {
+        if (index-- > 0) continue;
+        fill_progress(send, ret);
+        return true;
+    }
+    return false;
+}
+
+bool snapshot_progress_to(const struct replica *replica, struct replica_id to,
+                          struct snapshot_progress *ret)
+{
+    for (const struct snapshot_send *send = replica->sends; send != NULL; send = send->next) {
+        if (!replica_id_equal(send->to.replica, to)) continue;
+        fill_progress(send, ret);
+        return true;
+    }
+    return false;
+}
+
 /* --- what the receiver says, and time --- */
+
+static void count_acked(struct snapshot_send *send, uint64_t offset)
+{
+    struct partition_host *host = send->host;
+
+    if (offset <= send->counted) return; /* sent for the second time */
+    host->statistics.snapshot_bytes += offset - send->counted;
+    copy_tally_sent(&host->copy_tallies[send->to.node], offset - send->counted,
+                    world_now(host->world));
+    send->counted = offset;
+}
 
 static void take_ack(struct replica *replica, struct snapshot_send *send, uint64_t offset,
                      uint64_t limit)
@@ -363,6 +413,7 @@ static void take_ack(struct replica *replica, struct snapshot_send *send, uint64
     if (offset > send->acked) {
         send->last_progress = world_now(replica->host->world);
         send->acked = offset;
+        count_acked(send, offset);
         buffer_consume(&send->window, offset - send->window_at);
         send->window_at = offset;
     }
@@ -390,6 +441,9 @@ void snapshot_on_ack(struct partition_host *host, const struct transport_peer *f
     if (*at == NULL || (*at)->id != id || (*at)->to.node != from->node) return;
     if (state == SNAPSHOT_ACK_INSTALLED) {
         host->statistics.snapshots_sent++;
+        count_acked(*at, (*at)->produced);
+        copy_tally_done(&host->copy_tallies[(*at)->to.node], (*at)->produced,
+                        world_now(host->world));
         SOMETIMES(host->world, "a snapshot was sent");
         end_send(replica, at, true);
         return;

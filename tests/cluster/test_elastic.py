@@ -59,6 +59,25 @@ class Load:
         return self.errors
 
 
+def check_progress(one, other, last):
+    """What is to be moved is told while it is, by any node."""
+    seen = {}
+
+    def told():
+        moves = other.status()["moves"]
+        if moves is None or not 0 < moves["groups_left"] < moves["groups_total"]:
+            return False
+        seen.update(moves)
+        return True
+
+    until("progress is told", told, 60, every=0.02)
+    assert seen["groups_total"] <= PARTITIONS + 1, seen
+    assert seen["bytes_sent"] <= seen["bytes_total"], seen
+    assert seen["seconds_left"] is None or seen["seconds_left"] < 3600, seen
+    assert all(node["node"] != last.name for node in seen["nodes"]), seen
+    until("nothing is told any more", lambda: settled(one) and other.status()["moves"] is None, 120)
+
+
 def check_counters(node, done):
     client = node.client()
     for key, count in done.items():
@@ -73,7 +92,10 @@ def test_a_node_is_drained_and_removed_without_an_error_for_clients(make_cluster
     load = Load(stay)
     until("clients write", lambda: len(load.done) >= 100, 30)
     assert "holon node drain" in holon(one, "node", "remove", last.name, code=1)
+    assert one.status()["moves"] is None
+    assert "moves:" not in holon(one, "status")
     assert "is being drained" in holon(cluster[1], "node", "drain", last.name)
+    check_progress(one, cluster[1], last)
     until("the drained node is empty", lambda: load_of(one, last.name) == 0 and settled(one), 120)
     loads = [load_of(one, node.name) for node in stay]
     assert sum(loads) == 3 * PARTITIONS + 3 and max(loads) - min(loads) <= 2, loads

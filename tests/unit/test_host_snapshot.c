@@ -219,6 +219,71 @@ static void test_a_snapshot_goes_no_further_than_there_is_room(void **state)
     assert_int_equal(bytes_to_first, 2 * SNAPSHOT_WINDOW + SNAPSHOT_CHUNK);
 }
 
+static struct host_copies copies_now(void)
+{
+    struct host_copies copies[NODES_MAX + 1];
+    struct host_copies others = {0};
+
+    host_copies(bed.host, copies);
+    for (uint32_t id = 0; id <= NODES_MAX; id++)
+        if (id != 2) others.left += copies[id].left + copies[id].done;
+    assert_int_equal(others.left, 0);
+    return copies[2];
+}
+
+static void test_how_far_copies_are_is_known(void **state)
+{
+    assert_int_equal(copies_now().left, 0);
+    fill_and_offer();
+    struct host_copies copies = copies_now();
+    assert_int_equal(copies.left, COUNT);
+    assert_int_equal(copies.unsized, 0);
+    assert_int_equal(copies.bytes_sent, 0);
+    assert_int_equal(copies.bytes_per_second, 0); /* unknown */
+    uint64_t about = COUNT * 20 * (uint64_t)LARGE;
+    assert_true(copies.bytes_total > about && copies.bytes_total < about + about / 10);
+    struct ack ack = {.to = told[0], .id = first_id, .limit = UINT64_MAX};
+    for (int i = 0; i < 12; i++) { /* four seconds, and as fast as it is acknowledged */
+        ack.offset = bytes_to_first;
+        say(ack);
+        sim_run_for(&bed.sim, 283 * 1000);
+    }
+    copies = copies_now();
+    assert_int_equal(copies.left, COUNT);
+    assert_int_equal(copies.bytes_sent, bytes_to_first);
+    assert_true(copies.bytes_per_second > bytes_to_first / 6);
+    assert_true(copies.bytes_per_second < bytes_to_first / 2);
+    ack.state = SNAPSHOT_ACK_INSTALLED;
+    say(ack);
+    copies = copies_now();
+    assert_int_equal(copies.left,
+                     COUNT); /* it is a learner that has nothing for all the core knows */
+    assert_int_equal(copies.done, 1);
+    assert_int_equal(copies.bytes_done, bytes_to_first);
+}
+
+/* Bytes a second over what was really sent lately; else nothing is said. */
+static void test_a_rate_is_of_the_last_seconds(void **state)
+{
+    struct copy_tally tally = {0};
+    const uint64_t second = 1000 * 1000, mib = 1 << 20;
+
+    assert_int_equal(copy_tally_rate(&tally, 5 * second), 0);
+    copy_tally_begin(&tally, 100 * second);
+    copy_tally_sent(&tally, 8 * mib, 100 * second);
+    assert_int_equal(copy_tally_rate(&tally, 101 * second), 0); /* too early to say */
+    assert_int_equal(copy_tally_rate(&tally, 103 * second), 2 * mib);
+    for (uint64_t s = 101; s < 150; s++)
+        copy_tally_sent(&tally, mib, s * second);
+    assert_int_equal(copy_tally_rate(&tally, 149 * second), mib);
+    copy_tally_begin(&tally, 150 * second); /* it goes on */
+    assert_int_equal(copy_tally_rate(&tally, 154 * second), mib / 2);
+    assert_int_equal(copy_tally_rate(&tally, 159 * second), 0);
+    copy_tally_done(&tally, 50, 150 * second);
+    copy_tally_begin(&tally, (150 + COPY_PAUSE_S) * second); /* another one */
+    assert_int_equal(tally.done, 0);
+}
+
 static struct replica *replica_here(void)
 {
     return host_replica(bed.host, (struct group_id){GROUP});
@@ -376,6 +441,9 @@ int main(void)
                                         setup_leader_alone, teardown),
         cmocka_unit_test_setup_teardown(test_a_snapshot_goes_no_further_than_there_is_room,
                                         setup_leader_alone, teardown),
+        cmocka_unit_test(test_a_rate_is_of_the_last_seconds),
+        cmocka_unit_test_setup_teardown(test_how_far_copies_are_is_known, setup_leader_alone,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_halted_replica_gives_its_turns_back,
                                         setup_leader_alone, teardown),
         cmocka_unit_test_setup_teardown(test_a_snapshot_waits_for_a_busy_store_in_little_memory,
