@@ -312,7 +312,7 @@ static void watch_fired(struct world_timer *timer)
     char why[128];
 
     if (node->state >= NODE_STOPPING) return;
-    if (node->ready && node_can_serve_all(node, why, sizeof(why))) return; /* until a link breaks */
+    if (node->ready && node_can_serve_all(node, why, sizeof(why))) return; /* until one is lost */
     world_timer_start(node->world, timer, NODE_WATCH_US);
     if (node->state == NODE_OPENING) return;
     if (node->state == NODE_RUNNING) node_ask_leaders(node);
@@ -326,7 +326,7 @@ static void watch_fired(struct world_timer *timer)
     node->platform.on_waiting(node->platform.context, missing);
 }
 
-/* A link broke: leaders behind it are unknown until they are heard of again. */
+/* A link broke, or a leader is gone: leaders are unknown until they are heard of again. */
 void node_watch_again(struct node *node)
 {
     if (node->state != NODE_RUNNING) return;

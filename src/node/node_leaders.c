@@ -30,6 +30,9 @@ static bool worker_take_news(struct node_worker *worker, const struct leader_new
     cluster_view_set_leader(&worker->view, news->group, news->leader, news->term,
                             world_now(worker->world));
     if (worker->gateway != NULL) gateway_leader_changed(worker->gateway, news->group);
+    /* Whose replica is removed before it hears of the next leader is told by nobody: that one took
+     * it for a member when it told the others. */
+    if (news->leader == 0 && worker->index == 0) node_watch_again(worker->node);
     return true;
 }
 

@@ -1,5 +1,6 @@
-"""cluster.py - real processes of build/holon on free loopback ports, with directories of their
-own, ended by their process id. Everything waits for a condition with a limit."""
+"""cluster.py - real processes of build/holon on free loopback ports, or on hosts of their own
+(hosts.py), with directories of their own, ended by their process id. Everything waits for a
+condition with a limit."""
 import ctypes
 import json
 import os
@@ -16,6 +17,7 @@ import urllib.request
 from typing import Optional
 
 import resp
+from hosts import Hosts
 from proxy import Network
 from waiting import until
 
@@ -56,6 +58,7 @@ class Node:
         self.redis, self.redis_cluster, self.peer, self.admin = (free_port() for _ in range(4))
         self.process: Optional[subprocess.Popen] = None
         self.lines: list = []
+        self.host = "127.0.0.1"
         self.prefix: list = []  # a program that runs it, such as prlimit
         self.binary = HOLON  # another one: another version of Holon
         self.started_at = 0.0
@@ -68,7 +71,7 @@ class Node:
         listens = {"redis": self.redis, "redis-cluster": self.redis_cluster, "peer": self.peer,
                    "admin": self.admin}
         addresses = [part for name, port in listens.items()
-                     for part in (f"--{name}", f"127.0.0.1:{port}")]
+                     for part in (f"--{name}", f"{self.host}:{port}")]
         return [*self.prefix, self.binary, "start", "--name", self.name, "--data", str(self.data), *addresses,
                 *self.options, *more]
 
@@ -148,7 +151,7 @@ class Node:
         shutil.rmtree(self.data)
 
     def client(self, timeout: float = 15) -> resp.Client:
-        return resp.Client(self.redis, timeout)
+        return resp.Client(self.redis, timeout, self.host)
 
     def call(self, *arguments, timeout: float = 15):
         with self.client(timeout) as client:
@@ -157,7 +160,7 @@ class Node:
     def http(self, path: str, timeout: float = 5) -> tuple:
         """(status, body) of the admin listener."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}",
+            with urllib.request.urlopen(f"http://{self.host}:{self.admin}{path}",
                                         timeout=timeout) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
@@ -199,17 +202,20 @@ class Node:
 
 class Cluster:
     """Founded by one --cluster line of all nodes. With `proxied`, that line points to proxies
-    and cluster.network can cut nodes from each other."""
+    and cluster.network can cut nodes from each other; with `hosts` each node is a machine of its
+    own, and hosts cuts them. `each` are options of the single nodes."""
 
     def __init__(self, directory: pathlib.Path, count: int = 3, proxied: bool = False,
-                 options: tuple = ()):
-        self.nodes = [Node(f"n{i + 1}", directory, ["--workers", "1", *options])
+                 options: tuple = (), hosts: Optional[Hosts] = None, each: tuple = ()):
+        self.nodes = [Node(f"n{i + 1}", directory, ["--workers", "1", *options, *(each[i] if each else ())])
                       for i in range(count)]
+        for node in self.nodes if hosts else ():
+            hosts.place(node)
         self.network: Optional[Network] = None
         if proxied:
             self.network = Network(lambda: {n.name: n.pid for n in self.nodes if n.alive})
         if count > 1:
-            line = ",".join(f"{n.name}=127.0.0.1:{self._reached_at(n)}" for n in self.nodes)
+            line = ",".join(f"{n.name}={n.host}:{self._reached_at(n)}" for n in self.nodes)
             for node in self.nodes:
                 node.options += ["--cluster", line]
 

@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from cluster import Cluster, HOLON  # noqa: E402  (the path comes first)
+from hosts import Hosts, what_is_missing  # noqa: E402
 
 LOG_LINES_SHOWN = 15
 
@@ -52,6 +53,17 @@ def make_cluster(directory, request):
             for node in made:
                 tail = "\n".join(node.log().splitlines()[-LOG_LINES_SHOWN:])
                 print(f"--- end of {node}'s log\n{tail}\n--- output: {node.lines[-3:]}")
+
+
+@pytest.fixture
+def hosts():
+    """Machines with addresses of their own, whose links can be cut."""
+    missing = what_is_missing()
+    if missing:
+        pytest.skip(missing)
+    made = Hosts()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -1,20 +1,11 @@
 """Nodes are drained, removed, lost for good and labelled, under load, by the commands of `holon node`."""
 
-import json
-import subprocess
 import threading
 
-from cluster import HOLON
+from operate import holon, plan
 from waiting import until
 
 PARTITIONS = 32
-
-
-def holon(node, *words, code=0):
-    done = subprocess.run([HOLON, *words, "--admin", f"127.0.0.1:{node.admin}"], capture_output=True,
-                          text=True, timeout=60)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def load_of(via, name):
@@ -22,9 +13,8 @@ def load_of(via, name):
 
 
 def settled(via):
-    code, text = via.http("/plan")
-    plan = json.loads(text)
-    return code == 200 and plan["left"] == 0 and not plan["next"]
+    shown = plan(via)
+    return shown["left"] == 0 and not shown["next"]
 
 
 class Load:

@@ -1,23 +1,15 @@
 """Nodes join a running cluster, which grows from one node and shrinks to one, while clients write."""
 
-import json
 import pathlib
-import subprocess
 import threading
 
 import pytest
 
-from cluster import HOLON, Node
+from cluster import Node
+from operate import holon, loads, plan, token, wait_settled
 from waiting import until
 
 PARTITIONS = 16
-
-
-def holon(node, *words, code=0):
-    done = subprocess.run([HOLON, *words, "--admin", f"127.0.0.1:{node.admin}"], capture_output=True,
-                          text=True, timeout=60)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 class Grown:
@@ -49,24 +41,6 @@ def grown(tmp_path):
     made = Grown(tmp_path)
     yield made
     made.end()
-
-
-def plan(via):
-    return json.loads(via.http("/plan")[1])
-
-
-def loads(via):
-    return {node["name"]: node["replicas"] for node in via.status()["nodes"]}
-
-
-def is_settled(via, names):
-    found = loads(via)
-    shown = plan(via)
-    return set(found) == set(names) and shown["left"] == 0 and not shown["next"]
-
-
-def wait_settled(via, nodes, seconds=120):
-    until("nothing moves", lambda: is_settled(via, [node.name for node in nodes]), seconds)
 
 
 class Load:
@@ -217,14 +191,6 @@ def test_what_is_wrong_is_refused_and_changes_nothing(grown, tmp_path):
     finally:
         other.end()
     assert one.status()["table_epoch"] == before
-
-
-def token(via, *words):
-    done = subprocess.run([HOLON, "node", *words, "--admin", f"127.0.0.1:{via.admin}"],
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "holon start" in done.stderr
-    return done.stdout.strip()
 
 
 def test_a_token_lets_one_node_in(grown, tmp_path):
