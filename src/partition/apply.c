@@ -47,6 +47,7 @@ static enum status apply_entry(struct replica *replica, const struct raft_entry 
 {
     switch (entry->type) {
     case RAFT_ENTRY_NORMAL:
+    case RAFT_ENTRY_WRITTEN:
         return apply_normal(replica, entry);
     case RAFT_ENTRY_CONFIG: /* the core has acted on it */
         remove_config_applied(replica, entry->index);

@@ -117,7 +117,7 @@ static void propose(struct replica *replica, uint8_t service, int64_t time,
     struct entry_header header = {.attempt = 1, .entry_time = time}; /* of the system: node 0 */
 
     SOMETIMES(host->world, "a chore had effects");
-    replica->chore_index = execute_propose(replica, &header, effects);
+    replica->chore_index = execute_propose(replica, RAFT_ENTRY_NORMAL, &header, effects);
     host->statistics.chore_entries++;
     host->statistics.chore_effects += rows->effect_count;
     /* Leadership is being handed over: the next leader begins anew. */

@@ -45,6 +45,8 @@ static void persist_output(struct replica *replica, const struct raft_output *ou
         struct log_entry record = {.index = entry->index,
                                    .term = entry->term,
                                    .type = entry->type,
+                                   .lazy =
+                                       host->written_counts && entry->type == RAFT_ENTRY_WRITTEN,
                                    .body = bytes_make(entry->body, entry->size)};
         position = log_append_entry(host->queue, replica->group, replica->id, &record);
     }
@@ -131,6 +133,7 @@ void drive_durable(struct partition_host *host, uint64_t position)
         if (wait.position > position) break;
         host->persist_first = (host->persist_first + 1) % host->persist_capacity;
         host->persist_count--;
+        if (host->persist_written > 0) host->persist_written--;
         struct replica *replica = host_replica(host, wait.group);
         bool gone = replica == NULL || !replica_id_equal(replica->id, wait.replica);
         if (gone || replica->halted) continue;
@@ -143,6 +146,31 @@ void drive_durable(struct partition_host *host, uint64_t position)
         if (replica->flush_holds_apply) flush_replica_durable(replica);
         mark_if_changed(replica);
     }
+}
+
+/* Written, and no more. It is news for entries for which that is enough. */
+void drive_written(struct partition_host *host, uint64_t position)
+{
+    uint64_t now = world_now(host->world);
+    while (host->persist_written < host->persist_count) {
+        size_t at = (host->persist_first + host->persist_written) % host->persist_capacity;
+        struct persist_wait wait = host->persist[at];
+        if (wait.position > position) break;
+        host->persist_written++;
+        struct replica *replica = host_replica(host, wait.group);
+        bool gone = replica == NULL || !replica_id_equal(replica->id, wait.replica);
+        if (gone || replica->halted || wait.persist_id == 0 || !host->written_counts) continue;
+        raft_written(replica->raft, wait.persist_id, now);
+        mark_if_changed(replica);
+    }
+}
+
+uint64_t replica_safe_index(const struct replica *replica)
+{
+    uint64_t here = raft_durable_index(replica->raft);
+    uint64_t quorum = raft_commit_durable_index(replica->raft);
+    if (PLANTED(replica->host->world, "flush_beyond_durable_quorum")) return here;
+    return here < quorum ? here : quorum;
 }
 
 static bool is_for_this_replica(const struct replica *replica, const struct raft_message *message)
@@ -179,7 +207,9 @@ void drive_raft_frame(struct partition_host *host, const struct transport_peer *
             rest_touch(replica);
             rest_disturb(replica);
             raft_step(replica->raft, &message, now);
-            mark_if_changed(replica);
+            if (raft_is_contradicted(replica->raft)) replica_contradicted(replica);
+            if (replica->flush_holds_apply) flush_replica_durable(replica);
+            if (!replica->halted) mark_if_changed(replica);
         }
         raft_message_clear(&message);
     }
@@ -223,7 +253,7 @@ static uint64_t needed_by_nobody_alive(struct replica *replica, uint64_t limit, 
 void replica_trim(struct replica *replica, uint64_t now)
 {
     uint64_t applied = replica->applied;
-    uint64_t durable = raft_durable_index(replica->raft);
+    uint64_t durable = replica_safe_index(replica);
     uint64_t limit = applied < durable ? applied : durable;
     uint64_t target = raft_everywhere_index(replica->raft);
     if (target > limit) target = limit;

@@ -221,15 +221,15 @@ static inline bool is_heavy(const struct replica *replica, const struct request_
            replica->group.value != GROUP_META;
 }
 
-uint64_t execute_propose(struct replica *replica, const struct entry_header *header,
+uint64_t execute_propose(struct replica *replica, uint8_t type, const struct entry_header *header,
                          struct bytes effects)
 {
     struct partition_host *host = replica->host;
     buffer_clear(&host->header);
     entry_header_encode(header, &host->header);
     size_t header_size = buffer_size(&host->header);
-    struct raft_entry *entry = raft_entry_make(host->row_memory, RAFT_ENTRY_NORMAL,
-                                               (uint32_t)(header_size + effects.size));
+    struct raft_entry *entry =
+        raft_entry_make(host->row_memory, type, (uint32_t)(header_size + effects.size));
     memcpy(entry->body, buffer_bytes(&host->header).data, header_size);
     if (effects.size > 0) memcpy(entry->body + header_size, effects.data, effects.size);
     uint32_t size = entry->size;
@@ -252,7 +252,7 @@ uint64_t execute_propose(struct replica *replica, const struct entry_header *hea
  * remembered like any other, so that what its client sent behind it goes on (decision 0003). */
 static bool propose_write(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, int64_t time, uint64_t now,
-                          struct evaluate_scratch *scratch, bool refused)
+                          struct evaluate_scratch *scratch, uint8_t type, bool refused)
 {
     struct partition_host *host = replica->host;
     struct bytes reply = buffer_bytes(&scratch->reply);
@@ -273,7 +273,7 @@ static bool propose_write(struct replica *replica, struct session *session, uint
         .entry_time = time,
         .outcome = big_reply ? bytes_make(NULL, 0) : reply,
     };
-    uint64_t index = execute_propose(replica, &header, effects);
+    uint64_t index = execute_propose(replica, type, &header, effects);
     if (index == 0) { /* leadership is being handed over */
         session->refused = true;
         nack_deliver(replica, session->gateway, session->local, raft_term(replica->raft), route,
@@ -321,6 +321,7 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
     rows->engine_index = replica->flushed;
     rows->next_index = raft_last_index(replica->raft) + 1;
     rows->options = host->options.service_options[request->service];
+    rows->databases_in_memory = host->databases_in_memory;
     enum evaluate_result result = evaluate(rows, request, &reply);
     if (rows->need_rows) result = EVALUATE_NEED_ROWS;
     row_context_end(rows);
@@ -476,7 +477,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         if (!parks) refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
     } else if (is_too_big(replica, item, result, &rows, scratch)) {
         if (item->write && !PLANTED(host->world, "too_big_not_logged"))
-            propose_write(replica, session, route, item, time, now, scratch, true);
+            propose_write(replica, session, route, item, time, now, scratch, RAFT_ENTRY_NORMAL,
+                          true);
         else
             reply_deliver(replica, session, route, item->seq, OUTCOME_TOO_BIG,
                           bytes_of(TOO_BIG_TEXT));
@@ -492,7 +494,9 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     } else if (!item->write && space_refuses_all(replica)) {
         refuse_no_space(replica, session, route, item);
     } else {
-        bool proposed = propose_write(replica, session, route, item, time, now, scratch, false);
+        uint8_t type = rows.written_is_enough ? RAFT_ENTRY_WRITTEN : RAFT_ENTRY_NORMAL;
+        bool proposed =
+            propose_write(replica, session, route, item, time, now, scratch, type, false);
         if (proposed && is_heavy(replica, item)) cold_heavy_ran(replica, parked, &rows, now);
         if (rows.chore_at != INT64_MAX) chore_note(replica, item->service, rows.chore_at, now);
     }

@@ -24,7 +24,7 @@ static bool may_mark(struct partition_host *host, uint64_t now)
 static uint64_t mark(struct replica *replica, int64_t time)
 {
     struct entry_header header = {.attempt = 1, .entry_time = time}; /* of the system: node 0 */
-    uint64_t index = execute_propose(replica, &header, bytes_make(NULL, 0));
+    uint64_t index = execute_propose(replica, RAFT_ENTRY_NORMAL, &header, bytes_make(NULL, 0));
 
     if (index != 0) replica->host->statistics.expiry_marks++;
     return index;

@@ -286,7 +286,7 @@ static void flush_step(struct world_timer *timer)
     }
     struct replica *replica = CONTAINER_OF(flush->next, struct replica, by_store);
     if (flush->copying == NULL && wants_flush(replica)) {
-        if (raft_durable_index(replica->raft) < replica->applied) {
+        if (replica_safe_index(replica) < replica->applied) {
             SOMETIMES(host->world, "a flush waited for the own disk");
             replica->flush_holds_apply = true;
             flush->waits_for = replica;
@@ -303,7 +303,7 @@ static void flush_step(struct world_timer *timer)
 void flush_replica_durable(struct replica *replica)
 {
     struct flush_job *flush = replica->host->stores[replica->store].flush;
-    if (raft_durable_index(replica->raft) < replica->applied) return;
+    if (replica_safe_index(replica) < replica->applied) return;
     replica->flush_holds_apply = false;
     if (flush == NULL || flush->waits_for != replica) return;
     flush->waits_for = NULL;

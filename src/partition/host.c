@@ -127,6 +127,22 @@ static void on_durable(void *context, uint64_t position)
     if (!host->closing) drive_durable(host, position);
 }
 
+static void on_written(void *context, uint64_t position)
+{
+    struct partition_host *host = context;
+    if (!host->closing) drive_written(host, position);
+}
+
+void host_set_memory(struct partition_host *host, uint64_t databases)
+{
+    host->databases_in_memory = databases;
+}
+
+void host_believe_written(struct partition_host *host, bool believe)
+{
+    host->written_counts = believe;
+}
+
 /* D2: after an absence input is drained first; timers run after input here, and those of the
  * cores are armed afresh. */
 static void check_gap(struct partition_host *host, uint64_t now)
@@ -309,6 +325,7 @@ struct partition_host *host_open(const struct host_options *options)
     }
     buffer_init(&host->header, OUTCOME_SIZE_MAX + 256);
     host->queue = log_queue_open(options->log, host->world, host, on_durable);
+    log_queue_hear_written(host->queue, on_written);
     host->last_tick = host->turn_time = world_now(host->world);
     governor_init(&host->governor,
                   options->heavy_rate_least ? options->heavy_rate_least : GOVERNOR_RATE_LEAST,

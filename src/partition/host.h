@@ -128,6 +128,12 @@ bool host_is_idle(const struct partition_host *host);
  * `text` to clients whose requests are refused. */
 enum { DISK_TEXT_SIZE = 256 };
 void host_set_disk(struct partition_host *host, bool low, const char *text);
+/* Databases (bit by number, of those that services have) whose writes are acknowledged when a
+ * quorum has written them: their entries say so from now on (decision 0012). */
+void host_set_memory(struct partition_host *host, uint64_t databases);
+/* Entries of such databases may be acknowledged by this node once they are written: a restart will
+ * find out if that was lost. False, as at first: it waits for their sync, as for all others'. */
+void host_believe_written(struct partition_host *host, bool believe);
 /* While mute no core is ticked: it neither stands for election nor asks anybody anything. What
  * comes in is not held back here: the caller does not hand it over. */
 void host_mute(struct partition_host *host, bool mute);

@@ -406,6 +406,9 @@ struct partition_host {
     uint64_t heartbeats_generated_at;
     struct persist_wait *persist; /* ring, positions rising */
     size_t persist_first, persist_count, persist_capacity;
+    size_t persist_written; /* of them, the first: written, as far as was told */
+    bool written_counts;    /* host_believe_written() */
+    uint64_t databases_in_memory;
     uint64_t durable_position;           /* of this worker's records in the log */
     uint64_t birth_position;             /* on_born is due when that is durable; 0: it is not */
     uint32_t orphans;                    /* jobs of replicas that are gone */
@@ -508,7 +511,8 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
                                       struct parked *parked);
 /* Proposes header and effects as one entry and puts the effects into the table. Returns its
  * index; 0: leadership is being handed over. The entry fits (execute_entry_fits()). */
-uint64_t execute_propose(struct replica *replica, const struct entry_header *header,
+/* `type`: NORMAL or WRITTEN. */
+uint64_t execute_propose(struct replica *replica, uint8_t type, const struct entry_header *header,
                          struct bytes effects);
 
 /* stale.c: SERVICE_SYSTEM */
@@ -576,6 +580,9 @@ void persist_push(struct partition_host *host, struct replica *replica, uint64_t
                   uint64_t position);
 void drive_replica(struct replica *replica, uint64_t now);
 void drive_durable(struct partition_host *host, uint64_t position);
+void drive_written(struct partition_host *host, uint64_t position);
+/* Durable here and on a quorum: it may be stored outside of the log, and leave memory. */
+uint64_t replica_safe_index(const struct replica *replica);
 void drive_raft_frame(struct partition_host *host, const struct transport_peer *from,
                       struct bytes payload);
 void replica_trim(struct replica *replica, uint64_t now);
@@ -760,7 +767,11 @@ void verify_on_frame(struct partition_host *host, const struct transport_peer *f
                      struct bytes payload);
 /* The replica leads no more, or goes. */
 void verify_leader_gone(struct replica *replica);
+/* See raft_is_contradicted(): it is fenced. */
+void replica_contradicted(struct replica *replica);
 void verify_replica_gone(struct replica *replica);
+/* See raft_is_contradicted(): it is fenced. */
+void replica_contradicted(struct replica *replica);
 void verify_open(struct partition_host *host);
 void verify_close(struct partition_host *host);
 

@@ -176,7 +176,8 @@ static void release_write(struct replica *replica, uint64_t index)
     *pending_at(replica, index) = (struct pending_write){0};
     if (pending.session == NULL) return;
     const struct raft_entry *entry = raft_entry_at(replica->raft, index);
-    ASSERT(entry != NULL && entry->type == RAFT_ENTRY_NORMAL);
+    ASSERT(entry != NULL);
+    ASSERT(entry->type == RAFT_ENTRY_NORMAL || entry->type == RAFT_ENTRY_WRITTEN);
     struct reader reader = reader_make(bytes_make(entry->body, entry->size));
     struct entry_header header;
     enum status status = entry_header_decode(&reader, &header);

@@ -27,7 +27,7 @@ static bool agrees(const struct replica *replica, const struct transport_peer *f
            raft_term(replica->raft) == ask->term && replica_id_equal(follows.replica, ask->from) &&
            follows.node == from->node && raft_leader_is_linked(replica->raft) &&
            !raft_has_output(replica->raft) && replica->receive == NULL &&
-           replica->applied == last && raft_durable_index(replica->raft) == last;
+           replica->applied == last && replica_safe_index(replica) == last;
 }
 
 static bool all_agree(struct partition_host *host, const struct transport_peer *from,

@@ -61,6 +61,8 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->seeks_max = UINT32_MAX;
     rows->expired_at = INT64_MIN;
     rows->chore_at = INT64_MAX;
+    rows->databases_in_memory = 0;
+    rows->written_is_enough = false;
     rows->pending = NULL;
     rows->pending_count = 0;
     rows->pending_capacity = 0;

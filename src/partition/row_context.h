@@ -79,16 +79,19 @@ struct row_context {
     uint64_t next_index;   /* of the entry, if one is made: with a number of the service's own it
                             * names things for ever (DESIGN.md 6, collections) */
     const void *options;   /* host_options.service_options of the service; may be NULL */
-    int64_t expired_at;    /* us: of the rows found expired the last was so from then on */
-    int64_t chore_at;      /* us, as `time`: the service wants its chore to run then (see
-                            * row_want_chore()); INT64_MAX: it does not */
-    struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
+    uint64_t databases_in_memory; /* host_set_memory() */
+    bool written_is_enough;       /* the service: the request is of one of them, and of no other */
+    int64_t expired_at;           /* us: of the rows found expired the last was so from then on */
+    int64_t chore_at;             /* us, as `time`: the service wants its chore to run then (see
+                                   * row_want_chore()); INT64_MAX: it does not */
+    struct row_pending *pending;  /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
 };
 
 /* Sets everything but slot_first, slot_last, hash_secret, next_index and options, which the
- * caller does, as well as engine_index, wanted and ranges if it can fetch rows. */
+ * caller does, as well as databases_in_memory, engine_index, wanted and ranges if it can fetch
+ * rows. */
 void row_context_begin(struct row_context *rows, struct row_table *table, struct arena *arena,
                        struct buffer *effects, uint64_t commit_index, int64_t time,
                        uint64_t random_seed);

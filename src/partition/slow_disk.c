@@ -5,7 +5,8 @@
  * what the leader has not written gathers in its log queue until that is full, and then everything
  * stands. Heartbeats need no disk and would keep such a leader for ever.
  *
- * The measure is how long the oldest record of this worker has waited to become durable, looked at
+ * The measure is how long the oldest record of this worker has waited to become durable (or, if
+ * that is enough for now, to be written), looked at
  * with every tick. It counts as slow at once when that is SLOW_AT_ONCE_US, or when it was more than
  * SLOW_AGE_US for SLOW_TICKS_BEFORE ticks more than it was less. From then on it counts as slow for
  * a while that doubles with each relapse: a disk that is now fast, now slow must not make
@@ -35,8 +36,10 @@ enum {
  * have heard that it is. */
 static uint64_t oldest_age(const struct partition_host *host, uint64_t now)
 {
-    if (host->persist_count == 0) return 0;
-    uint64_t queued_at = host->persist[host->persist_first].queued_at;
+    /* What is written waits for its sync on purpose, if it still waits (log.h, lazy). */
+    if (host->persist_written == host->persist_count) return 0;
+    size_t at = (host->persist_first + host->persist_written) % host->persist_capacity;
+    uint64_t queued_at = host->persist[at].queued_at;
     if (queued_at < host->slow_disk.back_at) queued_at = host->slow_disk.back_at;
     return now > queued_at ? now - queued_at : 0;
 }

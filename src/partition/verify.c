@@ -44,6 +44,14 @@ static void fence(struct replica *replica, uint64_t index, const char *what)
         host->options.events.on_fenced(host->options.context, replica->group, replica->id, text);
 }
 
+void replica_contradicted(struct replica *replica)
+{
+    SOMETIMES(replica->host->world, "a replica had applied what the others had lost");
+    fence(replica, raft_commit_index(replica->raft),
+          "the others go on without writes that were acknowledged here, of databases with "
+          "durability memory: a majority lost power, and that loss was accepted");
+}
+
 bool host_is_fenced(const struct partition_host *host, struct group_id group)
 {
     const struct replica *replica = host_replica(host, group);

@@ -2,7 +2,7 @@
  *
  * `matched` is how far our log is known to equal that of the leader of this term; it is 0
  * at the start of a term, whatever we hold. What is claimed to the leader is never more than
- * min(matched, durable). */
+ * min(matched, durable), or, and named as that, min(matched, written). */
 #include "raft/raft_internal.h"
 
 static void refuse(struct raft *raft, const struct raft_message *message)
@@ -21,6 +21,18 @@ static void refuse(struct raft *raft, const struct raft_message *message)
                                           .reject = true});
 }
 
+bool raft_contradicts(struct raft *raft, uint64_t index, uint64_t term)
+{
+    bool settled = index <= raft->commit_durable || index > raft->commit;
+    if (!settled && raft_term_at(raft, index) != term) raft->contradicted = true;
+    return raft->contradicted;
+}
+
+bool raft_is_contradicted(const struct raft *raft)
+{
+    return raft->contradicted;
+}
+
 /* Appends what we lack. Returns the index up to which our log now equals the leader's. Stops
  * early at an entry that no correct leader sends; it is then as if the rest were lost. */
 static uint64_t take_entries(struct raft *raft, struct raft_message *message)
@@ -35,6 +47,7 @@ static uint64_t take_entries(struct raft *raft, struct raft_message *message)
         bool is_config = entry->type == RAFT_ENTRY_CONFIG;
 
         if (entry->index != matched + 1 || entry->term > raft->term) break;
+        if (raft_contradicts(raft, entry->index, entry->term)) break;
         matched++;
         if (known) continue;
         if (is_config && !raft_config_of_entry(entry, &config)) return matched - 1;
@@ -54,6 +67,7 @@ void raft_on_append(struct raft *raft, struct raft_message *message)
     if (raft->role == RAFT_LEADER) return; /* two in one term: not for us to mend */
     raft_follow(raft, (struct raft_member){.replica = message->from, .node = message->from_node});
 
+    if (raft_contradicts(raft, message->index, message->log_term)) return;
     /* What is committed equals the log of every later leader. */
     bool before_commit = message->index <= raft->commit;
     bool agrees = message->index <= last_index(raft) &&
@@ -63,12 +77,16 @@ void raft_on_append(struct raft *raft, struct raft_message *message)
         return;
     }
     uint64_t matched = take_entries(raft, message);
+    if (raft->contradicted) return;
     if (matched > last_index(raft)) matched = last_index(raft);
     if (matched > raft->matched) raft->matched = matched;
-    if (raft->commit > raft->matched) raft->matched = raft->commit;
+    if (raft->commit_durable > raft->matched) raft->matched = raft->commit_durable;
     raft->ack_wanted = true;
     if (message->everywhere > raft->everywhere) raft->everywhere = message->everywhere;
+    uint64_t durable = message->hint_index != 0 ? message->hint_index : message->commit;
+    if (durable > message->commit) durable = message->commit;
     raft_commit_to(raft, message->commit < raft->matched ? message->commit : raft->matched);
+    raft_commit_durable_to(raft, durable < raft->matched ? durable : raft->matched);
 }
 
 /* One acknowledgement for all appends whose entries became durable meanwhile; but a message
@@ -79,18 +97,24 @@ bool raft_ack_due(const struct raft *raft)
     uint64_t claim = raft_log_claimable(raft, raft->matched);
     bool planted = raft_bug(raft, RAFT_BUG_ACK_BEFORE_DURABLE);
     if (!raft_hard_state_durable(raft) && !planted) return false;
+    uint64_t written = raft_log_claimable_written(raft, raft->matched);
+    if (written > claim && written > raft->written_told) return true;
     return claim > raft->match_told || (raft->ack_wanted && claim == raft->matched);
 }
 
 void raft_ack_send(struct raft *raft)
 {
     uint64_t claim = raft_log_claimable(raft, raft->matched);
-    ASSERT(claim <= last_index(raft));
+    uint64_t written = raft_log_claimable_written(raft, raft->matched);
+    ASSERT(claim <= written);
+    ASSERT(written <= last_index(raft));
     ASSERT(raft->role != RAFT_LEADER);
     if (claim == raft->matched) raft->ack_wanted = false;
     raft->match_told = claim;
+    raft->written_told = written;
     raft_send_now(raft, (struct raft_message){.type = RAFT_APPEND_REPLY,
                                               .to = raft->leader.replica,
                                               .to_node = raft->leader.node,
-                                              .index = claim});
+                                              .index = claim,
+                                              .hint_index = written > claim ? written : 0});
 }

@@ -119,7 +119,7 @@ static void take_persist(struct raft *raft, struct raft_output *output)
 void raft_take_output(struct raft *raft, struct raft_output *output)
 {
     *output = (struct raft_output){
-        .hard_state = {.term = raft->term, .vote = raft->vote, .commit = raft->commit},
+        .hard_state = {.term = raft->term, .vote = raft->vote, .commit = raft->commit_durable},
         .commit = raft->commit,
         .role_changed = raft->role_changed,
         .config_changed = raft->config_changed,
@@ -139,6 +139,15 @@ void raft_take_output(struct raft *raft, struct raft_output *output)
     output->message_count = raft->messages->count;
     ASSERT(!raft_has_output(raft));
     ASSERT(output->commit <= last_index(raft));
+}
+
+void raft_written(struct raft *raft, uint64_t persist_id, uint64_t now)
+{
+    ASSERT(persist_id <= raft->persist_last);
+    raft_time(raft, now);
+    if (persist_id <= raft->persisted) return;
+    raft_log_written(raft, persist_id);
+    if (raft->role == RAFT_LEADER) raft_commit_advance(raft);
 }
 
 void raft_persisted(struct raft *raft, uint64_t persist_id, uint64_t now)

@@ -134,6 +134,15 @@ void raft_progress_matched(struct raft *raft, struct progress *progress, uint64_
     raft->send_wanted = true;
 }
 
+void raft_progress_written(struct raft *raft, struct progress *progress, uint64_t written)
+{
+    ASSERT(written <= last_index(raft));
+    if (written <= progress->written) return;
+    progress->written = written;
+    inflight_free(progress, written); /* it has arrived; its sync is no reason to send no more */
+    raft->send_wanted = true;
+}
+
 void raft_progress_sent(struct progress *progress, uint64_t last_index, uint64_t bytes)
 {
     ASSERT(progress->state == PROGRESS_REPLICATE);

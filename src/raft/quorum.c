@@ -170,6 +170,18 @@ uint64_t raft_quorum_match(const struct raft *raft)
     return raft_quorum_value(raft, value_match, own);
 }
 
+static uint64_t value_written(const struct raft *raft, const struct progress *progress)
+{
+    (void)raft;
+    return progress->written > progress->match ? progress->written : progress->match;
+}
+
+uint64_t raft_quorum_written(const struct raft *raft)
+{
+    return raft_quorum_value(raft, value_written,
+                             raft_log_claimable_written(raft, last_index(raft)));
+}
+
 bool raft_quorum_active_in(const struct raft *raft, const struct raft_member *members, size_t count)
 {
     size_t active = 0;

@@ -22,6 +22,7 @@ static void open_hard_state(struct raft *raft, const struct raft_options *option
     if (commit > last_index(raft)) commit = last_index(raft);
     if (commit < raft->base_index) commit = raft->base_index;
     raft->commit = commit;
+    raft->commit_durable = commit; /* no other one is in the log */
     raft->applied = raft->base_index;
     raft->commit_told = raft->base_index;
 }
@@ -95,6 +96,7 @@ void raft_enter_term(struct raft *raft, uint64_t term)
     raft->leader_link_down = false;
     raft->matched = 0;
     raft->match_told = 0;
+    raft->written_told = 0;
     raft->ack_wanted = false;
     raft->role_changed = true;
     raft_held_drop_older(raft, term);
@@ -283,6 +285,11 @@ struct raft_member raft_leader(const struct raft *raft)
 uint64_t raft_commit_index(const struct raft *raft)
 {
     return raft->commit;
+}
+
+uint64_t raft_commit_durable_index(const struct raft *raft)
+{
+    return raft->commit_durable;
 }
 
 bool raft_tick_due(const struct raft *raft, uint64_t now)

@@ -12,6 +12,9 @@
  *   3. apply entries (applied, output.commit] in order, then raft_applied().
  * A message or acknowledgement therefore never claims what is not durable (FAULTS rule 1),
  * and the leader counts its own copy only after raft_persisted().
+ * What a driver says with raft_written() counts for entries of RAFT_ENTRY_WRITTEN, and for nothing
+ * else: no vote, no term, no entry of another type, and nothing that may be stored elsewhere:
+ * that is what raft_commit_durable_index() is for.
  *
  * Entries live in memory from first_index on; the driver trims them with raft_trim().
  * `now` is CLOCK_BOOTTIME in microseconds and never goes back. Thread: one at a time. */
@@ -48,7 +51,14 @@ struct raft_config {
     struct raft_member learners[RAFT_MEMBERS_MAX];
 };
 
-enum raft_entry_type { RAFT_ENTRY_NORMAL = 0, RAFT_ENTRY_NOOP = 1, RAFT_ENTRY_CONFIG = 2 };
+enum raft_entry_type {
+    RAFT_ENTRY_NORMAL = 0,
+    RAFT_ENTRY_NOOP = 1,
+    RAFT_ENTRY_CONFIG = 2,
+    /* As NORMAL, but it commits when a quorum has *written* it; whether all before it that are not
+     * of this type must be durable on a quorum first (decision 0012). */
+    RAFT_ENTRY_WRITTEN = 3,
+};
 
 /* An entry in memory: one allocation, body behind it. Immutable once made. */
 struct raft_entry {
@@ -113,8 +123,10 @@ enum raft_planted_bug {
     RAFT_BUG_IGNORE_PROMISE = 1 << 4,       /* D1: promises of voters to the old leader */
     RAFT_BUG_VOTE_TWICE = 1 << 5,           /* vote forgotten by a restart */
     RAFT_BUG_LEARNER_COUNTS = 1 << 6,
-    RAFT_BUG_COUNT_SELF_EARLY = 1 << 7, /* own copy counts before it is durable */
-    RAFT_BUG_LEASE_OF_LIFE = 1 << 8,    /* D1: that a member's node lives extends the lease */
+    RAFT_BUG_COUNT_SELF_EARLY = 1 << 7,   /* own copy counts before it is durable */
+    RAFT_BUG_LEASE_OF_LIFE = 1 << 8,      /* D1: that a member's node lives extends the lease */
+    RAFT_BUG_WRITTEN_IS_DURABLE = 1 << 9, /* all entries commit when they are written */
+    RAFT_BUG_WRITTEN_BEFORE_WRITTEN = 1 << 10, /* entries count as written when they are there */
 };
 
 enum raft_message_type {
@@ -137,8 +149,10 @@ struct raft_message {
     uint64_t index;    /* append: the one before the entries; reply: match; vote: last */
     uint64_t log_term; /* term at `index` */
     uint64_t commit;
-    uint64_t everywhere;            /* append: all members have the entries up to here */
-    uint64_t hint_index, hint_term; /* refused append: fast backtracking */
+    uint64_t everywhere; /* append: all members have the entries up to here */
+    /* Refused append: fast backtracking. Reply that accepts: hint_index is how far it is written,
+     * append: how much of `commit` is durable on a quorum; 0: as far as it says anyway. */
+    uint64_t hint_index, hint_term;
     uint64_t promise; /* vote replies: microseconds the voter still owes the old leader */
     bool reject;      /* replies */
     bool transfer;    /* vote: asked for by the leader, sticky leader does not refuse */
@@ -197,10 +211,14 @@ uint64_t raft_propose(struct raft *raft, struct raft_entry *entry);
 enum status raft_propose_config(struct raft *raft, const struct raft_config *target,
                                 uint64_t based_on_index, struct error *error);
 enum status raft_transfer(struct raft *raft, struct replica_id to, uint64_t now);
+/* All up to and including this persist_id is written: it survives this process, not a loss of
+ * power. May be left out; the driver must know that it may be believed (decision 0012). */
+void raft_written(struct raft *raft, uint64_t persist_id, uint64_t now);
 /* All up to and including this persist_id is durable. */
 void raft_persisted(struct raft *raft, uint64_t persist_id, uint64_t now);
 void raft_applied(struct raft *raft, uint64_t index);
-/* Forgets entries <= index from memory; index <= applied. */
+/* Forgets entries <= index from memory; index <= applied. What is not durable here, or not known to
+ * be durable on a quorum, stays. */
 void raft_trim(struct raft *raft, uint64_t index);
 /* A snapshot of (index, term, config) is durably installed in the engine AND the log (under
  * that replica's records). Discards conflicting entries, keeps a matching suffix, and sends
@@ -267,9 +285,17 @@ enum raft_role raft_role(const struct raft *raft);
 uint64_t raft_term(const struct raft *raft);
 struct raft_member raft_leader(const struct raft *raft); /* replica 0: unknown */
 uint64_t raft_commit_index(const struct raft *raft);
+/* How much of it is durable on a quorum, as far as this one knows. Nothing above it may be stored
+ * outside of the log: if all lose power, a later leader may lack it. */
+uint64_t raft_commit_durable_index(const struct raft *raft);
+/* A later leader has another entry where one was committed here, though not durable on a quorum: a
+ * majority lost power, and an operator accepted the loss. This replica went on with what is lost,
+ * and must come back under a new id; it acknowledges nothing any more. */
+bool raft_is_contradicted(const struct raft *raft);
 uint64_t raft_first_index(const struct raft *raft); /* of entries in memory */
 uint64_t raft_last_index(const struct raft *raft);
 uint64_t raft_durable_index(const struct raft *raft);
+uint64_t raft_written_index(const struct raft *raft); /* at least the durable one */
 /* Lowest match of all members (voters and learners) known to the leader, for trimming. */
 uint64_t raft_match_min(const struct raft *raft);
 /* All members have the entries up to here, as far as this one knows: from its leader. */

@@ -67,7 +67,7 @@ static bool entry_sound(const struct raft_entry *entry, uint64_t term_before)
 {
     struct raft_config config;
     if (entry->term == 0 || entry->term < term_before) return false;
-    if (entry->type > RAFT_ENTRY_CONFIG) return false;
+    if (entry->type > RAFT_ENTRY_WRITTEN) return false;
     return entry->type != RAFT_ENTRY_CONFIG || raft_config_of_entry(entry, &config);
 }
 

@@ -41,8 +41,9 @@ struct inflight {
 /* What the leader knows of one other member. match < next always. */
 struct progress { /* three lines of cache; heartbeats need the last */
     _Alignas(64) struct raft_member member;
-    uint64_t match; /* durable there and equal to ours */
-    uint64_t next;  /* first index not yet sent */
+    uint64_t match;   /* durable there and equal to ours */
+    uint64_t next;    /* first index not yet sent */
+    uint64_t written; /* there and equal to ours, but perhaps not durable; below match: as match */
     enum progress_state state;
     bool probe_sent;
     bool probe_empty;  /* repeated probes carry no entries: the first may only be slow */
@@ -83,6 +84,7 @@ struct raft {
     bool hard_changed; /* not yet handed out */
     bool ack_wanted;
     bool leader_link_down;
+    bool contradicted; /* see raft_is_contradicted() */
     uint16_t planted_bugs;
     uint32_t capacity; /* of entries */
     uint64_t now;      /* latest time any input brought */
@@ -95,16 +97,18 @@ struct raft {
     uint64_t handed_index; /* handed to the log */
 
     uint64_t commit, commit_told;
-    uint64_t truncate_from; /* to hand out; 0: none */
+    uint64_t commit_durable; /* <= commit */
+    uint64_t truncate_from;  /* to hand out; 0: none */
     uint64_t round_confirmed, round_told;
     size_t held_count;
     /* Follower: agreement with the leader of this term, and what it was told of it. */
-    uint64_t matched, match_told;
+    uint64_t matched, match_told, written_told;
 
     uint64_t durable_index;
-    uint64_t persist_last; /* last id handed out */
-    uint64_t persisted;    /* last id reported durable */
-    uint64_t hard_id;      /* persist id that carries (term, vote) */
+    uint64_t written_index; /* only what raft_written() said: may be below durable_index */
+    uint64_t persist_last;  /* last id handed out */
+    uint64_t persisted;     /* last id reported durable */
+    uint64_t hard_id;       /* persist id that carries (term, vote) */
     uint32_t persisting_count, persisting_capacity;
     struct raft_persisting *persisting;
     /* Terms change rarely: all entries from term_from on have term_last, so that most questions
@@ -188,6 +192,16 @@ static inline uint64_t raft_log_claimable(const struct raft *raft, uint64_t inde
     return index < raft->durable_index ? index : raft->durable_index;
 }
 
+/* The same of what is written; at least what raft_log_claimable() says. */
+static inline uint64_t raft_log_claimable_written(const struct raft *raft, uint64_t index)
+{
+    uint64_t written = raft_written_index(raft);
+    if (raft_bug(raft, RAFT_BUG_WRITTEN_BEFORE_WRITTEN)) return index;
+    uint64_t claimable = raft_log_claimable(raft, index);
+    if (written > index) written = index;
+    return claimable > written ? claimable : written;
+}
+
 static inline bool raft_hard_state_durable(const struct raft *raft)
 {
     return !raft->hard_changed && raft->persisted >= raft->hard_id;
@@ -223,6 +237,7 @@ struct raft_entry **raft_log_entries(struct raft *raft, uint64_t index);
 uint64_t raft_log_back(const struct raft *raft, uint64_t index, uint64_t term, uint64_t floor);
 void raft_log_persisting(struct raft *raft, uint64_t id);
 void raft_log_persisted(struct raft *raft, uint64_t id);
+void raft_log_written(struct raft *raft, uint64_t id);
 
 /* quorum.c */
 bool raft_member_find(const struct raft_member *members, size_t count, struct replica_id replica);
@@ -245,6 +260,7 @@ uint64_t raft_quorum_value(const struct raft *raft,
                            uint64_t (*value)(const struct raft *, const struct progress *),
                            uint64_t self_value);
 uint64_t raft_quorum_match(const struct raft *raft);
+uint64_t raft_quorum_written(const struct raft *raft);
 bool raft_quorum_active_in(const struct raft *raft, const struct raft_member *members,
                            size_t count);
 
@@ -268,6 +284,9 @@ void raft_on_append(struct raft *raft, struct raft_message *message);
 bool raft_ack_due(const struct raft *raft);
 void raft_ack_send(struct raft *raft);
 
+/* What a leader has at `index` is not what was committed there, written and not durable. */
+bool raft_contradicts(struct raft *raft, uint64_t index, uint64_t term);
+
 /* progress.c */
 struct progress *raft_progress_find(const struct raft *raft, struct replica_id replica);
 void raft_progress_reset(struct raft *raft); /* at the start of a leadership */
@@ -277,6 +296,8 @@ bool raft_progress_active(const struct raft *raft, const struct progress *progre
 void raft_progress_probe(struct progress *progress, uint64_t next);
 /* The member has everything up to `match`. */
 void raft_progress_matched(struct raft *raft, struct progress *progress, uint64_t match);
+/* The member has written everything up to `written`. */
+void raft_progress_written(struct raft *raft, struct progress *progress, uint64_t written);
 void raft_progress_sent(struct progress *progress, uint64_t last_index, uint64_t bytes);
 bool raft_progress_has_room(const struct progress *progress);
 /* A heartbeat was answered: has anything moved since the last one? */
@@ -289,6 +310,8 @@ void raft_on_append_reply(struct raft *raft, const struct raft_message *message)
 void raft_replicate(struct raft *raft); /* fills the output being taken */
 void raft_commit_advance(struct raft *raft);
 void raft_commit_to(struct raft *raft, uint64_t index);
+/* Durable on a quorum, and so committed. */
+void raft_commit_durable_to(struct raft *raft, uint64_t index);
 void raft_check_quorum(struct raft *raft);
 uint64_t raft_check_quorum_deadline(const struct raft *raft);
 

@@ -40,6 +40,12 @@ uint64_t raft_durable_index(const struct raft *raft)
     return raft->durable_index;
 }
 
+uint64_t raft_written_index(const struct raft *raft)
+{
+    bool more = raft->written_index > raft->durable_index;
+    return more ? raft->written_index : raft->durable_index;
+}
+
 const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index)
 {
     if (index <= raft->base_index || index > last_index(raft)) return NULL;
@@ -118,6 +124,7 @@ void raft_log_open(struct raft *raft, const struct raft_options *options)
     }
     raft->handed_index = last_index(raft);
     raft->durable_index = last_index(raft);
+    raft->written_index = last_index(raft);
 }
 
 void raft_log_close(struct raft *raft)
@@ -134,6 +141,7 @@ static void log_clamp_durable(struct raft *raft, uint64_t last)
 {
     if (raft->handed_index > last) raft->handed_index = last;
     if (raft->durable_index > last) raft->durable_index = last;
+    if (raft->written_index > last) raft->written_index = last;
     for (size_t i = 0; i < raft->persisting_count; i++) {
         if (raft->persisting[i].last_index > last) raft->persisting[i].last_index = last;
     }
@@ -186,6 +194,7 @@ void raft_trim(struct raft *raft, uint64_t index)
     ASSERT(raft->applied <= raft->commit);
     /* What is committed by others but not yet durable here is still needed for our own log. */
     if (index > raft->durable_index) index = raft->durable_index;
+    if (index > raft->commit_durable) index = raft->commit_durable;
     if (index <= raft->base_index) return;
     log_drop_front(raft, index, raft_term_at(raft, index));
     raft_config_trim(raft);
@@ -213,6 +222,7 @@ void raft_log_restart(struct raft *raft, uint64_t index, uint64_t term)
     log_clamp_durable(raft, index);
     raft->handed_index = index;
     raft->durable_index = index;
+    raft->written_index = index;
 }
 
 uint64_t raft_log_back(const struct raft *raft, uint64_t index, uint64_t term, uint64_t floor)
@@ -239,6 +249,15 @@ void raft_log_persisting(struct raft *raft, uint64_t id)
     raft->handed_index = last_index(raft);
     raft->persisting[raft->persisting_count++] =
         (struct raft_persisting){.id = id, .last_index = raft->handed_index};
+}
+
+void raft_log_written(struct raft *raft, uint64_t id)
+{
+    for (size_t i = 0; i < raft->persisting_count && raft->persisting[i].id <= id; i++) {
+        uint64_t last = raft->persisting[i].last_index;
+        if (last > raft->written_index) raft->written_index = last;
+    }
+    ASSERT(raft->written_index <= raft->handed_index);
 }
 
 void raft_log_persisted(struct raft *raft, uint64_t id)

@@ -32,12 +32,14 @@ bool raft_heartbeat_make(struct raft *raft, struct replica_id to, struct raft_he
      * stands from one that was abandoned (transfer.c). */
     uint64_t round = raft->transfer_sent ? raft->transfer_round : raft->round_started;
     if (round == raft->round_started) raft->round_carried = true;
+    /* What is durable on a quorum: it is all that a follower needs to know without an append. */
+    uint64_t commit = raft->commit_durable;
     *ret = (struct raft_heartbeat){
         .group = raft->group,
         .from = raft->self,
         .to = to,
         .term = raft->term,
-        .commit = raft->commit < progress->match ? raft->commit : progress->match,
+        .commit = commit < progress->match ? commit : progress->match,
         .round = round,
     };
     ASSERT(ret->commit <= raft->commit);
@@ -137,7 +139,7 @@ static void heartbeat_accept(struct raft *raft, const struct raft_heartbeat *hea
     uint64_t last = last_index(raft);
     uint64_t commit = heartbeat->commit < last ? heartbeat->commit : last;
     if (commit > raft->matched) raft->matched = commit;
-    raft_commit_to(raft, commit);
+    raft_commit_durable_to(raft, commit);
 }
 
 void raft_heartbeat_receive(struct raft *raft, const struct raft_heartbeat *heartbeat,

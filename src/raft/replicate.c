@@ -70,6 +70,8 @@ void raft_on_append_reply(struct raft *raft, const struct raft_message *message)
     }
     if (message->index > last_index(raft)) return; /* no correct member says so */
     raft_progress_matched(raft, progress, message->index);
+    if (message->hint_index > message->index && message->hint_index <= last_index(raft))
+        raft_progress_written(raft, progress, message->hint_index);
     raft_commit_advance(raft);
 }
 
@@ -82,6 +84,30 @@ void raft_commit_to(struct raft *raft, uint64_t index)
     raft->commit = index;
 }
 
+void raft_commit_durable_to(struct raft *raft, uint64_t index)
+{
+    raft_commit_to(raft, index);
+    if (index > raft->commit_durable) raft->commit_durable = index;
+    ASSERT(raft->commit_durable <= raft->commit);
+}
+
+/* Entries for which written is enough, behind what is committed: each as soon as a quorum has
+ * written it and all before it are committed. Only behind the own term's no-op, which had to be
+ * durable, so all of them are of this term. */
+static void commit_written(struct raft *raft)
+{
+    uint64_t agreed = raft_quorum_written(raft);
+    bool all = raft_bug(raft, RAFT_BUG_WRITTEN_IS_DURABLE);
+
+    if (raft->commit < raft->noop_index && !all) return;
+    while (raft->commit < agreed) {
+        uint64_t next = raft->commit + 1;
+        if (!all && raft_entry_at(raft, next)->type != RAFT_ENTRY_WRITTEN) break;
+        raft_commit_to(raft, next);
+    }
+    ASSERT(raft->commit <= last_index(raft));
+}
+
 static void commit_agreed(struct raft *raft)
 {
     uint64_t agreed = raft_quorum_match(raft);
@@ -91,14 +117,15 @@ static void commit_agreed(struct raft *raft)
     if (raft_bug(raft, RAFT_BUG_COMMIT_OLD_TERM)) own_term = true;
 
     ASSERT(agreed <= last_index(raft));
-    if (own_term) raft_commit_to(raft, agreed);
+    if (own_term) raft_commit_durable_to(raft, agreed);
 }
 
 void raft_commit_advance(struct raft *raft)
 {
     ASSERT(raft->role == RAFT_LEADER);
     /* The last of the members mostly acknowledges what a majority has committed already. */
-    if (raft->commit < last_index(raft)) commit_agreed(raft);
+    if (raft->commit_durable < last_index(raft)) commit_agreed(raft);
+    if (raft->commit < last_index(raft)) commit_written(raft);
     raft_transfer_advance(raft);
     raft_config_advance(raft);
 }
@@ -111,6 +138,7 @@ static void send_append(struct raft *raft, const struct progress *progress, uint
     ASSERT(previous >= raft->base_index);
     ASSERT(previous + entry_count <= last_index(raft));
     struct raft_entry **entries = entry_count ? raft_log_entries(raft, progress->next) : NULL;
+    uint64_t durable = raft->commit_durable < raft->commit ? raft->commit_durable : 0;
     raft->everywhere_told = raft->everywhere;
     raft_send_now(raft, (struct raft_message){.type = RAFT_APPEND,
                                               .to = progress->member.replica,
@@ -118,6 +146,7 @@ static void send_append(struct raft *raft, const struct progress *progress, uint
                                               .index = previous,
                                               .log_term = raft_term_at(raft, previous),
                                               .commit = raft->commit,
+                                              .hint_index = durable,
                                               .everywhere = raft->everywhere,
                                               .entries = entries,
                                               .entry_count = entry_count});

@@ -37,8 +37,9 @@ bool raft_is_quiet(const struct raft *raft)
 {
     const struct raft_config *config = raft_config(raft);
     uint64_t last = last_index(raft);
-    bool settled = raft->role == RAFT_LEADER && raft->commit == last && raft->applied == last &&
-                   raft->durable_index == last && raft_hard_state_durable(raft);
+    bool settled = raft->role == RAFT_LEADER && raft->commit_durable == last &&
+                   raft->applied == last && raft->durable_index == last &&
+                   raft_hard_state_durable(raft);
     bool busy = raft_has_output(raft) || raft_transferring(raft) || raft->transfer_sent ||
                 raft->round_confirmed != raft->round_started;
     bool changing = config->outgoing_count != 0 || config->learner_count != 0 ||

@@ -38,6 +38,7 @@ bool raft_install_snapshot(struct raft *raft, uint64_t index, uint64_t term,
     raft_time(raft, now);
     if (raft->role == RAFT_LEADER) return false;
     if (raft->role != RAFT_FOLLOWER) raft_become_follower(raft, raft->term);
+    if (raft_contradicts(raft, index, term)) return false;
     raft->ack_wanted = true; /* whatever we hold, the leader should hear of it */
     if (index <= raft->commit) {
         if (raft->matched < index) raft->matched = index;
@@ -47,10 +48,12 @@ bool raft_install_snapshot(struct raft *raft, uint64_t index, uint64_t term,
     raft_log_restart(raft, index, term);
     raft_config_restart(raft, config);
     raft->commit = index;
+    raft->commit_durable = index;
     raft->applied = index;
     if (raft->matched < index) raft->matched = index;
     if (raft->matched > last_index(raft)) raft->matched = last_index(raft);
     if (raft->match_told > raft->matched) raft->match_told = raft->matched;
+    if (raft->written_told > raft->matched) raft->written_told = raft->matched;
     raft->ack_wanted = true;
     ASSERT(raft->commit <= last_index(raft));
     ASSERT(raft->durable_index >= raft->base_index);

@@ -31,7 +31,7 @@ static void propose_from_the_future(void *ret_time)
     struct entry_header header = {.attempt = 1, .entry_time = world_wall_time(bed.world) + year};
 
     *(int64_t *)ret_time = header.entry_time;
-    assert_true(execute_propose(leader(), &header, bytes_make(NULL, 0)) > 0);
+    assert_true(execute_propose(leader(), RAFT_ENTRY_NORMAL, &header, bytes_make(NULL, 0)) > 0);
 }
 
 /* The entry is applied only after the election that follows the restart: until the new leader has

@@ -100,6 +100,7 @@ enum evaluate_result redis_evaluate(struct row_context *rows, const struct reque
     if (redis_namespace_find(&call, call.database, &call.namespace) == ROW_STOP)
         return redis_stop(&call);
 
+    rows->written_is_enough = rows->databases_in_memory >> call.database & 1;
     want_keys(&call);
     if (rows->need_rows) return redis_stop(&call);
     enum evaluate_result result = run(&call);

@@ -46,6 +46,7 @@ static void flush_namespace(struct redis_call *call, uint8_t database, uint32_t 
 
     /* Without a key it is a read; what was sent ahead of a command (stage.h) waits for it. */
     if (row_count(call->rows, SERVICE_REDIS, namespace) == 0) return;
+    call->rows->written_is_enough = false; /* FLUSHALL is of all, and this is seldom */
     map_key_store(key, call->rows, database);
     store_u32(value, namespace + REDIS_DATABASES);
     row_put(call->rows, bytes_make(key, sizeof(key)), MAP_ROW_TYPE, 0, 0,

@@ -266,7 +266,8 @@ void log_close(struct log *log)
 
     ASSERT(list_empty(&log->queues));
     ASSERT(!log->running && !log->preparing);
-    if (!log->failed && log->batch_number > log->mark_number &&
+    ASSERT(log->failed || log->batch_number == log->synced_number);
+    if (!log->failed && log->synced_number > log->mark_number &&
         log_mark_write(log, &error) != STATUS_OK)
         LOG_WARN(world_logger(log->world), "log", "cannot write the mark: %s", error.text);
     log_free(log);

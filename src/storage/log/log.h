@@ -5,7 +5,9 @@
  * Each worker queues records into its own queue and submits them at the end of its turn.
  * The writer (a job on LANE_LOG, one at a time) takes what all queues hold as one batch,
  * writes it aligned to 4 KiB, syncs, and tells each queue how far it is durable, while the
- * next batch gathers. Format: docs/reference/log-format.md (owned by this module).
+ * next batch gathers. A batch of lazy entries alone is not synced by itself, but with the next one
+ * that is, or after LOG_LAZY_SYNC_US (decision 0012).
+ * Format: docs/reference/log-format.md (owned by this module).
  * A write or sync failure is world_fatal(). Thread: a queue belongs to its worker. */
 #ifndef HOLON_STORAGE_LOG_LOG_H
 #define HOLON_STORAGE_LOG_LOG_H
@@ -23,7 +25,9 @@ enum {
     LOG_SEGMENT_SIZE_MIN = 1024 * 1024,
     LOG_SEGMENT_SIZE_MAX = 1024 * 1024 * 1024,
     LOG_WRITER_LOOPS_DEFAULT = 16,
-    LOG_SEGMENTS_MIN = 8, /* a bound holds at least so many */
+    LOG_SEGMENTS_MIN = 8,                 /* a bound holds at least so many */
+    LOG_LAZY_SYNC_US = 50 * 1000,         /* lazy entries are synced after so long, if not before */
+    LOG_LAZY_BYTES_MAX = 8 * 1024 * 1024, /* or when more was written without a sync */
 };
 
 /* Where damage was found: for those who repair and report it. */
@@ -57,6 +61,7 @@ struct log_entry {
     uint64_t index;
     uint64_t term;
     uint8_t type;
+    bool lazy; /* nobody waits for its sync; not on disk */
     struct bytes body;
 };
 
@@ -97,6 +102,10 @@ void log_abandon(struct log *log);
  * durable. Called on the worker's thread, once per batch at most, positions rising. */
 struct log_queue *log_queue_open(struct log *log, struct world *world, void *context,
                                  void (*on_durable)(void *context, uint64_t position));
+/* on_written(context, position): it is written, and survives the end of this process. Only where
+ * that is news: behind it is what on_durable has told. Before anything is appended. */
+void log_queue_hear_written(struct log_queue *queue,
+                            void (*on_written)(void *context, uint64_t position));
 /* When idle. The queue of a node that was killed is not: it hears nothing more, and
  * log_abandon() frees it. */
 void log_queue_close(struct log_queue *queue);

@@ -39,6 +39,8 @@ struct log_chunk {
     size_t weight; /* bytes in a batch at most, second copies of votes included */
     uint32_t record_count;
     uint64_t position; /* the queue's position once this is durable */
+    bool has_lazy;     /* lazy entries are among it */
+    bool waits_sync;   /* and something else but releases */
 };
 
 struct log_queue {
@@ -46,6 +48,7 @@ struct log_queue {
     struct world *world;
     void *context;
     void (*on_durable)(void *context, uint64_t position);
+    void (*on_written)(void *context, uint64_t position); /* NULL: nobody asks */
 
     /* The worker's own. */
     struct log_chunk *gather;       /* NULL: nothing gathered */
@@ -60,10 +63,12 @@ struct log_queue {
     struct list pending; /* submitted chunks, oldest first */
     struct list kept;    /* empty chunks for reuse */
     uint32_t kept_count;
-    uint32_t in_flight; /* chunks submitted and not yet durable */
-    uint64_t durable;   /* position */
+    uint32_t in_flight; /* chunks submitted and not yet written */
+    uint64_t written;   /* position */
+    uint64_t durable;   /* position; <= written */
     uint64_t reported;  /* told to on_durable */
-    bool posted;        /* `post` is on its way */
+    uint64_t written_reported;
+    bool posted; /* `post` is on its way */
     struct world_post post;
 };
 
@@ -119,6 +124,8 @@ struct log {
     uint64_t active_size;
     uint64_t active_offset; /* where the next batch goes */
     uint64_t batch_number;  /* of the last batch written */
+    uint64_t synced_number; /* of the last batch that a sync has covered */
+    uint64_t lazy_bytes;    /* written behind it */
     struct file *mark_file; /* it and the file: under mark_mutex once the log is open */
     uint64_t mark_number;   /* what it says; written by the writer alone */
     uint64_t mark_sequence; /* of its last write; the parity chooses the slot; mark_mutex */
@@ -126,6 +133,7 @@ struct log {
     struct log_copy copy;
     uint64_t job_started_at;
     uint64_t job_batches;
+    bool sync_due; /* lazy batches have waited long enough */
 
     struct world_job writer_job;
     struct world_job spare_job;
@@ -141,6 +149,8 @@ struct log {
     /* Weight and records of the chunks that are handed over and not durable. */
     uint64_t pending_bytes, pending_records;
     bool running;            /* a writer job was started and is not done */
+    bool lazy_written;       /* batches were written and not synced */
+    uint64_t lazy_since;     /* seen by a loop; 0: not yet */
     struct log_queue *owner; /* who started it */
     bool stalled;            /* the batch in `taken` waits for space */
     uint64_t stall_retry_at;
@@ -181,7 +191,7 @@ enum status log_mark_create(struct log *log, struct error *error);
 /* STATUS_NOT_FOUND: there is no mark file; STATUS_CORRUPT: neither slot can be read;
  * STATUS_REFUSED: of another log; STATUS_VERSION: of another format. Opens it otherwise. */
 enum status log_mark_open(struct log *log, struct error *error);
-/* Says that log->batch_number is durable, and syncs. */
+/* Says that log->synced_number is durable, and syncs. */
 enum status log_mark_write(struct log *log, struct error *error);
 enum { LOG_MARK_SIZE = 2 * LOG_BLOCK_SIZE };
 /* Reads one slot. 0 sequence: damaged or empty. For mark.c and inspect.c. */
@@ -278,6 +288,7 @@ struct log_scan {
     bool torn;              /* something of batch last_number + 1 was found */
     struct log_vote *votes; /* of the torn batch, owned */
     size_t vote_count, vote_capacity;
+    uint64_t stale_end; /* in last_segment: where the last batch ends that came behind a lost one */
 };
 
 /* The oldest segment begins with a batch of this very log. */

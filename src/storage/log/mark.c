@@ -85,16 +85,16 @@ enum status log_mark_write(struct log *log, struct error *error)
 {
     uint8_t block[LOG_BLOCK_SIZE];
 
-    ASSERT(log->batch_number >= log->mark_number);
+    ASSERT(log->synced_number >= log->mark_number);
     pthread_mutex_lock(&log->mark_mutex);
     uint64_t sequence = log->mark_sequence + 1;
-    slot_make(log, sequence, log->batch_number, block);
+    slot_make(log, sequence, log->synced_number, block);
     enum status status = file_write(log->mark_file, sequence % 2 * LOG_BLOCK_SIZE,
                                     bytes_make(block, sizeof(block)), error);
     if (status == STATUS_OK) status = file_sync(log->mark_file, error);
     if (status == STATUS_OK) {
         log->mark_sequence = sequence;
-        log->mark_number = log->batch_number;
+        log->mark_number = log->synced_number;
     }
     pthread_mutex_unlock(&log->mark_mutex);
     return status;

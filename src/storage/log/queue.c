@@ -43,6 +43,9 @@ void log_chunk_add(struct log_chunk *chunk, const struct log_record *record)
     chunk->weight += buffer_size(&chunk->records) - before;
     if (record->type == LOG_RECORD_STATE) chunk->weight += VOTE_WEIGHT;
     chunk->record_count++;
+    bool lazy = record->type == LOG_RECORD_ENTRY && record->entry.lazy;
+    chunk->has_lazy |= lazy;
+    chunk->waits_sync |= !lazy && record->type != LOG_RECORD_RELEASE;
 }
 
 static struct log_chunk *queue_chunk(struct log_queue *queue)
@@ -176,10 +179,14 @@ void log_queue_submit(struct log_queue *queue)
 void log_queue_report(struct log_queue *queue)
 {
     pthread_mutex_lock(&queue->log->mutex);
-    uint64_t durable = queue->durable;
+    uint64_t durable = queue->durable, written = queue->written;
     bool news = durable > queue->reported;
+    bool written_news = written > durable && written > queue->written_reported;
     queue->reported = durable;
+    queue->written_reported = written;
     pthread_mutex_unlock(&queue->log->mutex);
+    if (written_news && !queue->closed && queue->on_written != NULL)
+        queue->on_written(queue->context, written);
     if (news && !queue->closed) queue->on_durable(queue->context, durable);
 }
 
@@ -211,7 +218,8 @@ bool log_queue_idle(const struct log_queue *queue)
     struct log *log = queue->log;
 
     pthread_mutex_lock(&log->mutex);
-    bool all_durable = queue->reported == queue->position && queue->in_flight == 0;
+    bool all_durable = queue->reported == queue->position && queue->in_flight == 0 &&
+                       !log->lazy_written; /* its timer may be the one that syncs for others */
     bool has_job = (log->running && log->owner == queue) ||
                    (log->preparing && log->spare_owner == queue) || queue->posted;
     pthread_mutex_unlock(&log->mutex);
@@ -246,6 +254,13 @@ struct log_queue *log_queue_open(struct log *log, struct world *world, void *con
     list_insert_before(&log->queues, &queue->link);
     pthread_mutex_unlock(&log->mutex);
     return queue;
+}
+
+void log_queue_hear_written(struct log_queue *queue,
+                            void (*on_written)(void *context, uint64_t position))
+{
+    ASSERT(queue->position == 0);
+    queue->on_written = on_written;
 }
 
 static void chunks_free(struct list *chunks)

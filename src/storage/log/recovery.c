@@ -4,12 +4,12 @@
  * a segment one follows the other; behind the last one of a segment the chain goes on at the
  * start of the next segment, with a dump. Where it ends there are two cases:
  *
- *   torn tail   the batch behind the end was being written when the power went: nobody was told
- *               of it. No later batch exists, since the writer has one in flight at a time, and
- *               the mark says nothing of it. It is cut.
- *   damage      the mark, or any valid batch with a higher number anywhere, proves that the
- *               batch behind the end had been durable. STATUS_CORRUPT: it may hold a vote or an
- *               acknowledged entry.
+ *   torn tail   the batch behind the end was written, and not synced, when the power went: nobody
+ *               was told that it is durable. Later ones may be there, of those that no sync had
+ *               covered either: they say so. The mark says nothing of it. All of it is cut.
+ *   damage      the mark, or any valid batch with a higher number anywhere that says so, proves
+ *               that the batch behind the end had been durable. STATUS_CORRUPT: it may hold a vote
+ *               or an acknowledged entry.
  *
  * What remains: damage to the very last batch in the few milliseconds (LOG_MARK_IDLE_US) before
  * the mark says it is durable looks like a torn tail. Votes survive that too: the second copy in
@@ -276,7 +276,15 @@ static enum status segment_search(struct log *log, struct log_scan *scan, uint64
     for (; offset + LOG_BATCH_HEADER_SIZE <= content.size; offset += LOG_BLOCK_SIZE) {
         enum log_batch_state state = log_batch_check(content, offset, segment, &batch);
         bool ours = state == LOG_BATCH_VALID && log_identity_equal(&batch.identity, &log->identity);
-        if (ours && batch.number >= missing && !PLANTED(log->world, "damage_cut_like_torn")) {
+        bool proves = batch.number == missing || batch.known_durable >= missing;
+        if (ours && batch.number > missing && !proves) {
+            scan->torn = true;
+            uint64_t end = offset + log_batch_size(&batch);
+            if (segment == scan->last_segment && end > scan->stale_end) scan->stale_end = end;
+            SOMETIMES(log->world, "log: a batch behind a lost one was cut");
+        }
+        if (ours && batch.number >= missing && proves &&
+            !PLANTED(log->world, "damage_cut_like_torn")) {
             char what[128];
             snprintf(what, sizeof(what),
                      "batch %" PRIu64 " is damaged or missing, though batch %" PRIu64

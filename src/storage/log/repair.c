@@ -1,10 +1,11 @@
 /* repair.c - after recovery has judged a log to be sound up to some batch: cuts what is torn
  * behind it, and makes the rest count.
  *
- * The last batch may be known to the page cache alone (the process died, or its sync failed and
- * the kernel has forgotten that). So it is written again, byte by byte, and synced, before
- * anybody relies on it (FAULTS rule 6). All batches before it were synced, else it would not
- * have been written. Every step may be repeated after another crash. */
+ * The last batches may be known to the page cache alone (the process died, or its sync failed and
+ * the kernel has forgotten that). So they are written again, byte by byte, and synced, before
+ * anybody relies on them (FAULTS rule 6): all that the last one does not know to be durable. They
+ * are in one segment, which was synced before the next one began. Every step may be repeated after
+ * another crash. */
 #include <inttypes.h>
 
 #include "base/assert.h"
@@ -33,11 +34,12 @@ static size_t nonzero_size(struct bytes content, size_t most)
 /* Zeroes the blocks from `offset` on as far as a batch may reach: of a segment that was used
  * before, most of them. Does not sync. */
 static enum status zero_tail(const struct log *log, struct file *file, uint64_t offset,
-                             struct bytes content, struct error *error)
+                             uint64_t stale_end, struct bytes content, struct error *error)
 {
     uint64_t end = offset + log->batch_bytes_max * 2; /* dump and vote blocks included */
     enum status status = STATUS_OK;
 
+    if (end < stale_end) end = stale_end;
     if (end > content.size) end = content.size;
     uint8_t *zeros = memory_allocate_zero(ZERO_BYTES);
     while (offset + LOG_BLOCK_SIZE <= end && status == STATUS_OK) {
@@ -67,7 +69,7 @@ static enum status discard_behind(struct log *log, struct log_scan *scan, struct
         if (status) return status;
         status = file_open(log->world, path, FILE_WRITE, &file, error);
         if (status) return status;
-        status = zero_tail(log, file, 0, content, error);
+        status = zero_tail(log, file, 0, 0, content, error);
         if (status == STATUS_OK) status = file_sync(file, error);
         file_close(file);
         if (status == STATUS_OK) status = log_segment_discard(log, segment, error);
@@ -89,8 +91,24 @@ static enum status open_active(struct log *log, const struct log_scan *scan, str
     log->oldest_segment = scan->segments[0];
     log->active_segment = scan->last_segment;
     log->active_offset = scan->end_offset;
-    log->batch_number = scan->last_number;
+    log->batch_number = log->synced_number = scan->last_number;
     return status;
+}
+
+/* Of the first batch in the last segment that the last one does not know to be durable. */
+static uint64_t unsynced_offset(const struct log_scan *scan, struct bytes content)
+{
+    struct log_batch last, batch;
+    uint64_t offset = 0;
+
+    if (log_batch_check(content, scan->last_offset, scan->last_segment, &last) != LOG_BATCH_VALID)
+        return scan->last_offset;
+    if (last.known_durable + 1 >= last.number) return scan->last_offset;
+    while (offset < scan->last_offset &&
+           log_batch_check(content, offset, scan->last_segment, &batch) == LOG_BATCH_VALID &&
+           batch.number <= last.known_durable)
+        offset += log_batch_size(&batch);
+    return offset < scan->last_offset ? offset : scan->last_offset;
 }
 
 enum status log_repair(struct log *log, struct log_scan *scan, bool keep_tail, struct error *error)
@@ -106,10 +124,14 @@ enum status log_repair(struct log *log, struct log_scan *scan, bool keep_tail, s
     if (status) return status;
     status = log_segment_read(log, scan, scan->last_segment, &content, error);
     if (status) return status;
-    if (!keep_tail) status = zero_tail(log, log->active_file, scan->end_offset, content, error);
+    if (!keep_tail)
+        status =
+            zero_tail(log, log->active_file, scan->end_offset, scan->stale_end, content, error);
     if (status) return status;
-    struct bytes last = bytes_make(content.data + scan->last_offset, (size_t)scan->last_size);
-    status = file_write(log->active_file, scan->last_offset, last, error);
+    uint64_t from = unsynced_offset(scan, content);
+    struct bytes last =
+        bytes_make(content.data + from, (size_t)(scan->last_offset + scan->last_size - from));
+    status = file_write(log->active_file, from, last, error);
     if (status) return status;
     status = file_sync(log->active_file, error);
     if (status) return status;

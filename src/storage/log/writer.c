@@ -1,9 +1,12 @@
 /* writer.c - makes batches durable: the only code that writes segments while the node runs.
  *
+ * A batch of lazy entries is only written. A later sync covers it: of one that holds anything else,
+ * of the end of its segment, or the one that is due after LOG_LAZY_SYNC_US.
+ *
  * One batch at a time: take what all queues have submitted, put it behind the last batch (in a
  * new segment behind a dump of all groups), write, sync, tell the queues. While it syncs, the
- * next batch gathers. So of all batches on the disk only the last one can be torn, and that is
- * what recovery's judgement rests on. */
+ * next batch gathers. So only what lies behind the last synced batch can be torn or missing, and
+ * each batch says which one that was: recovery's judgement rests on that. */
 #include <inttypes.h>
 
 #include "base/assert.h"
@@ -67,6 +70,32 @@ static uint64_t batch_size_bound(const struct log *log, bool with_dump)
     return log_round_up(size) + LOG_BLOCK_SIZE;
 }
 
+static enum status writer_failed(struct log *log, enum status status, const struct error *error)
+{
+    if (!log->opened) return status; /* log_open() reports it */
+    log->failed = true;
+    world_fatal(log->world, "log: %s; what was not acknowledged is lost, restart when it is mended",
+                error->text);
+    return status;
+}
+
+static bool has_unsynced(const struct log *log)
+{
+    return log->batch_number > log->synced_number;
+}
+
+/* All that was written is durable. */
+static enum status log_sync(struct log *log, struct error *error)
+{
+    enum status status = STATUS_OK;
+
+    if (!PLANTED(log->world, "log_skip_sync")) status = file_sync(log->active_file, error);
+    if (status) return writer_failed(log, status == STATUS_NO_SPACE ? STATUS_IO : status, error);
+    log->synced_number = log->batch_number;
+    log->lazy_bytes = 0;
+    return STATUS_OK;
+}
+
 static enum status batch_place(struct log *log, struct error *error)
 {
     /* Not a segment for each batch: the bound counts them. */
@@ -78,6 +107,8 @@ static enum status batch_place(struct log *log, struct error *error)
         (log->active_offset > 0 && roomy && MAYBE(log->world, "log: early segment switch"));
 
     if (!switching) return STATUS_OK;
+    /* What is behind the end of a segment says that all of it is durable. */
+    if (has_unsynced(log) && log_sync(log, error)) return STATUS_IO;
     enum status status = log_segment_switch(log, error);
     if (status) return status;
     ASSERT(batch_size_bound(log, true) <= log->active_size);
@@ -90,7 +121,7 @@ static void batch_build(struct log *log)
     struct log_batch batch = {.identity = log->identity,
                               .segment = log->active_segment,
                               .number = log->batch_number + 1,
-                              .known_durable = log->batch_number,
+                              .known_durable = log->synced_number,
                               .offset = log->active_offset};
 
     log->vote_count = 0;
@@ -115,32 +146,25 @@ static void batch_build(struct log *log)
     ASSERT(log->active_offset + buffer_size(&log->batch) <= log->active_size);
 }
 
-static enum status writer_failed(struct log *log, enum status status, const struct error *error)
-{
-    if (!log->opened) return status; /* log_open() reports it */
-    log->failed = true;
-    world_fatal(log->world, "log: %s; what was not acknowledged is lost, restart when it is mended",
-                error->text);
-    return status;
-}
-
-enum status log_write_batch(struct log *log, struct error *error)
+static enum status batch_write(struct log *log, struct error *error)
 {
     enum status status = batch_place(log, error);
-    if (status == STATUS_NO_SPACE) return status;
+    if (status == STATUS_NO_SPACE || log->failed) return status;
     if (status) return writer_failed(log, status, error);
 
     batch_build(log);
     status = file_write(log->active_file, log->active_offset, buffer_bytes(&log->batch), error);
     if (status) return writer_failed(log, status == STATUS_NO_SPACE ? STATUS_IO : status, error);
-    if (!PLANTED(log->world, "log_skip_sync")) {
-        status = file_sync(log->active_file, error);
-        if (status)
-            return writer_failed(log, status == STATUS_NO_SPACE ? STATUS_IO : status, error);
-    }
     log->active_offset += buffer_size(&log->batch);
+    log->lazy_bytes += buffer_size(&log->batch);
     log->batch_number++;
     return STATUS_OK;
+}
+
+enum status log_write_batch(struct log *log, struct error *error)
+{
+    enum status status = batch_write(log, error);
+    return status ? status : log_sync(log, error);
 }
 
 /* --- the job ------------------------------------------------------------------------------ */
@@ -197,6 +221,7 @@ static void chunk_give_back(struct log_chunk *chunk)
     buffer_clear(&chunk->records);
     chunk->weight = 0;
     chunk->record_count = 0;
+    chunk->has_lazy = chunk->waits_sync = false;
     list_remove(&chunk->link);
     list_insert_before(&queue->kept, &chunk->link);
     queue->kept_count++;
@@ -207,23 +232,40 @@ static void writer_post(struct log *log, const struct log_queue *except)
 {
     for (struct list *link = log->queues.next; link != &log->queues; link = link->next) {
         struct log_queue *queue = CONTAINER_OF(link, struct log_queue, link);
-        if (queue == except || queue->posted || queue->durable == queue->reported) continue;
+        bool written = queue->on_written != NULL && queue->written > queue->written_reported;
+        bool news = queue->durable != queue->reported || written;
+        if (queue == except || queue->posted || !news) continue;
         queue->posted = true;
         world_post(queue->world, &queue->post);
     }
 }
 
-/* The batch is durable: its chunks are given back and their queues' positions rise. */
-static void writer_publish(struct log *log)
+/* Nothing in the batch waits for its sync. */
+static bool batch_is_lazy(const struct log *log)
 {
-    pthread_mutex_lock(&log->mutex);
+    for (struct list *link = log->taken.next; link != &log->taken; link = link->next) {
+        const struct log_chunk *chunk = CONTAINER_OF(link, struct log_chunk, link);
+        if (chunk->waits_sync || chunk->queue == NULL) return false;
+    }
+    return true;
+}
+
+static bool batch_has_lazy(const struct log *log)
+{
+    for (struct list *link = log->taken.next; link != &log->taken; link = link->next)
+        if (CONTAINER_OF(link, struct log_chunk, link)->has_lazy) return true;
+    return false;
+}
+
+/* The batch is written, its chunks are given back; with the mutex held. */
+static void writer_written(struct log *log)
+{
     if (log->stalled) {
         log->statistics.no_space = false;
         log->is_short = false;
     }
     log->stalled = false;
     log->statistics.batches++;
-    log->statistics.syncs++;
     log->statistics.bytes += buffer_size(&log->batch);
     while (!list_empty(&log->taken)) {
         struct log_chunk *chunk = CONTAINER_OF(log->taken.next, struct log_chunk, link);
@@ -232,8 +274,8 @@ static void writer_publish(struct log *log)
         if (queue != NULL) {
             log->pending_bytes -= chunk->weight;
             log->pending_records -= chunk->record_count;
-            ASSERT(queue->durable <= chunk->position);
-            queue->durable = chunk->position;
+            ASSERT(queue->written <= chunk->position);
+            queue->written = chunk->position;
             queue->in_flight--;
         }
         chunk_give_back(chunk);
@@ -243,9 +285,52 @@ static void writer_publish(struct log *log)
     log->statistics.segments = log->active_segment - log->oldest_segment + 1;
     log->statistics.copied_entries = log->copy.entries;
     log->statistics.copied_bytes = log->copy.bytes;
+    log->lazy_written = true;
     log_pressure_update(log);
+}
+
+/* All that is written is durable: queues' positions rise; with the mutex held. */
+static void writer_synced(struct log *log)
+{
+    ASSERT(!has_unsynced(log));
+    for (struct list *link = log->queues.next; link != &log->queues; link = link->next) {
+        struct log_queue *queue = CONTAINER_OF(link, struct log_queue, link);
+        queue->durable = queue->written;
+    }
+    log->statistics.syncs++;
+    log->lazy_written = false;
+    log->lazy_since = 0;
+}
+
+/* Tells the queues what a job in the middle of its work has to tell. */
+static void writer_tell(struct log *log, bool written, bool synced)
+{
+    pthread_mutex_lock(&log->mutex);
+    if (written) writer_written(log);
+    if (synced) writer_synced(log);
     if (log->writer_loops > 1) writer_post(log, NULL);
     pthread_mutex_unlock(&log->mutex);
+}
+
+static enum status writer_sync(struct log *log, bool written, struct error *error)
+{
+    enum status status = log_sync(log, error);
+    if (status == STATUS_OK) writer_tell(log, written, true);
+    return status;
+}
+
+/* Those who wait for the writing alone hear of it before the sync. */
+static enum status writer_batch(struct log *log, struct error *error)
+{
+    bool has_lazy = batch_has_lazy(log);
+    bool lazy = batch_is_lazy(log) && !MAYBE(log->world, "log: a lazy batch is synced");
+
+    enum status status = batch_write(log, error);
+    if (status) return status;
+    if (!has_lazy) return writer_sync(log, true, error);
+    writer_tell(log, true, false);
+    if (lazy && !log->sync_due && log->lazy_bytes <= LOG_LAZY_BYTES_MAX) return STATUS_OK;
+    return writer_sync(log, false, error);
 }
 
 void log_pin_update(struct log *log)
@@ -271,7 +356,7 @@ void log_pin_update(struct log *log)
  * (WHY 5.2). The releases that allow it are durable now. */
 static enum status writer_collect(struct log *log, struct error *error)
 {
-    if (!log->released) return STATUS_OK;
+    if (!log->released || has_unsynced(log)) return STATUS_OK;
     log->released = false;
 
     struct group_id group;
@@ -315,24 +400,37 @@ static void writer_run(struct world_job *job)
             if (log->copy.segment != 0) continue;
             break;
         }
-        enum status status = log_write_batch(log, &error);
+        enum status status = writer_batch(log, &error);
         if (status == STATUS_NO_SPACE) {
             writer_stall(log);
+            log->sync_due = true;
             break;
         }
         if (status) return;
         log->job_batches++;
-        writer_publish(log);
         if (writer_collect(log, &error)) return;
     }
     if (log->failed) return;
+    if (log->sync_due && has_unsynced(log)) {
+        if (writer_sync(log, false, &error)) return;
+        SOMETIMES(log->world, "log: lazy entries were synced when they had waited long enough");
+        if (writer_collect(log, &error)) return;
+    }
 
-    uint64_t behind = log->batch_number - log->mark_number;
+    uint64_t behind = log->synced_number - log->mark_number;
     bool idle = log->job_batches == 0 && behind > 0 && log->copy.segment == 0;
     if (idle || behind >= LOG_MARK_BATCHES) {
         enum status status = log_mark_write(log, &error);
         if (status) writer_failed(log, status, &error);
     }
+}
+
+/* Lazy batches wait for a sync, and have for long enough; with the mutex held, no job running. */
+static bool writer_sync_due(struct log *log, uint64_t now)
+{
+    if (!log->lazy_written) return false;
+    if (log->lazy_since == 0) log->lazy_since = now;
+    return now >= log->lazy_since + LOG_LAZY_SYNC_US;
 }
 
 static bool writer_has_work(const struct log *log)
@@ -359,8 +457,11 @@ static void writer_done(struct world_job *job)
     writer_post(log, owner);
     log->stall_retry_at = now + LOG_NO_SPACE_RETRY_US;
     bool stalled = log->stalled;
-    bool again = !stalled && (writer_has_work(log) || log->copy.segment != 0);
-    bool mark_behind = log->batch_number > log->mark_number;
+    log->sync_due = writer_sync_due(log, now);
+    bool again = !stalled && (writer_has_work(log) || log->copy.segment != 0 || log->sync_due);
+    bool mark_behind = log->synced_number > log->mark_number;
+    bool lazy = log->lazy_written;
+    uint64_t lazy_left = lazy && !log->sync_due ? log->lazy_since + LOG_LAZY_SYNC_US - now : 0;
     log->running = again;
     if (!again) log->owner = NULL;
     log->job_started_at = again ? now : log->job_started_at;
@@ -370,6 +471,8 @@ static void writer_done(struct world_job *job)
         world_job_start(owner->world, LANE_LOG, &log->writer_job);
     else if (stalled)
         world_timer_start(owner->world, &owner->timer, LOG_NO_SPACE_RETRY_US);
+    else if (lazy)
+        world_timer_start(owner->world, &owner->timer, lazy_left);
     else if (mark_behind)
         world_timer_start(owner->world, &owner->timer, LOG_MARK_IDLE_US);
     log_queue_report(owner); /* last: it may append, submit, or close the queue */
@@ -386,7 +489,9 @@ void log_writer_wake(struct log_queue *queue)
     if (!log->running) {
         bool may_retry = !log->stalled || now >= log->stall_retry_at;
         bool has_work =
-            log->stalled || writer_has_work(log) || log->batch_number > log->mark_number;
+            log->stalled || writer_has_work(log) || log->synced_number > log->mark_number;
+        log->sync_due = writer_sync_due(log, now);
+        has_work |= log->sync_due;
         start = may_retry && has_work;
     }
     if (start) {

@@ -1,0 +1,204 @@
+/* Lazy entries: written at once, synced with what others wait for, or after LOG_LAZY_SYNC_US. */
+#include "log_fixture.h"
+
+struct lazy {
+    struct log_fixture *fixture;
+    struct log_queue *queue;
+    uint64_t durable, written, durable_at_written;
+};
+
+static void lazy_durable(void *context, uint64_t position)
+{
+    struct lazy *lazy = context;
+    assert_true(position > lazy->durable);
+    lazy->durable = position;
+}
+
+static void lazy_written(void *context, uint64_t position)
+{
+    struct lazy *lazy = context;
+    assert_true(position > lazy->written);
+    assert_true(position > lazy->durable); /* else it is no news */
+    lazy->written = position;
+    lazy->durable_at_written = lazy->durable;
+}
+
+static struct lazy lazy_open(struct log_fixture *fixture)
+{
+    struct lazy lazy = {.fixture = fixture};
+    return lazy;
+}
+
+static void lazy_begin(struct lazy *lazy)
+{
+    struct log_fixture *fixture = lazy->fixture;
+    lazy->queue = log_queue_open(fixture->log, &fixture->disk->world, lazy, lazy_durable);
+    log_queue_hear_written(lazy->queue, lazy_written);
+    log_append_state(lazy->queue, GROUP, REPLICA, &(struct log_state){.term = 1});
+    log_queue_submit(lazy->queue);
+    fake_disk_pass(fixture->disk, 10 * 1000); /* and the mark */
+    assert_int_equal(lazy->written, 0);
+    assert_true(lazy->durable > 0);
+}
+
+static uint64_t lazy_entry(struct lazy *lazy, uint64_t index, bool is_lazy)
+{
+    struct log_entry entry = {
+        .index = index, .term = 1, .type = 3, .lazy = is_lazy, .body = bytes_of("body")};
+    uint64_t position = log_append_entry(lazy->queue, GROUP, REPLICA, &entry);
+    log_queue_submit(lazy->queue);
+    fake_disk_run(lazy->fixture->disk);
+    return position;
+}
+
+static void lazy_end(struct lazy *lazy)
+{
+    fake_disk_pass(lazy->fixture->disk, LOG_LAZY_SYNC_US);
+    assert_true(log_queue_idle(lazy->queue));
+    log_queue_close(lazy->queue);
+}
+
+static size_t recovered_count(struct log_fixture *fixture)
+{
+    const struct log_recovered *group = fixture_recovered(fixture, GROUP);
+    return group ? group->entry_count : 0;
+}
+
+static void test_lazy_entries_are_told_when_written_and_synced_later(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct lazy lazy = lazy_open(fixture);
+    lazy_begin(&lazy);
+    uint64_t syncs = fixture->disk->syncs, before = lazy.durable;
+    uint64_t position = lazy_entry(&lazy, 1, true);
+    assert_int_equal(lazy.written, position);
+    assert_int_equal(lazy.durable, before);
+    position = lazy_entry(&lazy, 2, true);
+    assert_int_equal(fixture->disk->syncs, syncs);
+    assert_false(log_queue_idle(lazy.queue));
+    fake_disk_pass(fixture->disk, LOG_LAZY_SYNC_US);
+    assert_int_equal(lazy.durable, position);
+    assert_int_equal(fixture->disk->syncs, syncs + 2); /* both at once, and the mark */
+    uint64_t effects = fixture->disk->effects;
+    fake_disk_pass(fixture->disk, 1000 * 1000);
+    fake_disk_pass(fixture->disk, 1000 * 1000);
+    assert_int_equal(fixture->disk->effects, effects); /* idle writes nothing */
+    lazy_end(&lazy);
+}
+
+static void test_steady_lazy_writes_are_synced_all_the_same(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct lazy lazy = lazy_open(fixture);
+    lazy_begin(&lazy);
+    uint64_t before = lazy.durable;
+    for (uint64_t index = 1; index <= 10; index++) {
+        lazy_entry(&lazy, index, true);
+        fake_disk_pass(fixture->disk, LOG_LAZY_SYNC_US / 4);
+    }
+    assert_true(lazy.durable > before);
+    lazy_end(&lazy);
+}
+
+static void test_an_entry_that_is_waited_for_syncs_what_was_lazy_before_it(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct lazy lazy = lazy_open(fixture);
+    lazy_begin(&lazy);
+    lazy_entry(&lazy, 1, true);
+    uint64_t position = lazy_entry(&lazy, 2, false);
+    assert_int_equal(lazy.durable, position);
+    assert_true(log_queue_idle(lazy.queue));
+    lazy_end(&lazy);
+}
+
+static void test_much_that_is_lazy_is_synced_before_its_time(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct lazy lazy = lazy_open(fixture);
+    uint8_t *body = memory_allocate_zero(LOG_ENTRY_BODY_MAX);
+    lazy_begin(&lazy);
+    uint64_t before = lazy.durable;
+    /* The end of a segment does so, too: 1 MiB here. */
+    for (uint64_t index = 1; index <= 6; index++) {
+        struct log_entry entry = {
+            .index = index, .term = 1, .lazy = true, .body = bytes_make(body, LOG_ENTRY_BODY_MAX)};
+        log_append_entry(lazy.queue, GROUP, REPLICA, &entry);
+        log_queue_submit(lazy.queue);
+        fake_disk_run(fixture->disk);
+    }
+    memory_free(body);
+    assert_true(fixture_statistics(fixture).active_segment > 1);
+    (void)before;
+    lazy_end(&lazy);
+}
+
+static void test_a_killed_process_has_lost_nothing_that_was_written(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct lazy lazy = lazy_open(fixture);
+    lazy_begin(&lazy);
+    for (uint64_t index = 1; index <= 5; index++)
+        lazy_entry(&lazy, index, true);
+    fixture_abandon(fixture);
+    fake_disk_kill(fixture->disk);
+    fixture_open(fixture);
+    assert_int_equal(recovered_count(fixture), 5);
+    /* What the restart counts is durable now. */
+    fixture_abandon(fixture);
+    fake_disk_crash(fixture->disk, 1);
+    fixture_open(fixture);
+    assert_int_equal(recovered_count(fixture), 5);
+}
+
+/* Whatever survives of five batches that no sync has covered: a row of them from the first on,
+ * never damage, and what was synced before is there. */
+static void test_power_takes_a_tail_of_lazy_batches_and_no_more(void **state)
+{
+    struct log_fixture *fixture = *state;
+    bool less = false, gap = false;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct lazy lazy = lazy_open(fixture);
+        lazy_begin(&lazy);
+        lazy_entry(&lazy, 1, false);
+        for (uint64_t index = 2; index <= 6; index++)
+            lazy_entry(&lazy, index, true);
+        fixture_abandon(fixture);
+        fake_disk_crash(fixture->disk, seed);
+        fixture_open(fixture);
+        size_t count = recovered_count(fixture);
+        assert_true(count >= 1 && count <= 6);
+        less |= count < 6;
+        gap |= fake_disk_reached(fixture->disk, "log: a batch behind a lost one was cut");
+        /* What is written from now on is not mixed up with what was cut. */
+        struct lazy more = lazy_open(fixture);
+        more.queue = log_queue_open(fixture->log, &fixture->disk->world, &more, lazy_durable);
+        for (uint64_t index = count + 1; index <= count + 3; index++)
+            lazy_entry(&more, index, false);
+        fixture_abandon(fixture);
+        fake_disk_crash(fixture->disk, seed + 1000);
+        fixture_open(fixture);
+        assert_int_equal(recovered_count(fixture), count + 3);
+        fixture_abandon(fixture);
+        fake_disk_free(fixture->disk);
+        fixture->disk = fake_disk_make();
+        fixture_open(fixture);
+    }
+    assert_true(less);
+    assert_true(gap);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_lazy_entries_are_told_when_written_and_synced_later),
+        CASE(test_steady_lazy_writes_are_synced_all_the_same),
+        CASE(test_an_entry_that_is_waited_for_syncs_what_was_lazy_before_it),
+        CASE(test_much_that_is_lazy_is_synced_before_its_time),
+        CASE(test_a_killed_process_has_lost_nothing_that_was_written),
+        CASE(test_power_takes_a_tail_of_lazy_batches_and_no_more),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
