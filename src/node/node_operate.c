@@ -211,7 +211,8 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
                        (int)name.size, (const char *)name.data);
         return;
     }
-    if (verb->kind == META_REMOVE && target->id == node->identity.node) {
+    bool ends = verb->kind == META_REMOVE && target->state == VIEW_NODE_LEAVES; /* or is refused */
+    if (ends && target->id == node->identity.node) {
         operate_answer(reply, 409,
                        "%s ends when it is removed, and could not answer: ask another node",
                        target->name);

@@ -52,7 +52,7 @@ function note(error) {
 }
 
 async function work(client, index, onFirst) {
-  const key = `load:${index}`;
+  const key = `${library}:${index}`;
   let sure = 0; // the highest number that is known to be there
   for (let number = 1; !stopping; number++) {
     const started = Date.now();
