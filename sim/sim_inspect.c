@@ -18,7 +18,7 @@ struct seen_entry { /* committed, somewhere */
 struct seen_replica { /* by replica id; survives restarts */
     uint64_t replica;
     uint32_t incarnation;
-    uint64_t term, commit, durable, checked, last;
+    uint64_t term, commit, durable, written, checked, last;
     bool led;
     struct seen_replica *next;
 };
@@ -109,6 +109,7 @@ static void check_monotone(struct view *view)
     self->term = term;
     self->commit = raft_commit_index(view->raft);
     self->durable = raft_durable_index(view->raft);
+    self->written = raft_written_index(view->raft);
     self->last = raft_last_index(view->raft);
 }
 
@@ -195,15 +196,39 @@ static uint64_t durable_of(const struct view *view, const struct raft_member *me
         const struct raft *raft = sim_inspect_raft(node->now, view->group);
         if (raft == NULL && sampled) return UINT64_MAX; /* the same, of a node that is stopping */
         if (raft) seen->durable = raft_durable_index(raft);
+        if (raft) seen->written = raft_written_index(raft);
     }
     return seen->durable;
 }
 
-/* a leader's commit index is durable on a majority, as the disks have it. */
+/* R-7 for entries for which written is enough: they are of that kind, and on a majority, as they
+ * were when each was last seen. */
+static void check_written(struct view *view, const struct raft_config *config)
+{
+    uint64_t commit = raft_commit_index(view->raft);
+    uint32_t written = 0;
+
+    for (uint64_t i = raft_commit_durable_index(view->raft) + 1; i <= commit; i++) {
+        const struct raft_entry *entry = raft_entry_at(view->raft, i);
+        if (entry == NULL || entry->type != RAFT_ENTRY_WRITTEN)
+            WRONG(view, "R-7: %" PRIu64 " committed when it was only written", i);
+    }
+    for (uint32_t i = 0; i < config->incoming_count; i++) {
+        uint64_t durable = durable_of(view, &config->incoming[i]);
+        struct seen_replica *seen = replica_of(view->seen, config->incoming[i].replica.value);
+        written += durable >= commit || seen->written >= commit;
+    }
+    if (written * 2 <= config->incoming_count)
+        WRONG(view, "R-7: committed %" PRIu64 ", written on only %u of %u", commit, written,
+              config->incoming_count);
+}
+
+/* R-7: a leader's commit index is durable on a majority, as the disks have it, as far as it says.
+ */
 static void check_quorum(struct view *view)
 {
     const struct raft_config *config = raft_config(view->raft);
-    uint64_t commit = raft_commit_index(view->raft);
+    uint64_t commit = raft_commit_durable_index(view->raft);
     uint32_t durable = 0;
 
     if (raft_role(view->raft) != RAFT_LEADER || config->outgoing_count || commit == 0) return;
@@ -214,6 +239,7 @@ static void check_quorum(struct view *view)
     if (durable * 2 <= config->incoming_count)
         WRONG(view, "R-7: committed %" PRIu64 ", durable on only %u of %u", commit, durable,
               config->incoming_count);
+    if (raft_commit_index(view->raft) > commit) check_written(view, config);
 }
 
 uint64_t sim_inspect_local_now(const struct sim_node *node)

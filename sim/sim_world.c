@@ -186,6 +186,13 @@ static void sim_random_secret(struct world *base, uint8_t *bytes, size_t size)
         bytes[i] = (uint8_t)(sim_random_of_world(base) >> 32);
 }
 
+static uint64_t sim_machine_start(struct world *base)
+{
+    const struct sim_machine *machine = sim_world_of(base)->process->machine;
+
+    return ((uint64_t)machine->number << 32) + machine->boots + 1;
+}
+
 static void sim_fatal(struct world *base, const char *text)
 {
     struct sim_process *process = sim_world_of(base)->process;
@@ -373,6 +380,7 @@ const struct world_table sim_world_table = {
     .wall_time = sim_wall_time,
     .random = sim_random_of_world,
     .random_secret = sim_random_secret,
+    .machine_start = sim_machine_start,
     .fatal = sim_fatal,
     .timer_start = sim_timer_start,
     .timer_stop = sim_timer_stop,

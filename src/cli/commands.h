@@ -11,6 +11,7 @@ int command_start(const struct cli_options *options);
 int command_dev(const struct cli_options *options);
 int command_status(const struct cli_options *options);
 int command_node(const struct cli_options *options);
+int command_database(const struct cli_options *options);
 int command_upgrade(const struct cli_options *options);
 int command_rebalance(const struct cli_options *options);
 int command_scrub(const struct cli_options *options);

@@ -49,6 +49,15 @@ static const struct command commands[] = {
      "the\nsame directory, wait until `holon status` says that all is well. They can go back in the "
      "same way\nuntil `finalize`, which is refused unless every node runs a version that supports "
      "it.\n\nExit codes: 0 done, 1 refused or no node answered, 2 wrong options."},
+    {"database", COMMAND_DATABASE, command_database,
+     "holon database list | set N durability=memory|disk",
+     "settings of the databases of a running cluster",
+     "Durability disk (what all have at first): a write is acknowledged when it is durable on a "
+     "majority of its\nreplicas. Memory, for caches: when a majority has written it to the operating "
+     "system. A node that loses\npower loses nothing then, and copies its data from the others. If a "
+     "majority loses power at once, the last\nwrites to such a database may be lost: `holon salvage "
+     "--accept-loss` on those nodes brings the rest back.\nIt takes effect within a second.\n\nExit "
+     "codes: 0 done, 1 refused or no node answered, 2 wrong options."},
     {"scrub", COMMAND_SCRUB, command_scrub, "holon scrub [--now]",
      "what the scrubber of a running node has found, or have all nodes scrubbed now",
      "Each node reads its log and stores in the background, and the replicas of each partition "

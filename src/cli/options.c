@@ -385,7 +385,8 @@ static enum status unknown_option(enum cli_command command, const char *word, st
 
 static bool takes_words(enum cli_command command)
 {
-    return command == COMMAND_INSPECT || command == COMMAND_NODE || command == COMMAND_UPGRADE;
+    return command == COMMAND_INSPECT || command == COMMAND_NODE || command == COMMAND_UPGRADE ||
+           command == COMMAND_DATABASE;
 }
 
 /* Next option of the line, or a word; *ret_used is what it took. */

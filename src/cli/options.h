@@ -16,6 +16,7 @@ enum cli_command { /* bits: which commands take an option */
                    COMMAND_REBALANCE = 64,
                    COMMAND_SCRUB = 128,
                    COMMAND_UPGRADE = 256,
+                   COMMAND_DATABASE = 512,
 };
 
 enum { DEV_NODES_MAX = 16, BASE_PORT_DEFAULT = 7000 };

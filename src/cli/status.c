@@ -52,6 +52,18 @@ static void print_moves(const json_t *status)
     buffer_free(&text);
 }
 
+static void print_databases(const json_t *status)
+{
+    const json_t *databases = json_object_get(status, "memory_databases"), *number;
+    size_t i;
+
+    if (json_array_size(databases) == 0) return;
+    printf("\n  durability memory: database");
+    json_array_foreach(databases, i, number)
+        printf("%s %lld", i ? "," : "", (long long)json_integer_value(number));
+    printf(". If a majority of nodes loses power at once, its last writes may be lost\n");
+}
+
 static void print_problems(const json_t *status)
 {
     const json_t *problem;
@@ -80,6 +92,7 @@ static int print_status(const char *body, size_t size)
            json_number(status, "table_epoch"));
     print_nodes(status);
     print_moves(status);
+    print_databases(status);
     print_problems(status);
     if (problems == 0) printf("\n  all is well\n");
     json_decref(status);

@@ -209,7 +209,7 @@ static void meta_epochs(struct meta_evaluation *evaluation, const struct meta_re
 static bool names_node(enum meta_kind kind)
 {
     return kind != META_TOKEN && kind != META_JOIN && kind != META_MOVE && kind != META_SETTLED &&
-           kind != META_KEEP && kind != META_FINALIZE;
+           kind != META_KEEP && kind != META_FINALIZE && kind != META_DATABASE;
 }
 
 /* False: rows or budget are missing, run again. */
@@ -227,7 +227,8 @@ static bool meta_evaluate_member(struct meta_evaluation *evaluation, struct byte
         if (evaluation->reply.result == META_DONE) evaluation->reply.result = META_RETRY;
         return true;
     }
-    bool needs_more = request.kind >= META_JOIN && request.kind != META_FINALIZE;
+    bool needs_more = request.kind >= META_JOIN && request.kind != META_FINALIZE &&
+                      request.kind != META_DATABASE; /* those tell by themselves */
     if (needs_more && !view_has_more(evaluation->settings)) {
         meta_refuse(&evaluation->reply,
                     "the cluster was founded by version 0.1.0, and cannot grow or shrink until all "
@@ -269,6 +270,8 @@ static bool meta_evaluate_member(struct meta_evaluation *evaluation, struct byte
         return meta_keep(evaluation, &request);
     case META_FINALIZE:
         return meta_finalize(evaluation, &request);
+    case META_DATABASE:
+        return meta_database(evaluation, &request);
     default:
         meta_refuse(&evaluation->reply, "meta does not know request %d", request.kind);
         return true;

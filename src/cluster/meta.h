@@ -31,6 +31,8 @@
  *   FINALIZE raises the cluster version: what only later versions understand may be written from
  *           then on. Compare-and-set on the start of each node, which who asks has seen to support
  *           it (node_upgrade.c)
+ * And from cluster version 3 on:
+ *   DATABASE the durability of a database: memory, or disk
  * Every change raises the table epoch by one. Thread: evaluation on the group's worker. */
 #ifndef HOLON_CLUSTER_META_H
 #define HOLON_CLUSTER_META_H
@@ -55,6 +57,7 @@ enum meta_kind {
     META_SETTLED = 13,
     META_KEEP = 14,
     META_FINALIZE = 16,
+    META_DATABASE = 17, /* from cluster version 3 on */
 };
 
 enum {
@@ -104,6 +107,9 @@ struct meta_request {
     /* FINALIZE: to this, from any lower one, while exactly these starts are registered. */
     uint32_t cluster_version, start_count;
     struct meta_start starts[NODES_MAX];
+    /* DATABASE */
+    uint8_t database;
+    bool in_memory;
 };
 
 /* Deliberate bugs for the simulator's checkers to find (sim/planted.h). */

@@ -13,6 +13,7 @@
  *          KEEP: u32 node | u64 replica; MOVE: u8 count, each:
  *          u32 node
  *          FINALIZE: u32 cluster version | u32 count, each: u32 node | u32 boot epoch
+ *          DATABASE: u8 database | u8 durability (0 disk, 1 memory)
  * reply:   u8 result | u64 table epoch | u32 first | u32 last | text | u64 token | u32 node */
 
 void meta_found_encode(const struct cluster_view *view, struct buffer *buffer)
@@ -125,6 +126,10 @@ static void members_encode(const struct meta_request *request, struct writer *wr
     case META_FINALIZE:
         finalize_encode(request, writer);
         break;
+    case META_DATABASE:
+        write_u8(writer, request->database);
+        write_u8(writer, request->in_memory);
+        break;
     default:
         break;
     }
@@ -156,6 +161,10 @@ static void members_decode(struct reader *reader, struct meta_request *request)
         break;
     case META_FINALIZE:
         finalize_decode(reader, request);
+        break;
+    case META_DATABASE:
+        request->database = read_u8(reader);
+        request->in_memory = read_u8(reader) != 0;
         break;
     default:
         break;

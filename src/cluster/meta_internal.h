@@ -37,7 +37,7 @@ void meta_put(struct meta_evaluation *evaluation, enum meta_row_kind kind, uint3
 void meta_take_addresses(struct view_node *node, const struct meta_request *request);
 
 /* False of all: rows or budget are missing, run again. evaluation->node is the one that asks, but
- * for JOIN, TOKEN, MOVE, SETTLED and KEEP. */
+ * for JOIN, TOKEN, MOVE, SETTLED, KEEP, FINALIZE and DATABASE. */
 
 /* meta_rejoin.c */
 bool meta_rejoin(struct meta_evaluation *evaluation, const struct meta_request *request);
@@ -57,6 +57,9 @@ bool meta_remove(struct meta_evaluation *evaluation, const struct meta_request *
 bool meta_move(struct meta_evaluation *evaluation, const struct meta_request *request);
 bool meta_settled(struct meta_evaluation *evaluation, const struct meta_request *request);
 bool meta_keep(struct meta_evaluation *evaluation, const struct meta_request *request);
+
+/* meta_database.c */
+bool meta_database(struct meta_evaluation *evaluation, const struct meta_request *request);
 
 /* meta_upgrade.c */
 bool meta_finalize(struct meta_evaluation *evaluation, const struct meta_request *request);

@@ -192,6 +192,7 @@ enum status view_settings_decode(struct reader *reader, struct cluster_view *vie
 void view_settings_more_encode(const struct cluster_view *view, struct writer *writer)
 {
     write_varint(writer, view->next_node_id);
+    if (view->cluster_version >= VIEW_VERSION_MEMORY) write_varint(writer, view->memory_databases);
 }
 
 void view_settings_more_decode(struct reader *reader, struct cluster_view *view)
@@ -200,6 +201,10 @@ void view_settings_more_decode(struct reader *reader, struct cluster_view *view)
 
     view->next_node_id = (node_id_t)next;
     if (next == 0 || next > UINT32_MAX) reader->failed = true;
+    if (view->cluster_version < VIEW_VERSION_MEMORY) return;
+    uint64_t databases = read_varint(reader);
+    if (databases >> VIEW_DATABASES_MAX != 0) reader->failed = true;
+    view->memory_databases = (uint32_t)databases;
 }
 
 void view_settings_more_none(struct cluster_view *view)

@@ -15,8 +15,10 @@
 enum { ADDRESS_SIZE_MAX = 128, NODE_NAME_SIZE_MAX = 64, VIEW_REPLICAS_MAX = 8 };
 
 enum {
-    VIEW_VERSION = 2,         /* of the clusters that are founded now */
+    VIEW_VERSION = 3,         /* of the clusters that are founded now */
     VIEW_VERSION_ELASTIC = 2, /* from then on: nodes come and go (meta.h), labels */
+    VIEW_VERSION_MEMORY = 3,  /* databases with durability memory, entries of RAFT_ENTRY_WRITTEN */
+    VIEW_DATABASES_MAX = 16,
 };
 
 enum view_node_state {
@@ -66,7 +68,8 @@ struct cluster_view {
     enum reads_mode reads;
     uint64_t hash_secret[2];
     uint64_t next_replica_id;
-    node_id_t next_node_id; /* ids of nodes are never used twice */
+    node_id_t next_node_id;    /* ids of nodes are never used twice */
+    uint32_t memory_databases; /* bits: those whose durability is memory (decision 0012) */
     node_id_t self;
     uint32_t node_count;
     struct view_node nodes[NODES_MAX];

@@ -9,7 +9,7 @@
  * group:    u16 first slot | u16 last slot | u8 count | count * (node | replica)
  * A whole view is settings | node count | nodes | groups; from cluster version 2 on followed by
  * what there is more to say of
- * settings: next node id
+ * settings: next node id | from cluster version 3 on: bits of databases with durability memory
  * each node: u8 state | labels
  * each group: u8 moving
  * Rows of meta have the same behind them, where the cluster's version is 2.

@@ -182,6 +182,7 @@ void node_destroy(struct node *node)
     node_stores_free(node);
     node_scrub_free(node);
     node_fence_free(node);
+    node_memory_free(node);
     file_close(node->lock);
     buffer_free(&node->boot.body);
     buffer_free(&node->found.body);

@@ -225,6 +225,7 @@ void node_boot_stop(struct node *node)
     world_timer_stop(node->world, &node->boot_timer);
     world_timer_stop(node->world, &node->watch_timer);
     node_save_stop(node);
+    node_memory_stop(node);
     world_timer_stop(node->world, &node->repair.poll);
     world_timer_stop(node->world, &node->stores_timer);
 }

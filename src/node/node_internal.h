@@ -10,6 +10,7 @@
  *   node_leaders.c who leads what: between workers, and to nodes that hold no replica
  *   node_boot.c    what this start tells meta: FOUND, BOOT, EPOCHS; and when it is ready
  *   node_fence.c   replicas that differed from their peers
+ *   node_memory.c  databases with durability memory, and what a loss of power took
  *   node_confirm.c  a restart is mute until others have said that its disk is no old one
  *   node_disk.c    free space, and who is told when there is too little
  *   node_member.c  founding frames after the founding: START again, rejoin of a wiped node
@@ -30,6 +31,7 @@
 #include "cluster/gateway.h"
 #include "partition/rest_board.h"
 #include "cluster/identity.h"
+#include "cluster/memory_file.h"
 #include "cluster/meta.h"
 #include "cluster/repair_file.h"
 #include "node/node.h"
@@ -330,6 +332,18 @@ struct fenced_replica {
     uint64_t replaced_at; /* boot time, when another one was born in its place; 0: not yet */
 };
 
+struct node_memory {                /* node_memory.c */
+    struct memory_file file, saved; /* `saved` borrows the list */
+    uint64_t machine;               /* 0: it cannot be told, and nothing is acknowledged early */
+    bool believed;                  /* the workers were told that what is written counts */
+    uint32_t telling;               /* workers that have not heard the latest */
+    bool busy;
+    struct world_job job;
+    struct world_timer poll;
+    enum status status;
+    struct error error;
+};
+
 struct node_fence { /* node_fence.c */
     struct fenced_replica replicas[FENCES_MAX];
     uint32_t count;
@@ -451,6 +465,7 @@ struct node {
     struct node_scrub scrub;
     struct node_sealed sealed;
     struct node_fence fence;
+    struct node_memory memory;
     struct node_repair repair;
     struct node_tables tables;
     struct node_mover mover;
@@ -652,6 +667,16 @@ void node_scrub_store_damaged(struct node *node, uint32_t store, const struct er
 /* node_sealed.c */
 /* A pass of the scrubber begins. */
 void node_sealed_want(struct node *node);
+/* node_memory.c */
+/* After the log was opened, before replicas are added. */
+enum status node_memory_load(struct node *node, struct error *error);
+/* It may have forgotten what it acknowledged. */
+bool node_memory_has(const struct node *node, uint32_t group, struct replica_id replica);
+void node_memory_look(struct node *node); /* the table changed, or the node runs now */
+void node_memory_stop(struct node *node);
+void node_memory_clean(struct node *node); /* all is synced, and the log is closed */
+void node_memory_free(struct node *node);
+
 /* node_fence.c */
 /* After the log was opened, before replicas are added. */
 void node_fence_load(struct node *node);

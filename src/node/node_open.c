@@ -143,6 +143,8 @@ static enum status node_open_log(struct node *node, struct log_damage *damage, s
     if (status) return status;
     log_recovery(node->log, &node->recovered, &node->recovered_count);
     node_fence_load(node);
+    status = node_memory_load(node, error);
+    if (status) return status;
     return node_check_replicas(node, error);
 }
 
@@ -156,6 +158,7 @@ void node_close_storage(struct node *node, bool clean)
         if (node->engines[i] != NULL) engine_close(node->engines[i]);
         node->engines[i] = NULL;
     }
+    if (clean) node_memory_clean(node);
     if (clean && node->identity.state == IDENTITY_MEMBER) {
         node->identity.clean = true;
         if (identity_save(node->world, node->options.data, &node->identity, &error))
@@ -285,5 +288,6 @@ void node_worker_opened(struct node_worker *zero, void *argument)
     node_disk_start(node);
     node_scrub_start(node);
     node_confirm_start(node);
+    node_memory_look(node);
     node_repair_watch(node);
 }

@@ -2,6 +2,7 @@
  *
  *   POST /nodes/NAME/drain|undrain|remove    POST /nodes/NAME/label?name=value,name=
  *   POST /upgrade/finalize   the cluster version rises (node_upgrade.c)
+ *   POST /databases/N?durability=memory|disk
  *   POST /scrub       all nodes read their disks, and compare their rows, now
  *   POST /token?hash=HEX64&ttl=SECONDS       POST /nodes/NAME/replace?hash=HEX64&ttl=SECONDS
  *
@@ -152,6 +153,31 @@ static void finalize(struct node *node, const struct operation_reply *reply)
     memory_free(request);
 }
 
+/* "/databases/N", "durability=memory". */
+static void database(struct node *node, struct bytes number, struct bytes query,
+                     const struct operation_reply *reply)
+{
+    struct meta_request request = {.kind = META_DATABASE};
+    struct operation *operation = free_slot(node);
+    uint64_t n = 0;
+    bool disk = bytes_equal(query, bytes_of("durability=disk"));
+
+    request.in_memory = bytes_equal(query, bytes_of("durability=memory"));
+    if (operation == NULL) {
+        operate_answer(reply, 503, "%d requests are under way: ask again", OPERATIONS_MAX);
+        return;
+    }
+    if (!parse_u64(number, &n) || n >= VIEW_DATABASES_MAX || disk == request.in_memory) {
+        operate_answer(reply, 409,
+                       "a database is changed with POST /databases/N?durability=memory or =disk, N "
+                       "being 0 to %d",
+                       VIEW_DATABASES_MAX - 1);
+        return;
+    }
+    request.database = (uint8_t)n;
+    operation_ask(node, operation, &request, reply);
+}
+
 /* Those that are not connected are scrubbed when their time comes. */
 static void scrub_all(struct node *node, const struct operation_reply *reply)
 {
@@ -188,9 +214,11 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
     }
     bool scrub = bytes_equal(path, bytes_of("/scrub"));
     bool upgrade = bytes_equal(path, bytes_of("/upgrade/finalize"));
-    if (verb == NULL && !scrub && !upgrade) {
+    bool databases = bytes_starts_with(path, bytes_of("/databases/"));
+    if (verb == NULL && !scrub && !upgrade && !databases) {
         operate_answer(reply, 404,
-                       "there is POST /scrub, /token, /upgrade/finalize, and /nodes/NAME/drain, "
+                       "there is POST /scrub, /token, /upgrade/finalize, /databases/N, and "
+                       "/nodes/NAME/drain, "
                        "undrain, remove, label and replace");
         return;
     }
@@ -204,6 +232,10 @@ void node_operate(struct node *node, struct bytes path, struct bytes query,
     }
     if (upgrade) {
         finalize(node, reply);
+        return;
+    }
+    if (databases) {
+        database(node, bytes_from(path, sizeof("/databases/") - 1), query, reply);
         return;
     }
     if (target == NULL && !token) {

@@ -73,10 +73,10 @@ const char *node_repair_obstacle(const struct node *node)
 
 static enum status repair_move(struct node *node, struct error *error)
 {
-    const char *items[2 * STORES_MAX + 6] = {"log",   "identity", "table",
-                                             "birth", "founding", "fenced"};
+    const char *items[2 * STORES_MAX + 7] = {"log",      "identity", "table", "birth",
+                                             "founding", "fenced",   "memory"};
     char names[STORES_MAX][16], marks[STORES_MAX][32];
-    size_t count = 6;
+    size_t count = 7;
     struct repair_file *file = &node->repair.file;
     char why[1024];
 
@@ -129,6 +129,7 @@ static void repair_join(struct node *node)
     }
     memset(&node->identity, 0, sizeof(node->identity));
     node->epoch = 0;
+    memory_file_free(&node->memory.file);
     node->born_recorded = false;
     cluster_view_free(&node->birth);
     cluster_view_init(&node->birth);

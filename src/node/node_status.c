@@ -444,6 +444,42 @@ static json_t *disputed_json(const struct node *node)
                      fence->disputed_what);
 }
 
+static json_t *memory_json(const struct node *node)
+{
+    json_t *databases = json_array();
+
+    for (int i = 0; i < VIEW_DATABASES_MAX; i++)
+        if (node->workers[0].view.memory_databases >> i & 1)
+            json_array_append_new(databases, json_integer(i));
+    return databases;
+}
+
+/* Those that a loss of power took, as long as the table names them. */
+static uint32_t forgetful_count(const struct node *node)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < node->lost_count; i++)
+        count += node_memory_has(node, node->lost[i].group.value, node->lost[i].replica);
+    return count;
+}
+
+static void memory_problem(const struct node *node, json_t *problems)
+{
+    uint32_t count = forgetful_count(node);
+
+    if (count == 0) return;
+    add_problem(
+        problems,
+        "nothing, where the others have kept it: they fill it. If partitions stay without a "
+        "leader, too few have: stop the nodes that lost power, run `holon salvage --data DIR "
+        "--accept-loss` on each, start them: the longest logs count, and the last writes of "
+        "databases with durability memory may be missing",
+        "%u replicas of node %s lost power while a database had durability memory, and may have "
+        "forgotten what they acknowledged: they do not vote",
+        count, node->identity.name);
+}
+
 static void fenced_problems(const struct node *node, json_t *problems)
 {
     const struct node_fence *fence = &node->fence;
@@ -503,9 +539,10 @@ void node_status_json(struct node *node, struct buffer *buffer)
     log_damage_problems(node, problems);
     file_damage_problems(node, problems);
     fenced_problems(node, problems);
+    memory_problem(node, problems);
     json_t *status = json_pack(
         "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:i, "
-        "s:{s:i, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "s:{s:i, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}",
         "cluster", cluster, "node", node->options.name, "version", HOLON_VERSION, "ready",
         node->ready, "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000),
         "table_epoch", (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version,
@@ -516,7 +553,8 @@ void node_status_json(struct node *node, struct buffer *buffer)
         (int)node->repair.quarantine.sets, "bytes", (json_int_t)node->repair.quarantine.bytes,
         "log_damage", log_damage_json(node), "file_damage", file_damage_json(node), "scrub",
         scrub_json(node), "fenced", fenced_json(node), "disputed", disputed_json(node), "moves",
-        node_moves_json(node), "problems", problems);
+        node_moves_json(node), "problems", problems, "memory_databases", memory_json(node),
+        "lost_power", (int)forgetful_count(node));
     json_dump_callback(status, append_text, buffer, JSON_COMPACT);
     json_decref(status);
 }

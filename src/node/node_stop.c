@@ -13,7 +13,7 @@ static void node_stopped(struct world_timer *timer)
 
     if (node->state == NODE_STOPPED || node->fail_pending) return; /* it ends by itself */
     if (node->save.busy || node->disk.busy || node->scrub.busy || node->fence.busy ||
-        node_stores_busy(node)) { /* its job holds the directory */
+        node->memory.busy || node_stores_busy(node)) { /* its job holds the directory */
         world_timer_start(node->world, timer, NODE_STOP_POLL_US);
         return;
     }

@@ -254,6 +254,7 @@ void node_adopt_view(struct node *node, const struct cluster_view *view)
     for (uint32_t i = 0; i < gone_count; i++)
         node_send_table(node, gone[i]); /* by which it knows, and ends */
     node_mover_look(node);
+    node_memory_look(node);
     node_check_ready(node);
 }
 

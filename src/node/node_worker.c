@@ -183,6 +183,7 @@ static enum status worker_recover_replica(struct node_worker *worker, uint32_t g
     bool reborn = PLANTED(worker->world, "lost_replica_reborn");
     bool never_born = recovered == NULL && node->identity.born && !reborn;
     bool fenced = node_fence_has(node, group, self);
+    bool forgetful = node_memory_has(node, group, self);
     if (fenced) {
         LOG_WARN(node_logger(node), "repair",
                  "replica %llu of group %u differed from its peers and stays out; it comes back "
@@ -190,7 +191,12 @@ static enum status worker_recover_replica(struct node_worker *worker, uint32_t g
                  (unsigned long long)self.value, group);
         SOMETIMES(worker->world, "a start left out a replica that had differed");
     }
-    if (fenced || (worker->stores_out >> store & 1)) {
+    if (forgetful)
+        LOG_WARN(node_logger(node), "repair",
+                 "replica %llu of group %u may have forgotten writes when the power was lost, and "
+                 "stays out",
+                 (unsigned long long)self.value, group);
+    if (fenced || forgetful || (worker->stores_out >> store & 1)) {
         worker_lost_replica(worker, group, self);
         return STATUS_OK;
     }
@@ -247,6 +253,7 @@ void worker_set_wishes(struct node_worker *worker)
 {
     const struct cluster_view *view = &worker->view;
 
+    host_set_memory(worker->host, view->memory_databases);
     for (uint32_t g = 0; g < view->group_count; g++) {
         const struct view_group *group = &view->groups[g];
         struct raft_member members[VIEW_REPLICAS_MAX];

@@ -248,6 +248,39 @@ static enum status read_all(struct salvage *salvage, struct error *error)
     return STATUS_OK;
 }
 
+/* Replicas that a loss of power has put out, of an otherwise sound node (decision 0012): what their
+ * logs and stores hold was durable on a quorum or came after that, so they may vote with it, and an
+ * election finds the longest log. STATUS_NOT_FOUND: it is nothing of that kind. */
+static enum status take_back(struct salvage *salvage, enum salvage_wish wish,
+                             enum salvage_outcome *ret_outcome, struct error *error)
+{
+    struct memory_file file;
+    struct error cause;
+
+    enum status status = memory_file_load(salvage->world, salvage->data, &file, &cause);
+    if (status == STATUS_NOT_FOUND) return status;
+    if (status != STATUS_OK && status != STATUS_CORRUPT)
+        return error_set(error, status, "%.400s", cause.text);
+    bool lost = status == STATUS_CORRUPT || file.count > 0 ||
+                memory_file_lost_power(&file, world_machine_start(salvage->world));
+    memory_file_free(&file);
+    if (!lost) return STATUS_NOT_FOUND;
+    status = read_all(salvage, error);
+    if (status) return status;
+    salvage_report_power(salvage);
+    *ret_outcome = SALVAGE_NOTHING_CHANGED;
+    if (wish == SALVAGE_ASK)
+        salvage_say(salvage,
+                    "\nNothing was changed. To go on: holon salvage --data %s --accept-loss\n",
+                    salvage->data);
+    if (wish != SALVAGE_ACCEPT_LOSS) return STATUS_OK;
+    status = memory_file_save(salvage->world, salvage->data, &(struct memory_file){0}, error);
+    if (status) return status;
+    salvage_say(salvage, "\ndone: start the node\n");
+    *ret_outcome = SALVAGE_DONE;
+    return STATUS_OK;
+}
+
 /* What an interrupted one has begun. STATUS_NOT_FOUND: nothing. */
 static enum status finish(struct salvage *salvage, enum salvage_wish wish,
                           enum salvage_outcome *ret_outcome, struct error *error)
@@ -278,6 +311,8 @@ static enum status run(struct salvage *salvage, enum salvage_wish wish,
                        enum salvage_outcome *ret_outcome, struct error *error)
 {
     enum status status = finish(salvage, wish, ret_outcome, error);
+    if (status != STATUS_NOT_FOUND) return status;
+    status = take_back(salvage, wish, ret_outcome, error);
     if (status != STATUS_NOT_FOUND) return status;
     status = read_all(salvage, error);
     if (status) return status;

@@ -7,6 +7,7 @@
 #define HOLON_NODE_SALVAGE_INTERNAL_H
 
 #include "cluster/identity.h"
+#include "cluster/memory_file.h"
 #include "cluster/salvage_plan.h"
 #include "node/salvage.h"
 #include "partition/host.h"
@@ -40,6 +41,8 @@ struct salvage {
 void salvage_say(const struct salvage *salvage, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void salvage_report(const struct salvage *salvage);
+/* Of replicas that a loss of power has put out (decision 0012). */
+void salvage_report_power(const struct salvage *salvage);
 /* What of a group is kept: from its store, and of the log what joins it. */
 void salvage_judge_group(struct salvage *salvage, uint32_t id);
 

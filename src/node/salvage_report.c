@@ -94,3 +94,27 @@ void salvage_report(const struct salvage *salvage)
                 "\n%u groups lose something that is known. Old files are kept in %s/quarantine.\n",
                 salvage->incomplete, salvage->data);
 }
+
+void salvage_report_power(const struct salvage *salvage)
+{
+    const struct cluster_view *view = &salvage->view;
+
+    salvage_say(salvage, "directory  %s, node %s of %u\n", salvage->data, salvage->identity.name,
+                view->node_count);
+    report_log(salvage);
+    salvage_say(salvage, "\n  group  slots          kept up to\n");
+    for (uint32_t g = GROUP_DATA_FIRST; g < view->group_count; g++)
+        if (salvage->groups[g].here)
+            salvage_say(salvage, "  %5u  %5u - %5u  %11llu\n", g, view->groups[g].slot_first,
+                        view->groups[g].slot_last, (unsigned long long)salvage->groups[g].last);
+    salvage_say(
+        salvage,
+        "\nThis machine lost power while a database had durability memory. Its replicas stay out, since "
+        "they may\nhave forgotten what they acknowledged; nothing else is wrong with them. If the others "
+        "have kept it they\nare filled by them: start the node, without this command. If too few have, "
+        "this command takes them\nback in as they are: run it on all nodes that lost power, then start "
+        "them together; of each group the\nlongest log among them counts. What may be missing then: "
+        "the last writes (about %d ms) before the power\nwas lost, of databases with durability "
+        "memory. All others are whole.\n",
+        LOG_LAZY_SYNC_US / 1000);
+}

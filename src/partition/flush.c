@@ -14,6 +14,7 @@ enum { FLUSH_STEP_LEAST = 256, FLUSH_STEP_MOST = 16384 };
 
 enum {
     FLUSH_RETRY_LEAST_US = 100 * 1000,
+    FLUSH_HOLD_MAX_US = 500 * 1000, /* for a quorum's disks; for the own one as long as it takes */
     FLUSH_RETRY_MOST_US = 5 * 1000 * 1000,
     FLUSH_TOLD_EVERY_US = 10 * 1000 * 1000,
     /* RocksDB does not get over limits and rights by itself once a compaction has met them. */
@@ -267,6 +268,25 @@ static void job_start(struct flush_job *flush)
     world_job_start(flush->host->world, LANE_FLUSH, &flush->job);
 }
 
+/* A group without a quorum, or one that a snapshot brings up, must not hold up the others of the
+ * store: it is flushed another time. */
+static void wait_is_long(struct flush_job *flush)
+{
+    struct replica *replica = flush->waits_for;
+    bool own_disk = raft_durable_index(replica->raft) < replica->applied;
+
+    if (own_disk) {
+        world_timer_start(flush->host->world, &flush->timer, FLUSH_HOLD_MAX_US);
+        return;
+    }
+    SOMETIMES(flush->host->world, "a flush left out a replica that waits for a quorum");
+    replica->flush_holds_apply = false;
+    flush->waits_for = NULL;
+    flush->next = replica->by_store.next;
+    host_mark_dirty(replica);
+    world_timer_start(flush->host->world, &flush->timer, 0);
+}
+
 /* One step of one replica a turn; then the job. */
 static void flush_step(struct world_timer *timer)
 {
@@ -280,6 +300,10 @@ static void flush_step(struct world_timer *timer)
         clean_step(flush);
         return;
     }
+    if (flush->waits_for != NULL) {
+        wait_is_long(flush);
+        return;
+    }
     if (flush->next == &host->stores[flush->store].replicas) {
         job_start(flush);
         return;
@@ -290,6 +314,7 @@ static void flush_step(struct world_timer *timer)
             SOMETIMES(host->world, "a flush waited for the own disk");
             replica->flush_holds_apply = true;
             flush->waits_for = replica;
+            world_timer_start(host->world, timer, FLUSH_HOLD_MAX_US);
             return;
         }
         copy_begin(flush, replica);

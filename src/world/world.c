@@ -28,6 +28,11 @@ void world_random_secret(struct world *world, uint8_t *bytes, size_t size)
     world->table->random_secret(world, bytes, size);
 }
 
+uint64_t world_machine_start(struct world *world)
+{
+    return world->table->machine_start != NULL ? world->table->machine_start(world) : 0;
+}
+
 const struct logger *world_logger(struct world *world)
 {
     return world->logger;

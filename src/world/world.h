@@ -24,6 +24,9 @@ int64_t world_wall_time(struct world *world);
 uint64_t world_random(struct world *world);
 /* For identities, tokens and hash keys: from the operating system's generator. */
 void world_random_secret(struct world *world, uint8_t *bytes, size_t size);
+/* Another number after each start of the operating system: what was written, and not synced, before
+ * may be lost then. 0: it cannot be told. Blocks: only while starting, or in jobs. */
+uint64_t world_machine_start(struct world *world);
 const struct logger *world_logger(struct world *world);
 /* Which worker of the node this world belongs to, 0-based. */
 uint32_t world_worker(struct world *world);
@@ -205,6 +208,7 @@ struct world_table {
     int64_t (*wall_time)(struct world *);
     uint64_t (*random)(struct world *);
     void (*random_secret)(struct world *, uint8_t *, size_t);
+    uint64_t (*machine_start)(struct world *); /* NULL: it cannot be told */
     void (*fatal)(struct world *, const char *text);
     void (*timer_start)(struct world *, struct world_timer *, uint64_t);
     void (*timer_stop)(struct world *, struct world_timer *);

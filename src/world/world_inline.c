@@ -32,6 +32,11 @@ static void inline_random_secret(struct world *world, uint8_t *bytes, size_t siz
     world_random_secret(below(world), bytes, size);
 }
 
+static uint64_t inline_machine_start(struct world *world)
+{
+    return world_machine_start(below(world));
+}
+
 static void inline_fatal(struct world *world, const char *text)
 {
     world_fatal(below(world), "%s", text);
@@ -165,6 +170,7 @@ static const struct world_table inline_table = {
     .wall_time = inline_wall_time,
     .random = inline_random,
     .random_secret = inline_random_secret,
+    .machine_start = inline_machine_start,
     .fatal = inline_fatal,
     .timer_start = inline_timer_start,
     .timer_stop = inline_timer_stop,

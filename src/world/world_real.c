@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/ids.h"
 #include "base/memory.h"
 #include "world/world_real_internal.h"
@@ -64,6 +65,19 @@ static void real_random_secret(struct world *world, uint8_t *bytes, size_t size)
         bytes += got;
         size -= (size_t)got;
     }
+}
+
+/* The kernel's boot id: a UUID, drawn at each start of it. */
+static uint64_t real_machine_start(struct world *world)
+{
+    char text[64];
+    int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+    (void)world;
+    if (file < 0) return 0;
+    ssize_t size = read(file, text, sizeof(text));
+    close(file);
+    return size > 0 ? hash64(0, bytes_make(text, (size_t)size)) | 1 : 0;
 }
 
 static void real_fatal(struct world *world, const char *text)
@@ -351,6 +365,7 @@ static void table_fill(struct world_table *table)
         .wall_time = real_wall_time,
         .random = real_random,
         .random_secret = real_random_secret,
+        .machine_start = real_machine_start,
         .fatal = real_fatal,
         .timer_start = real_timer_start,
         .timer_stop = real_timer_stop,

@@ -85,9 +85,9 @@ def test_forward_back_and_forward_without_an_error_for_clients(make_cluster, pre
     assert "0.1.0 and cannot grow" in holon(one, "node", "drain", "n2", code=1).replace(",", "")
     assert one.status()["cluster_version"] == 1
     load = Load(cluster)
-    until("all know what the others run", lambda: all(node["supports"] == 2 for node in one.status()["nodes"]), 20)
+    until("all know what the others run", lambda: all(node["supports"] == 3 for node in one.status()["nodes"]), 20)
     holon(one, "upgrade", "finalize")
-    until("all have the new version", lambda: all(node.status()["cluster_version"] == 2 for node in cluster), 20)
+    until("all have the new version", lambda: all(node.status()["cluster_version"] == 3 for node in cluster), 20)
     end(load, total)
     holon(one, "upgrade", "finalize")  # once more is no error
     two = cluster[1]

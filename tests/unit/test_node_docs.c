@@ -45,7 +45,8 @@ static void test_every_option_is_documented(void **state)
         COMMAND_NODE = 32,
         COMMAND_REBALANCE = 64,
         COMMAND_SCRUB = 128,
-        COMMAND_UPGRADE = 256
+        COMMAND_UPGRADE = 256,
+        COMMAND_DATABASE = 512
     };
     char *page = read_page("docs/reference/configuration.md");
 

@@ -87,6 +87,9 @@ static void write_persistence(struct info *info)
         info->text, "# Persistence\r\nloading:0\r\nasync_loading:0\r\n"
                     "rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\naof_enabled:1\r\n"
                     "aof_rewrite_in_progress:0\r\naof_last_write_status:ok\r\n");
+    for (unsigned i = 0; i < REDIS_DATABASES; i++)
+        if (info->call->service->options.view->memory_databases >> i & 1)
+            buffer_append_format(info->text, "holon_db%u_durability:memory\r\n", i);
 }
 
 static void write_stats(struct info *info)

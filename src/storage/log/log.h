@@ -157,7 +157,8 @@ struct log_statistics {
     uint64_t copied_entries, copied_bytes;   /* forward, so that a segment could be freed */
     uint64_t pressure;                       /* enum log_pressure */
     uint64_t flush_segments;                 /* more than so many: LOG_PRESSURE_FLUSH */
-    uint64_t queue_bytes, queue_records;     /* submitted, and not durable yet */
+    uint64_t queue_bytes, queue_records;     /* submitted, and not written yet */
+    bool lazy;                               /* something was written and is not synced */
     uint64_t damages_found;                  /* in sealed segments, since it was opened */
     uint64_t damaged;                        /* segments known to be damaged, in it or set aside */
     /* No space for another segment: at best a part of the present one is left, at worst batches

@@ -133,7 +133,8 @@ struct log {
     struct log_copy copy;
     uint64_t job_started_at;
     uint64_t job_batches;
-    bool sync_due; /* lazy batches have waited long enough */
+    bool sync_due;  /* lazy batches have waited long enough */
+    bool sync_left; /* to the next job, at once */
 
     struct world_job writer_job;
     struct world_job spare_job;

@@ -330,6 +330,10 @@ static enum status writer_batch(struct log *log, struct error *error)
     if (!has_lazy) return writer_sync(log, true, error);
     writer_tell(log, true, false);
     if (lazy && !log->sync_due && log->lazy_bytes <= LOG_LAZY_BYTES_MAX) return STATUS_OK;
+    if (MAYBE(log->world, "log: a sync is left to the next job")) { /* others see what is between */
+        log->sync_left = true;
+        return STATUS_OK;
+    }
     return writer_sync(log, false, error);
 }
 
@@ -409,6 +413,7 @@ static void writer_run(struct world_job *job)
         if (status) return;
         log->job_batches++;
         if (writer_collect(log, &error)) return;
+        if (log->sync_left) return;
     }
     if (log->failed) return;
     if (log->sync_due && has_unsynced(log)) {
@@ -457,7 +462,8 @@ static void writer_done(struct world_job *job)
     writer_post(log, owner);
     log->stall_retry_at = now + LOG_NO_SPACE_RETRY_US;
     bool stalled = log->stalled;
-    log->sync_due = writer_sync_due(log, now);
+    log->sync_due = writer_sync_due(log, now) || log->sync_left;
+    log->sync_left = false;
     bool again = !stalled && (writer_has_work(log) || log->copy.segment != 0 || log->sync_due);
     bool mark_behind = log->synced_number > log->mark_number;
     bool lazy = log->lazy_written;
