@@ -112,24 +112,50 @@ static void test_an_entry_that_is_waited_for_syncs_what_was_lazy_before_it(void 
     lazy_end(&lazy);
 }
 
-static void test_much_that_is_lazy_is_synced_before_its_time(void **state)
+/* From index `first` on. */
+static void big_lazy_entries(struct lazy *lazy, uint64_t first, uint64_t count)
+{
+    uint8_t *body = memory_allocate_zero(LOG_ENTRY_BODY_MAX);
+    for (uint64_t index = first; index < first + count; index++) {
+        struct log_entry entry = {
+            .index = index, .term = 1, .lazy = true, .body = bytes_make(body, LOG_ENTRY_BODY_MAX)};
+        log_append_entry(lazy->queue, GROUP, REPLICA, &entry);
+        log_queue_submit(lazy->queue);
+        fake_disk_run(lazy->fixture->disk);
+    }
+    memory_free(body);
+}
+
+static void test_the_end_of_a_segment_syncs_what_is_lazy_in_it(void **state)
 {
     struct log_fixture *fixture = *state;
     struct lazy lazy = lazy_open(fixture);
-    uint8_t *body = memory_allocate_zero(LOG_ENTRY_BODY_MAX);
+    lazy_begin(&lazy);
+    big_lazy_entries(&lazy, 1, 6); /* of 1 MiB */
+    assert_true(fixture_statistics(fixture).active_segment > 1);
+    fixture_abandon(fixture);
+    fake_disk_crash(fixture->disk, 3);
+    fixture_open(fixture);
+    assert_true(recovered_count(fixture) >= 2);
+}
+
+static void test_much_that_is_lazy_is_synced_before_its_time(void **state)
+{
+    struct log_fixture *fixture = *state;
+    fixture_abandon(fixture);
+    fake_disk_free(fixture->disk);
+    fixture->disk = fake_disk_make();
+    fixture->options.segment_size = 4 * LOG_LAZY_BYTES_MAX;
+    fixture_open(fixture);
+    struct lazy lazy = lazy_open(fixture);
     lazy_begin(&lazy);
     uint64_t before = lazy.durable;
-    /* The end of a segment does so, too: 1 MiB here. */
-    for (uint64_t index = 1; index <= 6; index++) {
-        struct log_entry entry = {
-            .index = index, .term = 1, .lazy = true, .body = bytes_make(body, LOG_ENTRY_BODY_MAX)};
-        log_append_entry(lazy.queue, GROUP, REPLICA, &entry);
-        log_queue_submit(lazy.queue);
-        fake_disk_run(fixture->disk);
-    }
-    memory_free(body);
-    assert_true(fixture_statistics(fixture).active_segment > 1);
-    (void)before;
+    const uint64_t almost = LOG_LAZY_BYTES_MAX / LOG_ENTRY_BODY_MAX - 2;
+    big_lazy_entries(&lazy, 1, almost);
+    assert_int_equal(lazy.durable, before);
+    big_lazy_entries(&lazy, almost + 1, 4);
+    assert_true(lazy.durable > before);
+    assert_int_equal(fixture_statistics(fixture).active_segment, 1);
     lazy_end(&lazy);
 }
 
@@ -196,6 +222,7 @@ int main(void)
         CASE(test_lazy_entries_are_told_when_written_and_synced_later),
         CASE(test_steady_lazy_writes_are_synced_all_the_same),
         CASE(test_an_entry_that_is_waited_for_syncs_what_was_lazy_before_it),
+        CASE(test_the_end_of_a_segment_syncs_what_is_lazy_in_it),
         CASE(test_much_that_is_lazy_is_synced_before_its_time),
         CASE(test_a_killed_process_has_lost_nothing_that_was_written),
         CASE(test_power_takes_a_tail_of_lazy_batches_and_no_more),
