@@ -51,51 +51,76 @@ static void lose_power(struct sim_bed *bed, node_id_t id)
     if (sim_node_is_up(stage_node(bed, id))) sim_node_power_loss(stage_node(bed, id));
 }
 
-/* --- one after the other ------------------------------------------------------------------ */
+/* --- a minority, and all processes -------------------------------------------------------- */
 
-/* Whoever lost power with entries that the third one lacks must not elect it. */
-static void lose_power_beside_one_that_lags(struct sim_bed *bed)
+static uint32_t nodes_of(const struct sim_bed *bed)
+{
+    return bed->cluster->options.nodes;
+}
+
+/* Bits of a minority, drawn among those that are not in `without`. */
+static uint32_t draw_minority(struct sim_bed *bed, uint32_t without)
+{
+    uint32_t drawn = 0;
+
+    while ((uint32_t)__builtin_popcount(drawn) < nodes_of(bed) / 2) {
+        node_id_t id = (node_id_t)stage_draw(bed, 1, nodes_of(bed));
+        drawn |= 1u << id & ~without;
+    }
+    return drawn;
+}
+
+static void lose_power_of(struct sim_bed *bed, uint32_t victims)
+{
+    for (node_id_t id = 1; id <= nodes_of(bed); id++)
+        if (victims >> id & 1) lose_power(bed, id);
+}
+
+/* Whoever lost power with entries that the others lack must not elect one of them. */
+static void lose_power_beside_those_that_lag(struct sim_bed *bed)
 {
     node_id_t leader = stage_leader(bed);
     if (leader == 0) return;
-    node_id_t victim = stage_other(bed, leader, 0);
+    uint32_t victims = draw_minority(bed, 1u << leader);
 
-    stage_only(bed, 1u << leader | 1u << victim);
+    stage_only(bed, 1u << leader | victims);
     sim_run_for(&bed->sim, stage_draw(bed, 20, 120) * STAGE_MS);
-    lose_power(bed, victim);
+    lose_power_of(bed, victims);
     sim_node_kill(stage_node(bed, leader));
     sim_network_heal_all(bed->cluster->network);
     sim_run_for(&bed->sim, 20 * STAGE_MS);
-    start(bed, victim);
+    for (node_id_t id = 1; id <= nodes_of(bed); id++)
+        if (victims >> id & 1) start(bed, id);
     sim_run_for(&bed->sim, stage_draw(bed, 1500, 4000) * STAGE_MS);
     start(bed, leader);
 }
 
 static void kill_all(struct sim_bed *bed)
 {
-    for (node_id_t id = 1; id <= 3; id++)
+    for (node_id_t id = 1; id <= nodes_of(bed); id++)
         sim_node_kill(stage_node(bed, id));
     sim_reached(&bed->sim, "scenario: all processes died with entries that were only written");
     sim_run_for(&bed->sim, 50 * STAGE_MS);
 }
 
-/* Goal: one machine that loses power, and processes that die, all at once, lose no acknowledged
- * write of a database in memory. Method: rounds of either, the next when all are whole again; then
- * it is on disk once more, and all lose power. */
+/* Goal: a minority of machines that lose power, and processes that die, all at once, lose no
+ * acknowledged write of a database in memory. Method: rounds of either, with three nodes or five,
+ * the next when all are whole again; then it is on disk once more, and all lose power. */
 void scenario_memory_power(struct sim_bed *bed)
 {
     struct sim_plan plan;
 
     plan_make(&plan, 1);
+    plan.cluster.nodes = plan.cluster.replicas = bed->sim.seed % 4 == 0 ? 5 : 3;
     if (!stage_open(bed, &plan) || !set_memory(bed, 0, "memory")) return;
     for (int round = 0; round < ROUNDS && !bed->sim.failed; round++) {
         sim_run_for(&bed->sim, stage_draw(bed, 100, 600) * STAGE_MS);
         if (round % 2 == 0)
-            lose_power_beside_one_that_lags(bed);
+            lose_power_beside_those_that_lag(bed);
         else if (stage_draw(bed, 0, 1))
             kill_all(bed);
         else
-            lose_power(bed, stage_other(bed, 0, 0));
+            lose_power_of(bed, draw_minority(bed, 0));
         sim_run_for(&bed->sim, stage_draw(bed, 10, 800) * STAGE_MS);
         if (!stage_repair(bed) || !stage_wait_whole(bed, "after a loss of power, not whole"))
             return;
@@ -103,7 +128,7 @@ void scenario_memory_power(struct sim_bed *bed)
     if (bed->sim.failed || !set_memory(bed, 0, "disk")) return;
     sim_run_for(&bed->sim, 1 * STAGE_S);
     sim_fault_hit(&bed->sim, SIM_FAULT_POWER_LOSS_ALL);
-    for (node_id_t id = 1; id <= 3; id++)
+    for (node_id_t id = 1; id <= nodes_of(bed); id++)
         lose_power(bed, id);
     sim_run_for(&bed->sim, 100 * STAGE_MS);
     stage_judge(bed);
