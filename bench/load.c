@@ -74,6 +74,7 @@ struct options {
     char *targets[TARGETS_MAX];
     uint32_t target_count;
     uint64_t clients, pipeline, requests, seconds, warmup, keys, value_size, get_percent, seed;
+    uint64_t rate;          /* requests a second, of all connections; 0: as fast as they go */
     uint64_t wait_replicas; /* RESP: WAIT n 0 after each batch, which is what is measured */
     bool at_leader, fill, serializable;
 };
@@ -104,6 +105,8 @@ struct load {
     int epoll;
     struct random random;
     struct histogram histogram;
+    uint64_t batch_due_ns; /* the next one, with a rate */
+    uint32_t batch_next;   /* the connection whose turn it is */
     uint64_t started, start_ns, measure_ns, end_ns, last_reply_ns;
     uint64_t operations, errors, misses; /* replies counted */
     uint64_t outstanding;
@@ -618,7 +621,7 @@ static void connection_read(struct load *load, struct connection *connection)
     uint64_t now = now_ns();
     load->last_reply_ns = now;
     connection_parse(load, connection, now);
-    if (connection->replies_due == 0) batch_send(load, connection, now);
+    if (connection->replies_due == 0 && load->options.rate == 0) batch_send(load, connection, now);
     if (buffer_size(&connection->out) > 0) connection_flush(load, connection);
 }
 
@@ -652,6 +655,41 @@ static uint32_t target_after(const struct load *load, uint32_t target)
     fail("nobody leads a key");
 }
 
+/* With a rate: the batches that are due, each on the next connection that waits for nothing. Where
+ * none does, they are late, and their latency counts from when they were due. */
+static void batches_send(struct load *load, uint64_t now)
+{
+    const struct options *options = &load->options;
+    uint64_t interval = options->pipeline * 1000000000u / options->rate;
+
+    while (load->batch_due_ns <= now && load->batch_due_ns < load->end_ns) {
+        struct connection *connection = NULL;
+        for (uint32_t i = 0; i < options->clients && connection == NULL; i++) {
+            connection = &load->connections[load->batch_next++ % options->clients];
+            if (connection->replies_due > 0) connection = NULL;
+        }
+        if (connection == NULL) return;
+        batch_send(load, connection, load->batch_due_ns);
+        load->batch_due_ns += interval;
+    }
+}
+
+static int load_wait(struct load *load, struct epoll_event *events)
+{
+    uint64_t now = now_ns(), due = load->batch_due_ns;
+
+    if (load->options.rate == 0 || due >= load->end_ns)
+        return epoll_wait(load->epoll, events, EVENTS_MAX, STALL_MS);
+    batches_send(load, now);
+    /* One that is due still has no connection: a reply comes first. */
+    uint64_t ns =
+        load->batch_due_ns > now ? load->batch_due_ns - now : STALL_MS * UINT64_C(1000000);
+    struct timespec patience = {.tv_sec = (time_t)(ns / 1000000000u),
+                                .tv_nsec = (long)(ns % 1000000000u)};
+    int count = epoll_pwait2(load->epoll, events, EVENTS_MAX, &patience, NULL);
+    return count == 0 && load->outstanding == 0 ? -1 : count;
+}
+
 static void load_run(struct load *load)
 {
     const struct options *options = &load->options;
@@ -668,12 +706,13 @@ static void load_run(struct load *load)
     load->measure_ns = load->start_ns + options->warmup * 1000000000u;
     load->end_ns = load->measure_ns + options->seconds * 1000000000u;
     load->last_reply_ns = load->start_ns;
-    for (uint32_t i = 0; i < options->clients; i++)
+    load->batch_due_ns = load->start_ns;
+    for (uint32_t i = 0; i < options->clients && options->rate == 0; i++)
         batch_send(load, &load->connections[i], now_ns());
-    while (load->outstanding > 0) {
-        int count = epoll_wait(load->epoll, events, EVENTS_MAX, STALL_MS);
+    while (load->outstanding > 0 || (options->rate > 0 && load->batch_due_ns < load->end_ns)) {
+        int count = load_wait(load, events);
 
-        if (count == 0)
+        if (count == 0 && now_ns() - load->last_reply_ns > STALL_MS * UINT64_C(1000000))
             fail("no reply for %u ms; %llu requests are outstanding", STALL_MS,
                  (unsigned long long)load->outstanding);
         for (int i = 0; i < count; i++) {
@@ -718,6 +757,7 @@ static _Noreturn void usage(void)
          "  --get-percent N  GETs among the requests (0)\n"
          "  --fill           write each key once, in order; -n is --keys\n"
          "  --at-leader      redis: each connection draws keys that its node leads\n"
+         "  --rate N         requests a second, of all connections (as many as they can)\n"
          "  --wait N         redis: WAIT N 0 after each batch, and measure until its reply\n"
          "  --serializable   etcd: reads that any node answers by itself\n"
          "  --seed N         of the keys drawn (1)");
@@ -747,6 +787,7 @@ static uint64_t *option_number(struct options *options, const char *name)
         {"--warmup", &options->warmup},      {"--keys", &options->keys},
         {"--size", &options->value_size},    {"--get-percent", &options->get_percent},
         {"--wait", &options->wait_replicas}, {"--seed", &options->seed},
+        {"--rate", &options->rate},
     };
 
     for (size_t i = 0; i < ARRAY_COUNT(numbers); i++)
@@ -768,6 +809,8 @@ static void options_check(const struct options *options)
     if (!options->seconds == !options->requests) fail("give either -n (or --fill) or --seconds");
     if ((options->at_leader || options->wait_replicas) && !resp)
         fail("--at-leader and --wait are for --target redis");
+    if (options->rate > 0 && (!options->seconds || options->rate > 1000000))
+        fail("--rate: at most 1000000, and with --seconds");
     if (options->at_leader && options->fill) fail("--fill goes without --at-leader");
     if (options->wait_replicas && options->requests % options->pipeline)
         fail("-n must be whole batches with --wait");

@@ -16,6 +16,7 @@ static const char usage[] =
     "       holon-sim --seeds N [--first-seed M] [--jobs J] [--scenario NAME] [--planted NAME]\n"
     "                 [--with-scenarios N] [--require-sometimes FILE] [--table]\n"
     "                 [--table-file FILE] [--require-table] [--keep DIR] [--no-canary]\n"
+    "                 [--require-members N]       so many changes of members at least\n"
     "                 [--mesh]                    the real peer mesh in every seed\n"
     "       holon-sim --kept                      the seeds that once failed\n"
     "       holon-sim --table-file FILE [--require-table]   what campaigns have added up\n"
@@ -28,6 +29,7 @@ static const char usage[] =
     "       holon-sim --seed N --scenario NAME --crash kill|power|torn --at EFFECT\n"
     "       holon-sim --planted-all [--jobs J]    each planted bug must be found\n"
     "       holon-sim --twice N                   seed N twice: the traces must be equal\n"
+    "       holon-sim --cost                      frames, bytes and timers by the number of nodes\n"
     "       holon-sim --list                      scenarios and planted bugs\n";
 
 struct option {
@@ -72,6 +74,7 @@ static void parse(struct sim_arguments *to, int argc, char **argv)
         {.name = "--table", .flag = &to->table},
         {.name = "--require-table", .flag = &to->require_table},
         {.name = "--mesh", .flag = &to->mesh},
+        {.name = "--cost", .flag = &to->cost},
         {.name = "--kept", .flag = &to->kept},
         {.name = "--seed", .number = &to->seed, .given = &to->has_seed},
         {.name = "--twice", .number = &to->twice, .given = &to->has_twice},
@@ -81,6 +84,7 @@ static void parse(struct sim_arguments *to, int argc, char **argv)
         {.name = "--stride", .number = &to->stride},
         {.name = "--at", .number = &to->at},
         {.name = "--runs", .number = &to->runs},
+        {.name = "--require-members", .number = &to->require_members},
         {.name = "--jobs", .number = &to->jobs},
         {.name = "--scenario", .text = &to->scenario},
         {.name = "--planted", .text = &to->planted},
@@ -120,6 +124,7 @@ int main(int argc, char **argv)
     parse(&arguments, argc, argv);
     check_names(&arguments);
     if (arguments.list) return sim_command_list();
+    if (arguments.cost) return sim_command_cost(&arguments);
     if (arguments.planted_all) return sim_command_planted_all(&arguments);
     if (arguments.kept) return sim_command_kept(&arguments);
     if (arguments.scenarios) return sim_command_scenarios(&arguments);

@@ -161,6 +161,9 @@ struct sim {
     struct random random[SIM_RANDOM_COUNT];
     uint64_t trace;
     uint64_t event_count;
+    uint64_t timers_fired;
+    /* Nodes that joined, were drained, taken back or removed, in scenarios where others fail. */
+    uint64_t membership_changes;
     uint64_t fault_counts[SIM_FAULT_COUNT];
     uint64_t fault_seen[SIM_FAULT_COUNT]; /* last time + 1 */
     uint64_t feature_seen[SIM_FEATURE_COUNT];

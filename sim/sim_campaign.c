@@ -87,6 +87,7 @@ static void add_result(const struct sim_campaign *campaign, struct sim_campaign_
     total->seeds++;
     total->invalid += result->invalid;
     total->sweep_crashes += result->sweep_crashes;
+    total->membership_changes += result->membership_changes;
     total->variety.success += result->variety.success;
     total->variety.conflict += result->variety.conflict;
     total->variety.empty += result->variety.empty;
@@ -218,6 +219,7 @@ void sim_campaign_add(struct sim_campaign_result *to, const struct sim_campaign_
     to->undecided += from->undecided;
     to->committed += from->committed;
     to->sweep_crashes += from->sweep_crashes;
+    to->membership_changes += from->membership_changes;
     for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
         to->faults[i] += from->faults[i];
     for (uint32_t i = 0; i < from->reached.count; i++)
@@ -266,6 +268,9 @@ void sim_campaign_print(const struct sim_campaign_result *result, FILE *file)
             result->ops_done, result->ops_unknown, result->ops_not_done, result->committed,
             result->undecided);
     print_shares(&result->variety, file);
+    if (result->membership_changes)
+        fprintf(file, "members: %" PRIu64 " nodes joined, were drained, taken back or removed\n",
+                result->membership_changes);
     for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
         if (result->faults[i])
             fprintf(file, "  %-40s %10" PRIu64 "\n", sim_fault_text(i), result->faults[i]);

@@ -24,7 +24,7 @@ struct sim_campaign_result {
     uint64_t events, virtual_us, busy_us, real_us;
     uint64_t faults[SIM_FAULT_COUNT];
     uint64_t ops_done, ops_unknown, ops_not_done, undecided, committed;
-    uint64_t sweep_crashes;
+    uint64_t sweep_crashes, membership_changes;
     struct sim_variety variety;
     struct sim_features features;
     struct sim_tags reached;

@@ -10,7 +10,7 @@
 #include "sim/sim_history.h"
 #include "sim/sim_process.h"
 
-enum { SIM_CLIENTS_MAX = 32, SIM_PIPELINE_MAX = 64, SIM_ADDRESSES_MAX = 8 };
+enum { SIM_CLIENTS_MAX = 32, SIM_PIPELINE_MAX = 64, SIM_ADDRESSES_MAX = 64 };
 
 struct sim_workload {
     uint32_t clients;

@@ -418,6 +418,13 @@ static bool *power_of_address(void *context, const char *address)
     return NULL;
 }
 
+/* Founders are numbered by the order of their names. */
+static void print_name(const struct sim_cluster *cluster, node_id_t id,
+                       char ret_name[NODE_NAME_SIZE_MAX])
+{
+    snprintf(ret_name, NODE_NAME_SIZE_MAX, cluster->options.nodes > 9 ? "n%02u" : "n%u", id);
+}
+
 static void node_init(struct sim_cluster *cluster, node_id_t id)
 {
     const struct sim_cluster_options *options = &cluster->options;
@@ -429,7 +436,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     sim_machine_init(&node->machine, cluster->sim, id);
     node->machine.disk = sim_disk_make(cluster->sim);
     node_options_default(of);
-    snprintf(of->name, sizeof(of->name), "n%u", id);
+    print_name(cluster, id, of->name);
     snprintf(of->data, sizeof(of->data), "data-n%u", id);
     sim_disk_make_dir(node->machine.disk, of->data);
     snprintf(of->redis, sizeof(of->redis), "127.0.0.1:%u", 7000 + id);
@@ -439,7 +446,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     node->absent = id > founders;
     of->member_count = founders > 1 && !node->absent ? founders : 0;
     for (uint32_t i = 0; i < of->member_count; i++) {
-        snprintf(of->members[i].name, sizeof(of->members[i].name), "n%u", i + 1);
+        print_name(cluster, i + 1, of->members[i].name);
         snprintf(of->members[i].peer, sizeof(of->members[i].peer), "127.0.0.1:%u", 7201 + i);
     }
     of->join_count = node->absent ? founders : 0;

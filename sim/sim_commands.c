@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "sim/planted.h"
 #include "sim/scenarios/scenarios.h"
+#include "sim/sim_cost.h"
 #include "sim/sim_feature.h"
 #include "sim/sim_minimise.h"
 #include "sim/sim_sweep.h"
@@ -259,6 +260,11 @@ int sim_command_campaign(const struct sim_arguments *arguments)
     if (arguments->require_table) good &= sim_features_empty(&result->features, stdout) == 0;
     if (arguments->require_sometimes)
         good &= all_reached(arguments->require_sometimes, &result->reached);
+    if (result->membership_changes < arguments->require_members) {
+        printf("%" PRIu64 " changes of members, fewer than %" PRIu64 "\n",
+               result->membership_changes, arguments->require_members);
+        good = false;
+    }
     bool ordinary = !arguments->planted && !arguments->scenario && !arguments->no_canary;
     if (ordinary) {
         print_planted_head();
@@ -327,6 +333,11 @@ int sim_command_sweep(const struct sim_arguments *arguments)
         return 2;
     }
     return sim_sweep_run(&options, NULL) ? 0 : 1;
+}
+
+int sim_command_cost(const struct sim_arguments *arguments)
+{
+    return sim_cost_print(arguments->has_seed ? arguments->seed : 1, stdout);
 }
 
 int sim_command_list(void)

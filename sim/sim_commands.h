@@ -6,9 +6,9 @@
 
 struct sim_arguments {
     uint64_t seed, seeds, first_seed, twice, scenario_seeds, stride, at, runs;
-    uint64_t jobs;
+    uint64_t jobs, require_members;
     bool has_seed, has_twice, trace, list, planted_all, scenarios, no_canary;
-    bool minimise, table, require_table, mesh, kept;
+    bool cost, minimise, table, require_table, mesh, kept;
     const char *scenario, *planted, *require_sometimes, *crash, *sweep, *decisions, *out, *keep,
         *table_file;
 };
@@ -22,6 +22,8 @@ int sim_command_sweep(const struct sim_arguments *arguments);
 int sim_command_minimise(const struct sim_arguments *arguments);
 /* The seeds of kept_seeds.def. */
 int sim_command_kept(const struct sim_arguments *arguments);
+/* What clusters cost by their size (sim_cost.h). */
+int sim_command_cost(const struct sim_arguments *arguments);
 int sim_command_list(void);
 /* Of a table that earlier campaigns have added up. */
 int sim_command_table(const struct sim_arguments *arguments);

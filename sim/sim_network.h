@@ -12,7 +12,7 @@
 #include "net/transport.h"
 #include "sim/sim_process.h"
 
-enum { SIM_NODES_MAX = 8, SIM_REPLAY_RING = 32, SIM_OLD_FRAMES = 64 };
+enum { SIM_NODES_MAX = 64, SIM_REPLAY_RING = 32, SIM_OLD_FRAMES = 64 };
 
 struct sim_identity { /* what the handshake proves */
     struct cluster_id cluster;
@@ -70,6 +70,7 @@ bool sim_network_again(struct sim_network *network, node_id_t from, node_id_t to
 
 struct sim_network_counts {
     uint64_t sent, delivered, lost;
+    uint64_t frames_between, bytes_between; /* of `sent`: to other nodes, headers included */
 };
 struct sim_network_counts sim_network_counts(const struct sim_network *network);
 

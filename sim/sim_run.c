@@ -447,6 +447,7 @@ void sim_run(const struct sim_run_options *options, struct sim_result *ret_resul
     memcpy(ret_result->faults, bed.sim.fault_counts, sizeof(ret_result->faults));
     ret_result->reached = *bed.sim.reached;
     ret_result->features = *bed.sim.features;
+    ret_result->membership_changes = bed.sim.membership_changes;
     ret_result->sweep_effects = bed.sim.sweep.count;
     ret_result->sweep_crashes = bed.sim.sweep.crashes;
     ret_result->failed = bed.sim.failed;

@@ -45,6 +45,7 @@ struct sim_result {
     struct sim_variety variety;
     struct sim_features features;
     uint64_t sweep_effects, sweep_crashes;
+    uint64_t membership_changes;
     struct sim_tags reached;
 };
 

@@ -115,6 +115,7 @@ void sim_timers_fire(struct sim_world *world)
         struct world_timer *timer = world->timers[1];
         if (timer->deadline > now || timer->sequence >= sequence_end) break;
         sim_timer_stop(&world->base, timer);
+        sim_of(world)->timers_fired++;
         timer->fire(timer);
     }
 }

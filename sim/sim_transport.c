@@ -267,6 +267,8 @@ static void transport_send_frame(struct transport *base, node_id_t node, uint32_
         network->counts.lost++;
         return;
     }
+    network->counts.frames_between++;
+    network->counts.bytes_between += PEER_FRAME_HEADER_SIZE + payload.size;
     send_over_link(transport, to, &frame, payload);
 }
 

@@ -119,6 +119,7 @@ static bool join(struct moves *moves, node_id_t id, const uint8_t *secret)
         moves_newest_view(bed)->next_node_id != id + 1)
         sim_violation(&bed->sim, "M-3: node %u did not join once, by its own id", id);
     sim_clients_use(bed->clients, moves_members(moves));
+    bed->sim.membership_changes++;
     return !bed->sim.failed;
 }
 

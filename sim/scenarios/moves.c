@@ -29,6 +29,21 @@ bool moves_open(struct moves *moves, const struct sim_plan *plan)
 
 /* --- operators ---------------------------------------------------------------------------- */
 
+/* What changes nothing is not counted: a node is drained that was drained before. */
+static void count_change(struct moves *moves)
+{
+    uint32_t bit = 1u << moves->asked_target;
+    bool drained = (moves->told_drained & bit) != 0;
+    bool is_drain = strcmp(moves->asked_verb, "drain") == 0;
+    bool is_undrain = strcmp(moves->asked_verb, "undrain") == 0;
+    bool changed = (is_drain && !drained) || (is_undrain && drained) ||
+                   strcmp(moves->asked_verb, "remove") == 0;
+
+    if (is_drain) moves->told_drained |= bit;
+    if (is_undrain) moves->told_drained &= ~bit;
+    moves->bed->sim.membership_changes += changed;
+}
+
 static void answered(void *context, uint64_t ticket, unsigned code, struct bytes json)
 {
     struct moves *moves = context;
@@ -36,6 +51,7 @@ static void answered(void *context, uint64_t ticket, unsigned code, struct bytes
     if (ticket != moves->ticket) return;
     moves->code = code;
     snprintf(moves->answer, sizeof(moves->answer), "%.*s", (int)json.size, (const char *)json.data);
+    if (code == 200) count_change(moves);
 }
 
 static bool has_answer(struct sim_cluster *cluster, void *context)
@@ -54,6 +70,8 @@ static void send(struct moves *moves, node_id_t asked, node_id_t target, const c
     snprintf(path, sizeof(path), "/nodes/n%u/%s", target, verb);
     if (verb[0] == '/') snprintf(path, sizeof(path), "%s", verb);
     moves->code = 0;
+    moves->asked_verb = verb;
+    moves->asked_target = target;
     node_operate(stage_node(bed, asked)->now->node, bytes_of(path), bytes_of(query), &reply);
 }
 

@@ -15,7 +15,10 @@ struct moves {
     struct sim_bed *bed;
     uint32_t drained, removed, away; /* bits by node id; away: dead, and not started again */
     node_id_t target;                /* whose end of draining is waited for */
+    uint32_t told_drained;           /* bits: as who was asked has answered */
     /* The question under way: */
+    const char *asked_verb;
+    node_id_t asked_target;
     uint64_t ticket;
     unsigned code; /* 0: no answer yet */
     char answer[200];
