@@ -133,6 +133,10 @@ static void damage_sealed_files(struct sim_bed *bed, struct sim_node *node)
     const char *name = names[stage_draw(bed, 0, 2)];
     char path[128];
 
+    if (strcmp(name, "table") == 0 && stage_draw(bed, 0, 1)) { /* both copies */
+        path_of(node, "table-copy", path);
+        sim_damage_remove(node, path);
+    }
     path_of(node, name, path);
     uint64_t size = sim_disk_file_size(node->machine.disk, path);
     if (size == 0) return; /* a birth that a repair has taken away */
@@ -463,8 +467,8 @@ static bool damage_small_file(struct sim_bed *bed, struct sim_node *node, const 
  * four one is killed and started before that, and repairs itself. */
 void scenario_damaged_while_running(struct sim_bed *bed)
 {
-    static const char *const names[] = {"identity", "log/durable",   "table",
-                                        "birth",    "store-0/owner", "store-1/owner"};
+    static const char *const names[] = {"identity",      "log/durable",   "table",     "birth",
+                                        "store-0/owner", "store-1/owner", "table-copy"};
     struct sim_plan plan;
 
     damage_plan(&plan);

@@ -218,7 +218,7 @@ void scenario_sweep_salvage_damaged(struct sim_bed *bed)
 static bool damage(struct play *play)
 {
     static const char *const names[] = {"log",     "log/durable",   "identity", "table",
-                                        "store-1", "store-0/owner", "birth"};
+                                        "store-1", "store-0/owner", "birth",    "table-copy"};
     struct sim_node *node = play->node;
     char path[128];
 

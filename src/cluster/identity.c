@@ -258,6 +258,35 @@ enum status view_file_save(struct world *world, const char *directory, const cha
     return status;
 }
 
+enum status view_table_save(struct world *world, const char *directory, struct bytes body,
+                            struct error *error)
+{
+    char path[PATH_SIZE_MAX];
+
+    path_join(path, directory, "table");
+    enum status status = sealed_file_write(world, path, VIEW_MAGIC, body, error);
+    if (status) return status;
+    path_join(path, directory, VIEW_COPY_FILE);
+    return sealed_file_write(world, path, VIEW_MAGIC, body, error);
+}
+
+enum status view_table_load(struct world *world, const char *directory,
+                            struct cluster_view *ret_view, bool *ret_copy, struct error *error)
+{
+    node_id_t self = ret_view->self;
+
+    *ret_copy = false;
+    enum status status = view_file_load(world, directory, "table", ret_view, error);
+    if (status != STATUS_CORRUPT && status != STATUS_NOT_FOUND) return status;
+    if (status == STATUS_NOT_FOUND)
+        error_set(error, status, "%.300s/table is missing, though data is there", directory);
+    cluster_view_free(ret_view);
+    cluster_view_init(ret_view);
+    ret_view->self = self;
+    *ret_copy = view_file_load(world, directory, VIEW_COPY_FILE, ret_view, NULL) == STATUS_OK;
+    return *ret_copy ? STATUS_OK : STATUS_CORRUPT;
+}
+
 /* --- a directory without an identity ------------------------------------------------------- */
 
 enum { FOREIGN_NAMES_MAX = 4, FOREIGN_TEXT_SIZE = 128 }; /* as many are named in the error */
@@ -283,11 +312,12 @@ static void directory_check_name(void *context, const char *name)
     static const char *const harmless[] = {
         "lock",       "holon.pid", "founding",  "founding.new", "identity.new",
         "table.new",  "birth.new", "holon.log", "lost+found",   "repair",
-        "repair.new", "reserve",   "joining",   "joining.new"};
+        "repair.new", "reserve",   "joining",   "joining.new",  "table-copy.new"};
     struct directory_check *check = context;
 
     if (name_is_one_of(name, harmless, ARRAY_COUNT(harmless))) return;
-    if (strcmp(name, "table") == 0 || strcmp(name, "birth") == 0) {
+    static const char *const tables[] = {"table", VIEW_COPY_FILE, "birth"};
+    if (name_is_one_of(name, tables, ARRAY_COUNT(tables))) {
         check->tables = true;
         return;
     }

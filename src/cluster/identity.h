@@ -83,12 +83,20 @@ enum status store_owner_compare(struct world *world, const char *store_directory
                                 uint64_t *ret_offset, struct error *error);
 
 #define VIEW_MAGIC "HOLONTB1"
+#define VIEW_COPY_FILE "table-copy"
 
-/* `file`: "table" or "birth". *ret_view must be initialised; its `self` is left alone. */
+/* `file`: "table", its copy or "birth". *ret_view must be initialised; its `self` is left alone. */
 enum status view_file_load(struct world *world, const char *directory, const char *file,
                            struct cluster_view *ret_view, struct error *error);
 enum status view_file_save(struct world *world, const char *directory, const char *file,
                            const struct cluster_view *view, struct error *error);
+/* DIR/table and then its copy; `body` is an encoded view. */
+enum status view_table_save(struct world *world, const char *directory, struct bytes body,
+                            struct error *error);
+/* DIR/table, or its copy if that is damaged or missing: then *ret_copy, and *error says what was
+ * wrong. STATUS_CORRUPT: neither can be read, *ret_view is empty. Else as view_file_load(). */
+enum status view_table_load(struct world *world, const char *directory,
+                            struct cluster_view *ret_view, bool *ret_copy, struct error *error);
 
 /* What a directory without DIR/identity holds. */
 enum directory_content {

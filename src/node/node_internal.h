@@ -53,7 +53,7 @@ enum {
     NODE_CLOSE_MAX_US = 10 * 1000 * 1000, /* then a log that cannot write is not waited for */
     NODE_SAVE_RETRY_US = 1000 * 1000,
     NODE_DISK_WATCH_US = 1000 * 1000,    /* between looks at the free space */
-    FILE_DAMAGES_MAX = 8,                /* of small files, told and healed at once */
+    FILE_DAMAGES_MAX = 12,               /* of small files, told and healed at once */
     NODE_RESERVE_BASE = 2 << 20,         /* of DIR/reserve: identity, table, RocksDB's files, */
     NODE_RESERVE_STORE = 256 << 10,      /* and so much for each store */
     NODE_SCRUB_US = 1000 * 1000,         /* between looks at what is damaged */
@@ -287,7 +287,7 @@ struct node_scrub { /* node_scrub.c */
 
 /* A small file that was not as this node had written it, found while it ran. */
 struct file_damage {
-    char reason[16]; /* "identity", "table", "birth", "owner", "mark" */
+    char reason[16]; /* "identity", "table", "table-copy", "birth", "owner", "mark" */
     char file[64];   /* below DIR */
     uint64_t offset;
     char what[ERROR_TEXT_SIZE_MAX];

@@ -25,7 +25,7 @@ static void repair_measure(struct node *node)
 /* The newest view that the directory can still tell, or one without groups. */
 static void repair_view(struct node *node, struct cluster_view *view)
 {
-    static const char *const files[] = {"table", "birth"};
+    static const char *const files[] = {"table", VIEW_COPY_FILE, "birth"};
 
     for (size_t i = 0; i < ARRAY_COUNT(files); i++) {
         if (view_file_load(node->world, node->options.data, files[i], view, NULL) == STATUS_OK)
@@ -73,10 +73,10 @@ const char *node_repair_obstacle(const struct node *node)
 
 static enum status repair_move(struct node *node, struct error *error)
 {
-    const char *items[2 * STORES_MAX + 7] = {"log",      "identity", "table", "birth",
-                                             "founding", "fenced",   "memory"};
+    const char *items[2 * STORES_MAX + 8] = {"log",   "identity", "table",  VIEW_COPY_FILE,
+                                             "birth", "founding", "fenced", "memory"};
     char names[STORES_MAX][16], marks[STORES_MAX][32];
-    size_t count = 7;
+    size_t count = 8;
     struct repair_file *file = &node->repair.file;
     char why[1024];
 

@@ -159,6 +159,7 @@ static void sealed_compare(struct node *node)
     if (differs && identity_is_foreign(node)) return;
     if (is_damage(sealed, status)) damage_add(sealed, "identity", "identity", offset, &error);
     check_view(node, "table", &sealed->table);
+    check_view(node, VIEW_COPY_FILE, &sealed->table);
     check_view(node, "birth", &sealed->birth);
     for (uint32_t store = 0; store < STORES_MAX; store++)
         if (sealed->stores & 1ull << store) check_owner(node, store);
@@ -216,7 +217,7 @@ static enum status heal(struct node *node, const struct file_damage *damage, str
         path_join(path, data, name);
         return store_owner_save(node->world, path, &sealed->identity, damage->store, error);
     }
-    bool table = strcmp(damage->reason, "table") == 0;
+    bool table = strcmp(damage->reason, "birth") != 0;
     path_join(path, data, damage->file);
     return sealed_file_write(node->world, path, VIEW_MAGIC,
                              buffer_bytes(table ? &sealed->table : &sealed->birth), error);

@@ -137,22 +137,22 @@ void node_start_founding(struct node *node, bool resumed)
     founding_begin(node->founding);
 }
 
-/* The table is a copy of what meta holds: without it the view of the founding serves, if the log
- * knows the replicas that it names (node_check_replicas). */
+/* The table is a copy of what meta holds, and there are two of it: who others have joined, or who
+ * has joined, does not know where they are without it. Without both the view of the founding
+ * serves, if the log knows the replicas that it names (node_check_replicas). */
 static enum status node_load_table(struct node *node, struct error *error)
 {
     struct cluster_view *view = &node->workers[0].view;
     const char *data = node->options.data;
     struct error cause;
+    bool copy;
 
-    enum status status = view_file_load(node->world, data, "table", view, &cause);
-    if (status == STATUS_NOT_FOUND)
-        status = error_set(&cause, STATUS_CORRUPT,
-                           "%.300s/table is missing, though the directory belongs to node %s", data,
-                           node->identity.name);
+    enum status status = view_table_load(node->world, data, view, &copy, &cause);
+    if (status == STATUS_OK && copy) {
+        LOG_WARN(node_logger(node), "node", "%s; its copy serves", cause.text);
+        SOMETIMES(node->world, "a lost table was replaced by its copy");
+    }
     if (status == STATUS_CORRUPT) {
-        cluster_view_free(view);
-        cluster_view_init(view);
         if (view_file_load(node->world, data, "birth", view, NULL) != STATUS_OK)
             return error_set(error, status, "%s", cause.text);
         LOG_WARN(node_logger(node), "node",

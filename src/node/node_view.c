@@ -14,14 +14,11 @@ static void save_run(struct world_job *job)
 {
     struct node *node = job->context;
     struct view_save *save = &node->save;
-    char path[PATH_SIZE_MAX];
 
     save->status = STATUS_OK;
-    if (buffer_size(&save->body) > 0) {
-        path_join(path, node->options.data, "table");
-        save->status = sealed_file_write(node->world, path, VIEW_MAGIC, buffer_bytes(&save->body),
-                                         &save->error);
-    }
+    if (buffer_size(&save->body) > 0)
+        save->status = view_table_save(node->world, node->options.data, buffer_bytes(&save->body),
+                                       &save->error);
     if (save->status == STATUS_OK && save->with_identity)
         save->status =
             identity_save(node->world, node->options.data, &save->identity, &save->error);

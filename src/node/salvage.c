@@ -16,17 +16,20 @@ enum {
 
 static enum status read_view(struct salvage *salvage, struct error *error)
 {
+    bool copy;
+
     enum status status =
-        view_file_load(salvage->world, salvage->data, "table", &salvage->view, error);
+        view_table_load(salvage->world, salvage->data, &salvage->view, &copy, error);
     if (status == STATUS_OK) return status;
     cluster_view_free(&salvage->view);
     cluster_view_init(&salvage->view);
     status = view_file_load(salvage->world, salvage->data, "birth", &salvage->view, error);
     if (status == STATUS_OK) return status;
-    return error_set(error, STATUS_CORRUPT,
-                     "neither %.300s/table nor birth can be read, so nobody knows which keys the "
-                     "data belongs to: put one of them back from a backup",
-                     salvage->data);
+    return error_set(
+        error, STATUS_CORRUPT,
+        "neither %.300s/table nor its copy nor birth can be read, so nobody knows which keys the "
+        "data belongs to: put one of them back from a backup",
+        salvage->data);
 }
 
 static uint32_t count_stores(struct salvage *salvage)

@@ -207,10 +207,10 @@ static enum status move_old(struct salvage *salvage, struct salvage_plan *plan, 
 {
     struct world *world = salvage->world;
     const char *data = salvage->data;
-    const char *items[STORES_MAX + 7] = {"log",      "table",  "birth",   "memory",
-                                         "founding", "repair", "identity"};
+    const char *items[STORES_MAX + 8] = {"log",    "table",    VIEW_COPY_FILE, "birth",
+                                         "memory", "founding", "repair",       "identity"};
     char names[STORES_MAX][24];
-    size_t count = 7;
+    size_t count = 8;
     enum status status = STATUS_OK;
 
     for (uint32_t i = 0; i < plan->stores && status == STATUS_OK; i++) {

@@ -148,8 +148,9 @@ def identity_missing(node):
     return "identity"
 
 
-def table_and_birth_flipped(node):
+def tables_and_birth_flipped(node):
     flip(node.data / "table", 40)
+    flip(node.data / "table-copy", 40)
     flip(node.data / "birth", 40)
     return "table"
 
@@ -157,7 +158,7 @@ def table_and_birth_flipped(node):
 WHOLE_NODE = [log_middle, log_first_batch, log_tail, log_truncated, log_segment_missing,
               log_missing, log_emptied, mark_flipped, mark_missing, mark_truncated,
               identity_flipped, identity_version_flipped, identity_truncated, identity_missing,
-              table_and_birth_flipped]
+              tables_and_birth_flipped]
 
 
 @pytest.mark.parametrize("damage", WHOLE_NODE, ids=lambda damage: damage.__name__)
@@ -201,9 +202,12 @@ def test_an_extra_file_in_the_log_changes_nothing(make_cluster):
 def test_a_lost_table_is_learned_again(make_cluster):
     cluster = make_cluster(options=("--partitions", "8"))
     fill(cluster[0].client(), 0)
-    for damage in (lambda path: path.unlink(), lambda path: flip(path, 100)):
+    for names, damage in ((["table"], lambda path: flip(path, 100)),
+                          (["table", "table-copy"], lambda path: path.unlink()),
+                          (["table", "table-copy"], lambda path: flip(path, 100))):
         cluster[1].stop()
-        damage(cluster[1].data / "table")
+        for name in names:
+            damage(cluster[1].data / name)
         cluster[1].start().wait_ready()
         cluster.wait_healthy()
         until("both know the same table", lambda: len(

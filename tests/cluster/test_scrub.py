@@ -111,17 +111,17 @@ def test_small_files_that_rot_under_all_nodes_do_not_add_up(make_cluster):
     with cluster[0].client(30) as client:
         fill(client)
     for node in cluster.nodes:
-        for name in ("identity", "table", "birth", "store-0/owner"):
+        for name in ("identity", "table", "table-copy", "birth", "store-0/owner"):
             flip(node.data / name, 20)
         for slot in (0, 4096):
             flip(node.data / "log" / "durable", slot + 50)
         (node.data / "store-1" / "owner").unlink()
     for node in cluster.nodes:
         told = until(f"{node} names and heals all", lambda node=node: metric(
-            node, "file_damage_found_total") >= 6 and node.status()["file_damage"], 30)
+            node, "file_damage_found_total") >= 7 and node.status()["file_damage"], 30)
         assert metric(node, "files_damaged") == 0
         assert {damage["state"] for damage in told} == {"healed"}, told
-        for name in ("identity", "table", "birth", "store-0/owner", "store-1/owner", "log/durable"):
+        for name in ("identity", "table", "table-copy", "birth", "store-0/owner", "store-1/owner", "log/durable"):
             assert f"{node.data}/{name}" in node.log(), node.log()[-3000:]
         assert node.alive and node.status()["repair"] is None
     for node in cluster.nodes:

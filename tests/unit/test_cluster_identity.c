@@ -6,6 +6,7 @@
 
 #include "cluster/identity.h"
 #include "cluster/repair_file.h"
+#include "cluster/view_codec.h"
 
 static const char directory[] = "data";
 
@@ -336,6 +337,50 @@ static void test_a_file_is_compared_byte_by_byte(void **state)
                      STATUS_CORRUPT);
 }
 
+/* Who has joined knows from the table alone where the others are. */
+static void test_a_table_has_a_copy(void **state)
+{
+    struct fake_disk *disk = *state;
+    struct cluster_view view, back;
+    struct buffer body;
+    struct error error;
+    bool copy;
+
+    cluster_view_init(&view);
+    cluster_view_init(&back);
+    view.table_epoch = 7;
+    view.cluster_version = VIEW_VERSION;
+    view.node_count = view.partition_count = view.replicas = view.nodes[0].id = 1;
+    view_settings_more_none(&view);
+    cluster_view_place(&view);
+    buffer_init(&body, VIEW_SIZE_MAX);
+    cluster_view_encode(&view, &body);
+    assert_int_equal(view_table_load(&disk->world, directory, &back, &copy, &error),
+                     STATUS_CORRUPT);
+    assert_int_equal(view_table_save(&disk->world, directory, buffer_bytes(&body), &error),
+                     STATUS_OK);
+    assert_int_equal(view_table_load(&disk->world, directory, &back, &copy, &error), STATUS_OK);
+    assert_false(copy);
+
+    fake_disk_damage(disk, "data/table", 20);
+    back.table_epoch = 0;
+    assert_int_equal(view_table_load(&disk->world, directory, &back, &copy, &error), STATUS_OK);
+    assert_true(copy);
+    assert_int_equal(back.table_epoch, 7);
+    assert_non_null(strstr(error.text, "data/table"));
+    fake_disk_remove(disk, "data/table");
+    assert_int_equal(view_table_load(&disk->world, directory, &back, &copy, &error), STATUS_OK);
+    assert_true(copy);
+
+    fake_disk_damage(disk, "data/table-copy", 20);
+    assert_int_equal(view_table_load(&disk->world, directory, &back, &copy, &error),
+                     STATUS_CORRUPT);
+    assert_int_equal(back.node_count, 0);
+    cluster_view_free(&back);
+    cluster_view_free(&view);
+    buffer_free(&body);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_an_epoch_is_never_taken_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage_is_refused_and_names_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_file_is_compared_byte_by_byte, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_table_has_a_copy, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_foreign_directory_is_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_data_without_an_identity_is_no_empty_directory, setup,
                                         teardown),
