@@ -9,7 +9,7 @@ import pytest
 
 from cluster import Node
 from counters import Counters
-from operate import holon, loads, plan, run_holon, token, wait_settled
+from operate import holon, loads, of_nodes, plan, run_holon, token, wait_settled
 from resp import ErrorReply
 from waiting import observe, until
 
@@ -103,7 +103,10 @@ class Members:
         return "; ".join(self.told)
 
     def unwell(self):
-        return [node.name for node in self.nodes if not node.alive or not node.healthy]
+        """Those that do not serve, and those whose replicas could not take the place of one that is
+        lost: while an old replica makes room for its successor a group has a voter less."""
+        down = [node.name for node in self.nodes if not node.alive or not node.healthy]
+        return down or [name for name, count in of_nodes(self.nodes[0], "behind").items() if count > 0]
 
     def do(self, via, *words):
         code, text = run_holon(via, "node", *words)
