@@ -10,7 +10,7 @@ static void file_encode(const struct memory_file *file, struct buffer *body)
 {
     struct writer writer = writer_make(body);
 
-    write_u8(&writer, file->used);
+    write_u8(&writer, (uint8_t)(file->used | file->forgiven << 1));
     write_u64(&writer, file->machine);
     write_u32(&writer, file->count);
     for (uint32_t i = 0; i < file->count; i++) {
@@ -23,12 +23,13 @@ static void file_encode(const struct memory_file *file, struct buffer *body)
 static bool file_decode(struct bytes body, struct memory_file *file)
 {
     struct reader reader = reader_make(body);
-    uint8_t used = read_u8(&reader);
+    uint8_t flags = read_u8(&reader);
 
-    file->used = used == 1;
+    file->used = (flags & 1) != 0;
+    file->forgiven = (flags & 2) != 0;
     file->machine = read_u64(&reader);
     uint32_t count = read_u32(&reader);
-    if (reader.failed || used > 1 || count > MEMORY_LOST_MAX) return false;
+    if (reader.failed || flags > 3 || count > MEMORY_LOST_MAX) return false;
     for (uint32_t i = 0; i < count && !reader.failed; i++) {
         struct group_id group = {read_u32(&reader)};
         struct replica_id replica = {read_u64(&reader)};
@@ -62,7 +63,7 @@ enum status memory_file_save(struct world *world, const char *directory,
     struct buffer body;
 
     path_join(path, directory, "memory");
-    if (!file->used && file->count == 0) {
+    if (!file->used && !file->forgiven && file->count == 0) {
         enum status status = world_remove(world, path, error);
         if (status == STATUS_NOT_FOUND) return STATUS_OK;
         return status ? status : world_sync_dir(world, directory, error);

@@ -5,8 +5,8 @@
  * the node's replicas may have forgotten what they acknowledged: they are named here from then on,
  * and are out, until each was born anew under another id or `holon salvage` takes them back.
  *
- * "HOLONMY1" (sealed_file.h): u8 used | u64 start of the machine | u32 count | each: u32 group |
- *   u64 replica. Calls block; only while starting, or in jobs. */
+ * "HOLONMY1" (sealed_file.h): u8 1: used, 2: forgiven | u64 start of the machine | u32 count |
+ * each: u32 group | u64 replica. Calls block; only while starting, or in jobs. */
 #ifndef HOLON_CLUSTER_MEMORY_FILE_H
 #define HOLON_CLUSTER_MEMORY_FILE_H
 
@@ -22,6 +22,7 @@ struct memory_lost {
 
 struct memory_file {
     bool used;        /* what is written was acknowledged, since that start of the machine */
+    bool forgiven;    /* by `holon salvage`: nothing is put out, but the log may lack something */
     uint64_t machine; /* world_machine_start() */
     uint32_t count;
     struct memory_lost *lost; /* owned */

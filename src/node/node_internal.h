@@ -335,6 +335,7 @@ struct fenced_replica {
 struct node_memory {                /* node_memory.c */
     struct memory_file file, saved; /* `saved` borrows the list */
     uint64_t machine;               /* 0: it cannot be told, and nothing is acknowledged early */
+    bool lost;                      /* since the last start of this node, power was */
     bool believed;                  /* the workers were told that what is written counts */
     uint32_t telling;               /* workers that have not heard the latest */
     bool busy;
@@ -668,6 +669,11 @@ void node_scrub_store_damaged(struct node *node, uint32_t store, const struct er
 /* A pass of the scrubber begins. */
 void node_sealed_want(struct node *node);
 /* node_memory.c */
+/* Before the log is opened. */
+enum status node_memory_read(struct node *node, struct error *error);
+/* Of what no sync had covered something may be gone from the log, and it is no damage. */
+bool node_memory_log_may_lack(const struct node *node);
+void node_memory_written_lost(void *node); /* log_options.on_written_lost */
 /* After the log was opened, before replicas are added. */
 enum status node_memory_load(struct node *node, struct error *error);
 /* It may have forgotten what it acknowledged. */

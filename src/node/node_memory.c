@@ -1,12 +1,14 @@
 /* Databases with durability memory: may this node acknowledge what is only written, and what has a
  * loss of power taken from it? (decision 0012, cluster/memory_file.h)
  *
- *   a database is of that kind   DIR/memory says so, durably; then the workers are told that what
- * is written counts none is any more             the workers are told; when nothing is left
- * unsynced the file goes a start after power was lost names the replicas that may have forgotten
- * something; they are out, as those that differed from their peers (node_fence.c): meta gives new
- * ids once their group has had a leader without them. If it gets none they stay as they are, until
- * `holon salvage` takes them back
+ * Once a database is of that kind DIR/memory says so, durably, and then the workers are told that
+ * what is written counts. Once none is any more the workers are told, and when nothing is left
+ * unsynced the file goes.
+ *
+ * A start after power was lost names the replicas that may have forgotten something. They are out,
+ * as those that differed from their peers (node_fence.c): meta gives new ids once their group has
+ * had a leader without them. If it gets none they stay as they are, until `holon salvage` takes
+ * them back.
  *
  * Worker 0. */
 #include <stdio.h>
@@ -54,21 +56,35 @@ static void note_lost(struct node *node, struct memory_file *file)
         file->count, node->options.data);
 }
 
-enum status node_memory_load(struct node *node, struct error *error)
+enum status node_memory_read(struct node *node, struct error *error)
 {
     struct node_memory *memory = &node->memory;
-    struct memory_file *file = &memory->file;
     struct error cause;
 
     memory->machine = world_machine_start(node->world);
-    enum status status = memory_file_load(node->world, node->options.data, file, &cause);
+    enum status status = memory_file_load(node->world, node->options.data, &memory->file, &cause);
     if (status == STATUS_NOT_FOUND) return STATUS_OK;
     if (status != STATUS_OK && status != STATUS_CORRUPT)
         return error_set(error, status, "%.400s", cause.text);
     if (status == STATUS_CORRUPT)
         LOG_ERROR(node_logger(node), "repair", "%.400s: taken for a loss of power", cause.text);
-    bool lost = status == STATUS_CORRUPT || memory_file_lost_power(file, memory->machine);
+    memory->lost =
+        status == STATUS_CORRUPT || memory_file_lost_power(&memory->file, memory->machine);
+    return STATUS_OK;
+}
+
+bool node_memory_log_may_lack(const struct node *node)
+{
+    return node->memory.lost || node->memory.file.forgiven;
+}
+
+enum status node_memory_load(struct node *node, struct error *error)
+{
+    struct memory_file *file = &node->memory.file;
+    bool lost = node->memory.lost, forgiven = file->forgiven;
     bool unused = file->used && node->workers[0].view.memory_databases == 0; /* all is synced */
+
+    file->forgiven = false; /* the log is cut, and whole */
     if (lost && PLANTED(node->world, "memory_loss_forgotten"))
         file->used = false;
     else if (lost)
@@ -76,8 +92,23 @@ enum status node_memory_load(struct node *node, struct error *error)
     else if (unused)
         file->used = false;
     bool dropped = drop_born_anew(node, file);
-    if (!lost && !unused && !dropped) return STATUS_OK;
+    if (!lost && !unused && !dropped && !forgiven) return STATUS_OK;
     return memory_file_save(node->world, node->options.data, file, error);
+}
+
+/* Of a device that cannot sync nobody knows what it still has: the next start counts as one after
+ * a loss of power, on whatever start of the machine. The process ends here; as well as it can be
+ * done. On the log's thread: nothing changes the list while the node runs. */
+void node_memory_written_lost(void *context)
+{
+    const struct node *node = context;
+    struct memory_file file = node->memory.file;
+    struct error error;
+
+    file.used = true;
+    file.machine = 0;
+    if (memory_file_save(node->world, node->options.data, &file, &error))
+        LOG_ERROR(node_logger(node), "node", "%s", error.text);
 }
 
 bool node_memory_has(const struct node *node, uint32_t group, struct replica_id replica)

@@ -125,6 +125,8 @@ static enum status node_open_log(struct node *node, struct log_damage *damage, s
 {
     char path[PATH_SIZE_MAX];
 
+    enum status status = node_memory_read(node, error);
+    if (status) return status;
     path_join(path, node->options.data, "log");
     snprintf(damage->file, sizeof(damage->file), "%.255s", path);
     struct log_options log_options = {
@@ -137,9 +139,12 @@ static enum status node_open_log(struct node *node, struct log_damage *damage, s
         .queue_bytes_max = LOG_QUEUE_BYTES_MAX,
         .must_exist = (node->identity.born || node->identity.made) &&
                       !PLANTED(node->world, "lost_replica_reborn"),
+        .lost_power = node_memory_log_may_lack(node),
         .damage = damage,
+        .on_written_lost = node_memory_written_lost,
+        .context = node,
     };
-    enum status status = log_open(node->world, &log_options, &node->log, error);
+    status = log_open(node->world, &log_options, &node->log, error);
     if (status) return status;
     log_recovery(node->log, &node->recovered, &node->recovered_count);
     node_fence_load(node);

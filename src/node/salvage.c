@@ -277,7 +277,8 @@ static enum status take_back(struct salvage *salvage, enum salvage_wish wish,
                     "\nNothing was changed. To go on: holon salvage --data %s --accept-loss\n",
                     salvage->data);
     if (wish != SALVAGE_ACCEPT_LOSS) return STATUS_OK;
-    status = memory_file_save(salvage->world, salvage->data, &(struct memory_file){0}, error);
+    status = memory_file_save(salvage->world, salvage->data,
+                              &(struct memory_file){.forgiven = true}, error);
     if (status) return status;
     salvage_say(salvage, "\ndone: start the node\n");
     *ret_outcome = SALVAGE_DONE;

@@ -152,6 +152,7 @@ void drive_durable(struct partition_host *host, uint64_t position)
 void drive_written(struct partition_host *host, uint64_t position)
 {
     uint64_t now = world_now(host->world);
+    if (!host->written_counts) return;
     while (host->persist_written < host->persist_count) {
         size_t at = (host->persist_first + host->persist_written) % host->persist_capacity;
         struct persist_wait wait = host->persist[at];
@@ -159,7 +160,7 @@ void drive_written(struct partition_host *host, uint64_t position)
         host->persist_written++;
         struct replica *replica = host_replica(host, wait.group);
         bool gone = replica == NULL || !replica_id_equal(replica->id, wait.replica);
-        if (gone || replica->halted || wait.persist_id == 0 || !host->written_counts) continue;
+        if (gone || replica->halted || wait.persist_id == 0) continue;
         raft_written(replica->raft, wait.persist_id, now);
         mark_if_changed(replica);
     }

@@ -34,14 +34,22 @@ enum {
 
 /* How long the oldest record that is not durable has waited; while the loop was away, nobody could
  * have heard that it is. */
-static uint64_t oldest_age(const struct partition_host *host, uint64_t now)
+static uint64_t age_of(const struct partition_host *host, size_t wait, uint64_t now)
 {
-    /* What is written waits for its sync on purpose, if it still waits (log.h, lazy). */
-    if (host->persist_written == host->persist_count) return 0;
-    size_t at = (host->persist_first + host->persist_written) % host->persist_capacity;
+    if (wait >= host->persist_count) return 0;
+    size_t at = (host->persist_first + wait) % host->persist_capacity;
     uint64_t queued_at = host->persist[at].queued_at;
     if (queued_at < host->slow_disk.back_at) queued_at = host->slow_disk.back_at;
     return now > queued_at ? now - queued_at : 0;
+}
+
+/* What is written may wait for its sync on purpose (log.h, lazy), but not for longer than that. */
+static uint64_t oldest_age(const struct partition_host *host, uint64_t now)
+{
+    uint64_t unwritten = age_of(host, host->persist_written, now);
+    uint64_t unsynced = age_of(host, 0, now);
+    unsynced = unsynced > LOG_LAZY_SYNC_US ? unsynced - LOG_LAZY_SYNC_US : 0;
+    return unwritten > unsynced ? unwritten : unsynced;
 }
 
 static void became_slow(struct partition_host *host, uint64_t age, uint64_t away, uint64_t now)

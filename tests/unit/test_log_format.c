@@ -186,7 +186,8 @@ static void test_votes_have_blocks_of_their_own(void **state)
     struct log_identity other = IDENTITY;
     other.store++;
     assert_int_equal(log_vote_block_read(bytes, 8192, 1, 9, &other, votes), 0);
-    assert_int_equal(log_vote_block_read(bytes, 8192, 1, 8, &IDENTITY, votes), 0);
+    assert_int_equal(log_vote_block_read(bytes, 8192, 1, 8, &IDENTITY, votes), 144);
+    assert_int_equal(log_vote_block_read(bytes, 8192, 1, 10, &IDENTITY, votes), 0);
     assert_int_equal(log_vote_block_read(bytes, 8192, 2, 9, &IDENTITY, votes), 0);
     assert_int_equal(log_vote_block_read(bytes, 4096, 1, 9, &IDENTITY, votes), 0);
     segment[8192 + 4000] ^= 1;

@@ -4,7 +4,7 @@
 struct lazy {
     struct log_fixture *fixture;
     struct log_queue *queue;
-    uint64_t durable, written, durable_at_written;
+    uint64_t durable, written, durable_at_written, last;
 };
 
 static void lazy_durable(void *context, uint64_t position)
@@ -112,18 +112,24 @@ static void test_an_entry_that_is_waited_for_syncs_what_was_lazy_before_it(void 
     lazy_end(&lazy);
 }
 
+static void lazy_body(struct lazy *lazy, uint64_t index, uint32_t size)
+{
+    uint8_t *body = memory_allocate_zero(size);
+    memset(body, 0x5a, size);
+    struct log_entry entry = {
+        .index = index, .term = 1, .lazy = true, .body = bytes_make(body, size)};
+    log_append_entry(lazy->queue, GROUP, REPLICA, &entry);
+    log_queue_submit(lazy->queue);
+    fake_disk_run(lazy->fixture->disk);
+    lazy->last = index;
+    memory_free(body);
+}
+
 /* From index `first` on. */
 static void big_lazy_entries(struct lazy *lazy, uint64_t first, uint64_t count)
 {
-    uint8_t *body = memory_allocate_zero(LOG_ENTRY_BODY_MAX);
-    for (uint64_t index = first; index < first + count; index++) {
-        struct log_entry entry = {
-            .index = index, .term = 1, .lazy = true, .body = bytes_make(body, LOG_ENTRY_BODY_MAX)};
-        log_append_entry(lazy->queue, GROUP, REPLICA, &entry);
-        log_queue_submit(lazy->queue);
-        fake_disk_run(lazy->fixture->disk);
-    }
-    memory_free(body);
+    for (uint64_t index = first; index < first + count; index++)
+        lazy_body(lazy, index, LOG_ENTRY_BODY_MAX);
 }
 
 static void test_the_end_of_a_segment_syncs_what_is_lazy_in_it(void **state)
@@ -183,6 +189,7 @@ static void test_power_takes_a_tail_of_lazy_batches_and_no_more(void **state)
 {
     struct log_fixture *fixture = *state;
     bool less = false, gap = false;
+    fixture->options.lost_power = true;
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct lazy lazy = lazy_open(fixture);
         lazy_begin(&lazy);
@@ -214,6 +221,122 @@ static void test_power_takes_a_tail_of_lazy_batches_and_no_more(void **state)
     assert_true(gap);
 }
 
+/* Unless power was lost, a batch that is gone before one that is there is damage, as ever: who is
+ * killed wrote the later one after the earlier. */
+static void test_without_a_loss_of_power_nothing_is_cut_before_a_sound_batch(void **state)
+{
+    struct log_fixture *fixture = *state;
+    bool damaged = false;
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        struct lazy lazy = lazy_open(fixture);
+        lazy_begin(&lazy);
+        for (uint64_t index = 1; index <= 6; index++)
+            lazy_entry(&lazy, index, true);
+        fixture_abandon(fixture);
+        fake_disk_crash(fixture->disk, seed);
+        enum status status = fixture_try_open(fixture);
+        assert_true(status == STATUS_OK || status == STATUS_CORRUPT);
+        damaged |= status == STATUS_CORRUPT;
+        assert_false(fake_disk_reached(fixture->disk, "log: a batch behind a lost one was cut"));
+        fixture_abandon(fixture);
+        fake_disk_free(fixture->disk);
+        fixture->disk = fake_disk_make();
+        fixture_open(fixture);
+    }
+    assert_true(damaged);
+}
+
+/* Otherwise a node would vote twice in a term. */
+static void test_a_vote_behind_a_lost_batch_is_kept(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct lazy lazy = lazy_open(fixture);
+    lazy_begin(&lazy);
+    uint64_t before = fixture_statistics(fixture).active_bytes;
+    lazy_entry(&lazy, 1, true);
+    struct log_state vote = {.term = 2, .vote = {71}};
+    log_append_state(lazy.queue, GROUP, REPLICA, &vote);
+    log_queue_submit(lazy.queue);
+    fake_disk_run(fixture->disk);
+    assert_true(log_queue_idle(lazy.queue));
+    fixture_abandon(fixture);
+    fake_disk_damage(fixture->disk, SEGMENT_1, before);
+    fake_disk_kill(fixture->disk);
+    fixture->options.lost_power = true;
+    fixture_open(fixture);
+    const struct log_recovered *recovered;
+    size_t count;
+    log_recovery(fixture->log, &recovered, &count);
+    assert_int_equal(count, 1);
+    assert_int_equal(recovered[0].entry_count, 0);
+    assert_int_equal(recovered[0].state.term, 2);
+    assert_int_equal(recovered[0].state.vote.value, 71);
+}
+
+/* The file becomes a spare and is written again, under the same number: what was in it must not be
+ * taken for batches of the new life. */
+static void test_nothing_of_a_cut_segment_is_left(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct lazy lazy = lazy_open(fixture);
+    lazy_begin(&lazy);
+    for (uint64_t index = 1; fixture_statistics(fixture).active_segment == 1; index++)
+        lazy_body(&lazy, index, 32 << 10);
+    while (fixture_statistics(fixture).active_bytes + (64 << 10) < LOG_SEGMENT_SIZE_MIN)
+        lazy_body(&lazy, lazy.last + 1, 32 << 10);
+    fixture_abandon(fixture);
+    fake_disk_damage(fixture->disk, SEGMENT_2, 0);
+    fake_disk_kill(fixture->disk);
+    const struct fake_inode *cut = fake_disk_find(fixture->disk, SEGMENT_2);
+    fixture->options.lost_power = true;
+    fixture_open(fixture);
+    for (size_t i = 0; i < cut->size; i++)
+        assert_int_equal(cut->bytes[i], 0);
+}
+
+static void test_a_segment_that_cannot_follow_leaves_what_was_synced_before_it(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct lazy lazy = lazy_open(fixture);
+    lazy_begin(&lazy);
+    fixture->disk->space_left = 0;
+    uint64_t before;
+    do {
+        before = lazy.written;
+        lazy_body(&lazy, lazy.last + 1, 32 << 10);
+    } while (lazy.written > before);
+    assert_true(fixture_statistics(fixture).no_space);
+    assert_true(lazy.written > 0);
+    assert_int_equal(lazy.durable, lazy.written);
+    fixture->disk->space_left = 64 << 20;
+    fake_disk_pass(fixture->disk, 200 * 1000);
+    lazy_end(&lazy);
+}
+
+static void count_call(void *context)
+{
+    (*(uint32_t *)context)++;
+}
+
+static void test_a_sync_that_fails_after_something_was_told_says_so(void **state)
+{
+    struct log_fixture *fixture = *state;
+    uint32_t calls = 0;
+    fixture_abandon(fixture);
+    fake_disk_free(fixture->disk);
+    fixture->disk = fake_disk_make();
+    fixture->options.on_written_lost = count_call;
+    fixture->options.context = &calls;
+    fixture_open(fixture);
+    struct lazy lazy = lazy_open(fixture);
+    lazy_begin(&lazy);
+    lazy_entry(&lazy, 1, true);
+    fixture->disk->syncs_until_failure = 1;
+    lazy_entry(&lazy, 2, false);
+    assert_int_equal(calls, 1);
+    assert_int_equal(fixture->disk->fatal_count, 1);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -226,6 +349,11 @@ int main(void)
         CASE(test_much_that_is_lazy_is_synced_before_its_time),
         CASE(test_a_killed_process_has_lost_nothing_that_was_written),
         CASE(test_power_takes_a_tail_of_lazy_batches_and_no_more),
+        CASE(test_without_a_loss_of_power_nothing_is_cut_before_a_sound_batch),
+        CASE(test_a_vote_behind_a_lost_batch_is_kept),
+        CASE(test_nothing_of_a_cut_segment_is_left),
+        CASE(test_a_segment_that_cannot_follow_leaves_what_was_synced_before_it),
+        CASE(test_a_sync_that_fails_after_something_was_told_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

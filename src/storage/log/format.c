@@ -315,7 +315,7 @@ uint64_t log_batch_wants(struct bytes header, uint64_t offset, uint64_t segment)
 }
 
 size_t log_vote_block_read(struct bytes segment_bytes, uint64_t offset, uint64_t segment,
-                           uint64_t number, const struct log_identity *identity,
+                           uint64_t least, const struct log_identity *identity,
                            struct log_vote *votes)
 {
     ASSERT(offset % LOG_BLOCK_SIZE == 0);
@@ -324,7 +324,8 @@ size_t log_vote_block_read(struct bytes segment_bytes, uint64_t offset, uint64_t
     const uint8_t *at = segment_bytes.data + offset;
     if (load_u64(at + VOTE_MAGIC) != LOG_VOTE_MAGIC) return 0;
     if (load_u64(at + VOTE_SEGMENT) != segment) return 0;
-    if (load_u64(at + VOTE_NUMBER) != number) return 0;
+    uint64_t number = load_u64(at + VOTE_NUMBER);
+    if (number < least) return 0;
     if (load_u64(at + VOTE_OFFSET) != offset) return 0;
     if (load_u32(at + VOTE_CRC) != vote_block_crc(at, identity, segment, number, offset)) return 0;
 

@@ -141,10 +141,11 @@ static inline struct bytes log_batch_records(struct bytes segment_bytes,
                       batch->record_bytes);
 }
 
-/* Reads the block at `offset` as votes of batch `number`; votes has LOG_VOTES_PER_BLOCK places.
- * 0: it is no undamaged vote block of that batch, log and place. */
+/* Reads the block at `offset` as votes of batch `least` or a later one; votes has
+ * LOG_VOTES_PER_BLOCK places. 0: it is no undamaged vote block of one, or not of that log and
+ * place. */
 size_t log_vote_block_read(struct bytes segment_bytes, uint64_t offset, uint64_t segment,
-                           uint64_t number, const struct log_identity *identity,
+                           uint64_t least, const struct log_identity *identity,
                            struct log_vote *votes);
 
 /* Seeds the CRC of what belongs to one place in one log. */

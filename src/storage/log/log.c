@@ -48,6 +48,9 @@ static struct log *log_make(struct world *world, const struct log_options *optio
     bool bound_good = log_marks_set(log, options->bytes_max);
     ASSERT(bound_good); /* checked */
     log->damage = options->damage;
+    log->lost_power = options->lost_power;
+    log->on_written_lost = options->on_written_lost;
+    log->context = options->context;
     log->writer_loops = options->writer_loops ? options->writer_loops : LOG_WRITER_LOOPS_DEFAULT;
     list_init(&log->queues);
     pthread_mutex_init(&log->mutex, NULL);
@@ -292,7 +295,7 @@ void log_statistics(struct log *log, struct log_statistics *ret)
     ret->damaged = log->damaged_count;
     ret->queue_bytes = log->pending_bytes;
     ret->queue_records = log->pending_records;
-    ret->lazy = log->lazy_written;
+    ret->lazy = log->lazy_written || log->pending_records > 0;
     uint64_t files = ret->segments;
     for (uint32_t i = 0; i < LOG_SPARES_MAX; i++)
         files += log->spare_ready[i];

@@ -54,7 +54,14 @@ struct log_options {
     /* A log was here before (DIR/identity says so): an empty directory is STATUS_CORRUPT and
      * not a new log (F29). */
     bool must_exist;
+    /* The machine lost power after lazy entries were written: of batches that no sync had covered
+     * one may be gone though a later one is there. Otherwise that is damage. */
+    bool lost_power;
     struct log_damage *damage; /* filled in with STATUS_CORRUPT; may be NULL */
+    /* A sync failed after lazy entries had been told to be written. On the log's thread, before
+     * the process ends. May be NULL. */
+    void (*on_written_lost)(void *context);
+    void *context;
 };
 
 struct log_entry {
@@ -158,9 +165,9 @@ struct log_statistics {
     uint64_t pressure;                       /* enum log_pressure */
     uint64_t flush_segments;                 /* more than so many: LOG_PRESSURE_FLUSH */
     uint64_t queue_bytes, queue_records;     /* submitted, and not written yet */
-    bool lazy;                               /* something was written and is not synced */
-    uint64_t damages_found;                  /* in sealed segments, since it was opened */
-    uint64_t damaged;                        /* segments known to be damaged, in it or set aside */
+    bool lazy;              /* something is not synced: written, or waiting to be */
+    uint64_t damages_found; /* in sealed segments, since it was opened */
+    uint64_t damaged;       /* segments known to be damaged, in it or set aside */
     /* No space for another segment: at best a part of the present one is left, at worst batches
      * wait (nothing is lost, it goes on when space is freed). Refuse what makes data grow. */
     bool no_space;

@@ -103,7 +103,10 @@ struct log {
     uint64_t chunk_bytes_max;
     uint32_t writer_loops;
     struct log_damage *damage; /* while opening; NULL: nobody wants to know */
-    bool opened;               /* errors are fatal from now on */
+    bool lost_power;           /* options */
+    void (*on_written_lost)(void *context);
+    void *context;
+    bool opened; /* errors are fatal from now on */
     /* world_fatal() was called and returned: a simulated node is dead. Set by the jobs of either
      * lane, read by all threads; it only ever becomes true, and guards nothing else. */
     atomic_bool failed;

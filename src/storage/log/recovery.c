@@ -276,7 +276,7 @@ static enum status segment_search(struct log *log, struct log_scan *scan, uint64
     for (; offset + LOG_BATCH_HEADER_SIZE <= content.size; offset += LOG_BLOCK_SIZE) {
         enum log_batch_state state = log_batch_check(content, offset, segment, &batch);
         bool ours = state == LOG_BATCH_VALID && log_identity_equal(&batch.identity, &log->identity);
-        bool proves = batch.number == missing || batch.known_durable >= missing;
+        bool proves = batch.number == missing || batch.known_durable >= missing || !log->lost_power;
         if (ours && batch.number > missing && !proves) {
             scan->torn = true;
             uint64_t end = offset + log_batch_size(&batch);

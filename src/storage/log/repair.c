@@ -69,7 +69,8 @@ static enum status discard_behind(struct log *log, struct log_scan *scan, struct
         if (status) return status;
         status = file_open(log->world, path, FILE_WRITE, &file, error);
         if (status) return status;
-        status = zero_tail(log, file, 0, 0, content, error);
+        /* The file is written again under the same number: of all that may be in it. */
+        status = zero_tail(log, file, 0, content.size, content, error);
         if (status == STATUS_OK) status = file_sync(file, error);
         file_close(file);
         if (status == STATUS_OK) status = log_segment_discard(log, segment, error);

@@ -90,11 +90,15 @@ static enum status log_sync(struct log *log, struct error *error)
     enum status status = STATUS_OK;
 
     if (!PLANTED(log->world, "log_skip_sync")) status = file_sync(log->active_file, error);
+    if (status && log->lazy_written && log->on_written_lost != NULL)
+        log->on_written_lost(log->context);
     if (status) return writer_failed(log, status == STATUS_NO_SPACE ? STATUS_IO : status, error);
     log->synced_number = log->batch_number;
     log->lazy_bytes = 0;
     return STATUS_OK;
 }
+
+static void writer_tell(struct log *log, bool written, bool synced);
 
 static enum status batch_place(struct log *log, struct error *error)
 {
@@ -108,7 +112,10 @@ static enum status batch_place(struct log *log, struct error *error)
 
     if (!switching) return STATUS_OK;
     /* What is behind the end of a segment says that all of it is durable. */
-    if (has_unsynced(log) && log_sync(log, error)) return STATUS_IO;
+    if (has_unsynced(log)) {
+        if (log_sync(log, error)) return STATUS_IO;
+        if (log->opened) writer_tell(log, false, true); /* there may be no space for the next one */
+    }
     enum status status = log_segment_switch(log, error);
     if (status) return status;
     ASSERT(batch_size_bound(log, true) <= log->active_size);
