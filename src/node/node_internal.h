@@ -34,6 +34,7 @@
 #include "cluster/memory_file.h"
 #include "cluster/meta.h"
 #include "cluster/repair_file.h"
+#include "cluster/view_change.h"
 #include "node/node.h"
 #include "partition/host.h"
 #include "services/redis/redis_service.h"
@@ -199,6 +200,8 @@ struct node_mover { /* node_mover.c */
 struct node_tables {       /* node_tables.c */
     struct buffer encoded; /* the view of worker 0, as others get it */
     uint64_t encoded_epoch;
+    struct view_marks marks;  /* of the table that was spread, or adopted, last */
+    struct buffer change;     /* to that from the one before; empty: it is sent whole */
     struct world_timer timer; /* says the epoch to others */
     uint64_t say_at;
     uint64_t epoch_heard; /* the latest that others have said */
@@ -609,6 +612,7 @@ void node_send_table(struct node *node, node_id_t to);
 void node_spread_table(struct node *node);
 void node_tables_changed(struct node *node);
 void node_on_table(struct node *node, node_id_t from, struct bytes payload);
+void node_on_table_change(struct node *node, node_id_t from, struct bytes payload);
 void node_on_table_epoch(struct node *node, node_id_t from, uint64_t epoch);
 void node_tables_start(struct node *node);
 void node_tables_stop(struct node *node);

@@ -1,12 +1,15 @@
 /* The table, from node to node.
  *
- * Meta's leader sends each new one to all, and who gets a link sends its own. Neither reaches a
- * node that meta's leader has no link to (F43): so whoever has adopted a table says its epoch, and
- * who hears of a later one than its own asks for it. While groups move, leaders wait for tables,
- * and epochs are said again each second; a cluster at rest says nothing.
+ * Meta's leader sends all what a new one has changed, or the whole where that is much; and who gets
+ * a link sends its own, whole. Neither reaches a node that meta's leader has no link to (F43): so
+ * whoever has adopted a table says its epoch, and who hears of a later one than its own asks for
+ * it. While groups move, leaders wait for tables, and epochs are said again each second; a cluster
+ * at rest says nothing.
  *
  * PEER_FRAME_STATUS table-epoch: u8 6 | varint epoch. Answered by a later epoch, or by ask-table.
- * PEER_FRAME_TABLE: the view (cluster/view_codec.h). Worker 0. */
+ * PEER_FRAME_TABLE: the view (cluster/view_codec.h). PEER_FRAME_TABLE_CHANGE:
+ * cluster/view_change.h; who has another table than it is meant for asks for the whole. Worker 0.
+ */
 #include "cluster/view_codec.h"
 #include "node/node_snapshot.h"
 #include "world/probe.h"
@@ -42,6 +45,34 @@ void node_send_table(struct node *node, node_id_t to)
     transport_send(zero->transport, to, 0, PEER_FRAME_TABLE, node_encoded_table(node));
 }
 
+/* What the table has changed, to those who had the one before. */
+static void note_change(struct node *node)
+{
+    struct node_tables *tables = &node->tables;
+    const struct cluster_view *view = &node->workers[0].view;
+    struct view_marks before = tables->marks;
+
+    tables->marks = (struct view_marks){0};
+    view_marks_take(&tables->marks, view);
+    buffer_free(&tables->change);
+    buffer_init(&tables->change, VIEW_CHANGE_SIZE_MAX);
+    view_change_encode(&before, &tables->marks, view, &tables->change);
+    view_marks_free(&before);
+}
+
+static void send_news(struct node *node, node_id_t to)
+{
+    struct node_worker *zero = &node->workers[0];
+    const struct node_tables *tables = &node->tables;
+    bool small = zero->view.table_epoch == tables->marks.epoch && buffer_size(&tables->change) > 0;
+
+    if (!small)
+        node_send_table(node, to);
+    else if (zero->transport != NULL)
+        transport_send(zero->transport, to, 0, PEER_FRAME_TABLE_CHANGE,
+                       buffer_bytes(&tables->change));
+}
+
 /* The leader of meta tells everybody: nodes without a replica of it, and those whose replica is
  * lost or still being filled. Who has read the rows already takes no notice. */
 void node_spread_table(struct node *node)
@@ -50,7 +81,33 @@ void node_spread_table(struct node *node)
 
     if (view->groups[GROUP_META].leader != view->self) return;
     for (uint32_t i = 0; i < view->node_count; i++)
-        if (view->nodes[i].id != view->self) node_send_table(node, view->nodes[i].id);
+        if (view->nodes[i].id != view->self) send_news(node, view->nodes[i].id);
+}
+
+static void take_table(struct node *node, node_id_t from, const struct cluster_view *view)
+{
+    node_confirm_table(node, from, view);
+    if (node->state == NODE_RUNNING && !node->fail_pending) node_adopt_view(node, view);
+}
+
+void node_on_table_change(struct node *node, node_id_t from, struct bytes payload)
+{
+    const struct cluster_view *own = &node->workers[0].view;
+    uint64_t base, epoch;
+    struct cluster_view view;
+
+    if (node->state != NODE_RUNNING && node->state != NODE_OPENING) return;
+    if (view_change_epochs(payload, &base, &epoch) != STATUS_OK || epoch <= own->table_epoch)
+        return;
+    cluster_view_init(&view);
+    if (view_change_apply(payload, own, &view) == STATUS_OK) {
+        SOMETIMES(node->world, "a table came as what it has changed");
+        take_table(node, from, &view);
+    } else {
+        SOMETIMES(node->world, "a change was of another table, and the whole was asked for");
+        node_on_table_epoch(node, from, epoch);
+    }
+    cluster_view_free(&view);
 }
 
 void node_on_table(struct node *node, node_id_t from, struct bytes payload)
@@ -61,8 +118,7 @@ void node_on_table(struct node *node, node_id_t from, struct bytes payload)
     cluster_view_init(&view);
     bool sound = cluster_view_decode(payload, &view) == STATUS_OK &&
                  cluster_id_equal(view.cluster, node->identity.cluster);
-    if (sound) node_confirm_table(node, from, &view);
-    if (sound && node->state == NODE_RUNNING && !node->fail_pending) node_adopt_view(node, &view);
+    if (sound) take_table(node, from, &view);
     cluster_view_free(&view);
 }
 
@@ -118,6 +174,7 @@ static void say(struct world_timer *timer)
 
 void node_tables_changed(struct node *node)
 {
+    note_change(node);
     node_spread_table(node);
     say_in(node, TABLES_SAY_US);
 }
@@ -164,4 +221,6 @@ void node_tables_stop(struct node *node)
 void node_tables_free(struct node *node)
 {
     buffer_free(&node->tables.encoded);
+    buffer_free(&node->tables.change);
+    view_marks_free(&node->tables.marks);
 }

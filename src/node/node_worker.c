@@ -56,6 +56,9 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
     case PEER_FRAME_TABLE:
         if (worker->index == 0) node_on_table(node, from->node, payload);
         break;
+    case PEER_FRAME_TABLE_CHANGE:
+        if (worker->index == 0) node_on_table_change(node, from->node, payload);
+        break;
     case PEER_FRAME_STATUS:
         if (worker->index == 0) node_on_status_frame(node, from, payload);
         break;

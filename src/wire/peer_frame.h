@@ -40,6 +40,7 @@ enum peer_frame_kind {
     PEER_FRAME_STATUS = 32,
     PEER_FRAME_JOIN = 33, /* cluster/join_message.h; the first frame of a connection, no hello */
     PEER_FRAME_JOINED = 34,
+    PEER_FRAME_TABLE_CHANGE = 35, /* cluster/view_change.h: what a newer table has changed */
 };
 
 enum { PEER_NAME_SIZE_MAX = 64 };

@@ -10,6 +10,7 @@
 #include "cluster/meta_internal.h"
 #include "cluster/meta_rows.h"
 #include "cluster/view.h"
+#include "cluster/view_change.h"
 
 static void decode_view(struct bytes input, struct buffer *again)
 {
@@ -102,9 +103,36 @@ static void decode_join_answer(struct bytes input, struct buffer *again)
     ASSERT(join_answer_decode(buffer_bytes(again), &back) == STATUS_OK);
 }
 
+/* Against a table of one node and two partitions, for which there is a seed (seed 7: a real one).
+ */
+static void decode_change(struct bytes input, struct buffer *again)
+{
+    struct cluster_view *base = memory_allocate_zero(sizeof(*base));
+    struct cluster_view *view = memory_allocate_zero(sizeof(*view));
+    uint64_t from, to;
+
+    (void)again;
+    base->cluster = (struct cluster_id){7, 9};
+    base->table_epoch = 1;
+    base->cluster_version = VIEW_VERSION;
+    base->partition_count = 2;
+    base->replicas = base->node_count = 1;
+    base->nodes[0].id = 1;
+    base->next_node_id = 2;
+    cluster_view_place(base);
+    bool sound = view_change_apply(input, base, view) == STATUS_OK;
+    ASSERT(!sound || view->group_count == base->group_count);
+    ASSERT(!sound || view_change_epochs(input, &from, &to) == STATUS_OK);
+    ASSERT(!sound || to == view->table_epoch);
+    cluster_view_free(base);
+    cluster_view_free(view);
+    memory_free(base);
+    memory_free(view);
+}
+
 static void (*const decoders[])(struct bytes input, struct buffer *again) = {
-    decode_view, decode_founding,    decode_meta_node,   decode_meta_reply,
-    decode_join, decode_join_answer, decode_meta_request};
+    decode_view, decode_founding,    decode_meta_node,    decode_meta_reply,
+    decode_join, decode_join_answer, decode_meta_request, decode_change};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

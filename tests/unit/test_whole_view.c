@@ -185,7 +185,7 @@ static void test_the_leader_of_meta_tells_everybody_and_others_nobody(void **sta
     assert_int_equal(bed->sent_count, 0);
     bed->watched->table = bed->table;
 
-    bed_watch(bed_node(leader), PEER_FRAME_TABLE);
+    bed_watch(bed_node(leader), PEER_FRAME_TABLE_CHANGE);
     offer.node = bed_node(leader);
     offer.view.table_epoch++;
     give(&offer);
