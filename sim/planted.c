@@ -127,6 +127,8 @@ static const struct sim_planted planted[] = {
      "WHY 6.5: a node is removed while a group on its way has a member there"},
     {"removed_by_inference", "removed_by_inference", 0, "drained_nodes", 20,
      "FAULTS rule 8: a voter that the table does not name any more goes by itself"},
+    {"finalized_early", "finalized_early", 0, "upgraded_nodes", 20,
+     "F13: an upgrade is said to be over while a node runs the version before"},
     {"used_up_reborn", "used_up_reborn", 0, "kept_too_late", 40,
      "FAULTS rule 9: a replica that went is born again when the table comes back to its id"},
     {"table_epochs_unheard", "table_epochs_unheard", 0, "one_link_cut", 40,

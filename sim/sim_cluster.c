@@ -471,6 +471,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->scrub_every = options->scrub_every;
     of->raft_planted_bugs = options->raft_planted_bugs;
     of->meta.planted = options->meta_planted_bugs;
+    of->meta.supports = options->supports;
     of->redis_limits = options->redis_limits;
     of->reply_part_bytes = options->reply_part_bytes;
     of->cold_job_bytes_max = options->cold_job_bytes_max;

@@ -26,7 +26,9 @@ struct sim_cluster_options {
     uint64_t log_bytes_max; /* 0: no bound */
     uint64_t scrub_rate, scrub_every;
     uint32_t raft_planted_bugs, meta_planted_bugs;
-    bool mesh; /* nodes talk by the real net/peer_mesh over simulated streams */
+    uint32_t
+        supports; /* cluster version that nodes speak as, from the founding on; 0: the newest */
+    bool mesh;    /* nodes talk by the real net/peer_mesh over simulated streams */
     struct redis_limits redis_limits;
     /* 0: the defaults */
     uint32_t reply_part_bytes, cold_job_bytes_max, heavy_bytes, heavy_rate_least;

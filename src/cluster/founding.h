@@ -56,6 +56,7 @@ struct founding_options {
     struct founding_member members[FOUNDING_MEMBERS_MAX];
     char redis[ADDRESS_SIZE_MAX], redis_cluster[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX];
     struct founding_settings settings;
+    uint32_t cluster_version; /* of what it founds */
     /* The node had data that is in quarantine now: it waits for a member of its cluster and
      * never founds another, however empty all the others are (FAULTS rules 8 and 9). */
     bool repairing;

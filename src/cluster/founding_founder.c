@@ -48,7 +48,7 @@ static void founding_make_proposal(struct founding *founding)
     view->hash_secret[0] = load_u64(secret + 16);
     view->hash_secret[1] = load_u64(secret + 24);
     view->table_epoch = 1;
-    view->cluster_version = VIEW_VERSION;
+    view->cluster_version = options->cluster_version;
     view->next_node_id = options->member_count + 1;
     view->partition_count = options->settings.partitions;
     view->replicas = options->settings.replicas;

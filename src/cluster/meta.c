@@ -217,7 +217,9 @@ static bool meta_evaluate_member(struct meta_evaluation *evaluation, struct byte
 {
     struct meta_request request;
 
-    if (!meta_request_decode(body, &request)) {
+    bool known = meta_request_decode(body, &request);
+    bool is_before = evaluation->supports != 0 && evaluation->supports < VIEW_VERSION_ELASTIC;
+    if (!known || (is_before && request.kind >= META_JOIN)) {
         meta_refuse(&evaluation->reply, "a request to meta cannot be read");
         return true;
     }
@@ -286,6 +288,7 @@ enum evaluate_result meta_evaluate(struct row_context *rows, const struct reques
     bool done;
 
     if (options != NULL) evaluation.planted = options->planted;
+    if (options != NULL) evaluation.supports = options->supports;
     evaluation.settings = memory_allocate_zero(sizeof(*evaluation.settings));
     buffer_init(&evaluation.scratch, META_ROW_SIZE_MAX);
     bool found = request->body.size > 0 && request->body.data[0] == META_FOUND;

@@ -123,6 +123,9 @@ enum meta_planted_bug {
 /* row_context.options of SERVICE_META; may be NULL. */
 struct meta_options {
     uint32_t planted; /* simulator only */
+    /* Simulator only: the highest cluster version that this process knows, as one of an earlier
+     * release; 0: VIEW_VERSION. */
+    uint32_t supports;
 };
 
 enum meta_result {

@@ -14,6 +14,7 @@ struct meta_evaluation {
     struct meta_reply reply;
     struct buffer scratch;
     uint32_t planted; /* enum meta_planted_bug */
+    uint32_t supports;
 };
 
 /* meta_codec.c */

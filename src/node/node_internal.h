@@ -722,6 +722,8 @@ void worker_on_kept(void *context, struct group_id group, uint64_t wish_number,
 /* Connected, or this one (node_status.c). */
 bool node_is_up(const struct node *node, node_id_t id);
 /* node_upgrade.c */
+/* The highest cluster version that this process knows. */
+uint32_t node_newest_version(const struct node *node);
 void node_upgrade_say(struct node *node, node_id_t to);
 void node_on_supports(struct node *node, const struct transport_peer *from, struct reader *reader);
 /* The highest cluster version that the running process of a node supports; 0: not known. */

@@ -58,6 +58,7 @@ static enum status node_founding_options(struct node *node, bool resumed,
     *founding = (struct founding_options){
         .world = node->world,
         .directory = options->data,
+        .cluster_version = node_newest_version(node),
         .settings = {.partitions = or_default(options->partitions, PARTITIONS_DEFAULT),
                      .replicas = or_default(options->replicas, REPLICAS_DEFAULT),
                      .stores = or_default(options->stores, STORES_DEFAULT),

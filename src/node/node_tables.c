@@ -117,7 +117,8 @@ void node_on_table(struct node *node, node_id_t from, struct bytes payload)
     if (node->state != NODE_RUNNING && node->state != NODE_OPENING) return;
     cluster_view_init(&view);
     bool sound = cluster_view_decode(payload, &view) == STATUS_OK &&
-                 cluster_id_equal(view.cluster, node->identity.cluster);
+                 cluster_id_equal(view.cluster, node->identity.cluster) &&
+                 view.cluster_version <= node_newest_version(node);
     if (sound) take_table(node, from, &view);
     cluster_view_free(&view);
 }

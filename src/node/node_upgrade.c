@@ -10,15 +10,22 @@
 #include "base/codec.h"
 #include "cluster/view_codec.h"
 #include "node/node_snapshot.h"
+#include "world/probe.h"
+
+uint32_t node_newest_version(const struct node *node)
+{
+    return node->options.meta.supports ? node->options.meta.supports : VIEW_VERSION;
+}
 
 void node_upgrade_say(struct node *node, node_id_t to)
 {
     struct buffer frame;
 
+    if (node_newest_version(node) < VIEW_VERSION_ELASTIC) return; /* as 0.1.0 */
     buffer_init(&frame, 64);
     struct writer writer = writer_make(&frame);
     write_u8(&writer, STATUS_SUPPORTS);
-    write_varint(&writer, VIEW_VERSION);
+    write_varint(&writer, node_newest_version(node));
     write_sized(&writer, bytes_of(HOLON_VERSION));
     transport_send(node->workers[0].transport, to, 0, PEER_FRAME_STATUS, buffer_bytes(&frame));
     buffer_free(&frame);
@@ -46,7 +53,7 @@ uint32_t node_upgrade_version(const struct node *node, node_id_t id, const char 
     if (ret_release != NULL) *ret_release = "";
     if (id == node->identity.node) {
         if (ret_release != NULL) *ret_release = HOLON_VERSION;
-        return VIEW_VERSION;
+        return node_newest_version(node);
     }
     bool of_this_start = known != NULL && supports->epoch == known->epoch && supports->version > 0;
     if (!of_this_start) return node_is_up(node, id) ? 1 : 0;
@@ -70,7 +77,7 @@ bool node_upgrade_request(const struct node *node, struct meta_request *ret_requ
                      known->name);
             return false;
         }
-        if (version < VIEW_VERSION) {
+        if (version < VIEW_VERSION && !PLANTED(node->world, "finalized_early")) {
             snprintf(ret_why, why_size,
                      "%s runs a version that supports cluster version %u, not %d: stop it, and "
                      "start it with this one",

@@ -231,6 +231,7 @@ void node_adopt_view(struct node *node, const struct cluster_view *view)
 
     if (!cluster_id_equal(view->cluster, node->identity.cluster)) return;
     if (view->table_epoch <= zero->view.table_epoch) return;
+    if (view->cluster_version > node_newest_version(node)) return;
     if (view->group_count != zero->view.group_count) return; /* never changes in this version */
     if (!view_allows_us(node, view)) return;
 

@@ -237,6 +237,7 @@ static int setup(void **state)
         member->disk = disk_make(id);
         member->transport = (struct transport){.table = &net_table, .context = member};
         member->options = (struct founding_options){
+            .cluster_version = VIEW_VERSION,
             .world = &member->disk->world,
             .transport = &member->transport,
             .directory = directory,
