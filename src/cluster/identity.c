@@ -310,9 +310,10 @@ static bool name_is_one_of(const char *name, const char *const *names, size_t co
 static void directory_check_name(void *context, const char *name)
 {
     static const char *const harmless[] = {
-        "lock",       "holon.pid", "founding",  "founding.new", "identity.new",
-        "table.new",  "birth.new", "holon.log", "lost+found",   "repair",
-        "repair.new", "reserve",   "joining",   "joining.new",  "table-copy.new"};
+        "lock",       "holon.pid",  "founding",     "founding.new", "identity.new",
+        "table.new",  "birth.new",  "holon.log",    "lost+found",   "repair",
+        "repair.new", "reserve",    "joining",      "joining.new",  "table-copy.new",
+        "memory.new", "fenced.new", "salvaging.new"};
     struct directory_check *check = context;
 
     if (name_is_one_of(name, harmless, ARRAY_COUNT(harmless))) return;
@@ -321,7 +322,8 @@ static void directory_check_name(void *context, const char *name)
         check->tables = true;
         return;
     }
-    if (strcmp(name, "log") == 0 || strncmp(name, "store-", 6) == 0) {
+    static const char *const data[] = {"log", "memory", "fenced"};
+    if (name_is_one_of(name, data, ARRAY_COUNT(data)) || strncmp(name, "store-", 6) == 0) {
         check->data = true;
         return;
     }

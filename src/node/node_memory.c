@@ -61,6 +61,7 @@ enum status node_memory_read(struct node *node, struct error *error)
     struct node_memory *memory = &node->memory;
     struct error cause;
 
+    memory->lost = false;
     memory->machine = world_machine_start(node->world);
     enum status status = memory_file_load(node->world, node->options.data, &memory->file, &cause);
     if (status == STATUS_NOT_FOUND) return STATUS_OK;

@@ -264,8 +264,10 @@ static enum status take_back(struct salvage *salvage, enum salvage_wish wish,
     if (status == STATUS_NOT_FOUND) return status;
     if (status != STATUS_OK && status != STATUS_CORRUPT)
         return error_set(error, status, "%.400s", cause.text);
-    bool lost = status == STATUS_CORRUPT || file.count > 0 ||
-                memory_file_lost_power(&file, world_machine_start(salvage->world));
+    /* The log was not opened since: what of it is gone is no damage. */
+    bool unseen = status == STATUS_CORRUPT || file.forgiven ||
+                  memory_file_lost_power(&file, world_machine_start(salvage->world));
+    bool lost = unseen || file.count > 0;
     memory_file_free(&file);
     if (!lost) return STATUS_NOT_FOUND;
     status = read_all(salvage, error);
@@ -278,7 +280,7 @@ static enum status take_back(struct salvage *salvage, enum salvage_wish wish,
                     salvage->data);
     if (wish != SALVAGE_ACCEPT_LOSS) return STATUS_OK;
     status = memory_file_save(salvage->world, salvage->data,
-                              &(struct memory_file){.forgiven = true}, error);
+                              &(struct memory_file){.forgiven = unseen}, error);
     if (status) return status;
     salvage_say(salvage, "\ndone: start the node\n");
     *ret_outcome = SALVAGE_DONE;

@@ -105,10 +105,12 @@ static void add_members(struct replica *replica, uint64_t now,
     for (uint32_t i = 0; i < config->learner_count; i++) {
         const struct raft_member *learner = &config->learners[i];
         bool sends = snapshot_progress_to(replica, learner->replica, &progress);
-        if (!sends && is_empty(replica, learner->replica, now))
+        bool known = learner->node <= NODES_MAX; /* else of a peer that is no correct one */
+        if (known && !sends && is_empty(replica, learner->replica, now))
             add_copy(&ret[learner->node], 0, size);
     }
     for (uint32_t i = 0; snapshot_progress_at(replica, i, &progress); i++) {
+        if (progress.to > NODES_MAX) continue;
         bool known = progress.produced > 0 && progress.ended;
         uint64_t total = known || progress.produced > size ? progress.produced : size;
         add_copy(&ret[progress.to], progress.acked, total);

@@ -172,6 +172,8 @@ static void test_a_foreign_directory_is_not_taken(void **state)
     make_file(disk, "data/lock");
     make_file(disk, "data/holon.log");
     make_file(disk, "data/repair.new");
+    make_file(disk, "data/memory.new");
+    make_file(disk, "data/fenced.new");
     assert_int_equal(content_of(disk), DIRECTORY_EMPTY);
     make_file(disk, "data/quarantine");
     assert_int_equal(content_of(disk), DIRECTORY_QUARANTINE_ONLY);
@@ -186,7 +188,10 @@ static void test_data_without_an_identity_is_no_empty_directory(void **state)
 {
     struct fake_disk *disk = *state;
 
+    make_file(disk, "data/memory"); /* only a member writes it */
+    assert_int_equal(content_of(disk), DIRECTORY_LOST_IDENTITY);
     make_file(disk, "data/store-3");
+    make_file(disk, "data/fenced");
     assert_int_equal(content_of(disk), DIRECTORY_LOST_IDENTITY);
     make_file(disk, "data/founding");
     assert_int_equal(content_of(disk), DIRECTORY_LOST_IDENTITY);

@@ -1,5 +1,6 @@
 /* Lazy entries: written at once, synced with what others wait for, or after LOG_LAZY_SYNC_US. */
 #include "log_fixture.h"
+#include "storage/log/salvage.h"
 
 struct lazy {
     struct log_fixture *fixture;
@@ -273,6 +274,42 @@ static void test_a_vote_behind_a_lost_batch_is_kept(void **state)
     assert_int_equal(recovered[0].state.vote.value, 71);
 }
 
+/* What lies behind a lost batch stays where it is if a vote in it was kept, and its numbers are
+ * given again in the next segment: those count, for a salvage as well. */
+static void test_a_salvage_takes_what_was_written_after_a_vote_was_kept(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct lazy lazy = lazy_open(fixture);
+    struct log_salvage salvage;
+    lazy_begin(&lazy);
+    lazy_entry(&lazy, 1, false); /* so that the segment stays */
+    uint64_t before = fixture_statistics(fixture).active_bytes;
+    lazy_entry(&lazy, 2, true);
+    log_append_state(lazy.queue, GROUP, REPLICA, &(struct log_state){.term = 2, .vote = {71}});
+    log_queue_submit(lazy.queue);
+    fake_disk_run(fixture->disk);
+    fixture_abandon(fixture);
+    fake_disk_damage(fixture->disk, SEGMENT_1, before);
+    fake_disk_kill(fixture->disk);
+    fixture->options.lost_power = true;
+    fixture_open(fixture);
+    for (uint64_t index = 2; index <= 7; index++) {
+        fixture_entry(fixture, index, 2, "new");
+        log_queue_submit(fixture->queue);
+        fake_disk_run(fixture->disk);
+    }
+    fixture_abandon(fixture);
+    assert_int_equal(log_salvage_read(&fixture->disk->world, "log", &salvage, NULL), STATUS_OK);
+    const struct salvaged_group *group = log_salvage_group(&salvage, GROUP.value);
+    assert_non_null(group);
+    assert_int_equal(group->term_max, 2);
+    assert_int_equal(group->base_index, 0);
+    assert_int_equal(group->entry_count, 7);
+    for (size_t i = 1; i < 7; i++)
+        assert_true(bytes_equal(group->entries[i].body, bytes_of("new")));
+    log_salvage_free(&salvage);
+}
+
 /* The file becomes a spare and is written again, under the same number: what was in it must not be
  * taken for batches of the new life. */
 static void test_nothing_of_a_cut_segment_is_left(void **state)
@@ -351,6 +388,7 @@ int main(void)
         CASE(test_power_takes_a_tail_of_lazy_batches_and_no_more),
         CASE(test_without_a_loss_of_power_nothing_is_cut_before_a_sound_batch),
         CASE(test_a_vote_behind_a_lost_batch_is_kept),
+        CASE(test_a_salvage_takes_what_was_written_after_a_vote_was_kept),
         CASE(test_nothing_of_a_cut_segment_is_left),
         CASE(test_a_segment_that_cannot_follow_leaves_what_was_synced_before_it),
         CASE(test_a_sync_that_fails_after_something_was_told_says_so),

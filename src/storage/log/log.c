@@ -295,7 +295,7 @@ void log_statistics(struct log *log, struct log_statistics *ret)
     ret->damaged = log->damaged_count;
     ret->queue_bytes = log->pending_bytes;
     ret->queue_records = log->pending_records;
-    ret->lazy = log->lazy_written || log->pending_records > 0;
+    ret->lazy = log->lazy_written || log->pending_lazy > 0;
     uint64_t files = ret->segments;
     for (uint32_t i = 0; i < LOG_SPARES_MAX; i++)
         files += log->spare_ready[i];

@@ -58,8 +58,8 @@ struct log_options {
      * one may be gone though a later one is there. Otherwise that is damage. */
     bool lost_power;
     struct log_damage *damage; /* filled in with STATUS_CORRUPT; may be NULL */
-    /* A sync failed after lazy entries had been told to be written. On the log's thread, before
-     * the process ends. May be NULL. */
+    /* A write or a sync failed after lazy entries had been told to be written, and not synced. On
+     * the log's thread, before the process ends. May be NULL. */
     void (*on_written_lost)(void *context);
     void *context;
 };

@@ -152,6 +152,7 @@ struct log {
     uint64_t damages_found;
     /* Weight and records of the chunks that are handed over and not durable. */
     uint64_t pending_bytes, pending_records;
+    uint64_t pending_lazy;   /* chunks with lazy entries */
     bool running;            /* a writer job was started and is not done */
     bool lazy_written;       /* batches were written and not synced */
     uint64_t lazy_since;     /* seen by a loop; 0: not yet */

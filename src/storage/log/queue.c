@@ -75,6 +75,7 @@ static void queue_push(struct log_queue *queue)
     queue->in_flight++;
     queue->log->pending_bytes += chunk->weight;
     queue->log->pending_records += chunk->record_count;
+    queue->log->pending_lazy += chunk->has_lazy;
     log_pressure_update(queue->log);
     pthread_mutex_unlock(&queue->log->mutex);
 }

@@ -15,6 +15,7 @@ struct salvage_read {
     struct log_salvage *result;
     uint64_t *segments;
     size_t segment_count;
+    uint64_t next_number; /* of the batch that the next segment begins with; 0: not known */
     struct log_identity identity;
     bool identity_known;
 };
@@ -266,6 +267,7 @@ static void take_batch(struct salvage_read *read, struct bytes content,
     struct log_record record;
 
     if (batch->number <= result->last_number) return; /* of an earlier life of the segment */
+    if (read->next_number != 0 && batch->number >= read->next_number) return; /* cut (repair.c) */
     bool first = result->last_number == 0;
     if (!first && batch->number != result->last_number + 1) {
         result->batches_missing += batch->number - result->last_number - 1;
@@ -334,6 +336,23 @@ static enum status read_segment(struct salvage_read *read, uint64_t segment, uin
     return status;
 }
 
+/* Of the batch that a segment begins with; 0: it cannot be read. Batches of the segment before with
+ * this number or a later one were cut when the log was opened: those behind a lost one are left
+ * where they are if a vote among them had to be kept (repair.c). */
+static uint64_t first_number(struct salvage_read *read, size_t index)
+{
+    struct log_batch batch;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+
+    if (read_segment(read, read->segments[index], &bytes, &size, NULL)) return 0;
+    bool sound = log_batch_check(bytes_make(bytes, size), 0, read->segments[index], &batch) ==
+                     LOG_BATCH_VALID &&
+                 read->identity_known && log_identity_equal(&read->identity, &batch.identity);
+    memory_free(bytes);
+    return sound ? batch.number : 0;
+}
+
 static void list_name(void *context, const char *name)
 {
     struct salvage_read *read = context;
@@ -382,6 +401,7 @@ enum status log_salvage_read(struct world *world, const char *directory, struct 
         size_t size = 0;
         status = read_segment(&read, read.segments[i], &bytes, &size, error);
         if (status) break;
+        read.next_number = i + 1 < read.segment_count ? first_number(&read, i + 1) : 0;
         scan_segment(&read, read.segments[i], bytes_make(bytes, size));
         memory_free(bytes);
     }

@@ -73,6 +73,7 @@ static uint64_t batch_size_bound(const struct log *log, bool with_dump)
 static enum status writer_failed(struct log *log, enum status status, const struct error *error)
 {
     if (!log->opened) return status; /* log_open() reports it */
+    if (log->lazy_written && log->on_written_lost != NULL) log->on_written_lost(log->context);
     log->failed = true;
     world_fatal(log->world, "log: %s; what was not acknowledged is lost, restart when it is mended",
                 error->text);
@@ -90,8 +91,6 @@ static enum status log_sync(struct log *log, struct error *error)
     enum status status = STATUS_OK;
 
     if (!PLANTED(log->world, "log_skip_sync")) status = file_sync(log->active_file, error);
-    if (status && log->lazy_written && log->on_written_lost != NULL)
-        log->on_written_lost(log->context);
     if (status) return writer_failed(log, status == STATUS_NO_SPACE ? STATUS_IO : status, error);
     log->synced_number = log->batch_number;
     log->lazy_bytes = 0;
@@ -281,6 +280,7 @@ static void writer_written(struct log *log)
         if (queue != NULL) {
             log->pending_bytes -= chunk->weight;
             log->pending_records -= chunk->record_count;
+            log->pending_lazy -= chunk->has_lazy;
             ASSERT(queue->written <= chunk->position);
             queue->written = chunk->position;
             queue->in_flight--;
