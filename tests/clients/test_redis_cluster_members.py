@@ -133,6 +133,10 @@ class Npm:
 
     def check(self, via) -> None:
         result = json.loads(self.last)
+        if self.name == "redis":
+            # Its own doing (cluster-slots.js, discover()): it rejects what is under way on the connection
+            # to a node that the table does not list any more, without waiting for the answers.
+            assert result["errors"].pop("Disconnects client", 0) <= 3, result  # one for each worker
         assert result["errors"] == {} and result["wrong"] == [], result
         for key, number in result["acknowledged"].items():
             assert int(via.call("GET", key)) >= number, key
