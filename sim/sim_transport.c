@@ -240,7 +240,7 @@ static void transport_send_frame(struct transport *base, node_id_t node, uint32_
     struct sim *sim = network->sim;
     uint32_t self_worker = transport->world->base.worker;
 
-    ASSERT(payload.size <= TRANSPORT_FRAME_SIZE_MAX);
+    ASSERT(payload.size <= TRANSPORT_RELAYED_SIZE_MAX);
     if (transport->closed || transport->world->process->dead || node > network->node_count) return;
     struct sim_frame frame = {.from = {.node = transport->identity.node,
                                        .epoch = transport->identity.epoch,

@@ -161,6 +161,8 @@ static void on_sweep(struct world_timer *timer)
          stream = stream->next_active) {
         if (stream->retry_at != 0 || !is_silent(stream, now)) continue;
         SOMETIMES(gateway->world, "a route timed out");
+        bool silent = now - gateway->node_heard[stream->target] >= ROUTE_TIMEOUT_US;
+        if (silent) gateway_seek_way(gateway, stream->target);
         stream->timeout *= 2;
         if (stream->timeout > ROUTE_TIMEOUT_LAST_US) stream->timeout = ROUTE_TIMEOUT_LAST_US;
         route_begin(stream, now);
@@ -305,6 +307,17 @@ void gateway_peer_down(struct gateway *gateway, node_id_t node)
             route_retry(stream, RETRY_FIRST_US, now);
         else
             route_end(stream);
+    }
+}
+
+void gateway_way_found(struct gateway *gateway, node_id_t node)
+{
+    uint64_t now = world_now(gateway->world);
+
+    for (struct gateway_stream *stream = gateway->active; stream != NULL;
+         stream = stream->next_active) {
+        bool waits = stream->target == 0 || stream->target == node;
+        if (waits && stream->open > 0) route_retry(stream, 0, now);
     }
 }
 

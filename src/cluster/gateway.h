@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "cluster/view.h"
+#include "net/relay.h"
 #include "partition/host.h"
 
 struct gateway;
@@ -67,6 +68,7 @@ struct gateway_request {
 struct gateway_options {
     struct world *world;
     struct transport *transport;
+    struct relay *relay; /* over it; NULL: nodes that do not hear this one are not reached */
     struct partition_host *host; /* of the same worker: the short way */
     struct cluster_view *view;   /* of the same worker; leaders are updated by the gateway */
     node_id_t node;
@@ -101,6 +103,9 @@ void gateway_on_stale_frame(struct gateway *gateway, const struct transport_peer
 void gateway_on_frame(struct gateway *gateway, const struct transport_peer *from,
                       struct bytes payload);
 void gateway_peer_down(struct gateway *gateway, node_id_t node);
+/* The node is reached through another, or through another than before: what was sent may be lost.
+ */
+void gateway_way_found(struct gateway *gateway, node_id_t node);
 void gateway_leader_changed(struct gateway *gateway, struct group_id group);
 /* After the view was replaced. */
 void gateway_view_changed(struct gateway *gateway);
@@ -112,6 +117,7 @@ bool gateway_is_fenced(const struct gateway *gateway); /* B4: close clients, tak
 
 struct gateway_statistics {
     uint64_t requests, local, forwarded, resent, unknown, unavailable, busy;
+    uint64_t relayed;         /* of those forwarded: through a third node */
     uint64_t resends_delayed; /* routes that waited for the retry budget */
     uint64_t partial_refused; /* replies in parts that were too much to hold */
     uint64_t stale_reads;     /* answered by a replica of this node */

@@ -62,8 +62,8 @@ static void acknowledge_part(struct gateway_stream *stream, const struct transpo
     buffer_clear(&gateway->ack);
     struct writer writer = writer_make(&gateway->ack);
     part_ack_encode(&writer, &ack);
-    transport_send(gateway->options.transport, from->node, from->worker, PEER_FRAME_REPLY_ACKS,
-                   buffer_bytes(&gateway->ack));
+    relay_send(gateway->options.relay, gateway->options.transport, from->node, from->worker,
+               PEER_FRAME_REPLY_ACKS, buffer_bytes(&gateway->ack));
 }
 
 /* A reply, or a part of one. */
@@ -116,8 +116,7 @@ static void take_nack(struct gateway_stream *stream, uint8_t code, node_id_t lea
          * hears a leader which we do not hear names it again and again. */
         bool other = leader != stream->target || leader_term != stream->target_term;
         news = !stale && other &&
-               (leader == gateway->options.node ||
-                transport_is_up(gateway->options.transport, leader));
+               (leader == gateway->options.node || gateway_reaches(gateway, leader));
     } else if (stream->group.value < view->group_count && code == NACK_NOT_LEADER) {
         const struct view_group *group = &view->groups[stream->group.value];
         if (group->leader == stream->target)

@@ -23,8 +23,8 @@ static void out_send(struct gateway *gateway, struct gateway_out *out)
 {
     out->section_open = false;
     if (buffer_size(&out->buffer) == 0) return;
-    transport_send(gateway->options.transport, out->node, out->worker, PEER_FRAME_REQUESTS,
-                   buffer_bytes(&out->buffer));
+    relay_send(gateway->options.relay, gateway->options.transport, out->node, out->worker,
+               PEER_FRAME_REQUESTS, buffer_bytes(&out->buffer));
     buffer_clear(&out->buffer);
 }
 
@@ -39,7 +39,10 @@ void gateway_on_turn_end(struct world_deferred *deferred)
 
 static uint32_t remote_worker(struct gateway *gateway, node_id_t node, struct group_id group)
 {
-    uint32_t workers = transport_worker_count(gateway->options.transport, node);
+    bool detour = relay_is_detour(gateway->options.relay, node);
+    uint32_t workers = detour ? relay_worker_count(gateway->options.relay, node)
+                              : transport_worker_count(gateway->options.transport, node);
+    gateway->statistics.relayed += detour;
     return group_worker(group, gateway->options.store_count, workers);
 }
 
@@ -172,7 +175,23 @@ void route_retry_backed_off(struct gateway_stream *stream, uint64_t now)
     route_retry(stream, delay, now);
 }
 
-/* The leader by what is known, else any replica that is up, in turn: its NACK has a hint. */
+void gateway_seek_way(struct gateway *gateway, node_id_t node)
+{
+    const struct cluster_view *view = gateway->options.view;
+    bool can = gateway->options.relay != NULL && view->cluster_version >= VIEW_VERSION_RELAY;
+
+    if (can) relay_seek(gateway->options.relay, node);
+}
+
+bool gateway_reaches(struct gateway *gateway, node_id_t node)
+{
+    if (transport_is_up(gateway->options.transport, node)) return true;
+    if (relay_is_detour(gateway->options.relay, node)) return true;
+    gateway_seek_way(gateway, node);
+    return false;
+}
+
+/* The leader by what is known, else any replica that is reached, in turn: its NACK has a hint. */
 static bool choose_target(struct gateway_stream *stream)
 {
     struct gateway *gateway = stream->gateway;
@@ -187,7 +206,7 @@ static bool choose_target(struct gateway_stream *stream)
     if (stream->group.value >= view->group_count) return false;
     const struct view_group *group = &view->groups[stream->group.value];
     bool known = group->leader != 0 && (group->leader == gateway->options.node ||
-                                        transport_is_up(gateway->options.transport, group->leader));
+                                        gateway_reaches(gateway, group->leader));
     if (known) {
         stream->target = group->leader;
         stream->target_term = group->leader_term;
@@ -196,7 +215,7 @@ static bool choose_target(struct gateway_stream *stream)
     for (uint32_t i = 0; i < group->replica_count; i++) {
         node_id_t node = group->replicas[stream->probe++ % group->replica_count].node;
         if (node == gateway->options.node) continue;
-        if (!transport_is_up(gateway->options.transport, node)) continue;
+        if (!gateway_reaches(gateway, node)) continue;
         stream->target = node;
         stream->target_term = 0;
         return true;

@@ -18,6 +18,7 @@ enum {
     VIEW_VERSION = 3,         /* of the clusters that are founded now */
     VIEW_VERSION_ELASTIC = 2, /* from then on: nodes come and go (meta.h), labels */
     VIEW_VERSION_MEMORY = 3,  /* databases with durability memory, entries of RAFT_ENTRY_WRITTEN */
+    VIEW_VERSION_RELAY = 3,   /* every node passes frames on between two others (net/relay.h) */
     VIEW_DATABASES_MAX = 16,
 };
 

@@ -163,7 +163,7 @@ static void mesh_send(struct transport *transport, node_id_t node, uint32_t work
     struct peer_mesh *mesh = mesh_of(transport);
     struct mesh_peer *peer;
 
-    ASSERT(payload.size <= TRANSPORT_FRAME_SIZE_MAX);
+    ASSERT(payload.size <= TRANSPORT_RELAYED_SIZE_MAX);
     ASSERT(node <= NODES_MAX);
     if (node == mesh->node) {
         struct transport_peer self = {
@@ -201,6 +201,14 @@ static bool mesh_is_up(struct transport *transport, node_id_t node)
     return node == mesh->node || (mesh->peers[node] && mesh->peers[node]->up);
 }
 
+static size_t mesh_pending(struct transport *transport, node_id_t node)
+{
+    struct peer_mesh *mesh = mesh_of(transport);
+    bool ready = mesh->peers[node] != NULL && mesh->peers[node]->state == OUT_READY;
+
+    return ready ? buffer_size(stream_output(mesh->peers[node]->stream)) : 0;
+}
+
 static void mesh_answer(struct transport *transport, uint64_t ticket, uint8_t kind,
                         struct bytes payload)
 {
@@ -212,6 +220,7 @@ static const struct transport_table mesh_table = {
     .send = mesh_send,
     .worker_count = mesh_worker_count,
     .is_up = mesh_is_up,
+    .pending = mesh_pending,
     .answer = mesh_answer,
 };
 

@@ -134,7 +134,7 @@ static enum status in_parse(struct mesh_incoming *incoming, struct bytes input, 
         struct peer_frame frame;
         size_t used = 0;
         size_t payload_max =
-            incoming->greeted ? TRANSPORT_FRAME_SIZE_MAX : TRANSPORT_STRANGER_SIZE_MAX;
+            incoming->greeted ? TRANSPORT_RELAYED_SIZE_MAX : TRANSPORT_STRANGER_SIZE_MAX;
         status =
             peer_frame_parse(bytes_from(input, *ret_used), incoming->greeted ? incoming->seed : 0,
                              payload_max, &frame, &used);

@@ -12,8 +12,11 @@
 #include "base/ids.h"
 #include "world/world.h"
 
-enum { TRANSPORT_FRAME_SIZE_MAX = 1 << 20 }; /* payload of one frame; more is a bug of ours */
-enum { TRANSPORT_PENDING_MAX = 64 << 20 };   /* bytes queued to one peer; then frames drop */
+enum {
+    TRANSPORT_FRAME_SIZE_MAX = 1 << 20, /* payload of one frame; more is a bug of ours */
+    TRANSPORT_RELAYED_SIZE_MAX = TRANSPORT_FRAME_SIZE_MAX + 32, /* of one in another's (relay.h) */
+};
+enum { TRANSPORT_PENDING_MAX = 64 << 20 }; /* bytes queued to one peer; then frames drop */
 
 enum { TRANSPORT_STRANGER_SIZE_MAX = 2 << 10 }; /* payload of what a stranger may ask */
 
@@ -47,6 +50,8 @@ struct transport_table {
                  struct bytes payload);
     uint32_t (*worker_count)(struct transport *, node_id_t node);
     bool (*is_up)(struct transport *, node_id_t node);
+    /* Bytes queued to that node. NULL: not known, none. */
+    size_t (*pending)(struct transport *, node_id_t node);
     /* NULL: no stranger ever asks. */
     void (*answer)(struct transport *, uint64_t ticket, uint8_t kind, struct bytes payload);
 };
@@ -74,6 +79,12 @@ static inline uint32_t transport_worker_count(struct transport *transport, node_
 static inline bool transport_is_up(struct transport *transport, node_id_t node)
 {
     return transport->table->is_up(transport, node);
+}
+
+/* Bytes queued to that node which have not left yet. */
+static inline size_t transport_pending(struct transport *transport, node_id_t node)
+{
+    return transport->table->pending != NULL ? transport->table->pending(transport, node) : 0;
 }
 
 /* A frame to the stranger that was told of with this ticket, and the end of its connection. Copies

@@ -93,6 +93,7 @@ struct node_worker {
     uint32_t index;
     struct world *world;
     struct transport *transport;
+    struct relay *relay; /* over it */
     struct partition_host *host;
     struct gateway *gateway;
     struct redis_service *redis;

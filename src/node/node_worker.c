@@ -14,6 +14,40 @@ static void worker_note_alive(struct node_worker *worker, const struct transport
         worker->node->heard[from->node] = world_now(worker->world);
 }
 
+static void worker_on_request_frame(struct node_worker *worker, const struct transport_peer *from,
+                                    uint8_t kind, struct bytes payload)
+{
+    if (!worker_may_hear(worker, from->node) || worker->host == NULL) return;
+    host_on_frame(worker->host, from, kind, payload);
+}
+
+/* What came through another node is handled as if it had come directly. */
+static void worker_on_relay_frame(struct node_worker *worker, const struct transport_peer *from,
+                                  uint8_t kind, struct bytes payload)
+{
+    struct relay_delivery inside;
+
+    if (worker->relay == NULL) return;
+    if (!relay_on_frame(worker->relay, from, kind, payload, &inside)) return;
+    /* The connection of who is no member any more would have been refused. */
+    if (cluster_view_node(&worker->view, inside.from.node) == NULL) return;
+    if (inside.kind != PEER_FRAME_REPLIES)
+        worker_on_request_frame(worker, &inside.from, inside.kind, inside.payload);
+    else if (worker->gateway != NULL)
+        gateway_on_frame(worker->gateway, &inside.from, inside.payload);
+}
+
+static void worker_on_way(void *context, node_id_t peer, bool there)
+{
+    struct node_worker *worker = context;
+
+    if (worker->closing || worker->gateway == NULL) return;
+    if (there)
+        gateway_way_found(worker->gateway, peer);
+    else if (!transport_is_up(worker->transport, peer))
+        gateway_peer_down(worker->gateway, peer);
+}
+
 static void worker_on_frame(void *context, const struct transport_peer *from, uint8_t kind,
                             struct bytes payload)
 {
@@ -22,6 +56,19 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
 
     if (worker->closing) return;
     switch (kind) {
+    case PEER_FRAME_REQUESTS:
+    case PEER_FRAME_REPLY_ACKS:
+        if (worker->relay != NULL) relay_came_directly(worker->relay, from);
+        worker_on_request_frame(worker, from, kind, payload);
+        break;
+    case PEER_FRAME_REPLIES:
+        if (worker->gateway != NULL) gateway_on_frame(worker->gateway, from, payload);
+        break;
+    case PEER_FRAME_RELAY:
+    case PEER_FRAME_RELAYED:
+    case PEER_FRAME_WAY:
+        worker_on_relay_frame(worker, from, kind, payload);
+        break;
     case PEER_FRAME_HEARTBEATS:
     case PEER_FRAME_HEARTBEAT_ACKS:
         worker_note_alive(worker, from);
@@ -34,13 +81,8 @@ static void worker_on_frame(void *context, const struct transport_peer *from, ui
     case PEER_FRAME_SNAPSHOT:
     case PEER_FRAME_SNAPSHOT_ACK:
     case PEER_FRAME_GONE:
-    case PEER_FRAME_REQUESTS:
-    case PEER_FRAME_REPLY_ACKS:
         if (!worker_may_hear(worker, from->node)) break;
         if (worker->host != NULL) host_on_frame(worker->host, from, kind, payload);
-        break;
-    case PEER_FRAME_REPLIES:
-        if (worker->gateway != NULL) gateway_on_frame(worker->gateway, from, payload);
         break;
     case PEER_FRAME_STALE_ASKS:
     case PEER_FRAME_STALE_ANSWERS:
@@ -74,7 +116,9 @@ static void worker_on_peer_down(void *context, node_id_t peer)
 
     if (worker->closing) return;
     if (worker->host != NULL) host_peer_down(worker->host, peer);
-    if (worker->gateway != NULL) gateway_peer_down(worker->gateway, peer);
+    if (worker->relay != NULL) relay_peer_down(worker->relay, peer);
+    bool reached = relay_is_detour(worker->relay, peer);
+    if (worker->gateway != NULL && !reached) gateway_peer_down(worker->gateway, peer);
     if (worker->index == 0) {
         node_watch_again(worker->node);
         node_mover_look(worker->node);
@@ -438,9 +482,17 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
     if (worker->transport == NULL)
         return error_set(error, STATUS_IO, "worker %u has no transport", worker->index);
 
+    struct relay_options relay = {.world = worker->world,
+                                  .transport = worker->transport,
+                                  .node = node->identity.node,
+                                  .on_way = worker_on_way,
+                                  .context = worker};
+    worker->relay = relay_open(&relay);
+
     struct host_options host = {
         .world = worker->world,
         .transport = worker->transport,
+        .relay = worker->relay,
         .log = node->log,
         .engines = node->engines,
         .quarantine = node->quarantine,
@@ -490,6 +542,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
     struct gateway_options gateway = {
         .world = worker->world,
         .transport = worker->transport,
+        .relay = worker->relay,
         .host = worker->host,
         .view = &worker->view,
         .node = node->identity.node,
@@ -554,6 +607,8 @@ void worker_close(struct node_worker *worker)
     worker->gateway = NULL;
     host_close(worker->host);
     worker->host = NULL;
+    relay_close(worker->relay);
+    worker->relay = NULL;
     if (worker->transport != NULL)
         node->platform.transport_close(node->platform.context, worker->index);
     worker->transport = NULL;

@@ -58,9 +58,14 @@ void peer_out_send(struct partition_host *host, struct peer_out *out, uint8_t ki
                    struct buffer *buffer)
 {
     if (buffer_size(buffer) == 0) return;
-    transport_send(host->options.transport, out->node, out->worker, kind, buffer_bytes(buffer));
+    if (kind == PEER_FRAME_REPLIES) {
+        relay_send(host->options.relay, host->options.transport, out->node, out->worker, kind,
+                   buffer_bytes(buffer));
+        out->section_open = false;
+    } else {
+        transport_send(host->options.transport, out->node, out->worker, kind, buffer_bytes(buffer));
+    }
     buffer_clear(buffer);
-    if (kind == PEER_FRAME_REPLIES) out->section_open = false;
 }
 
 /* Group commit over the network: while two frames are under way, more appends gather, to leave

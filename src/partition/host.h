@@ -8,6 +8,7 @@
 #define HOLON_PARTITION_HOST_H
 
 #include "base/histogram.h"
+#include "net/relay.h"
 #include "net/transport.h"
 #include "partition/row_context.h"
 #include "raft/raft.h"
@@ -73,6 +74,7 @@ struct rest_board;
 struct host_options {
     struct world *world;
     struct transport *transport;
+    struct relay *relay; /* over it, for replies; NULL: none go through other nodes */
     struct log *log;
     struct engine **engines; /* by store */
     const char *quarantine;  /* what removed replicas had goes there first; NULL: nowhere */

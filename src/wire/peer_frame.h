@@ -35,6 +35,9 @@ enum peer_frame_kind {
     PEER_FRAME_REPLY_ACKS = 22, /* gateway to leader */
     PEER_FRAME_STALE_ASKS = 23, /* worker to worker of a node (wire/stale_frame.h) */
     PEER_FRAME_STALE_ANSWERS = 24,
+    PEER_FRAME_RELAY = 25, /* wire/relay_frame.h: to be passed on */
+    PEER_FRAME_RELAYED = 26,
+    PEER_FRAME_WAY = 27,
     PEER_FRAME_FOUNDING = 30, /* cluster/founding.h */
     PEER_FRAME_TABLE = 31,    /* cluster/table.h: newer placement table */
     PEER_FRAME_STATUS = 32,
