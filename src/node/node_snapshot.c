@@ -94,6 +94,7 @@ static void snapshot_take_part(struct node_worker *worker, void *argument)
         gateway_statistics(worker->gateway, &part->gateway);
         part->pending = gateway_pending(worker->gateway);
     }
+    if (worker->relay != NULL) relay_statistics(worker->relay, &part->relay);
     if (worker->redis != NULL) {
         redis_service_statistics(worker->redis, &part->redis);
         part->connections = redis_service_connections(worker->redis);
@@ -120,6 +121,7 @@ static void snapshot_add(struct worker_snapshot *sum, const struct worker_snapsh
 {
     add_counters(&sum->host, &part->host, sizeof(sum->host));
     add_counters(&sum->gateway, &part->gateway, sizeof(sum->gateway));
+    add_counters(&sum->relay, &part->relay, sizeof(sum->relay));
     add_counters(&sum->redis, &part->redis, sizeof(sum->redis));
     add_counters(&sum->traffic, &part->traffic, sizeof(sum->traffic));
     histogram_merge(&sum->read_latency, &part->read_latency);

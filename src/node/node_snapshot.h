@@ -41,6 +41,7 @@ enum {
 struct worker_snapshot {
     struct host_statistics host;
     struct gateway_statistics gateway;
+    struct relay_statistics relay;
     struct redis_statistics redis;
     struct node_traffic traffic;
     struct histogram read_latency, write_latency, cold_latency;

@@ -3,6 +3,7 @@
 #include "cluster/gateway_internal.h"
 #include "host_bed.h"
 #include "wire/peer_frame.h"
+#include "wire/relay_frame.h"
 #include "wire/request_frame.h"
 #include <stdlib.h>
 
@@ -16,6 +17,9 @@ struct answer {
 
 struct bench {
     struct gateway *gateway;
+    struct relay *relay;
+    uint32_t relayed_questions, relayed_requests; /* for OTHER */
+    uint64_t question;                            /* number of the last one */
     struct cluster_view view;
     struct view_group groups[GROUP + 1];
     struct answer answers[ANSWERS_MAX]; /* in REPLIES frames */
@@ -77,11 +81,27 @@ static void say_busy(void *context)
     buffer_free(&buffer);
 }
 
+static void take_relay(struct bytes frame)
+{
+    struct relay_header header;
+    struct bytes inside;
+    struct way_frame way;
+
+    assert_int_equal(relay_header_decode(frame, &header, &inside), STATUS_OK);
+    assert_int_equal(header.node, OTHER);
+    bench->relayed_requests += header.kind == PEER_FRAME_REQUESTS;
+    if (header.kind != PEER_FRAME_WAY) return;
+    assert_int_equal(way_frame_decode(inside, &way), STATUS_OK);
+    bench->relayed_questions++;
+    bench->question = way.number;
+}
+
 static void fake_send(struct transport *transport, node_id_t node, uint32_t worker, uint8_t kind,
                       struct bytes payload)
 {
     struct reader reader = reader_make(payload);
     if (kind == PEER_FRAME_REPLIES) take_replies(payload);
+    if (kind == PEER_FRAME_RELAY) take_relay(payload);
     if (kind != PEER_FRAME_REQUESTS) return;
     bench->requested_of = node;
     while (request_section_decode(&reader, &bench->requested) == STATUS_OK) {
@@ -129,6 +149,11 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
     return EVALUATE_DONE;
 }
 
+static void on_way(void *context, node_id_t node, bool there)
+{
+    if (there) gateway_way_found(bench->gateway, node);
+}
+
 static void open_all(void *context)
 {
     struct host_options host = {.timing = {50000, 300000, 600000, 240000},
@@ -138,8 +163,12 @@ static void open_all(void *context)
 
     bed_open(&host, 0, 1 << 20);
     bed_add_alone();
+    struct relay_options relay = {
+        .world = bed.world, .transport = &bed.transport, .node = SELF, .on_way = on_way};
+    bench->relay = relay_open(&relay);
     struct gateway_options gateway = {.world = bed.world,
                                       .transport = &bed.transport,
+                                      .relay = bench->relay,
                                       .host = bed.host,
                                       .view = &bench->view,
                                       .node = SELF,
@@ -166,6 +195,7 @@ static int setup(void **state)
 static void close_all(void *context)
 {
     gateway_close(bench->gateway);
+    relay_close(bench->relay);
     bed_close(NULL);
 }
 
@@ -714,6 +744,64 @@ static void test_an_idle_stream_forgets_a_leader_that_is_down(void **state)
     asks_third_at_once(other_goes);
 }
 
+/* --- a leader that does not hear this node --- */
+
+/* OTHER, through THIRD. */
+static void answer_question(void *context)
+{
+    struct relayed_header header = {.node = OTHER, .epoch = 1, .store = 1, .kind = PEER_FRAME_WAY};
+    struct way_frame way = {.answers = true, .number = bench->question, .workers = 1};
+    struct transport_peer third = {.node = THIRD, .epoch = 1};
+    struct relay_delivery none;
+    struct buffer buffer;
+
+    buffer_init(&buffer, 100);
+    struct writer writer = writer_make(&buffer);
+    relayed_header_encode(&writer, &header);
+    way_frame_encode(&writer, &way);
+    assert_false(
+        relay_on_frame(bench->relay, &third, PEER_FRAME_RELAYED, buffer_bytes(&buffer), &none));
+    buffer_free(&buffer);
+}
+
+static void test_a_silent_leader_is_asked_through_a_third_node(void **state)
+{
+    struct ask first = {.body = "g"}, ask = {.body = "g"}, late = {.body = "g"};
+    struct gateway_statistics statistics;
+
+    bench->view.cluster_version = VIEW_VERSION_RELAY;
+    ask_other(&first);
+    ask.request.slot = late.request.slot = ROW_SLOT_COORD;
+    sim_world_call(sim_world_of(bed.world), 0, submit_any, &ask);
+    sim_run_for(&bed.sim, ROUTE_TIMEOUT_US / 2);
+    assert_int_equal(bench->relayed_questions, 0);
+    sim_run_for(&bed.sim, ROUTE_TIMEOUT_US);
+    assert_true(bench->relayed_questions > 0);
+    assert_int_equal(bench->relayed_requests, 0); /* nobody has said that it would arrive */
+    sim_world_call(sim_world_of(bed.world), 0, answer_question, NULL);
+    sim_run_for(&bed.sim, 2 * RELAY_ASK_US);
+    assert_int_equal(bench->relayed_requests, 1); /* what was open, at once, not at a time-out */
+    sim_world_call(sim_world_of(bed.world), 0, submit_any, &late);
+    sim_run_for(&bed.sim, 1000);
+    assert_int_equal(bench->relayed_requests, 2);
+    gateway_statistics(bench->gateway, &statistics);
+    assert_int_equal(statistics.relayed, 2);
+    sim_run_for(&bed.sim, 11 * 1000 * 1000); /* patience */
+}
+
+static void test_nobody_is_asked_for_a_way_before_all_nodes_know_how(void **state)
+{
+    struct ask first = {.body = "g"}, ask = {.body = "g"};
+
+    bench->view.cluster_version = VIEW_VERSION_RELAY - 1;
+    ask_other(&first);
+    ask.request.slot = ROW_SLOT_COORD;
+    sim_world_call(sim_world_of(bed.world), 0, submit_any, &ask);
+    sim_run_for(&bed.sim, 11 * 1000 * 1000);
+    assert_int_equal(ask.answers, 1);
+    assert_int_equal(bench->relayed_questions, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -742,6 +830,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_an_idle_stream_forgets_a_leader_that_is_down, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_a_silent_leader_is_asked_through_a_third_node, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_nobody_is_asked_for_a_way_before_all_nodes_know_how,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_route_number_names_the_life_of_the_gateway, setup,
                                         teardown),
     };
