@@ -9,6 +9,21 @@ static int setup(void **state)
     return bed_open(3, 4);
 }
 
+/* Of a version in which nothing goes around a cut link (decision 0013). */
+static int setup_without_relay(void **state)
+{
+    struct sim_cluster_options options;
+
+    sim_cluster_options_default(&options);
+    options.nodes = options.replicas = 3;
+    options.partitions = 4;
+    options.workers = options.stores = 2;
+    options.supports = VIEW_VERSION_RELAY - 1;
+    bed_make(&options);
+    sim_run_for(&bed->sim, 1 * SECOND);
+    return 0;
+}
+
 /* --- who is not heard yet is not served -------------------------------------------------- */
 
 static bool led_by(const struct node *node, uint32_t group)
@@ -88,7 +103,8 @@ static void give_table(void *context)
 
 /* The victim was killed once while it was mute, so that there is an epoch between the last that it
  * spoke under and that of its start. Now it speaks with one partner that leads nothing of meta: its
- * epoch is not registered. Returns the third node. */
+ * epoch is not registered, unless meta's leader is reached through the partner. Returns the third
+ * node. */
 static node_id_t start_beside_one(node_id_t victim)
 {
     struct sim_node *node = &bed->cluster->nodes[victim];
@@ -110,7 +126,6 @@ static node_id_t start_beside_one(node_id_t victim)
     for (int i = 0; i < 400 && !node->now->node->confirmed; i++)
         sim_run_for(&bed->sim, 5 * MS);
     assert_true(node->now->node->confirmed);
-    assert_false(node->now->node->booted);
     return leader;
 }
 
@@ -121,6 +136,7 @@ static void check_table(bool between)
     struct table_of table = {.from = leader, .to = bed_node(victim)};
     struct sim_incarnation *start = bed->cluster->nodes[victim].now;
 
+    assert_false(table.to->booted);
     assert_true(table.to->epoch > table.to->epoch_before + 1);
     table.epoch = between ? table.to->epoch_before + 1 : table.to->epoch_before;
     bed->cluster->failures_expected = between;
@@ -144,14 +160,29 @@ static void test_a_table_with_the_last_epoch_does_not_end_it(void **state)
     check_table(false);
 }
 
+/* With a relay it is registered, by the one node that it hears. */
+static void test_a_start_that_does_not_hear_metas_leader_is_registered(void **state)
+{
+    node_id_t leader = start_beside_one(1);
+
+    sim_run_for(&bed->sim, SECOND);
+    assert_true(bed_node(1)->booted);
+    assert_true(led_by(bed_node(leader), GROUP_META));
+    assert_true(sim_network_is_cut(bed->cluster->network, leader, 1));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, bed_close)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_no_request_is_taken_of_a_node_that_is_not_heard_yet),
-        TEST(test_a_table_with_an_epoch_in_between_ends_a_start_that_speaks),
-        TEST(test_a_table_with_the_last_epoch_does_not_end_it),
+        TEST(test_a_start_that_does_not_hear_metas_leader_is_registered),
+        cmocka_unit_test_setup_teardown(
+            test_a_table_with_an_epoch_in_between_ends_a_start_that_speaks, setup_without_relay,
+            bed_close),
+        cmocka_unit_test_setup_teardown(test_a_table_with_the_last_epoch_does_not_end_it,
+                                        setup_without_relay, bed_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
