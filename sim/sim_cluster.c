@@ -468,6 +468,7 @@ static void node_init(struct sim_cluster *cluster, node_id_t id)
     of->memory = options->memory;
     of->disk_reserve = SIM_DISK_RESERVE;
     of->scrub_rate = options->scrub_rate;
+    of->copy_rate_least = options->copy_rate_least;
     of->scrub_every = options->scrub_every;
     of->raft_planted_bugs = options->raft_planted_bugs;
     of->meta.planted = options->meta_planted_bugs;

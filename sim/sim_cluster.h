@@ -25,6 +25,7 @@ struct sim_cluster_options {
     uint64_t log_segment_size, flush_bytes, entries_bytes_max, memory;
     uint64_t log_bytes_max; /* 0: no bound */
     uint64_t scrub_rate, scrub_every;
+    uint64_t copy_rate_least; /* 0: the default, of which simulated states see nothing */
     uint32_t raft_planted_bugs, meta_planted_bugs;
     uint32_t
         supports; /* cluster version that nodes speak as, from the founding on; 0: the newest */

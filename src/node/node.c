@@ -156,6 +156,8 @@ struct node *node_create(const struct node_options *options, const struct node_p
                                           .secret = world_random(node->world)};
     node->admission = admission_create(&admission);
     node->rest_board = rest_board_create();
+    node->copy_gate =
+        copy_gate_create(options->copy_rate_least, options->copy_rate_max, world_now(node->world));
     node->workers = memory_allocate_zero(platform->worker_count * sizeof(*node->workers));
     for (uint32_t i = 0; i < platform->worker_count; i++)
         worker_init(&node->workers[i], node, i);
@@ -198,6 +200,7 @@ void node_destroy(struct node *node)
     cluster_view_free(&node->birth);
     admission_destroy(node->admission);
     rest_board_destroy(node->rest_board);
+    copy_gate_destroy(node->copy_gate);
     memory_free(node->workers);
     memory_free(node);
 }

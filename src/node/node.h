@@ -60,7 +60,10 @@ struct node_options {
     uint64_t memory;       /* what rows and buffers of the node may take; 0: no limit */
     uint64_t disk_reserve; /* bytes of free space below which requests that add data are refused */
     uint64_t scrub_rate;   /* bytes per second; 0: never */
-    uint64_t scrub_every;  /* us from the beginning of a pass to that of the next, at least */
+    uint64_t
+        copy_rate_max; /* bytes per second of states, sent or received; 0: what the disk bears */
+    uint64_t copy_rate_least; /* 0: the default */
+    uint64_t scrub_every;     /* us from the beginning of a pass to that of the next, at least */
     struct redis_limits redis_limits;
     uint32_t reply_part_bytes, cold_job_bytes_max; /* host_options; 0: the defaults */
     uint32_t heavy_bytes, heavy_rate_least;        /* the same */

@@ -29,6 +29,7 @@
 #include "cluster/founding.h"
 #include "cluster/join_message.h"
 #include "cluster/gateway.h"
+#include "partition/copy_gate.h"
 #include "partition/rest_board.h"
 #include "cluster/identity.h"
 #include "cluster/memory_file.h"
@@ -464,6 +465,7 @@ struct node {
     uint64_t confirm_began;
     struct world_timer confirm_timer;
     struct rest_board *rest_board; /* of all workers */
+    struct copy_gate *copy_gate;   /* the same */
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
     struct view_save save;
     struct disk_watch disk;

@@ -302,6 +302,7 @@ static void snapshot_part_ready(struct node_worker *zero, void *unused)
         collector->engine_level0 += engine_level0_files(node->engines[i]);
     }
     if (node->log != NULL) log_statistics(node->log, &collector->log);
+    copy_gate_statistics(node->copy_gate, &collector->copy);
     collector->taken = world_now(node->world);
     answer_waiters(collector);
 }

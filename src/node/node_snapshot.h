@@ -74,6 +74,7 @@ struct node_collector {
     struct worker_snapshot *parts; /* one per worker, written by it */
     struct worker_snapshot sum;
     struct log_statistics log;
+    struct copy_gate_statistics copy;
     uint64_t engine_bytes, engine_level0;
     uint64_t taken;    /* boot time; 0: never */
     uint32_t missing;  /* workers that have not written their part */

@@ -503,6 +503,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .epoch = node->epoch,
         .timing = node->options.timing,
         .rest_board = node->rest_board,
+        .copy_gate = node->copy_gate,
         .reads_by_quorum = view->reads == READS_QUORUM,
         .raft_planted_bugs = node->options.raft_planted_bugs,
         .hash_secret = {view->hash_secret[0], view->hash_secret[1]},

@@ -118,11 +118,23 @@ static void mark_if_changed(struct replica *replica)
     if (changed) host_mark_dirty(replica);
 }
 
+/* Of what the log tells of now the first waited longest. What was told to be written before may be
+ * left without a sync on purpose. */
+static void record_waited(struct partition_host *host, uint64_t position, uint64_t now)
+{
+    if (host->persist_written >= host->persist_count) return;
+    size_t at = (host->persist_first + host->persist_written) % host->persist_capacity;
+    const struct persist_wait *wait = &host->persist[at];
+    if (wait->position > position || wait->queued_at > now) return;
+    copy_record_waited(host, now - wait->queued_at, now);
+}
+
 /* The log says: everything of this worker up to `position` is durable. */
 void drive_durable(struct partition_host *host, uint64_t position)
 {
     uint64_t now = world_now(host->world);
     host->durable_position = position;
+    record_waited(host, position, now);
     if (host->birth_position != 0 && host->birth_position <= position) {
         host->birth_position = 0;
         if (host->options.events.on_born != NULL)
@@ -153,6 +165,7 @@ void drive_written(struct partition_host *host, uint64_t position)
 {
     uint64_t now = world_now(host->world);
     if (!host->written_counts) return;
+    record_waited(host, position, now);
     while (host->persist_written < host->persist_count) {
         size_t at = (host->persist_first + host->persist_written) % host->persist_capacity;
         struct persist_wait wait = host->persist[at];

@@ -313,6 +313,7 @@ struct partition_host *host_open(const struct host_options *options)
     host->ready_timer = (struct world_timer){.fire = poll_ready, .context = host};
     host->chore_timer = (struct world_timer){.fire = chore_timer_fire, .context = host};
     list_init(&host->snapshots_waiting);
+    copy_turns_open(host);
     list_init(&host->big_replies);
     map_init(&host->peers);
     cold_open(host);
@@ -371,6 +372,7 @@ void host_close(struct partition_host *host)
     world_timer_stop(host->world, &host->drive_timer);
     world_timer_stop(host->world, &host->memory_timer);
     world_timer_stop(host->world, &host->chore_timer);
+    copy_turns_close(host);
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         if (host->replicas[i] == NULL) continue;
         flush_replica_gone(host->replicas[i]);

@@ -69,6 +69,7 @@ struct host_events {
     /* Frames of kind REPLIES and others the host does not handle go to the node. */
 };
 
+struct copy_gate;
 struct rest_board;
 
 struct host_options {
@@ -87,6 +88,7 @@ struct host_options {
     bool reads_by_quorum;
     uint32_t raft_planted_bugs;    /* simulator only */
     struct rest_board *rest_board; /* of the node; NULL: nothing rests */
+    struct copy_gate *copy_gate;   /* of the node; NULL: states are copied as fast as it goes */
     uint64_t hash_secret[2];
     evaluate_fn *evaluate[SERVICE_COUNT];
     /* Work of a service in the background: run by the leader of a partition when an evaluation
@@ -263,6 +265,7 @@ struct host_statistics {
     uint64_t entries_proposed, entries_applied, elections, snapshots_sent, snapshots_installed;
     uint64_t snapshots_sending, snapshots_waiting; /* now */
     uint64_t snapshot_bytes;                       /* of them, acknowledged */
+    uint64_t copies_held; /* pieces, sent or received, that waited for their turn */
     uint64_t flushes, flushed_bytes, flush_failures, loop_gaps;
     uint64_t no_space;     /* refused, because disks are full */
     uint64_t log_full;     /* of which writes that add no data: the log is at its bound */

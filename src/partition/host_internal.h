@@ -19,7 +19,8 @@
  *   spare.c      memory for rows before it is needed
  *   flush.c      rows to the engine, so that the log can be cut (flush_run.c: the job)
  *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side;
- *                snapshot_turns.c: how many at a time; copies.c: how far they are)
+ *                snapshot_turns.c: how many at a time; copies.c: how far they are;
+ *                copy_turns.c: how fast, by copy_gate.c and copy_rate.c)
  *   wall.c       the wall clock as the cluster sees it
  *   space.c      requests that are refused because disks are full
  *   slow_disk.c  leaderships leave a node whose disk, or a worker whose loop, is slow
@@ -316,6 +317,13 @@ struct host_store {
     uint64_t turn_segment;    /* when the log gets there, a flush is this store's turn; 0: unset */
 };
 
+struct host_copying { /* copy_turns.c */
+    struct list waiting;
+    struct world_timer timer;
+    uint64_t worst_us, told_at; /* how long records waited to be durable, since it was told */
+    bool heard;
+};
+
 struct memory_use { /* of this worker, bytes; measured each slow tick */
     uint64_t tables, clean, dirty, entries, waiting, copies, windows, buffers;
     uint32_t incomplete;   /* tables */
@@ -416,6 +424,7 @@ struct partition_host {
     struct list snapshots_waiting;       /* for their turn to be sent */
     uint8_t snapshots_to[NODES_MAX + 1]; /* under way, by node */
     struct copy_tally copy_tallies[NODES_MAX + 1];
+    struct host_copying copying;
     uint64_t copied_rows, copied_bytes; /* read for snapshots: what a row takes */
     struct evaluate_scratch scratch[EVALUATE_DEPTH_MAX];
     struct buffer header;
@@ -695,6 +704,8 @@ void warm_close(struct partition_host *host);
 void slow_disk_tick(struct partition_host *host, uint64_t now);
 /* Before the tick: nothing of this worker ran for so long. */
 void slow_loop_was_away(struct partition_host *host, uint64_t away, uint64_t now);
+/* How long the oldest record that is not durable has waited; 0: none does. */
+uint64_t slow_disk_oldest_age(const struct partition_host *host, uint64_t now);
 void slow_disk_heard(struct partition_host *host, const struct transport_peer *from, bool slow);
 /* Of the worker of that node which has the group. */
 bool slow_disk_of(struct partition_host *host, node_id_t node, struct group_id group);
@@ -729,6 +740,12 @@ bool drop_goes_first(const struct partition_host *host, uint32_t store);
 /* Rows of the replica's group wait for a removal: none may be written before. */
 bool drop_is_of(const struct replica *replica);
 void drops_free(struct host_store *store);
+
+/* copy_turns.c */
+void copy_turns_open(struct partition_host *host);
+void copy_turns_close(struct partition_host *host);
+/* A record of this worker became durable so long after it was given to the log. */
+void copy_record_waited(struct partition_host *host, uint64_t us, uint64_t now);
 
 /* snapshot.c */
 /* The engine has the replica as of replica->flushed; record: what was written of it. */

@@ -44,7 +44,7 @@ static uint64_t age_of(const struct partition_host *host, size_t wait, uint64_t 
 }
 
 /* What is written may wait for its sync on purpose (log.h, lazy), but not for longer than that. */
-static uint64_t oldest_age(const struct partition_host *host, uint64_t now)
+uint64_t slow_disk_oldest_age(const struct partition_host *host, uint64_t now)
 {
     uint64_t unwritten = age_of(host, host->persist_written, now);
     uint64_t unsynced = age_of(host, 0, now);
@@ -79,7 +79,7 @@ static void became_slow(struct partition_host *host, uint64_t age, uint64_t away
 static void judge_disk(struct partition_host *host, uint64_t now)
 {
     struct slow_disk *disk = &host->slow_disk;
-    uint64_t away = disk->away, age = oldest_age(host, now);
+    uint64_t away = disk->away, age = slow_disk_oldest_age(host, now);
     disk->away = 0;
     if (away > 0 || age >= SLOW_AGE_US) {
         disk->late_ticks += away > 0 ? SLOW_GAP_TICKS : 1;

@@ -21,8 +21,9 @@ struct snapshot_receive {
     uint64_t id, index, term, leader_term;
     uint64_t total; /* 0: not known yet */
     uint64_t received, heard_at;
-    struct buffer content; /* received, and not yet given to the job */
-    bool may_write;        /* nothing else writes to the store now, or will to these rows */
+    struct buffer content;      /* received, and not yet given to the job */
+    struct copy_turn copy_turn; /* the next piece for it waits */
+    bool may_write;             /* nothing else writes to the store now, or will to these rows */
     bool has_record;
     struct replica_record record;
     struct buffer record_bytes; /* under this replica's own id */
@@ -161,6 +162,7 @@ static void receive_free(struct replica *replica)
     struct partition_host *host = replica->host;
     replica->receive = NULL;
     receive->replica = NULL;
+    copy_turn_end(&receive->copy_turn);
     if (host->closing) {
         if (receive->running) host->snapshot_jobs--;
         abandon_run(receive);
@@ -402,6 +404,7 @@ static void go_on(struct replica *replica)
     receive->may_write = true;
     bool all = receive->total != 0 && receive->received == receive->total;
     if (!all && (!receive->has_record || buffer_size(&receive->content) < SNAPSHOT_CHUNK)) return;
+    if (!copy_turn_comes(receive->host, &receive->copy_turn, replica->group)) return;
     size_t before = buffer_size(&receive->content);
     bool sound = receive->has_record && take_rows(receive);
     size_t left = buffer_size(&receive->content);
@@ -411,6 +414,7 @@ static void go_on(struct replica *replica)
     }
     receive->last = all && left == 0;
     if (receive->last) receive->stage = INGESTING;
+    copy_turn_took(receive->host, &receive->copy_turn, buffer_size(&receive->rows));
     job_start(receive);
 }
 
@@ -419,6 +423,12 @@ static void go_on_and_answer(struct replica *replica)
 {
     go_on(replica);
     if (replica->receive != NULL) acknowledge(replica, SNAPSHOT_ACK_RECEIVING);
+}
+
+static void copy_turn_go(struct copy_turn *turn)
+{
+    struct snapshot_receive *receive = CONTAINER_OF(turn, struct snapshot_receive, copy_turn);
+    go_on_and_answer(receive->replica);
 }
 
 void snapshot_store_free(struct partition_host *host, uint32_t store)
@@ -493,6 +503,7 @@ static void receive_begin(struct replica *replica, const struct transport_peer *
     struct snapshot_receive *receive = memory_allocate_zero(sizeof(*receive));
     receive->host = host;
     receive->replica = replica;
+    copy_turn_init(&receive->copy_turn, copy_turn_go);
     receive->from_node = from->node;
     receive->from_worker = from->worker;
     receive->from = chunk->from;

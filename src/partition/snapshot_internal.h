@@ -41,6 +41,19 @@ struct snapshot_turn { /* snapshot_turns.c; part of a send */
     void (*begin)(struct snapshot_turn *turn);
 };
 
+struct copy_turn { /* copy_turns.c; part of a send or a receive: for the next piece */
+    struct list link;
+    uint64_t since;
+    bool granted;
+    void (*go)(struct copy_turn *turn);
+};
+void copy_turn_init(struct copy_turn *turn, void (*go)(struct copy_turn *turn));
+/* Whether the next piece may go now. Otherwise go() is called once it may. */
+bool copy_turn_comes(struct partition_host *host, struct copy_turn *turn, struct group_id group);
+/* It goes, or went, and is of so many bytes. */
+void copy_turn_took(struct partition_host *host, struct copy_turn *turn, uint64_t bytes);
+void copy_turn_end(struct copy_turn *turn);
+
 struct snapshot_progress { /* of one that is sent, or waits for its turn */
     node_id_t to;
     uint64_t acked, produced; /* bytes of the content */

@@ -19,6 +19,7 @@ struct snapshot_send {
     struct replica *replica; /* NULL: given up while its job runs */
     struct raft_member to;
     struct snapshot_turn turn;
+    struct copy_turn copy_turn; /* the next piece waits */
     enum send_stage stage;
     uint32_t flushes;
     uint64_t id, index, term;
@@ -130,6 +131,7 @@ static void send_free(struct snapshot_send **at, struct partition_host *host)
     struct snapshot_send *send = *at;
     *at = send->next;
     snapshot_turn_end(host, &send->turn);
+    copy_turn_end(&send->copy_turn);
     if (send->running && !host->closing) {
         send->replica = NULL; /* its job frees it */
         return;
@@ -202,10 +204,17 @@ static void read_on(struct replica *replica, struct snapshot_send *send)
     struct partition_host *host = replica->host;
     bool full = send->produced >= send->acked + SNAPSHOT_WINDOW;
     if (send->running || send->ended || full || send->stage != SEND_STREAMS) return;
+    if (!copy_turn_comes(host, &send->copy_turn, replica->group)) return;
     send->running = true;
     host->snapshot_jobs++;
     buffer_clear(&send->piece);
     world_job_start(host->world, LANE_READ, &send->job);
+}
+
+static void copy_turn_go(struct copy_turn *turn)
+{
+    struct snapshot_send *send = CONTAINER_OF(turn, struct snapshot_send, copy_turn);
+    read_on(send->replica, send);
 }
 
 /* Only where no job runs. The iterator still sees the moment it was made for. */
@@ -227,6 +236,7 @@ static void piece_done(struct world_job *job)
     struct partition_host *host = send->host;
     send->running = false;
     host->snapshot_jobs--;
+    copy_turn_took(host, &send->copy_turn, buffer_size(&send->piece));
     if (replica == NULL) {
         send_release(send);
         return;
@@ -346,6 +356,7 @@ void snapshot_offer(struct replica *replica, const struct raft_message *message)
     send->turn =
         (struct snapshot_turn){.replica = replica, .to = message->to_node, .begin = on_turn};
     list_init(&send->turn.link);
+    copy_turn_init(&send->copy_turn, copy_turn_go);
     buffer_init(&send->window, SIZE_MAX / 2);
     buffer_init(&send->record, SIZE_MAX / 2);
     buffer_init(&send->piece, SIZE_MAX / 2);
