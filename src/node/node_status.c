@@ -347,6 +347,16 @@ static json_t *scrub_json(const struct node *node)
         node->collector ? (json_int_t)node->collector->sum.host.verify_differences : 0);
 }
 
+static json_t *copying_json(const struct node *node)
+{
+    struct copy_gate_statistics copy;
+
+    copy_gate_statistics(node->copy_gate, &copy);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "rate", (json_int_t)copy.rate, "sync_alone_us",
+                     (json_int_t)copy.alone_us, "sync_late_us", (json_int_t)copy.late_us,
+                     "sync_worst_us", (json_int_t)copy.worst_us, "slowed", (json_int_t)copy.slowed);
+}
+
 static void log_damage_problems(const struct node *node, json_t *problems)
 {
     struct log_damaged damaged[LOG_DAMAGED_MAX];
@@ -542,7 +552,7 @@ void node_status_json(struct node *node, struct buffer *buffer)
     memory_problem(node, problems);
     json_t *status = json_pack(
         "{s:s, s:s, s:s, s:b, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:i, "
-        "s:{s:i, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}",
+        "s:{s:i, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}",
         "cluster", cluster, "node", node->options.name, "version", HOLON_VERSION, "ready",
         node->ready, "uptime_ms", (json_int_t)((world_now(node->world) - node->started) / 1000),
         "table_epoch", (json_int_t)view->table_epoch, "cluster_version", (int)view->cluster_version,
@@ -554,7 +564,7 @@ void node_status_json(struct node *node, struct buffer *buffer)
         "log_damage", log_damage_json(node), "file_damage", file_damage_json(node), "scrub",
         scrub_json(node), "fenced", fenced_json(node), "disputed", disputed_json(node), "moves",
         node_moves_json(node), "problems", problems, "memory_databases", memory_json(node),
-        "lost_power", (int)forgetful_count(node));
+        "lost_power", (int)forgetful_count(node), "copying", copying_json(node));
     json_dump_callback(status, append_text, buffer, JSON_COMPACT);
     json_decref(status);
 }

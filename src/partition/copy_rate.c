@@ -7,22 +7,6 @@
 
 enum { SECOND_US = 1000 * 1000 };
 
-void copy_rate_init(struct copy_rate *copy, uint64_t rate_least, uint64_t rate_most, uint64_t now)
-{
-    uint64_t most = rate_most ? rate_most : COPY_RATE_MOST;
-    uint64_t least = rate_least ? rate_least : COPY_RATE_LEAST;
-    uint64_t first = rate_least ? 8 * least : COPY_RATE_FIRST;
-    if (least > most) least = most;
-    ASSERT(most <= COPY_RATE_MOST);
-    *copy = (struct copy_rate){.rate_least = least,
-                               .rate_most = most,
-                               .rate = first < most ? first : most,
-                               .filled_at = now,
-                               .window_at = now,
-                               .knee = UINT64_MAX,
-                               .late_us = COPY_LATE_UNKNOWN_US};
-}
-
 /* --- what a sync takes by itself --- */
 
 static int by_size(const void *left, const void *right)
@@ -31,28 +15,49 @@ static int by_size(const void *left, const void *right)
     return a < b ? -1 : a > b;
 }
 
-static void learn(struct copy_rate *copy)
+static void remember(struct copy_windows *windows, uint64_t us)
 {
-    uint64_t worst = copy->window_worst_us;
-    uint32_t sorted[COPY_QUIET_WINDOWS];
-
-    copy->quiet[copy->quiet_next++ % COPY_QUIET_WINDOWS] =
-        worst < COPY_LATE_MOST_US ? (uint32_t)worst : COPY_LATE_MOST_US;
-    if (copy->quiet_count < COPY_QUIET_WINDOWS) copy->quiet_count++;
-    if (copy->quiet_count < COPY_QUIET_KNOWN) return;
-    memcpy(sorted, copy->quiet, copy->quiet_count * sizeof(sorted[0]));
-    qsort(sorted, copy->quiet_count, sizeof(sorted[0]), by_size);
-    copy->alone_us = sorted[copy->quiet_count * 3 / 4];
-    copy->late_us = copy->alone_us * COPY_LATE_FACTOR;
-    if (copy->late_us < COPY_LATE_LEAST_US) copy->late_us = COPY_LATE_LEAST_US;
-    if (copy->late_us > COPY_LATE_MOST_US) copy->late_us = COPY_LATE_MOST_US;
+    windows->worst[windows->next] = us < COPY_LATE_MOST_US ? (uint32_t)us : COPY_LATE_MOST_US;
+    windows->next = (windows->next + 1) % COPY_WINDOWS;
+    if (windows->count < COPY_WINDOWS) windows->count++;
 }
 
-/* Nothing was copied for a while; or syncs are late although almost nothing is. */
+/* Nine in ten took less. */
+static uint64_t most_of(const struct copy_windows *windows)
+{
+    uint32_t sorted[COPY_WINDOWS];
+
+    if (windows->count < COPY_WINDOWS_KNOWN) return COPY_ALONE_UNKNOWN_US;
+    memcpy(sorted, windows->worst, windows->count * sizeof(sorted[0]));
+    qsort(sorted, windows->count, sizeof(sorted[0]), by_size);
+    return sorted[windows->count * 9 / 10];
+}
+
+/* Nothing was copied for a while; or so little. */
 static bool is_quiet(const struct copy_rate *copy, uint64_t now)
 {
     if (copy->copied_at == 0 || now >= copy->copied_at + COPY_QUIET_AFTER_US) return true;
-    return copy->rate == copy->rate_least && now >= copy->least_since + COPY_LEAST_AFTER_US;
+    return copy->little_since != 0 && now >= copy->little_since + COPY_LITTLE_AFTER_US;
+}
+
+/* A window that was inside of a rest. */
+static bool is_rest(const struct copy_rate *copy)
+{
+    return copy->window_at + COPY_REST_US >= copy->rest_until + COPY_REST_BEGIN_US &&
+           copy->window_at < copy->rest_until && copy->window_bytes == 0;
+}
+
+static void learn(struct copy_rate *copy, uint64_t now)
+{
+    uint32_t weight = is_rest(copy) ? COPY_REST_WEIGHT : is_quiet(copy, now) ? 1 : 0;
+    while (weight-- > 0)
+        remember(&copy->quiet, copy->window_worst_us);
+    remember(&copy->all, copy->window_worst_us);
+    uint64_t quiet = most_of(&copy->quiet), all = most_of(&copy->all);
+    copy->alone_us = quiet < all ? quiet : all;
+    copy->late_us = copy->alone_us * COPY_LATE_FACTOR;
+    if (copy->late_us < COPY_LATE_LEAST_US) copy->late_us = COPY_LATE_LEAST_US;
+    if (copy->late_us > COPY_LATE_MOST_US) copy->late_us = COPY_LATE_MOST_US;
 }
 
 /* --- the rate --- */
@@ -61,7 +66,9 @@ static void set_rate(struct copy_rate *copy, uint64_t rate, uint64_t now)
 {
     if (rate > copy->rate_most) rate = copy->rate_most;
     if (rate < copy->rate_least) rate = copy->rate_least;
-    if (rate == copy->rate_least && copy->rate != rate) copy->least_since = now;
+    bool little = rate <= copy->rate_least * COPY_LITTLE_FACTOR;
+    if (little && copy->little_since == 0) copy->little_since = now;
+    if (!little) copy->little_since = 0;
     copy->rate = rate;
 }
 
@@ -82,6 +89,24 @@ static void speed_up(struct copy_rate *copy, uint64_t now)
     set_rate(copy, copy->rate + copy->rate / 100 * percent, now);
 }
 
+void copy_rate_init(struct copy_rate *copy, uint64_t rate_least, uint64_t rate_most, uint64_t now)
+{
+    uint64_t most = rate_most ? rate_most : COPY_RATE_MOST;
+    uint64_t least = rate_least ? rate_least : COPY_RATE_LEAST;
+    uint64_t first = rate_least ? 8 * least : COPY_RATE_FIRST;
+    if (least > most) least = most;
+    ASSERT(most <= COPY_RATE_MOST);
+    *copy = (struct copy_rate){.rate_least = least,
+                               .rate_most = most,
+                               .rate = first < most ? first : most,
+                               .filled_at = now,
+                               .window_at = now,
+                               .knee = UINT64_MAX,
+                               .alone_us = COPY_ALONE_UNKNOWN_US,
+                               .late_us = COPY_ALONE_UNKNOWN_US * COPY_LATE_FACTOR};
+    set_rate(copy, copy->rate, now);
+}
+
 static void fill(struct copy_rate *copy, uint64_t now)
 {
     if (now <= copy->filled_at) return; /* another worker has read the clock later */
@@ -97,12 +122,10 @@ static void end_window(struct copy_rate *copy, uint64_t now)
 {
     uint64_t passed = now - copy->window_at;
     bool late = copy->window_count > 0 && copy->window_worst_us > copy->late_us;
-    bool very_late = late && copy->window_worst_us > copy->late_us * COPY_VERY_LATE_FACTOR;
     /* What nobody makes use of says nothing about more. */
     bool used = copy->window_bytes >= copy->rate / 2 * passed / SECOND_US;
 
-    if (copy->window_count > 0 && is_quiet(copy, now)) learn(copy);
-    if (copy->window_slowed && very_late) slow_down(copy, now);
+    if (copy->window_count > 0) learn(copy, now);
     if (!late && copy->window_bytes > 0 && used) speed_up(copy, now);
     if (copy->window_count > 0) copy->worst_us = copy->window_worst_us;
     copy->was_late = late;
@@ -127,11 +150,21 @@ void copy_rate_synced(struct copy_rate *copy, uint64_t us, uint64_t now)
     if (us > copy->late_us && ours && !copy->window_slowed) slow_down(copy, now);
 }
 
+static void rest_now_and_then(struct copy_rate *copy, uint64_t now)
+{
+    if (is_quiet(copy, now)) copy->rest_at = now + COPY_REST_EVERY_US;
+    if (now < copy->rest_at) return;
+    copy->rest_until = now + COPY_REST_US;
+    copy->rest_at = now + COPY_REST_EVERY_US;
+}
+
 uint64_t copy_rate_pause_us(struct copy_rate *copy, uint64_t now)
 {
     go_on(copy, now);
-    if (copy->tokens >= 0) return 0;
-    uint64_t pause = (uint64_t)-copy->tokens / copy->rate + 1;
+    rest_now_and_then(copy, now);
+    uint64_t pause = 0;
+    if (copy->tokens < 0) pause = (uint64_t)-copy->tokens / copy->rate + 1;
+    if (now < copy->rest_until && pause < copy->rest_until - now) pause = copy->rest_until - now;
     return pause < COPY_PAUSE_MOST_US ? pause : COPY_PAUSE_MOST_US;
 }
 

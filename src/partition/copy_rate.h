@@ -1,15 +1,17 @@
 /* copy_rate.h - how many bytes of states a node copies in a second, to others and from others, so
- * that the log's syncs, for which clients wait, hardly take longer (decision 0013). Pure: no clock,
+ * that the log's syncs, for which clients wait, hardly take longer (decision 0014). Pure: no clock,
  * no memory of its own, no lock; partition/copy_gate.h is what workers share.
  *
  *   record became durable --> window of COPY_WINDOW_US --> was its slowest one late?
  *     --> late: rate down at once; not late, and the rate was used: rate up
  *   piece of a state --> goes while there are tokens, which come at that rate; it takes them after
  *
- * Late is COPY_LATE_FACTOR x what the slowest one of a window takes by itself, which is learnt
- * while nothing is copied, or while so little is that it is nobody's fault. Near the knee of a disk
- * one window in eighteen or so is late: it costs what the others give. Where nothing is synced
- * nobody is to be spared, and the rate rises. Times are of the boot clock, us. */
+ * Late is COPY_LATE_FACTOR x what the slowest one of nine in ten windows takes by itself. That is
+ * learnt while nothing is copied, in rests of COPY_REST_US while something is, and while so little
+ * is that it is nobody's fault; and if with copies it is less, then it is less without. So a disk,
+ * or processors, that others keep busy do not stop copies. Near the knee of a disk one window in
+ * eighteen or so is late: it costs what the others give. Where nothing is synced nobody is to be
+ * spared, and the rate rises. Times are of the boot clock, us. */
 #ifndef HOLON_PARTITION_COPY_RATE_H
 #define HOLON_PARTITION_COPY_RATE_H
 
@@ -25,19 +27,28 @@ enum {
     COPY_BURST_US = 10 * 1000, /* so much of the rate is saved up at most */
     COPY_LATE_FACTOR = 3,
     COPY_LATE_LEAST_US = 1500,
-    COPY_LATE_MOST_US = 50 * 1000,
-    COPY_LATE_UNKNOWN_US = 10 * 1000, /* until enough is learnt */
-    COPY_VERY_LATE_FACTOR = 4,        /* x late */
-    COPY_DOWN_PERCENT = 30,           /* for a late window; twice that for a very late one */
+    COPY_LATE_MOST_US = 100 * 1000,
+    COPY_ALONE_UNKNOWN_US = 6 * 1000, /* until enough is learnt */
+    COPY_DOWN_PERCENT = 30,           /* for a late window */
     COPY_UP_PERCENT = 2,              /* for one that is not, */
     COPY_BACK_PERCENT = 12, /* or while the rate is well below the one that was too much last, */
     COPY_WELL_BELOW_PERCENT = 85,
-    COPY_KNEE_US = 3000 * 1000, /* or that is so long ago */
-    COPY_QUIET_WINDOWS = 32, /* remembered; three of four of them took less than it takes alone */
-    COPY_QUIET_KNOWN = 8,
+    COPY_KNEE_US = 3000 * 1000,        /* or that is so long ago */
+    COPY_WINDOWS = 40,                 /* remembered */
+    COPY_WINDOWS_KNOWN = 10,           /* fewer say nothing */
+    COPY_LITTLE_FACTOR = 2,            /* x the least rate is so little */
     COPY_QUIET_AFTER_US = 1000 * 1000, /* without copies: what they left behind is done */
-    COPY_LEAST_AFTER_US = 500 * 1000,  /* at the least rate: the same */
+    COPY_LITTLE_AFTER_US = 500 * 1000, /* with so little: the same */
+    COPY_REST_US = 300 * 1000,
+    COPY_REST_BEGIN_US = 100 * 1000, /* of it, until what was copied before is done */
+    COPY_REST_EVERY_US = 5000 * 1000,
+    COPY_REST_WEIGHT = 4, /* for so many windows each of a rest counts */
     COPY_PAUSE_MOST_US = 20 * 1000,
+};
+
+struct copy_windows { /* slowest syncs of the last windows, us */
+    uint32_t worst[COPY_WINDOWS];
+    uint32_t count, next;
 };
 
 struct copy_rate {
@@ -48,10 +59,10 @@ struct copy_rate {
     uint64_t late_at;   /* the last window that was */
     bool was_late;      /* the last window */
     uint64_t copied_at; /* 0: never */
-    uint64_t least_since;
-    uint64_t alone_us, late_us; /* slowest of a window: by itself, 0: unknown; more is late */
-    uint32_t quiet[COPY_QUIET_WINDOWS];
-    uint32_t quiet_count, quiet_next;
+    uint64_t little_since;        /* 0: it is more */
+    uint64_t rest_at, rest_until; /* the next one; the present or last one */
+    uint64_t alone_us, late_us;   /* slowest of a window: by itself; more is late */
+    struct copy_windows quiet, all;
     uint64_t window_at, window_count, window_worst_us, window_bytes;
     bool window_slowed;
     uint64_t worst_us; /* of the last window with a sync */
