@@ -21,7 +21,7 @@
 #define COPY_RATE_MOST ((uint64_t)1 << 33) /* bytes a second: as good as no bound */
 
 enum {
-    COPY_RATE_LEAST = 8 << 20, /* bytes a second: what copying always has */
+    COPY_RATE_LEAST = 16 << 20, /* bytes a second: what copying always has */
     COPY_RATE_FIRST = 64 << 20,
     COPY_WINDOW_US = 100 * 1000,
     COPY_BURST_US = 10 * 1000, /* so much of the rate is saved up at most */

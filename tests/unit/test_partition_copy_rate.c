@@ -141,8 +141,8 @@ static void test_it_never_falls_below_the_least_rate(void **state)
     learn_alone(&disk);
     for (uint64_t end = disk.now + 10 * SECOND; disk.now < end; disk.now += 10 * MS) {
         if (copy_rate_pause_us(&disk.copy, disk.now) == 0) {
-            copy_rate_took(&disk.copy, 64 << 10, disk.now);
-            disk.copied += 64 << 10;
+            copy_rate_took(&disk.copy, 256 << 10, disk.now);
+            disk.copied += 256 << 10;
         }
         if (disk.now % (100 * MS) == 0) copy_rate_synced(&disk.copy, 400 * MS, disk.now);
     }
