@@ -106,6 +106,8 @@ void gateway_peer_down(struct gateway *gateway, node_id_t node);
 /* The node is reached through another, or through another than before: what was sent may be lost.
  */
 void gateway_way_found(struct gateway *gateway, node_id_t node);
+/* Directly, or through another node. If not, a way is sought from now on. */
+bool gateway_reaches(struct gateway *gateway, node_id_t node);
 void gateway_leader_changed(struct gateway *gateway, struct group_id group);
 /* After the view was replaced. */
 void gateway_view_changed(struct gateway *gateway);

@@ -166,8 +166,6 @@ void route_end(struct gateway_stream *stream);
 bool route_is_good(const struct gateway_stream *stream);
 /* Through others: its connection is broken, or only seems to be up. */
 void gateway_seek_way(struct gateway *gateway, node_id_t node);
-/* Directly, or through another node. If not, a way is sought from now on. */
-bool gateway_reaches(struct gateway *gateway, node_id_t node);
 /* On the present route. May answer, or NACK, before it returns. */
 void route_send(struct gateway_stream *stream, struct gateway_request *request, uint64_t now);
 /* A new route in `delay`; in a while that doubles. */

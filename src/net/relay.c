@@ -309,7 +309,8 @@ static bool take_relayed(struct relay_whole *relay, const struct transport_peer 
     }
     if (header.kind == PEER_FRAME_REQUESTS && PLANTED(relay->world, "relay_in_own_name"))
         from = *via;
-    else if (header.kind != PEER_FRAME_REPLIES) { /* answers go back the way questions come */
+    else if (header.kind != PEER_FRAME_REPLIES &&
+             header.kind != PEER_FRAME_STATUS) { /* answers go back the way questions come */
         map_put(&relay->answers, answers_key(from.node, from.worker), (void *)(uintptr_t)via->node);
         count_busy(relay);
     }

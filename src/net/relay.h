@@ -83,8 +83,8 @@ void relay_send_slowly(struct relay *relay, node_id_t node, uint32_t worker, uin
                        struct bytes payload);
 void relay_came_directly_slowly(struct relay *relay, const struct transport_peer *from);
 
-/* PEER_FRAME_REQUESTS, _REPLIES or _REPLY_ACKS; as transport_send(), whichever way leads there.
- * `relay` NULL: directly. */
+/* PEER_FRAME_REQUESTS, _REPLIES, _REPLY_ACKS or _STATUS; as transport_send(), whichever way leads
+ * there. `relay` NULL: directly. */
 static inline void relay_send(struct relay *relay, struct transport *transport, node_id_t node,
                               uint32_t worker, uint8_t kind, struct bytes payload)
 {

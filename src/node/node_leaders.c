@@ -95,7 +95,8 @@ static void worker_send_news(struct node_worker *worker, node_id_t to, bool aske
         write_u8(&head, STATUS_LEADERS);
         write_varint(&head, told);
         write_bytes(&head, buffer_bytes(&pairs));
-        transport_send(worker->transport, to, 0, PEER_FRAME_STATUS, buffer_bytes(&frame));
+        relay_send(worker->relay, worker->transport, to, 0, PEER_FRAME_STATUS,
+                   buffer_bytes(&frame));
     }
     buffer_free(&pairs);
     buffer_free(&frame);
@@ -111,8 +112,10 @@ void worker_news_run(struct world_deferred *deferred)
     worker_tell_others(worker, worker->news, count);
     for (uint32_t i = 0; i < worker->view.node_count; i++) {
         node_id_t to = worker->view.nodes[i].id;
-        if (to != worker->view.self && transport_is_up(worker->transport, to))
-            worker_send_news(worker, to, false, worker->news, count);
+        bool near = transport_is_up(worker->transport, to);
+        if (to == worker->view.self || (!near && !relay_is_detour(worker->relay, to))) continue;
+        /* Beyond a cut link replicas do not hear their leader. */
+        worker_send_news(worker, to, !near, worker->news, count);
     }
     if (worker->index == 0) node_check_ready(worker->node);
 }
@@ -178,10 +181,13 @@ void worker_send_leaders(struct node_worker *worker, node_id_t to)
     worker_tell_leaders(worker, to, false);
 }
 
+/* If there is no way back yet, to the next question. */
 static void worker_answer_leaders(struct node_worker *worker, void *argument)
 {
-    if (worker->host != NULL && !worker->closing)
-        worker_tell_leaders(worker, (node_id_t)(uintptr_t)argument, true);
+    node_id_t to = (node_id_t)(uintptr_t)argument;
+
+    if (worker->host == NULL || worker->gateway == NULL || worker->closing) return;
+    if (gateway_reaches(worker->gateway, to)) worker_tell_leaders(worker, to, true);
 }
 
 /* While leaders are unknown: from the own replicas, and from nodes that may have told it to a
@@ -193,10 +199,13 @@ void node_ask_leaders(struct node *node)
     for (uint32_t i = 0; i < node->platform.worker_count; i++)
         node_call(&node->workers[0], &node->workers[i], worker_recall_leaders, NULL);
 
-    for (node_id_t id = 1; id <= node->member_count; id++)
-        if (id != node->identity.node && node_has_member(node, id))
-            transport_send(node->workers[0].transport, id, 0, PEER_FRAME_STATUS,
-                           bytes_make(&kind, 1));
+    struct node_worker *zero = &node->workers[0];
+    for (node_id_t id = 1; id <= node->member_count; id++) {
+        if (id == node->identity.node || !node_has_member(node, id)) continue;
+        if (zero->gateway != NULL && gateway_reaches(zero->gateway, id))
+            relay_send(zero->relay, zero->transport, id, 0, PEER_FRAME_STATUS,
+                       bytes_make(&kind, 1));
+    }
 }
 
 static void node_on_leaders(struct node *node, const struct transport_peer *from,

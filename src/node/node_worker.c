@@ -1,7 +1,7 @@
 /* One worker: transport, host, gateway, services, and the dispatch of frames between them. */
 #include <stdio.h>
 
-#include "node/node_internal.h"
+#include "node/node_snapshot.h"
 #include "services/redis/chore.h"
 #include "services/redis/evaluate.h"
 #include "world/probe.h"
@@ -21,6 +21,16 @@ static void worker_on_request_frame(struct node_worker *worker, const struct tra
     host_on_frame(worker->host, from, kind, payload);
 }
 
+/* Who leads what, and who wants to know: of that alone. */
+static void worker_on_relayed_status(struct node_worker *worker, const struct transport_peer *from,
+                                     struct bytes payload)
+{
+    bool leaders = payload.size > 0 &&
+                   (payload.data[0] == STATUS_LEADERS || payload.data[0] == STATUS_ASK_LEADERS);
+
+    if (leaders && worker->index == 0) node_on_status_frame(worker->node, from, payload);
+}
+
 /* What came through another node is handled as if it had come directly. */
 static void worker_on_relay_frame(struct node_worker *worker, const struct transport_peer *from,
                                   uint8_t kind, struct bytes payload)
@@ -31,7 +41,9 @@ static void worker_on_relay_frame(struct node_worker *worker, const struct trans
     if (!relay_on_frame(worker->relay, from, kind, payload, &inside)) return;
     /* The connection of who is no member any more would have been refused. */
     if (cluster_view_node(&worker->view, inside.from.node) == NULL) return;
-    if (inside.kind != PEER_FRAME_REPLIES)
+    if (inside.kind == PEER_FRAME_STATUS)
+        worker_on_relayed_status(worker, &inside.from, inside.payload);
+    else if (inside.kind != PEER_FRAME_REPLIES)
         worker_on_request_frame(worker, &inside.from, inside.kind, inside.payload);
     else if (worker->gateway != NULL)
         gateway_on_frame(worker->gateway, &inside.from, inside.payload);

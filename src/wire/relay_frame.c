@@ -5,7 +5,7 @@
 static bool may_be_inside(uint8_t kind)
 {
     return kind == PEER_FRAME_REQUESTS || kind == PEER_FRAME_REPLIES ||
-           kind == PEER_FRAME_REPLY_ACKS || kind == PEER_FRAME_WAY;
+           kind == PEER_FRAME_REPLY_ACKS || kind == PEER_FRAME_WAY || kind == PEER_FRAME_STATUS;
 }
 
 static bool is_node(node_id_t node)

@@ -9,7 +9,8 @@
  * PEER_FRAME_WAY:     u8 what (0 asks, 1 answers) | u64 number (an answer has its question's) |
  *                     u16 workers of the sender. Direct, or in one of the other two.
  *
- * Inside are PEER_FRAME_REQUESTS, _REPLIES, _REPLY_ACKS and _WAY, nothing else. Thread: any. */
+ * Inside are PEER_FRAME_REQUESTS, _REPLIES, _REPLY_ACKS, _WAY, and PEER_FRAME_STATUS about leaders;
+ * nothing else. Thread: any. */
 #ifndef HOLON_WIRE_RELAY_FRAME_H
 #define HOLON_WIRE_RELAY_FRAME_H
 

@@ -54,6 +54,7 @@ def test_one_broken_link(make_cluster, hosts, cut):
         assert len(load.errors_of(bridge)) == known, load.errors
         assert load.percentile(cut_at, time.monotonic(), 1) < PATIENCE_SECONDS
         assert load.percentile(cut_at + KNOWN_SECONDS, time.monotonic()) < SOON_SECONDS
+        until("leaders beyond the cut are known", lambda: all(node.healthy for node in cluster), 10)
         hosts.heal()
         until("all are healthy", lambda: all(node.healthy for node in cluster), 30)
     load.finish()
@@ -82,6 +83,7 @@ def test_large_values_and_a_start_behind_a_broken_link(make_cluster, hosts):
         with cluster[0].client(30) as client:
             return all(client.call("GET", key) == value + cluster[2].name for key, value in values.items())
     until("the started node serves", serves, 30)
+    until("it knows all leaders", lambda: cluster[0].healthy, 30)
     assert relayed(cluster[0]) > 0
 
 

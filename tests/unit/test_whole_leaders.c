@@ -264,6 +264,29 @@ static void test_who_asks_is_told_of_groups_that_it_holds_as_well(void **state)
     assert_false(bed_sent_to(3));
 }
 
+/* --- across a cut link --- */
+
+/* Without a client: nothing but that it does not know makes a node ask. */
+static void test_leaders_at_the_other_end_of_a_cut_link_are_known(void **state)
+{
+    struct sim_network *network = bed->cluster->network;
+    node_id_t leader = bed_node(1)->workers[0].view.groups[GROUP_DATA_FIRST].leader;
+    char why[128];
+
+    for (node_id_t other = 1; other <= NODES; other++) {
+        if (other == leader) continue;
+        sim_network_cut(network, leader, other, false);
+        sim_network_cut(network, other, leader, false);
+        sim_run_for(&bed->sim, 20 * SECOND); /* longer than any connection lasts */
+        assert_true(node_can_serve_all(bed_node(leader), why, sizeof(why)));
+        assert_true(node_can_serve_all(bed_node(other), why, sizeof(why)));
+        assert_int_equal(bed_node(other)->workers[1].view.groups[GROUP_DATA_FIRST].leader, leader);
+        sim_network_heal(network, leader, other);
+        sim_network_heal(network, other, leader);
+        sim_run_for(&bed->sim, 2 * SECOND);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, bed_close)
 
 int main(void)
@@ -277,6 +300,7 @@ int main(void)
         TEST(test_leaders_that_were_forgotten_are_asked_for),
         TEST(test_a_replica_knows_its_leader_though_nobody_answers),
         TEST(test_who_asks_is_told_of_groups_that_it_holds_as_well),
+        TEST(test_leaders_at_the_other_end_of_a_cut_link_are_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
