@@ -17,6 +17,7 @@ struct way {
     uint64_t via_answered, direct_answered; /* the latest rounds that were; 0: none */
     uint32_t direct_rounds;                 /* in a row */
     uint64_t heard_at;                      /* the node, in any way; or begun */
+    bool waits; /* nobody was asked yet: it may just not be connected, as at a start */
 };
 
 struct relay_whole {
@@ -169,6 +170,11 @@ static bool lately(const struct way *way, uint64_t answered)
 /* False: the way has ended. */
 static bool way_review(struct relay_whole *relay, struct way *way, uint64_t now)
 {
+    if (way->waits && transport_is_up(relay->transport, way->node)) {
+        way_end(relay, way);
+        return false;
+    }
+    way->waits = false;
     uint32_t rounds = way->workers > RELAY_DIRECT_ROUNDS ? way->workers : RELAY_DIRECT_ROUNDS;
     bool direct = lately(way, way->direct_answered);
 
@@ -212,12 +218,13 @@ void relay_seek(struct relay *head, node_id_t node)
     struct way *way = memory_allocate_zero(sizeof(*way));
     way->node = node;
     way->heard_at = way->number = world_now(relay->world);
-    way->asked_last = (node_id_t)(world_random(relay->world) % NODES_MAX);
+    way->asked_last = relay->options.node; /* each begins with another */
+    way->waits = !transport_is_up(relay->transport, node);
     relay->ways[node] = way;
     if (relay->way_count++ == 0) world_timer_start(relay->world, &relay->timer, RELAY_ASK_US);
     count_busy(relay);
     relay->statistics.sought++;
-    ask(relay, way);
+    if (!way->waits) ask(relay, way);
 }
 
 bool relay_is_detour(const struct relay *relay, node_id_t node)

@@ -9,12 +9,13 @@
  * passes a frame on keeps nothing of it, writes its sender as the connection has proven it, and
  * never passes on what was passed on already: one node between, no loops.
  *
- * A *way* is begun by relay_seek(): the node is asked, ten times a second, directly and through
- * others. Through whom it answers, it is reached, until it has answered directly for half a second
- * without a gap (or is silent for five: then the way is forgotten). So both directions of a way are
- * proven, and whose connection only seems to be up is noticed. Answers to requests go back the way
- * that the worker which asks took last. Where no way was begun, nothing is asked or remembered, and
- * relay_send() is transport_send().
+ * A *way* is begun by relay_seek(): the node is asked (100 ms later if it is not connected: it may
+ * just be starting), ten times a second, directly and through others. Through whom it answers, it
+ * is reached, until it has answered directly for half a second without a gap (or is silent for
+ * five: then the way is forgotten). So both directions of a way are proven, and whose connection
+ * only seems to be up is noticed. Answers to requests go back the way that the worker which asks
+ * took last. Where no way was begun, nothing is asked or remembered, and relay_send() is
+ * transport_send().
  *
  * One per worker. Thread: its worker. */
 #ifndef HOLON_NET_RELAY_H

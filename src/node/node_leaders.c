@@ -202,7 +202,10 @@ void node_ask_leaders(struct node *node)
     struct node_worker *zero = &node->workers[0];
     for (node_id_t id = 1; id <= node->member_count; id++) {
         if (id == node->identity.node || !node_has_member(node, id)) continue;
-        if (zero->gateway != NULL && gateway_reaches(zero->gateway, id))
+        /* While it starts, others may just not be connected yet. */
+        bool reached = node->booted ? zero->gateway != NULL && gateway_reaches(zero->gateway, id)
+                                    : transport_is_up(zero->transport, id);
+        if (reached)
             relay_send(zero->relay, zero->transport, id, 0, PEER_FRAME_STATUS,
                        bytes_make(&kind, 1));
     }

@@ -200,7 +200,7 @@ static void test_a_broken_link_is_gone_around_both_ways(void **state)
     cut(A, B), cut(B, A);
     net->down[A][B] = net->down[B][A] = true;
     relay_seek(relay_at(A), B);
-    settle();
+    pass(RELAY_ASK_US);
     assert_true(relay_is_detour(relay_at(A), B));
     assert_int_equal(net->machines[A].found, 1);
     assert_int_equal(relay_worker_count(relay_at(A), B), WORKERS); /* it was never connected */
@@ -258,6 +258,16 @@ static void test_answers_go_back_the_way_of_the_request(void **state)
     assert_string_equal(net->machines[A].text, "direct");
     assert_int_equal(numbers(B).sent, sent);
     assert_int_equal(relay_at(A)->busy + relay_at(B)->busy, 0);
+}
+
+static void test_nobody_is_asked_for_a_node_that_is_just_being_connected(void **state)
+{
+    net->down[A][B] = true;
+    relay_seek(relay_at(A), B);
+    net->down[A][B] = false;
+    pass(2 * RELAY_ASK_US);
+    assert_int_equal(relay_at(A)->busy, 0);
+    assert_int_equal(numbers(A).sent + net->machines[A].found, 0);
 }
 
 static void test_a_node_that_is_only_slow_is_not_gone_around(void **state)
@@ -402,7 +412,7 @@ static void test_the_largest_frame_fits_into_another(void **state)
     cut(A, B), cut(B, A);
     net->down[A][B] = true;
     relay_seek(relay_at(A), B);
-    settle();
+    pass(RELAY_ASK_US);
     relay_send(relay_at(A), &net->machines[A].transport, B, 1, PEER_FRAME_REQUESTS,
                bytes_make(much, TRANSPORT_FRAME_SIZE_MAX));
     settle();
@@ -462,6 +472,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_answers_go_back_the_way_of_the_request, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            test_nobody_is_asked_for_a_node_that_is_just_being_connected, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_node_that_is_only_slow_is_not_gone_around, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
