@@ -1,5 +1,6 @@
 """The cluster port with clients of Redis Cluster, as they are and with their own defaults: what they
 see, and that they go on by themselves when a leader dies under load."""
+import fcntl
 import json
 import os
 import pathlib
@@ -273,6 +274,13 @@ def packages():
         pytest.skip("npm is not installed")
     place = pathlib.Path(HOLON).resolve().parent / "npm"
     place.mkdir(exist_ok=True)
+    with open(place / "lock", "w", encoding="ascii") as lock:  # tests side by side: one installs
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        install_once(place)
+    return place
+
+
+def install_once(place) -> None:
     stamp = place / "packages.txt"
     if not stamp.exists() or stamp.read_text().split() != PACKAGES:
         done = subprocess.run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund",
@@ -281,7 +289,6 @@ def packages():
         if done.returncode != 0:
             pytest.skip(f"npm cannot install {PACKAGES}: {done.stderr[-300:]}")
         stamp.write_text(" ".join(PACKAGES))
-    return place
 
 
 @pytest.mark.parametrize("library, pause_ms_most, errors_each", [("ioredis", 3000, 1),

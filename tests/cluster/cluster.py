@@ -27,7 +27,11 @@ READY_SECONDS = 15
 PORT_FIRST, PORT_LAST = 21000, 31000  # below the ports that the kernel deals out
 PR_SET_PDEATHSIG = 1
 
-_next_port = PORT_FIRST + os.getpid() * 40 % (PORT_LAST - PORT_FIRST)
+# Tests that run side by side have ports of their own: every nth.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_first_port = PORT_FIRST + _worker
+_next_port = _first_port + os.getpid() * 40 % (PORT_LAST - PORT_FIRST) // _workers * _workers
 _libc = ctypes.CDLL(None)
 
 
@@ -35,7 +39,7 @@ def free_port() -> int:
     """A port nobody listens on; not given twice until the range is through."""
     global _next_port
     while True:
-        _next_port = _next_port + 1 if _next_port < PORT_LAST else PORT_FIRST
+        _next_port = _next_port + _workers if _next_port + _workers <= PORT_LAST else _first_port
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

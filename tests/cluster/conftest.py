@@ -17,6 +17,7 @@ LOG_LINES_SHOWN = 15
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes with its like; `make ci` runs it")
+    config.addinivalue_line("markers", "alone: measures; no other test runs beside it")
 
 
 @pytest.hookimpl(hookwrapper=True)

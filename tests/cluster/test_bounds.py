@@ -16,6 +16,8 @@ import pytest
 import resp
 from waiting import until
 
+pytestmark = pytest.mark.alone  # it measures
+
 FULL = os.environ.get("HOLON_BOUNDS") == "full"
 MEMORY = 64 << 20
 RESIDENT_MAX = MEMORY + (64 << 20)  # docs/reference/memory.md: 60 MiB on top, and its measuring

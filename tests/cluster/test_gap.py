@@ -3,7 +3,11 @@ import statistics
 import threading
 import time
 
+import pytest
+
 from waiting import until
+
+pytestmark = pytest.mark.alone  # it measures
 
 KILLS = 11
 GAP_MEDIAN_MAX = 0.300    # the process dies: peers see the connection close

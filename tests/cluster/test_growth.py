@@ -6,6 +6,8 @@ import pytest
 
 from growth import Growth
 
+pytestmark = pytest.mark.alone  # it measures
+
 MIB = int(os.environ.get("HOLON_GROW_MIB", "64"))
 NODES = 5
 # 5 x of quiet is wanted, and bench/grow measures that. Here five nodes share one disk and two processors

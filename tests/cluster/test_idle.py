@@ -7,6 +7,8 @@ import pytest
 
 from waiting import observe, until
 
+pytestmark = pytest.mark.alone  # it measures
+
 SECONDS = float(os.environ.get("HOLON_IDLE_SECONDS", "10"))
 CPU_PERCENT_MAX = 0.5        # of one core, all three nodes in sum
 WAKEUPS_MAX = 60             # a second, all three nodes in sum

@@ -16,6 +16,8 @@ from cluster import HOLON
 from test_malformed import Beside
 from waiting import until
 
+pytestmark = pytest.mark.alone  # it measures
+
 
 LOAD = str(pathlib.Path(HOLON).resolve().parent / "bench-load")
 OTHERS_WAIT_MAX = 3.0  # times as long as beside a load that behaves ...

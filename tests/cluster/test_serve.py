@@ -82,6 +82,7 @@ def test_counters_through_a_survivor_count_exactly_and_see_no_error(three):
         assert [int(node.call("GET", f"counter{k}")) for k in range(16)] == counts
 
 
+@pytest.mark.alone
 def test_members_started_together_are_ready_within_a_second(make_cluster):
     founded, restarted = [], []
     for _ in range(3):

@@ -5,8 +5,12 @@ import random
 import re
 import time
 
+import pytest
+
 from resp import ErrorReply
 from waiting import until
+
+pytestmark = pytest.mark.alone  # it measures
 
 MEMORY = 64 << 20
 TIMES = float(os.environ.get("HOLON_SIZE_TIMES", "5"))

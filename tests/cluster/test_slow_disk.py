@@ -10,6 +10,8 @@ import pytest
 from test_gap import Probe
 from waiting import until
 
+pytestmark = pytest.mark.alone  # it measures
+
 SHIM = pathlib.Path(__file__).with_name("stall_disk.c")
 STALL_SECONDS = 12
 MOVED_SECONDS = 5

@@ -1,6 +1,7 @@
 """A cluster of two versions: the previous release, built from the repository's own history, and this
 one; under load, forward, back, forward and finalized."""
 
+import fcntl
 import json
 import pathlib
 import subprocess
@@ -31,16 +32,21 @@ def previous():
     if not there:
         pytest.skip(f"the history has no commit {commit} of release {version}: a shallow clone?")
     base = pathlib.Path(HOLON).resolve().parent / f"release-{commit}"
-    program = base / "build" / "holon"
-    if not program.exists():
-        base.mkdir(exist_ok=True)
+    base.mkdir(exist_ok=True)
+    with open(base / "lock", "w", encoding="ascii") as lock:  # tests side by side: one builds
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build_once(base, commit)
+    return str(base / "build" / "holon")
+
+
+def build_once(base, commit) -> None:
+    if not (base / "build" / "holon").exists():
         archive = subprocess.run(["git", "-C", str(ROOT), "archive", commit], check=True, capture_output=True).stdout
         subprocess.run(["tar", "x", "-C", str(base)], input=archive, check=True)
         subprocess.run(["meson", "setup", "build", "-Dbuildtype=release"], cwd=base, check=True, capture_output=True,
                        timeout=BUILD_SECONDS)
         subprocess.run(["ninja", "-C", "build", "holon"], cwd=base, check=True, capture_output=True,
                        timeout=BUILD_SECONDS)
-    return str(program)
 
 
 def end(load, total):
