@@ -269,17 +269,19 @@ static void job_start(struct flush_job *flush)
 }
 
 /* A group without a quorum, or one that a snapshot brings up, must not hold up the others of the
- * store: it is flushed another time. */
+ * store: it is flushed another time. Nor must one that has stopped, which hears of no disk any more
+ * and may have to wait for the end of this flush to be deleted. */
 static void wait_is_long(struct flush_job *flush)
 {
     struct replica *replica = flush->waits_for;
-    bool own_disk = raft_durable_index(replica->raft) < replica->applied;
+    bool own_disk = !replica->halted && raft_durable_index(replica->raft) < replica->applied;
 
     if (own_disk) {
         world_timer_start(flush->host->world, &flush->timer, FLUSH_HOLD_MAX_US);
         return;
     }
-    SOMETIMES(flush->host->world, "a flush left out a replica that waits for a quorum");
+    if (!replica->halted)
+        SOMETIMES(flush->host->world, "a flush left out a replica that waits for a quorum");
     replica->flush_holds_apply = false;
     flush->waits_for = NULL;
     flush->next = replica->by_store.next;

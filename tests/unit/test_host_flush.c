@@ -95,6 +95,33 @@ static void test_a_full_disk_is_waited_for(void **state)
     succeed();
 }
 
+static void drop(void *context)
+{
+    host_drop_replica(bed.host, (struct group_id){GROUP});
+}
+
+/* A flush waits for the own disk until what is applied is durable; of a replica that has stopped
+ * nobody hears that any more, and its deletion waits for the end of the flush. */
+static void test_a_replica_that_goes_while_a_flush_waits_for_its_disk(void **state)
+{
+    struct append append = {.to = 11,
+                            .index = applied(),
+                            .term_before = applied() == 1 ? BIRTH_TERM : 2,
+                            .commit = applied() + 1,
+                            .entry = put_entry(applied() + 1, 5)};
+
+    bed.machine.disk_stalled_until = bed.sim.now + 2 * SECOND;
+    sim_world_call(sim_world_of(bed.world), 0, send_append, &append);
+    while (!host_replica(bed.host, (struct group_id){GROUP})->flush_holds_apply) {
+        sim_run_for(&bed.sim, SECOND / 1000);
+        assert_true(bed.sim.now < bed.machine.disk_stalled_until);
+    }
+    sim_world_call(sim_world_of(bed.world), 0, drop, NULL);
+    sim_run_for(&bed.sim, 10 * SECOND);
+    assert_int_equal(host_replica_count(bed.host), 0);
+    assert_true(host_is_idle(bed.host));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_fatal, teardown_fatal)
 
 int main(void)
@@ -103,6 +130,7 @@ int main(void)
         TEST(test_limits_and_rights_that_last_a_minute_end_the_process),
         TEST(test_the_minute_begins_anew_when_a_flush_succeeds),
         TEST(test_a_full_disk_is_waited_for),
+        TEST(test_a_replica_that_goes_while_a_flush_waits_for_its_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
