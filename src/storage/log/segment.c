@@ -49,17 +49,27 @@ uint32_t log_spare_parse(const char *name)
     return LOG_SPARES_MAX;
 }
 
-/* Brings the file to the size of a segment, all of it reserved. A spare may be shorter (a crash
- * while it was prepared) or have the size of an earlier setting. */
-static enum status segment_fit(struct log *log, struct file *file, struct error *error)
+/* The first segment is written with zeros while a new node waits for it, so it is a small one.
+ * Two batches fit. (The bound counts it as whole: it is far away while there is but one.) */
+static uint64_t first_segment_size(const struct log *log)
+{
+    uint64_t size = log->segment_size / 4, least = 2 * log->batch_bytes_max;
+
+    if (size < least) size = least < log->segment_size ? least : log->segment_size;
+    return size - size % LOG_BLOCK_SIZE;
+}
+
+/* Brings the file to its size, all of it reserved. A spare may be shorter (a crash while it was
+ * prepared) or have the size of an earlier setting. */
+static enum status segment_fit(struct file *file, uint64_t wanted, struct error *error)
 {
     uint64_t size;
     enum status status = file_size(file, &size, error);
 
     if (status) return status;
-    if (size == log->segment_size) return STATUS_OK;
-    if (size > log->segment_size) return file_truncate(file, log->segment_size, error);
-    return file_allocate(file, log->segment_size, error);
+    if (size == wanted) return STATUS_OK;
+    if (size > wanted) return file_truncate(file, wanted, error);
+    return file_allocate(file, wanted, error);
 }
 
 static bool spare_take(struct log *log, uint32_t *ret_index)
@@ -78,15 +88,15 @@ static bool spare_take(struct log *log, uint32_t *ret_index)
 }
 
 /* A new file under `path`, wholly allocated and synced. On failure there is none. */
-static enum status segment_create(struct log *log, const char *path, struct file **ret_file,
-                                  struct error *error)
+static enum status segment_create(struct log *log, const char *path, uint64_t size,
+                                  struct file **ret_file, struct error *error)
 {
     struct file *file = NULL;
     enum status status =
         file_open(log->world, path, FILE_WRITE | FILE_CREATE | FILE_DIRECT, &file, error);
 
     if (status) return status;
-    status = segment_fit(log, file, error);
+    status = segment_fit(file, size, error);
     if (status == STATUS_OK) status = file_sync(file, error);
     if (status) {
         file_close(file);
@@ -113,7 +123,8 @@ enum status log_segment_switch(struct log *log, struct error *error)
         if (status) return status;
         SOMETIMES(log->world, "log: segment recycled");
     }
-    status = segment_create(log, path, &file, error);
+    uint64_t size = log->active_segment ? log->segment_size : first_segment_size(log);
+    status = segment_create(log, path, size, &file, error);
     if (status) return status;
     status = world_sync_dir(log->world, log->directory, error);
     if (status) {
@@ -123,7 +134,7 @@ enum status log_segment_switch(struct log *log, struct error *error)
     file_close(log->active_file);
     log->active_file = file;
     log->active_segment = segment;
-    log->active_size = log->segment_size;
+    log->active_size = size;
     log->active_offset = 0;
     if (log->oldest_segment == 0) log->oldest_segment = segment;
     return STATUS_OK;
@@ -166,7 +177,9 @@ enum status log_segment_discard(struct log *log, uint64_t segment, struct error 
 
     log_segment_path(log, segment, path);
     pthread_mutex_lock(&log->mutex);
-    index = log->statistics.segments > log->segments_max ? LOG_SPARES_MAX : spare_free_index(log);
+    bool surplus =
+        log->statistics.segments > log->segments_max || segment == LOG_SEGMENT_FIRST; /* small */
+    index = surplus ? LOG_SPARES_MAX : spare_free_index(log);
     pthread_mutex_unlock(&log->mutex);
 
     if (index < LOG_SPARES_MAX) {
@@ -200,7 +213,7 @@ static void spare_run(struct world_job *job)
 
     if (log->failed) return;
     log_spare_path(log, log->spare_index, path);
-    enum status status = segment_create(log, path, &file, &error);
+    enum status status = segment_create(log, path, log->segment_size, &file, &error);
     if (status == STATUS_OK) {
         file_close(file);
         status = world_sync_dir(log->world, log->directory, &error);
@@ -262,9 +275,10 @@ static void spare_start(struct log *log, struct log_queue *queue)
 /* Called by the writer's done(), so nobody else changes the active segment now. */
 void log_spare_prepare(struct log *log, struct log_queue *queue)
 {
-    bool half_full = log->active_offset > log->active_size / 2;
+    bool is_small = log->active_segment == LOG_SEGMENT_FIRST;
+    uint64_t mark = log->active_size / (is_small ? 8 : 2);
 
-    if (half_full) spare_start(log, queue);
+    if (log->active_offset > mark) spare_start(log, queue);
 }
 
 void log_spare_retry(struct log *log, struct log_queue *queue)
