@@ -85,14 +85,15 @@ static node_id_t change_members(struct sim_bed *bed, node_id_t lost)
     return replace_until(bed, lost, SIM_FEATURE_CONFIG);
 }
 
-/* What others sent to a leader is lost for a moment; what they send next shows it a gap. */
+/* What others sent to a leader is lost for a moment; what they send next shows it a gap. If they
+ * sent nothing: again, for longer, until a route times out. */
 static node_id_t retry_requests(struct sim_bed *bed, node_id_t unused)
 {
     for (int i = 0; i < TAILS_MAX; i++) {
         node_id_t leader = stage_leader(bed);
         if (leader == 0) return 0;
         stage_cut_to(bed, leader);
-        sim_run_for(&bed->sim, stage_draw(bed, 20, 150) * STAGE_MS);
+        sim_run_for(&bed->sim, stage_draw(bed, 20, 150) * (uint64_t)(i + 1) * STAGE_MS);
         sim_network_heal_all(bed->cluster->network);
         if (wait_feature(bed, SIM_FEATURE_ROUTES, TAIL_US)) return leader;
     }
