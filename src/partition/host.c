@@ -197,17 +197,23 @@ static void slow_work_of_replicas(struct partition_host *host, uint64_t now)
     }
 }
 
+/* While all replicas rest, each look at all of them is most of what the node does. */
+static bool skips_replicas(const struct partition_host *host)
+{
+    bool seldom = host->rest.state == REST_RESTING && host->rest.settled;
+    return seldom && host->ticks % (SLOW_TICKS * SELDOM_FACTOR) != 0;
+}
+
 /* Every SLOW_TICKS-th tick: nothing here is urgent, and an idle node should do nothing. */
 static void slow_work(struct partition_host *host, uint64_t now)
 {
-    bool seldom = host->rest.state == REST_RESTING && host->rest.settled;
-    if (!seldom || host->ticks % (SLOW_TICKS * SELDOM_FACTOR) == 0)
-        slow_work_of_replicas(host, now);
+    bool all = !skips_replicas(host);
+    if (all) slow_work_of_replicas(host, now);
     drop_tick(host);
-    collect_tick(host);
+    if (all) collect_tick(host);
     warm_tick(host, now);
     big_reply_tick(host, now);
-    flush_tick(host);
+    if (all) flush_tick(host);
     host->governor.wall_offset = wall_trusted(host, now) - (int64_t)now;
 }
 
@@ -258,7 +264,8 @@ static void tick(struct world_timer *timer)
         slow_work(host, now);
     else if (flush_is_urgent(host))
         flush_tick(host);
-    if (!host->rest.settled || host->ticks % SLOW_TICKS == 0) memory_tick(host);
+    bool measure = !host->rest.settled || host->ticks % SLOW_TICKS == 0;
+    if (measure && !skips_replicas(host)) memory_tick(host);
     host->tick_in = host_tick_interval(host);
     world_timer_start(host->world, &host->tick_timer, host->tick_in);
 }
