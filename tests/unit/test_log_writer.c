@@ -305,6 +305,43 @@ static void test_no_space_waits_and_goes_on_when_there_is_some(void **state)
     assert_int_equal(fixture_recovered(fixture, GROUP)->entry_count, 14);
 }
 
+static uint64_t size_of(struct log_fixture *fixture, const char *path)
+{
+    const struct fake_inode *inode = fake_disk_find(fixture->disk, path);
+    return inode == NULL ? 0 : inode->size;
+}
+
+/* A new node waits until its first segment is written with zeros. */
+static void test_the_first_of_large_segments_is_smaller_and_not_used_again(void **state)
+{
+    enum { LARGE = 16 << 20, FIRST = LARGE / 2 };
+    struct log_fixture *fixture = *state;
+
+    fixture_close(fixture);
+    fake_disk_free(fixture->disk);
+    fixture->disk = fake_disk_make();
+    fixture->options.segment_size = LARGE;
+    fixture->options.queue_bytes_max = LARGE;
+    fixture_open(fixture);
+    assert_int_equal(size_of(fixture, "log/0000000000000001.seg"), FIRST);
+    fixture_state(fixture, 1, 0);
+    fixture_big_entries(fixture, 1, 5, 1);
+    assert_int_equal(size_of(fixture, "log/spare-0.seg"), 0);
+    fixture_big_entries(fixture, 6, 12, 1); /* an eighth */
+    assert_int_equal(size_of(fixture, "log/spare-0.seg"), LARGE);
+    fixture_big_entries(fixture, 13, 100, 1);
+    assert_int_equal(size_of(fixture, "log/0000000000000002.seg"), LARGE);
+    fixture_restart(fixture);
+    assert_int_equal(fixture_recovered(fixture, GROUP)->entry_count, 100);
+    log_release(fixture->queue, GROUP, REPLICA, 99, 1);
+    fixture_entry(fixture, 101, 1, "carries the release");
+    fixture_flush(fixture);
+    assert_int_equal(fixture_statistics(fixture).segments, 1);
+    assert_null(fake_disk_find(fixture->disk, "log/0000000000000001.seg"));
+    assert_int_not_equal(size_of(fixture, "log/spare-0.seg"), FIRST);
+    assert_int_not_equal(size_of(fixture, "log/spare-1.seg"), FIRST);
+}
+
 /* Requests that add data are refused while the log is short, so that nothing more is appended: it
  * has to find out by itself that there is space again. */
 static void test_a_spare_is_tried_again_though_nothing_is_appended(void **state)
@@ -411,6 +448,7 @@ int main(void)
         CASE(test_another_segment_size_is_taken_over),
         CASE(test_a_failing_sync_is_fatal_and_nothing_is_reported),
         CASE(test_no_space_waits_and_goes_on_when_there_is_some),
+        CASE(test_the_first_of_large_segments_is_smaller_and_not_used_again),
         CASE(test_a_spare_is_tried_again_though_nothing_is_appended),
         CASE(test_a_release_is_written_at_once_while_space_is_short),
         CASE(test_inspect_prints_batches_and_records),

@@ -10,6 +10,8 @@
 #include "storage/log/log_private.h"
 #include "world/probe.h"
 
+enum { FIRST_SMALLER_FROM = 8 << 20 }; /* of segments of this size; a batch is a quarter at most */
+
 void log_segment_path(const struct log *log, uint64_t segment, char path[LOG_PATH_SIZE])
 {
     int size = snprintf(path, LOG_PATH_SIZE, "%s/%016" PRIx64 ".seg", log->directory, segment);
@@ -49,13 +51,15 @@ uint32_t log_spare_parse(const char *name)
     return LOG_SPARES_MAX;
 }
 
-/* The first segment is written with zeros while a new node waits for it, so it is a small one.
- * Two batches fit. (The bound counts it as whole: it is far away while there is but one.) */
+/* The first segment is written with zeros while a new node waits for it, so that of large ones it
+ * is a smaller one, in which two batches fit. (The bound counts it as whole: it is far away while
+ * there is but one.) */
 static uint64_t first_segment_size(const struct log *log)
 {
     uint64_t size = log->segment_size / 4, least = 2 * log->batch_bytes_max;
 
-    if (size < least) size = least < log->segment_size ? least : log->segment_size;
+    if (log->segment_size < FIRST_SMALLER_FROM) return log->segment_size;
+    if (size < least) size = least;
     return size - size % LOG_BLOCK_SIZE;
 }
 
@@ -177,8 +181,8 @@ enum status log_segment_discard(struct log *log, uint64_t segment, struct error 
 
     log_segment_path(log, segment, path);
     pthread_mutex_lock(&log->mutex);
-    bool surplus =
-        log->statistics.segments > log->segments_max || segment == LOG_SEGMENT_FIRST; /* small */
+    bool smaller = segment == LOG_SEGMENT_FIRST && first_segment_size(log) < log->segment_size;
+    bool surplus = log->statistics.segments > log->segments_max || smaller;
     index = surplus ? LOG_SPARES_MAX : spare_free_index(log);
     pthread_mutex_unlock(&log->mutex);
 
@@ -275,8 +279,7 @@ static void spare_start(struct log *log, struct log_queue *queue)
 /* Called by the writer's done(), so nobody else changes the active segment now. */
 void log_spare_prepare(struct log *log, struct log_queue *queue)
 {
-    bool is_small = log->active_segment == LOG_SEGMENT_FIRST;
-    uint64_t mark = log->active_size / (is_small ? 8 : 2);
+    uint64_t mark = log->active_size / (log->active_size < log->segment_size ? 8 : 2);
 
     if (log->active_offset > mark) spare_start(log, queue);
 }
