@@ -7,17 +7,25 @@
 #include "wire/relay_frame.h"
 #include "world/probe.h"
 
+_Static_assert((int)RELAY_INSIDE_SIZE_MAX == (int)TRANSPORT_FRAME_SIZE_MAX,
+               "what is sent can be passed on");
+_Static_assert(RELAYED_HEADER_SIZE + RELAY_INSIDE_SIZE_MAX <= (int)TRANSPORT_RELAYED_SIZE_MAX,
+               "what is passed on fits");
+
 struct way {
     node_id_t node;
-    node_id_t via;     /* 0: directly, for want of better */
-    node_id_t offered; /* through whom an answer came last; 0: nobody yet */
+    node_id_t via;           /* 0: directly, for want of better */
+    uint64_t via_heard_at;   /* the node, through it; or taken */
+    node_id_t offered;       /* another through whom an answer came last; 0: nobody yet */
+    uint64_t offered_number; /* the round that it answered, */
+    uint64_t offered_at;     /* and when */
     node_id_t asked_last;
     uint32_t workers; /* of the node; 0: not known */
     uint64_t number;  /* of the last round. It begins at the time: no answer to a former way fits */
-    uint64_t via_answered, direct_answered; /* the latest rounds that were; 0: none */
-    uint32_t direct_rounds;                 /* in a row */
-    uint64_t heard_at;                      /* the node, in any way; or begun */
-    bool waits; /* nobody was asked yet: it may just not be connected, as at a start */
+    uint64_t direct_last;   /* the latest round that was answered directly, */
+    uint64_t direct_rounds; /* and how many in a row, with it */
+    uint64_t heard_at;      /* the node, in any way; or begun */
+    bool waits;             /* nobody was asked yet: it may just not be connected, as at a start */
 };
 
 struct relay_whole {
@@ -116,7 +124,7 @@ static void ask_others(struct relay_whole *relay, struct way *way, uint32_t work
     for (uint32_t i = 0; i < NODES_MAX && asked < RELAY_ASKED_MAX; i++) {
         way->asked_last = way->asked_last % NODES_MAX + 1;
         node_id_t other = way->asked_last;
-        bool can = other != way->node && other != relay->options.node &&
+        bool can = other != way->node && other != way->via && other != relay->options.node &&
                    transport_is_up(relay->transport, other);
         if (!can) continue;
         send_way(relay, other, way->node, worker, false, way->number);
@@ -124,17 +132,22 @@ static void ask_others(struct relay_whole *relay, struct way *way, uint32_t work
     }
 }
 
+static bool via_is_silent(const struct way *way, uint64_t now)
+{
+    return way->via == 0 || now - way->via_heard_at > RELAY_SILENT_US;
+}
+
 /* One of its workers at a time: each has connections of its own. */
 static void ask(struct relay_whole *relay, struct way *way)
 {
+    uint64_t now = world_now(relay->world);
+
     way->number++;
     uint32_t worker = TRANSPORT_ANY_WORKER;
     if (way->workers > 0) worker = (uint32_t)(way->number % way->workers);
     send_way(relay, 0, way->node, worker, false, way->number);
-    if (way->via != 0)
-        send_way(relay, way->via, way->node, worker, false, way->number);
-    else
-        ask_others(relay, way, worker);
+    if (way->via != 0) send_way(relay, way->via, way->node, worker, false, way->number);
+    if (via_is_silent(way, now)) ask_others(relay, way, worker);
 }
 
 static void way_end(struct relay_whole *relay, struct way *way)
@@ -149,7 +162,8 @@ static void way_take(struct relay_whole *relay, struct way *way, node_id_t via)
 {
     LOG_INFO(world_logger(relay->world), "net", "reaching node=%u through node=%u", way->node, via);
     way->via = via;
-    way->via_answered = way->number;
+    way->via_heard_at = world_now(relay->world);
+    way->offered = 0;
     relay->statistics.found++;
     SOMETIMES(relay->world, "a node was reached through another");
     relay->options.on_way(relay->options.context, way->node, true);
@@ -158,13 +172,20 @@ static void way_take(struct relay_whole *relay, struct way *way, node_id_t via)
 static void way_lose(struct relay_whole *relay, struct way *way)
 {
     SOMETIMES(relay->world, "who was between two nodes was lost");
-    way->via = way->offered = 0;
+    way->via = 0;
     relay->options.on_way(relay->options.context, way->node, false);
 }
 
-static bool lately(const struct way *way, uint64_t answered)
+static bool answered_directly(const struct way *way, uint64_t number)
 {
-    return answered != 0 && way->number - answered < RELAY_ROUNDS_MISSED;
+    return number <= way->direct_last && way->direct_last - number < way->direct_rounds;
+}
+
+/* Another answers, and the present way does not. */
+static bool offer_is_better(const struct way *way, uint64_t now)
+{
+    if (way->offered == 0 || now - way->offered_at > RELAY_OFFER_US) return false;
+    return way->via == 0 ? !answered_directly(way, way->offered_number) : via_is_silent(way, now);
 }
 
 /* False: the way has ended. */
@@ -175,11 +196,9 @@ static bool way_review(struct relay_whole *relay, struct way *way, uint64_t now)
         return false;
     }
     way->waits = false;
-    uint32_t rounds = way->workers > RELAY_DIRECT_ROUNDS ? way->workers : RELAY_DIRECT_ROUNDS;
-    bool direct = lately(way, way->direct_answered);
+    uint32_t each = way->workers + 1; /* the first may have been any worker */
 
-    way->direct_rounds = direct ? way->direct_rounds + 1 : 0;
-    if (way->direct_rounds >= rounds) {
+    if (way->direct_rounds >= (each > RELAY_DIRECT_ROUNDS ? each : RELAY_DIRECT_ROUNDS)) {
         if (way->via != 0) {
             SOMETIMES(relay->world, "a node is reached directly again");
             LOG_INFO(world_logger(relay->world), "net", "reaching node=%u directly again",
@@ -188,9 +207,9 @@ static bool way_review(struct relay_whole *relay, struct way *way, uint64_t now)
         way_end(relay, way);
         return false;
     }
-    if (way->via != 0 && !lately(way, way->via_answered)) way_lose(relay, way);
-    if (way->via == 0 && !direct && way->offered != 0) way_take(relay, way, way->offered);
-    if (way->via == 0 && now - way->heard_at > RELAY_FORGET_US) {
+    if (offer_is_better(way, now)) way_take(relay, way, way->offered);
+    if (now - way->heard_at > RELAY_FORGET_US) {
+        if (way->via != 0) way_lose(relay, way);
         way_end(relay, way);
         return false;
     }
@@ -233,6 +252,14 @@ bool relay_is_detour(const struct relay *relay, node_id_t node)
     return way_of(relay, node) != NULL && way_of(relay, node)->via != 0;
 }
 
+bool relay_is_answered_through_another(const struct relay *relay, node_id_t node, uint32_t worker)
+{
+    const struct relay_whole *whole = (const struct relay_whole *)(const void *)relay;
+
+    if (relay == NULL || relay->busy == 0) return false;
+    return map_get(&whole->answers, answers_key(node, worker)) != NULL;
+}
+
 uint32_t relay_worker_count(const struct relay *relay, node_id_t node)
 {
     return way_of(relay, node)->workers;
@@ -240,22 +267,40 @@ uint32_t relay_worker_count(const struct relay *relay, node_id_t node)
 
 /* --- frames --- */
 
+static void note_direct(struct way *way, uint64_t number)
+{
+    if (number <= way->direct_last) return; /* doubled, or overtaken: a gap */
+    way->direct_rounds = number == way->direct_last + 1 ? way->direct_rounds + 1 : 1;
+    way->direct_last = number;
+}
+
+static void note_via(struct way *way, node_id_t via, uint64_t now)
+{
+    way->heard_at = now;
+    if (way->via == via) way->via_heard_at = now;
+}
+
 /* Whose connection only seems to be up is told by the next review, if it was wrong. */
 static void way_answered(struct relay_whole *relay, const struct way_frame *answer, node_id_t node,
                          node_id_t via)
 {
     struct way *way = relay->ways[node];
-    bool fits = way != NULL && answer->number <= way->number && lately(way, answer->number);
+    uint64_t now = world_now(relay->world);
+    bool fits = way != NULL && answer->number <= way->number &&
+                way->number - answer->number < RELAY_ROUNDS_KEPT;
 
     if (!fits) return;
-    way->heard_at = world_now(relay->world);
+    if (way->workers != answer->workers) way->direct_rounds = way->direct_last = 0;
     way->workers = answer->workers;
+    note_via(way, via, now);
     if (via == 0) {
-        way->direct_answered = answer->number;
+        note_direct(way, answer->number);
         return;
     }
-    if (way->via == via) way->via_answered = answer->number;
+    if (way->via == via) return;
     way->offered = via;
+    way->offered_number = answer->number;
+    way->offered_at = now;
     if (way->via == 0 && !transport_is_up(relay->transport, node)) way_take(relay, way, via);
 }
 
@@ -321,6 +366,9 @@ static bool take_relayed(struct relay_whole *relay, const struct transport_peer 
         map_put(&relay->answers, answers_key(from.node, from.worker), (void *)(uintptr_t)via->node);
         count_busy(relay);
     }
+    struct way *way = relay->ways[from.node];
+    if (header.kind == PEER_FRAME_REPLIES && way != NULL)
+        note_via(way, via->node, world_now(relay->world));
     *ret = (struct relay_delivery){.from = from, .kind = header.kind, .payload = payload};
     return true;
 }
@@ -363,7 +411,9 @@ void relay_peer_down(struct relay *head, node_id_t node)
     count_busy(relay);
     for (node_id_t other = 1; other <= NODES_MAX; other++) {
         struct way *way = relay->ways[other];
-        if (way == NULL || way->via != node) continue;
+        if (way == NULL) continue;
+        if (way->offered == node) way->offered = 0;
+        if (way->via != node) continue;
         way_lose(relay, way);
         ask(relay, way);
     }

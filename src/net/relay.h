@@ -11,9 +11,10 @@
  *
  * A *way* is begun by relay_seek(): the node is asked (100 ms later if it is not connected: it may
  * just be starting), ten times a second, directly and through others. Through whom it answers, it
- * is reached, until it has answered directly for half a second without a gap (or is silent for
- * five: then the way is forgotten). So both directions of a way are proven, and whose connection
- * only seems to be up is noticed. Answers to requests go back the way that the worker which asks
+ * is reached, until it has answered directly for half a second without a gap, or another answers
+ * and this one does not (or nobody for five seconds: then the way is forgotten). So both directions
+ * of a way are proven, and whose connection only seems to be up is noticed; and what is only slow
+ * is not exchanged for what is dead. Answers to requests go back the way that the worker which asks
  * took last. Where no way was begun, nothing is asked or remembered, and relay_send() is
  * transport_send().
  *
@@ -26,8 +27,10 @@
 enum {
     RELAY_ASK_US = 100 * 1000,         /* from one round of questions to the next */
     RELAY_ASKED_MAX = 8,               /* others that are asked in one, in turn */
-    RELAY_ROUNDS_MISSED = 3,           /* so many without an answer end what was proven */
-    RELAY_DIRECT_ROUNDS = 5,           /* so many with one, at least one for each worker of it */
+    RELAY_SILENT_US = 500 * 1000,      /* nothing came that way: others are asked, too */
+    RELAY_OFFER_US = 300 * 1000,       /* so long another's answer makes it the way */
+    RELAY_ROUNDS_KEPT = 30,            /* an answer to an older question is dropped */
+    RELAY_DIRECT_ROUNDS = 5,           /* so many in a row, more than it has workers, end the way */
     RELAY_FORGET_US = 5 * 1000 * 1000, /* no answer by any way: whoever needs it asks again */
     RELAY_PENDING_MAX = 16 << 20,      /* bytes queued to a node: nothing of others goes there */
 };
@@ -72,6 +75,9 @@ void relay_seek(struct relay *relay, node_id_t node);
 bool relay_is_detour(const struct relay *relay, node_id_t node);
 /* How many workers a node has that is reached through another. */
 uint32_t relay_worker_count(const struct relay *relay, node_id_t node);
+
+/* That worker of the node asked through another last, and so it is answered. */
+bool relay_is_answered_through_another(const struct relay *relay, node_id_t node, uint32_t worker);
 
 /* PEER_FRAME_RELAY, _RELAYED, _WAY. True: *ret is to be handled as if it had come directly. */
 bool relay_on_frame(struct relay *relay, const struct transport_peer *from, uint8_t kind,

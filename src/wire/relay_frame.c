@@ -44,8 +44,9 @@ enum status relay_header_decode(struct bytes frame, struct relay_header *ret,
 
     header.worker = read_u16(&reader);
     header.kind = read_u8(&reader);
-    if (reader.failed || !is_node(header.node) || !may_be_inside(header.kind))
-        return STATUS_CORRUPT;
+    bool sane = is_node(header.node) && may_be_inside(header.kind) &&
+                reader_left(&reader) <= RELAY_INSIDE_SIZE_MAX;
+    if (reader.failed || !sane) return STATUS_CORRUPT;
     *ret = header;
     *ret_payload = bytes_make(reader.next, reader_left(&reader));
     return STATUS_OK;
@@ -61,7 +62,8 @@ enum status relayed_header_decode(struct bytes frame, struct relayed_header *ret
     header.store = read_u64(&reader);
     header.worker = read_u16(&reader);
     header.kind = read_u8(&reader);
-    bool sane = is_node(header.node) && header.worker < WORKERS_MAX && may_be_inside(header.kind);
+    bool sane = is_node(header.node) && header.worker < WORKERS_MAX && may_be_inside(header.kind) &&
+                reader_left(&reader) <= RELAY_INSIDE_SIZE_MAX;
     if (reader.failed || !sane) return STATUS_CORRUPT;
     *ret = header;
     *ret_payload = bytes_make(reader.next, reader_left(&reader));

@@ -22,6 +22,7 @@ enum {
     RELAY_HEADER_SIZE = 4 + 2 + 1,
     RELAYED_HEADER_SIZE = 4 + 4 + 8 + 2 + 1,
     WAY_FRAME_SIZE = 1 + 8 + 2,
+    RELAY_INSIDE_SIZE_MAX = 1 << 20, /* payload of the frame inside: that of any other frame */
 };
 
 struct relay_header {
@@ -48,7 +49,8 @@ void relay_header_encode(struct writer *writer, const struct relay_header *heade
 void relayed_header_encode(struct writer *writer, const struct relayed_header *header);
 void way_frame_encode(struct writer *writer, const struct way_frame *way);
 
-/* STATUS_CORRUPT: nonsense; the frame is dropped. *ret_payload borrows. */
+/* STATUS_CORRUPT: nonsense, or more than RELAY_INSIDE_SIZE_MAX; the frame is dropped. *ret_payload
+ * borrows. */
 enum status relay_header_decode(struct bytes frame, struct relay_header *ret,
                                 struct bytes *ret_payload);
 enum status relayed_header_decode(struct bytes frame, struct relayed_header *ret,

@@ -31,6 +31,8 @@ struct net {
     struct machine machines[COUNT + 1];
     bool cut[COUNT + 1][COUNT + 1];  /* from, to: frames are lost */
     bool down[COUNT + 1][COUNT + 1]; /* and that is known */
+    bool deaf[COUNT + 1][COUNT + 1]; /* of the receiver only worker 1: what is sent directly */
+    node_id_t mute;                  /* through whom no WAY goes */
     size_t pending;                  /* queued to each */
     struct sent queue[QUEUE_MAX];
     size_t count;
@@ -50,6 +52,10 @@ static void net_send(struct transport *transport, node_id_t node, uint32_t worke
 
     assert_true(payload.size <= TRANSPORT_RELAYED_SIZE_MAX);
     if (net->cut[from][node] || net->down[from][node]) return;
+    if (net->deaf[from][node] && worker == 1 && kind != PEER_FRAME_RELAY) return;
+    if (net->mute == from && kind == PEER_FRAME_RELAYED &&
+        payload.data[RELAYED_HEADER_SIZE - 1] == PEER_FRAME_WAY)
+        return;
     assert_true(net->count < QUEUE_MAX);
     struct sent *sent = &net->queue[net->count++];
     *sent = (struct sent){.from = from, .to = node, .worker = worker, .kind = kind};
@@ -318,9 +324,9 @@ static void test_another_takes_over_from_one_that_falls_silent(void **state)
     relay_seek(relay_at(A), B);
     pass(5 * RELAY_ASK_US);
     isolate(bridge_of_a());
-    pass((RELAY_ROUNDS_MISSED + 2) * RELAY_ASK_US);
+    pass(RELAY_SILENT_US + 2 * RELAY_ASK_US);
     assert_true(relay_is_detour(relay_at(A), B));
-    assert_int_equal(net->machines[A].lost, 1);
+    assert_int_equal(net->machines[A].lost, 0); /* it was kept until another had answered */
     assert_int_equal(net->machines[A].found, 2);
     tell(A, B, PEER_FRAME_REQUESTS, "question");
     assert_string_equal(net->machines[B].text, "question");
@@ -342,6 +348,91 @@ static void test_another_takes_over_at_once_from_one_that_died(void **state)
     settle();
     assert_true(relay_is_detour(relay_at(A), B));
     assert_int_equal(net->machines[A].found, 2);
+}
+
+/* A dead link is no better: what is queued in front of the questions would go into it. */
+static void test_a_way_that_is_silent_for_a_while_is_kept(void **state)
+{
+    cut(A, B), cut(B, A);
+    net->down[A][B] = true;
+    isolate(D);
+    relay_seek(relay_at(A), B);
+    pass(5 * RELAY_ASK_US);
+    cut(A, C);
+    pass(RELAY_FORGET_US - SECOND);
+    assert_true(relay_is_detour(relay_at(A), B));
+    net->cut[A][C] = false;
+    pass(RELAY_FORGET_US);
+    assert_true(relay_is_detour(relay_at(A), B));
+    assert_int_equal(net->machines[A].found, 1);
+    assert_int_equal(net->machines[A].lost, 0);
+    cut(A, C); /* for good */
+    pass(RELAY_FORGET_US + SECOND);
+    assert_int_equal(relay_at(A)->busy, 0);
+    assert_int_equal(net->machines[A].lost, 1);
+}
+
+static void test_replies_prove_a_way_as_answers_do(void **state)
+{
+    cut(A, B), cut(B, A);
+    net->down[A][B] = true;
+    relay_seek(relay_at(A), B);
+    pass(5 * RELAY_ASK_US);
+    net->mute = bridge_of_a(); /* its queues are long */
+    for (int i = 0; i < 20; i++) {
+        tell(A, B, PEER_FRAME_REQUESTS, "question");
+        tell(B, A, PEER_FRAME_REPLIES, "answer");
+        pass(RELAY_ASK_US);
+    }
+    assert_int_equal(net->machines[A].found, 1);
+    pass(RELAY_SILENT_US + 2 * RELAY_ASK_US);
+    assert_int_equal(net->machines[A].found, 2);
+}
+
+/* Every other round is answered: that proves nothing of the worker that is asked in between. */
+static void test_one_deaf_worker_of_two_is_gone_around(void **state)
+{
+    net->deaf[A][B] = true;
+    relay_seek(relay_at(A), B);
+    pass(4 * RELAY_ASK_US);
+    assert_true(relay_is_detour(relay_at(A), B));
+    tell(A, B, PEER_FRAME_REQUESTS, "question");
+    assert_string_equal(net->machines[B].text, "question");
+    pass(5 * SECOND);
+    assert_true(relay_is_detour(relay_at(A), B));
+    net->deaf[A][B] = false;
+    pass(SECOND);
+    assert_false(relay_is_detour(relay_at(A), B));
+    assert_int_equal(net->machines[A].found, 1);
+}
+
+/* It answered while the direct way did, too, and died. */
+static void test_an_old_offer_is_not_taken(void **state)
+{
+    relay_seek(relay_at(A), B);
+    settle();
+    for (node_id_t bridge = C; bridge <= D; bridge++) {
+        isolate(bridge);
+        net->down[A][bridge] = true;
+        relay_peer_down(relay_at(A), bridge);
+    }
+    cut(A, B), cut(B, A);
+    pass(2 * SECOND);
+    assert_false(relay_is_detour(relay_at(A), B));
+    assert_int_equal(net->machines[A].found, 0);
+}
+
+static void test_an_offer_ages(void **state)
+{
+    relay_seek(relay_at(A), B);
+    settle();
+    isolate(C), isolate(D); /* nobody knows yet */
+    cut(A, B), cut(B, A);
+    pass(RELAY_OFFER_US + 2 * RELAY_ASK_US);
+    uint32_t found = net->machines[A].found;
+    assert_true(found <= 1); /* in its time it is as good as any */
+    pass(2 * SECOND);
+    assert_int_equal(net->machines[A].found, found);
 }
 
 static void test_a_dead_node_is_forgotten_after_a_while(void **state)
@@ -420,6 +511,38 @@ static void test_the_largest_frame_fits_into_another(void **state)
     free(much);
 }
 
+/* Beyond that, no more fits: who greets may send what it likes. */
+static void test_what_is_too_large_to_pass_on_is_refused(void **state)
+{
+    struct buffer buffer;
+    struct relay_header header = {.node = B, .worker = 0, .kind = PEER_FRAME_REQUESTS};
+    struct relayed_header relayed = {.node = A, .epoch = 1, .kind = PEER_FRAME_REQUESTS};
+    struct transport_peer from = {.node = A, .epoch = 1}, via = {.node = C, .epoch = 1};
+    struct relay_delivery got;
+    uint8_t *much = calloc(1, TRANSPORT_RELAYED_SIZE_MAX);
+
+    for (size_t size = TRANSPORT_FRAME_SIZE_MAX;
+         size <= TRANSPORT_RELAYED_SIZE_MAX - RELAY_HEADER_SIZE; size++) {
+        buffer_init(&buffer, SIZE_MAX / 2);
+        struct writer writer = writer_make(&buffer);
+        relay_header_encode(&writer, &header);
+        write_bytes(&writer, bytes_make(much, size));
+        assert_false(
+            relay_on_frame(relay_at(C), &from, PEER_FRAME_RELAY, buffer_bytes(&buffer), &got));
+        assert_int_equal(net->count, size == TRANSPORT_FRAME_SIZE_MAX);
+        settle();
+        buffer_free(&buffer);
+    }
+    buffer_init(&buffer, SIZE_MAX / 2);
+    struct writer writer = writer_make(&buffer);
+    relayed_header_encode(&writer, &relayed);
+    write_bytes(&writer, bytes_make(much, TRANSPORT_FRAME_SIZE_MAX + 1));
+    assert_false(
+        relay_on_frame(relay_at(B), &via, PEER_FRAME_RELAYED, buffer_bytes(&buffer), &got));
+    buffer_free(&buffer);
+    free(much);
+}
+
 static void test_headers_come_as_they_were_sent_and_nonsense_is_refused(void **state)
 {
     struct relayed_header header = {.node = 64,
@@ -481,6 +604,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_another_takes_over_from_one_that_falls_silent, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_another_takes_over_at_once_from_one_that_died, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_way_that_is_silent_for_a_while_is_kept, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_replies_prove_a_way_as_answers_do, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_deaf_worker_of_two_is_gone_around, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_an_old_offer_is_not_taken, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_offer_ages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_too_large_to_pass_on_is_refused, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_dead_node_is_forgotten_after_a_while, setup,
                                         teardown),
