@@ -58,6 +58,7 @@ void gateway_partial_drop(struct gateway *gateway, struct gateway_request *reque
     if (request->partial == NULL) return;
     gateway->partial_bytes -= buffer_size(request->partial);
     gateway->partial_count--;
+    request->stream->partials--;
     buffer_free(request->partial);
     memory_free(request->partial);
     request->partial = NULL;
@@ -92,6 +93,7 @@ void gateway_request_finish(struct gateway_request *request, enum gateway_outcom
         request->partial = NULL; /* it is needed until the callback is done */
         gateway->partial_bytes -= buffer_size(whole);
         gateway->partial_count--;
+        request->stream->partials--;
         reply = buffer_bytes(whole);
     }
     request_remove(request);
@@ -145,6 +147,20 @@ static bool is_silent(const struct gateway_stream *stream, uint64_t now)
     return stream->target != 0 && !stream->target_local && now - stream->heard_at > timeout;
 }
 
+/* Whatever else the route answers: what was under way of that reply, or acknowledged it, is lost,
+ * and who sends it waits as this one does. */
+static bool parts_stopped(const struct gateway_stream *stream, uint64_t now)
+{
+    return stream->target != 0 && stream->partials > 0 && now - stream->part_at > PART_TIMEOUT_US;
+}
+
+/* Of the worker that is asked: others of its node have connections of their own. */
+static bool may_be_cut_off(const struct gateway_stream *stream, uint64_t now)
+{
+    return stream->target != 0 && !stream->target_local &&
+           now - stream->heard_at > ROUTE_TIMEOUT_US;
+}
+
 static void on_sweep(struct world_timer *timer)
 {
     struct gateway *gateway = timer->context;
@@ -159,10 +175,10 @@ static void on_sweep(struct world_timer *timer)
     drop_idle_streams(gateway);
     for (struct gateway_stream *stream = gateway->active; stream != NULL;
          stream = stream->next_active) {
-        if (stream->retry_at != 0 || !is_silent(stream, now)) continue;
+        if (may_be_cut_off(stream, now)) gateway_seek_way(gateway, stream->target);
+        bool over = is_silent(stream, now) || parts_stopped(stream, now);
+        if (stream->retry_at != 0 || !over) continue;
         SOMETIMES(gateway->world, "a route timed out");
-        bool silent = now - gateway->node_heard[stream->target] >= ROUTE_TIMEOUT_US;
-        if (silent) gateway_seek_way(gateway, stream->target);
         stream->timeout *= 2;
         if (stream->timeout > ROUTE_TIMEOUT_LAST_US) stream->timeout = ROUTE_TIMEOUT_LAST_US;
         route_begin(stream, now);

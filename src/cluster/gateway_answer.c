@@ -44,9 +44,11 @@ static bool partial_append(struct gateway *gateway, struct gateway_request *requ
         request->partial = memory_allocate(sizeof(*request->partial));
         buffer_init(request->partial, PARTIAL_SIZE_MAX);
         gateway->partial_count++;
+        request->stream->partials++;
     }
     if (buffer_append(request->partial, part)) return false;
     gateway->partial_bytes += part.size;
+    request->stream->part_at = world_now(gateway->world);
     return true;
 }
 

@@ -25,7 +25,8 @@ enum {
     ROUTE_TIMEOUT_US = 400 * 1000, /* nothing heard on a route with requests open: at first, */
     ROUTE_TIMEOUT_LAST_US = 3200 * 1000, /* and after a few: the leader's disk may be slow */
     ROUTE_TIMEOUT_LATENCIES = 3, /* and never sooner than so many times what answers take, */
-    ROUTE_TIMEOUT_LIVES_US = 1600 * 1000, /* or than this while its node answers others */
+    ROUTE_TIMEOUT_LIVES_US = 1600 * 1000,    /* or than this while its node answers others */
+    PART_TIMEOUT_US = ROUTE_TIMEOUT_LAST_US, /* a reply in parts stopped: its window may be lost */
     LATENCY_DECAY = 64,
     SWEEP_US = 50 * 1000,
     OUT_FLUSH_BYTES = 256 << 10,
@@ -68,6 +69,8 @@ struct gateway_stream { /* what each request needs comes first */
     uint64_t open_bytes;
     uint64_t target_term;
     uint64_t heard_at; /* last sign of life on this route */
+    uint64_t part_at;  /* a part of a reply came last */
+    uint32_t partials; /* open requests of whose reply parts came */
     bool target_local;
     bool active;       /* in gateway->active */
     bool routing;      /* all that is open is being sent again: new requests go in behind it */

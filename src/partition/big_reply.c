@@ -221,6 +221,10 @@ void big_replies_drop(struct partition_host *host, const struct replica *replica
     while (link != &host->big_replies) {
         struct big_reply *big = CONTAINER_OF(link, struct big_reply, link);
         link = link->next;
-        if (big->replica == replica || big->session->gateway.node == node) big_free(big);
+        const struct gateway_id *gateway = &big->session->gateway;
+        /* Its link may be cut for long, and only be given up now. */
+        bool gone = gateway->node == node &&
+                    !relay_is_answered_through_another(host->options.relay, node, gateway->worker);
+        if (big->replica == replica || gone) big_free(big);
     }
 }
