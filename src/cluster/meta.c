@@ -169,13 +169,16 @@ static void meta_boot(struct meta_evaluation *evaluation, const struct meta_requ
     }
     evaluation->reply.token = request->token;
     if (request->epoch == row->node.epoch && request->token == row->boot_token) return;
-    if (request->epoch <= row->node.epoch) {
+    /* An honest disk knows each epoch that it spoke under, and only those are registered. */
+    bool forgot = request->tells_before && row->node.epoch > request->epoch_before;
+    if (request->epoch <= row->node.epoch || forgot) {
         meta_refuse(&evaluation->reply,
-                    "node %s has started with boot epoch %u already, this start has %u: another "
+                    "node %s has started with boot epoch %u already, this start has %u%s: another "
                     "process runs with a copy of this directory, or the disk was restored from "
                     "an older image. Stop the other one; if there is none, start with an empty "
                     "directory and the node rejoins",
-                    row->node.name, row->node.epoch, request->epoch);
+                    row->node.name, row->node.epoch, request->epoch,
+                    forgot ? " and its disk knows of none since" : "");
         return;
     }
     if (labels_change(row->node.labels, request->labels, &error)) {

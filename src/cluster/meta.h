@@ -91,6 +91,8 @@ struct meta_request {
     char peer[ADDRESS_SIZE_MAX], admin[ADDRESS_SIZE_MAX]; /* empty peer: as it was */
     uint32_t lost_count;                                  /* REPLACE */
     struct meta_lost lost[META_REPLACE_MAX];
+    bool tells_before;         /* BOOT, from cluster version 3 on, of a start that may be of an */
+    boot_epoch_t epoch_before; /* older image: that its disk spoke under last */
     char labels[LABELS_SIZE_MAX];  /* BOOT, JOIN, LABEL: changes (labels.h); or empty */
     char hex_id[META_HEX_ID_SIZE]; /* JOIN */
     bool has_secret;               /* JOIN, TOKEN */

@@ -6,7 +6,8 @@
  *          u64 token | name | redis | redis-cluster | peer | admin
  *          REJOIN: then u64 store that it replaces
  *          REPLACE: then u32 count, each: u32 group | u64 replica
- *          BOOT: then labels, if there are any; LABEL: labels
+ *          BOOT: then labels, if there are any, and u32 epoch before, if it is told;
+ *          LABEL: labels
  *          JOIN: labels | hex id | u8 has secret | 32 bytes hash of it
  *          TOKEN: 32 bytes | u64 wall clock at which it ends, ms
  *          MOVE, SETTLED, KEEP: u32 group | u64 changed | u8 count, each: u32 node | u64 replica;
@@ -103,7 +104,9 @@ static void members_encode(const struct meta_request *request, struct writer *wr
 {
     switch (request->kind) {
     case META_BOOT:
-        if (request->labels[0] != '\0') write_sized(writer, bytes_of(request->labels));
+        if (request->labels[0] != '\0' || request->tells_before)
+            write_sized(writer, bytes_of(request->labels));
+        if (request->tells_before) write_u32(writer, request->epoch_before);
         break;
     case META_LABEL:
         write_sized(writer, bytes_of(request->labels));
@@ -140,6 +143,8 @@ static void members_decode(struct reader *reader, struct meta_request *request)
     switch (request->kind) {
     case META_BOOT:
         if (reader_left(reader) > 0) read_text(reader, request->labels, sizeof(request->labels));
+        request->tells_before = reader_left(reader) > 0;
+        if (request->tells_before) request->epoch_before = read_u32(reader);
         break;
     case META_LABEL:
         read_text(reader, request->labels, sizeof(request->labels));

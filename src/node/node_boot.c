@@ -80,6 +80,9 @@ static void boot_ask(struct node *node)
                         request.redis_cluster);
     snprintf(request.admin, sizeof(request.admin), "%s", options->admin);
     snprintf(request.labels, sizeof(request.labels), "%s", options->labels);
+    request.tells_before = node_needs_confirmation(node) &&
+                           node->workers[0].view.cluster_version >= VIEW_VERSION_RELAY;
+    request.epoch_before = node->epoch_before;
     if (node->members_given)
         snprintf(request.peer, sizeof(request.peer), "%s",
                  node->members[node->identity.node - 1].peer);

@@ -86,6 +86,40 @@ static void test_a_twin_and_an_old_disk_are_refused(void **state)
     assert_int_equal(meta_rows_epoch(fixture->table), 3);
 }
 
+static struct meta_reply boot_of(struct fixture *fixture, boot_epoch_t epoch, boot_epoch_t before,
+                                 uint64_t token, const char *labels)
+{
+    struct meta_request request = {.kind = META_BOOT,
+                                   .node = 2,
+                                   .store = 101,
+                                   .epoch = epoch,
+                                   .token = token,
+                                   .tells_before = true,
+                                   .epoch_before = before};
+
+    snprintf(request.name, sizeof(request.name), "n2");
+    snprintf(request.labels, sizeof(request.labels), "%s", labels);
+    return ask_as_is(fixture, &request);
+}
+
+/* Epochs were taken since by starts that were refused, or killed: a higher one proves nothing. */
+static void test_a_disk_that_does_not_know_the_registered_epoch_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+
+    found(fixture);
+    assert_int_equal(boot_of(fixture, 4, 0, 5, "").result, META_DONE); /* its first start */
+    struct meta_reply reply = boot_of(fixture, 6, 3, 6, "");
+    assert_int_equal(reply.result, META_REFUSED);
+    assert_non_null(strstr(reply.text, "older image"));
+    assert_int_equal(boot_of(fixture, 6, 3, 6, "rack=1").result, META_REFUSED);
+    assert_int_equal(boot_of(fixture, 6, 4, 7, "").result, META_DONE);
+    assert_int_equal(boot_of(fixture, 6, 4, 7, "").result, META_DONE); /* asked again */
+    assert_int_equal(boot_of(fixture, 9, 8, 8, "rack=1").result,
+                     META_DONE); /* 8 was mute or lost */
+    assert_int_equal(ask(fixture, META_BOOT, 2, 101, 10, 9).result, META_DONE); /* of before */
+}
+
 static void test_blocks_of_epochs_do_not_overlap(void **state)
 {
     struct fixture *fixture = *state;
@@ -188,6 +222,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_founding_writes_the_view_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_boot_registers_its_epoch_and_addresses, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_disk_that_does_not_know_the_registered_epoch_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_twin_and_an_old_disk_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_blocks_of_epochs_do_not_overlap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_wiped_node_gets_new_ids_for_everything, setup,
