@@ -36,18 +36,29 @@ bool copy_gate_synced(struct copy_gate *gate, uint64_t us, uint64_t now)
     return slowed;
 }
 
-uint64_t copy_gate_pause_us(struct copy_gate *gate, uint64_t now)
+uint64_t copy_gate_take(struct copy_gate *gate, uint64_t bytes, uint64_t now)
 {
     pthread_mutex_lock(&gate->mutex);
     uint64_t pause = copy_rate_pause_us(&gate->copy, now);
+    if (pause == 0) copy_rate_took(&gate->copy, bytes, now);
     pthread_mutex_unlock(&gate->mutex);
     return pause;
 }
 
-void copy_gate_took(struct copy_gate *gate, uint64_t bytes, uint64_t now)
+void copy_gate_force(struct copy_gate *gate, uint64_t bytes, uint64_t now)
 {
     pthread_mutex_lock(&gate->mutex);
     copy_rate_took(&gate->copy, bytes, now);
+    pthread_mutex_unlock(&gate->mutex);
+}
+
+void copy_gate_copied(struct copy_gate *gate, uint64_t taken, uint64_t bytes, uint64_t now)
+{
+    pthread_mutex_lock(&gate->mutex);
+    if (bytes > taken)
+        copy_rate_took(&gate->copy, bytes - taken, now);
+    else if (bytes < taken)
+        copy_rate_gave_back(&gate->copy, taken - bytes);
     gate->bytes += bytes;
     pthread_mutex_unlock(&gate->mutex);
 }

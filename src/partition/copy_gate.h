@@ -16,8 +16,12 @@ void copy_gate_destroy(struct copy_gate *gate); /* NULL is fine */
 /* As the functions of copy_rate.h. */
 /* True: the rate went down. */
 bool copy_gate_synced(struct copy_gate *gate, uint64_t us, uint64_t now);
-uint64_t copy_gate_pause_us(struct copy_gate *gate, uint64_t now);
-void copy_gate_took(struct copy_gate *gate, uint64_t bytes, uint64_t now);
+/* 0: `bytes` were taken of the rate, for one who will copy about so much. */
+uint64_t copy_gate_take(struct copy_gate *gate, uint64_t bytes, uint64_t now);
+/* Whatever the rate is. */
+void copy_gate_force(struct copy_gate *gate, uint64_t bytes, uint64_t now);
+/* Of what was taken so much was copied: less is given back, more is taken. */
+void copy_gate_copied(struct copy_gate *gate, uint64_t taken, uint64_t bytes, uint64_t now);
 
 struct copy_gate_statistics {
     uint64_t rate; /* bytes a second, now */

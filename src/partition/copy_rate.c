@@ -17,7 +17,8 @@ static int by_size(const void *left, const void *right)
 
 static void remember(struct copy_windows *windows, uint64_t us)
 {
-    windows->worst[windows->next] = us < COPY_LATE_MOST_US ? (uint32_t)us : COPY_LATE_MOST_US;
+    windows->worst[windows->next] =
+        us < COPY_REMEMBERED_MOST_US ? (uint32_t)us : COPY_REMEMBERED_MOST_US;
     windows->next = (windows->next + 1) % COPY_WINDOWS;
     if (windows->count < COPY_WINDOWS) windows->count++;
 }
@@ -33,11 +34,10 @@ static uint64_t most_of(const struct copy_windows *windows)
     return sorted[windows->count * 9 / 10];
 }
 
-/* Nothing was copied for a while; or so little. */
+/* Nothing was copied for a while. */
 static bool is_quiet(const struct copy_rate *copy, uint64_t now)
 {
-    if (copy->copied_at == 0 || now >= copy->copied_at + COPY_QUIET_AFTER_US) return true;
-    return copy->little_since != 0 && now >= copy->little_since + COPY_LITTLE_AFTER_US;
+    return copy->copied_at == 0 || now >= copy->copied_at + COPY_QUIET_AFTER_US;
 }
 
 /* A window that was inside of a rest. */
@@ -57,25 +57,21 @@ static void learn(struct copy_rate *copy, uint64_t now)
     copy->alone_us = quiet < all ? quiet : all;
     copy->late_us = copy->alone_us * COPY_LATE_FACTOR;
     if (copy->late_us < COPY_LATE_LEAST_US) copy->late_us = COPY_LATE_LEAST_US;
-    if (copy->late_us > COPY_LATE_MOST_US) copy->late_us = COPY_LATE_MOST_US;
 }
 
 /* --- the rate --- */
 
-static void set_rate(struct copy_rate *copy, uint64_t rate, uint64_t now)
+static void set_rate(struct copy_rate *copy, uint64_t rate)
 {
     if (rate > copy->rate_most) rate = copy->rate_most;
     if (rate < copy->rate_least) rate = copy->rate_least;
-    bool little = rate <= copy->rate_least * COPY_LITTLE_FACTOR;
-    if (little && copy->little_since == 0) copy->little_since = now;
-    if (!little) copy->little_since = 0;
     copy->rate = rate;
 }
 
 static void slow_down(struct copy_rate *copy, uint64_t now)
 {
     if (!copy->was_late && !copy->window_slowed) copy->knee = copy->rate;
-    set_rate(copy, copy->rate - copy->rate / 100 * COPY_DOWN_PERCENT, now);
+    set_rate(copy, copy->rate - copy->rate / 100 * COPY_DOWN_PERCENT);
     copy->window_slowed = true;
     copy->late_at = now;
     copy->slowed++;
@@ -86,7 +82,7 @@ static void speed_up(struct copy_rate *copy, uint64_t now)
     if (now >= copy->late_at + COPY_KNEE_US) copy->knee = UINT64_MAX;
     bool well_below = copy->rate < copy->knee / 100 * COPY_WELL_BELOW_PERCENT;
     uint64_t percent = well_below ? COPY_BACK_PERCENT : COPY_UP_PERCENT;
-    set_rate(copy, copy->rate + copy->rate / 100 * percent, now);
+    set_rate(copy, copy->rate + copy->rate / 100 * percent);
 }
 
 void copy_rate_init(struct copy_rate *copy, uint64_t rate_least, uint64_t rate_most, uint64_t now)
@@ -104,7 +100,7 @@ void copy_rate_init(struct copy_rate *copy, uint64_t rate_least, uint64_t rate_m
                                .knee = UINT64_MAX,
                                .alone_us = COPY_ALONE_UNKNOWN_US,
                                .late_us = COPY_ALONE_UNKNOWN_US * COPY_LATE_FACTOR};
-    set_rate(copy, copy->rate, now);
+    set_rate(copy, copy->rate);
 }
 
 static void fill(struct copy_rate *copy, uint64_t now)
@@ -172,6 +168,15 @@ void copy_rate_took(struct copy_rate *copy, uint64_t bytes, uint64_t now)
 {
     go_on(copy, now);
     copy->tokens -= (int64_t)(bytes * SECOND_US);
+    uint64_t debt_most = copy->rate > bytes ? copy->rate : bytes; /* of one second, or this piece */
+    if (copy->tokens < -(int64_t)(debt_most * SECOND_US))
+        copy->tokens = -(int64_t)(debt_most * SECOND_US);
     copy->window_bytes += bytes;
     copy->copied_at = now;
+}
+
+void copy_rate_gave_back(struct copy_rate *copy, uint64_t bytes)
+{
+    copy->tokens += (int64_t)(bytes * SECOND_US);
+    copy->window_bytes -= bytes < copy->window_bytes ? bytes : copy->window_bytes;
 }

@@ -4,14 +4,14 @@
  *
  *   record became durable --> window of COPY_WINDOW_US --> was its slowest one late?
  *     --> late: rate down at once; not late, and the rate was used: rate up
- *   piece of a state --> goes while there are tokens, which come at that rate; it takes them after
+ *   piece of a state --> goes while there are tokens, which come at that rate
  *
  * Late is COPY_LATE_FACTOR x what the slowest one of nine in ten windows takes by itself. That is
- * learnt while nothing is copied, in rests of COPY_REST_US while something is, and while so little
- * is that it is nobody's fault; and if with copies it is less, then it is less without. So a disk,
- * or processors, that others keep busy do not stop copies. Near the knee of a disk one window in
- * eighteen or so is late: it costs what the others give. Where nothing is synced nobody is to be
- * spared, and the rate rises. Times are of the boot clock, us. */
+ * learnt while nothing is copied, and in rests of COPY_REST_US while something is, however little;
+ * and if with copies it is less, then it is less without. So a disk, or processors, that others
+ * keep busy do not stop copies. Near the knee of a disk one window in eighteen or so is late: it
+ * costs what the others give. Where nothing is synced nobody is to be spared, and the rate rises.
+ * Times are of the boot clock, us. */
 #ifndef HOLON_PARTITION_COPY_RATE_H
 #define HOLON_PARTITION_COPY_RATE_H
 
@@ -27,7 +27,7 @@ enum {
     COPY_BURST_US = 10 * 1000, /* so much of the rate is saved up at most */
     COPY_LATE_FACTOR = 3,
     COPY_LATE_LEAST_US = 1500,
-    COPY_LATE_MOST_US = 100 * 1000,
+    COPY_REMEMBERED_MOST_US = 5000 * 1000,
     COPY_ALONE_UNKNOWN_US = 6 * 1000, /* until enough is learnt */
     COPY_DOWN_PERCENT = 30,           /* for a late window */
     COPY_UP_PERCENT = 2,              /* for one that is not, */
@@ -36,9 +36,7 @@ enum {
     COPY_KNEE_US = 3000 * 1000,        /* or that is so long ago */
     COPY_WINDOWS = 40,                 /* remembered */
     COPY_WINDOWS_KNOWN = 10,           /* fewer say nothing */
-    COPY_LITTLE_FACTOR = 2,            /* x the least rate is so little */
     COPY_QUIET_AFTER_US = 1000 * 1000, /* without copies: what they left behind is done */
-    COPY_LITTLE_AFTER_US = 500 * 1000, /* with so little: the same */
     COPY_REST_US = 300 * 1000,
     COPY_REST_BEGIN_US = 100 * 1000, /* of it, until what was copied before is done */
     COPY_REST_EVERY_US = 5000 * 1000,
@@ -59,7 +57,6 @@ struct copy_rate {
     uint64_t late_at;   /* the last window that was */
     bool was_late;      /* the last window */
     uint64_t copied_at; /* 0: never */
-    uint64_t little_since;        /* 0: it is more */
     uint64_t rest_at, rest_until; /* the next one; the present or last one */
     uint64_t alone_us, late_us;   /* slowest of a window: by itself; more is late */
     struct copy_windows quiet, all;
@@ -77,5 +74,7 @@ void copy_rate_synced(struct copy_rate *copy, uint64_t us, uint64_t now);
 uint64_t copy_rate_pause_us(struct copy_rate *copy, uint64_t now);
 /* So much is copied now. */
 void copy_rate_took(struct copy_rate *copy, uint64_t bytes, uint64_t now);
+/* Of what was taken so much is not copied after all. */
+void copy_rate_gave_back(struct copy_rate *copy, uint64_t bytes);
 
 #endif

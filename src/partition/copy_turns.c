@@ -40,12 +40,11 @@ void copy_record_waited(struct partition_host *host, uint64_t us, uint64_t now)
 }
 
 /* Also of records that still wait: a sync that stands still tells nothing by itself. */
-static uint64_t pause_us(struct partition_host *host, uint64_t now)
+static void hear_waiting(struct partition_host *host, uint64_t now)
 {
     uint64_t oldest = slow_disk_oldest_age(host, now);
     if (oldest > 0) copy_record_waited(host, oldest, now);
     tell(host, now);
-    return copy_gate_pause_us(host->options.copy_gate, now);
 }
 
 /* --- turns --- */
@@ -56,20 +55,31 @@ void copy_turn_init(struct copy_turn *turn, void (*go)(struct copy_turn *turn))
     list_init(&turn->link);
 }
 
+/* 0: the piece has its part of the rate before it is read, so that others wait meanwhile. */
+static uint64_t take(struct partition_host *host, struct copy_turn *turn, uint64_t now)
+{
+    hear_waiting(host, now);
+    uint64_t pause = copy_gate_take(host->options.copy_gate, SNAPSHOT_CHUNK, now);
+    if (pause == 0) turn->taken = SNAPSHOT_CHUNK;
+    return pause;
+}
+
 static void turns_run(struct world_timer *timer)
 {
     struct partition_host *host = timer->context;
     while (!list_empty(&host->copying.waiting) && !host->stopping) {
         struct copy_turn *turn = CONTAINER_OF(host->copying.waiting.next, struct copy_turn, link);
-        uint64_t now = world_now(host->world), pause = pause_us(host, now);
-        bool overdue = now >= turn->since + COPY_WAIT_MAX_US;
-        if (pause > 0 && !overdue) {
+        uint64_t now = world_now(host->world), pause = take(host, turn, now);
+        if (pause > 0 && now < turn->since + COPY_WAIT_MAX_US) {
             world_timer_start(host->world, timer, pause);
             return;
         }
-        if (pause > 0) SOMETIMES(host->world, "a piece of a snapshot had waited long enough");
+        if (pause > 0) {
+            SOMETIMES(host->world, "a piece of a snapshot had waited long enough");
+            copy_gate_force(host->options.copy_gate, SNAPSHOT_CHUNK, now);
+            turn->taken = SNAPSHOT_CHUNK;
+        }
         list_remove(&turn->link);
-        turn->granted = true;
         turn->go(turn);
     }
 }
@@ -77,10 +87,11 @@ static void turns_run(struct world_timer *timer)
 bool copy_turn_comes(struct partition_host *host, struct copy_turn *turn, struct group_id group)
 {
     struct host_copying *copying = &host->copying;
-    if (host->options.copy_gate == NULL || group.value == GROUP_META || turn->granted) return true;
+    if (host->options.copy_gate == NULL || group.value == GROUP_META || turn->taken > 0)
+        return true;
     if (!list_empty(&turn->link)) return false;
     uint64_t now = world_now(host->world);
-    uint64_t pause = list_empty(&copying->waiting) ? pause_us(host, now) : 1;
+    uint64_t pause = list_empty(&copying->waiting) ? take(host, turn, now) : 1;
     if (pause == 0) return true;
     SOMETIMES(host->world, "a piece of a snapshot waited for the log's syncs");
     if (list_empty(&copying->waiting)) world_timer_start(host->world, &copying->timer, pause);
@@ -92,14 +103,16 @@ bool copy_turn_comes(struct partition_host *host, struct copy_turn *turn, struct
 
 void copy_turn_took(struct partition_host *host, struct copy_turn *turn, uint64_t bytes)
 {
-    turn->granted = false;
+    uint64_t taken = turn->taken;
+    turn->taken = 0;
     if (host->options.copy_gate == NULL) return;
-    copy_gate_took(host->options.copy_gate, bytes, world_now(host->world));
+    copy_gate_copied(host->options.copy_gate, taken, bytes, world_now(host->world));
 }
 
-void copy_turn_end(struct copy_turn *turn)
+void copy_turn_end(struct partition_host *host, struct copy_turn *turn)
 {
     list_remove(&turn->link);
+    if (turn->taken > 0) copy_turn_took(host, turn, 0);
 }
 
 void copy_turns_open(struct partition_host *host)

@@ -4,7 +4,7 @@
 #include "partition/host_internal.h"
 
 void persist_push(struct partition_host *host, struct replica *replica, uint64_t persist_id,
-                  uint64_t position)
+                  uint64_t position, uint64_t now)
 {
     if (host->persist_count == host->persist_capacity) {
         size_t capacity = host->persist_capacity == 0 ? 64 : host->persist_capacity * 2;
@@ -22,10 +22,10 @@ void persist_push(struct partition_host *host, struct replica *replica, uint64_t
                                               .replica = replica->id,
                                               .group = replica->group,
                                               .persist_id = persist_id,
-                                              .queued_at = host->turn_time};
+                                              .queued_at = now};
 }
 
-static void persist_output(struct replica *replica, const struct raft_output *output)
+static void persist_output(struct replica *replica, const struct raft_output *output, uint64_t now)
 {
     struct partition_host *host = replica->host;
     uint64_t position = 0;
@@ -51,7 +51,7 @@ static void persist_output(struct replica *replica, const struct raft_output *ou
         position = log_append_entry(host->queue, replica->group, replica->id, &record);
     }
     ASSERT(position != 0);
-    persist_push(host, replica, output->persist_id, position);
+    persist_push(host, replica, output->persist_id, position, now);
 }
 
 static void send_message(struct replica *replica, const struct raft_message *message)
@@ -86,7 +86,7 @@ void drive_replica(struct replica *replica, uint64_t now)
             break;
         }
         raft_take_output(replica->raft, &output);
-        if (output.persist_id != 0) persist_output(replica, &output);
+        if (output.persist_id != 0) persist_output(replica, &output, now);
         for (size_t i = 0; i < output.message_count; i++) {
             send_message(replica, &output.messages[i]);
         }

@@ -284,7 +284,7 @@ struct persist_wait { /* log position -> raft_persisted() */
     struct replica_id replica;
     struct group_id group;
     uint64_t persist_id;
-    uint64_t queued_at; /* boot clock, at the begin of its turn's end */
+    uint64_t queued_at; /* boot clock, when the core was driven */
 };
 
 struct slow_disk { /* or loop */
@@ -586,7 +586,7 @@ void replica_leader_news(struct replica *replica);
 /* drive.c */
 /* persist_id 0: a snapshot's log record, see snapshot_log_durable(). */
 void persist_push(struct partition_host *host, struct replica *replica, uint64_t persist_id,
-                  uint64_t position);
+                  uint64_t position, uint64_t now);
 void drive_replica(struct replica *replica, uint64_t now);
 void drive_durable(struct partition_host *host, uint64_t position);
 void drive_written(struct partition_host *host, uint64_t position);
@@ -748,6 +748,8 @@ void copy_turns_close(struct partition_host *host);
 void copy_record_waited(struct partition_host *host, uint64_t us, uint64_t now);
 
 /* snapshot.c */
+/* Of a halted replica no further piece is written. */
+void snapshot_receive_halt(struct replica *replica);
 /* The engine has the replica as of replica->flushed; record: what was written of it. */
 void snapshot_flushed(struct replica *replica, struct bytes record);
 void snapshot_offer(struct replica *replica, const struct raft_message *message);

@@ -500,6 +500,7 @@ void replica_stop(struct replica *replica)
     rest_withdraw(replica);
     replica->halted = true;
     snapshot_sends_drop(replica); /* others wait for their turn */
+    snapshot_receive_halt(replica);
     verify_leader_gone(replica);
     if (replica->was_leader) {
         replica->was_leader = false;

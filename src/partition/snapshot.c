@@ -162,7 +162,7 @@ static void receive_free(struct replica *replica)
     struct partition_host *host = replica->host;
     replica->receive = NULL;
     receive->replica = NULL;
-    copy_turn_end(&receive->copy_turn);
+    copy_turn_end(host, &receive->copy_turn);
     if (host->closing) {
         if (receive->running) host->snapshot_jobs--;
         abandon_run(receive);
@@ -175,6 +175,12 @@ static void receive_free(struct replica *replica)
     } else {
         receive_release(receive);
     }
+}
+
+void snapshot_receive_halt(struct replica *replica)
+{
+    struct snapshot_receive *receive = replica->receive;
+    if (receive != NULL) copy_turn_end(receive->host, &receive->copy_turn);
 }
 
 uint64_t snapshot_receive_bytes(const struct replica *replica)
@@ -272,7 +278,7 @@ static void ingested(struct replica *replica)
     receive->stage = LOGGING;
     uint64_t position = log_append_snapshot(host->queue, replica->group, replica->id,
                                             receive->index, receive->term);
-    persist_push(host, replica, 0, position);
+    persist_push(host, replica, 0, position, world_now(host->world));
     world_defer(host->world, &host->turn_end);
 }
 
@@ -418,9 +424,10 @@ static void go_on(struct replica *replica)
     job_start(receive);
 }
 
-/* The answer says what room there is now. */
+/* The answer says what room there is now. What a halted replica has stays as it is: evidence. */
 static void go_on_and_answer(struct replica *replica)
 {
+    if (replica->halted) return;
     go_on(replica);
     if (replica->receive != NULL) acknowledge(replica, SNAPSHOT_ACK_RECEIVING);
 }
@@ -436,8 +443,7 @@ void snapshot_store_free(struct partition_host *host, uint32_t store)
     struct list *head = &host->stores[store].replicas;
     for (struct list *at = head->next; at != head; at = at->next) {
         struct replica *replica = CONTAINER_OF(at, struct replica, by_store);
-        bool waits = replica->receive != NULL && !replica->receive->may_write && !replica->halted;
-        if (waits) go_on_and_answer(replica);
+        if (replica->receive != NULL && !replica->receive->may_write) go_on_and_answer(replica);
     }
 }
 

@@ -44,15 +44,17 @@ struct snapshot_turn { /* snapshot_turns.c; part of a send */
 struct copy_turn { /* copy_turns.c; part of a send or a receive: for the next piece */
     struct list link;
     uint64_t since;
-    bool granted;
+    uint64_t taken; /* bytes of the rate: it came, and the piece is not there yet */
     void (*go)(struct copy_turn *turn);
 };
 void copy_turn_init(struct copy_turn *turn, void (*go)(struct copy_turn *turn));
-/* Whether the next piece may go now. Otherwise go() is called once it may. */
+/* Whether the next piece may go now. Otherwise go() is called once it may. It has SNAPSHOT_CHUNK of
+ * the rate then, which others do not get meanwhile. */
 bool copy_turn_comes(struct partition_host *host, struct copy_turn *turn, struct group_id group);
-/* It goes, or went, and is of so many bytes. */
+/* It was of so many bytes. */
 void copy_turn_took(struct partition_host *host, struct copy_turn *turn, uint64_t bytes);
-void copy_turn_end(struct copy_turn *turn);
+/* No piece comes any more: what it took is given back. */
+void copy_turn_end(struct partition_host *host, struct copy_turn *turn);
 
 struct snapshot_progress { /* of one that is sent, or waits for its turn */
     node_id_t to;

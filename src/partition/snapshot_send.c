@@ -131,7 +131,7 @@ static void send_free(struct snapshot_send **at, struct partition_host *host)
     struct snapshot_send *send = *at;
     *at = send->next;
     snapshot_turn_end(host, &send->turn);
-    copy_turn_end(&send->copy_turn);
+    copy_turn_end(host, &send->copy_turn);
     if (send->running && !host->closing) {
         send->replica = NULL; /* its job frees it */
         return;

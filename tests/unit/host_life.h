@@ -30,6 +30,7 @@ struct bench {
     uint64_t log_bytes_max; /* 0: no bound; set before open_host() */
     evaluate_fn *evaluate;  /* as well */
     void (*on_sent)(uint8_t kind, struct bytes payload);
+    struct copy_gate *copy_gate; /* NULL: none; set before open_host() */
     bool drop_inside;
 };
 
@@ -103,6 +104,7 @@ static inline void open_host(void)
                                 .evaluate = {[SERVICE_REDIS] = bench->evaluate},
                                 .flush_bytes = 1,
                                 .entries_bytes_max = 4 << 20,
+                                .copy_gate = bench->copy_gate,
                                 .events = {.on_born = on_born,
                                            .on_removed = on_removed,
                                            .on_dropped = on_dropped,

@@ -2,6 +2,7 @@
  * much of one a follower holds. */
 #include "host_alone.h"
 
+#include "partition/copy_gate.h"
 #include "partition/snapshot_internal.h"
 
 enum { ROW = 1, LARGE = 200 << 10, FIRST = 12, COUNT = 5 };
@@ -430,6 +431,145 @@ static void test_a_snapshot_waits_for_a_busy_store_in_little_memory(void **state
     buffer_free(&incoming.content);
 }
 
+/* --- the rate of the node --- */
+
+enum { MS = 1000, GATE_RATE = 1 << 20 };
+
+static void gate_make(void)
+{
+    setup_empty();
+    bench->copy_gate = copy_gate_create(0, GATE_RATE, world_now(bed.world));
+}
+
+static int setup_leader_with_gate(void **state)
+{
+    gate_make();
+    bench->evaluate = evaluate;
+    frames = frames_with_row = told_count = 0;
+    setup_leader();
+    return 0;
+}
+
+static int setup_with_gate(void **state)
+{
+    gate_make();
+    run(open_founded, NULL);
+    return 0;
+}
+
+static int teardown_with_gate(void **state)
+{
+    struct copy_gate *gate = bench->copy_gate;
+    teardown(state);
+    copy_gate_destroy(gate);
+    return 0;
+}
+
+/* Nothing goes for so long. */
+static void use_up(uint64_t us)
+{
+    copy_gate_force(bench->copy_gate, (uint64_t)GATE_RATE * us / (1000 * MS), world_now(bed.world));
+}
+
+/* The most jobs of snapshots at a time. */
+static uint32_t jobs_most(uint64_t us)
+{
+    uint32_t most = 0;
+    for (uint64_t passed = 0; passed < us; passed += 20) {
+        sim_run_for(&bed.sim, 20);
+        if (bed.host->snapshot_jobs > most) most = bed.host->snapshot_jobs;
+    }
+    return most;
+}
+
+enum { SENDERS = 8 };
+
+static void offer_to_nodes(void *context)
+{
+    struct raft_config target = *raft_config(core());
+    struct error error;
+
+    for (uint32_t i = 0; i < SENDERS; i++)
+        target.learners[target.learner_count++] =
+            (struct raft_member){.replica = {FIRST + i}, .node = 2 + i};
+    assert_int_equal(raft_propose_config(core(), &target, target.index, &error), STATUS_OK);
+    host_mark_dirty(replica_here());
+    for (uint32_t i = 0; i < SENDERS; i++) {
+        struct raft_message message = {.to = {FIRST + i}, .to_node = 2 + i};
+        snapshot_offer(replica_here(), &message);
+    }
+}
+
+static void test_of_many_senders_that_wait_one_goes_at_a_time(void **state)
+{
+    for (uint8_t row = 0; row < 20; row++)
+        assert_int_equal(ask('L', row), OUTCOME_REPLY);
+    sim_run_for(&bed.sim, 3 * 1000 * MS);
+    use_up(1000 * MS);
+    sim_world_call(sim_world_of(bed.world), 0, offer_to_nodes, NULL);
+    assert_int_equal(jobs_most(900 * MS), 0);
+    assert_int_equal(jobs_most(2000 * MS), 1);
+}
+
+static void test_senders_that_end_give_back_what_they_took(void **state)
+{
+    struct copy_gate_statistics before, after;
+    for (uint8_t row = 0; row < 20; row++)
+        assert_int_equal(ask('L', row), OUTCOME_REPLY);
+    sim_run_for(&bed.sim, 3 * 1000 * MS);
+    copy_gate_statistics(bench->copy_gate, &before);
+    use_up(1000 * MS);
+    sim_world_call(sim_world_of(bed.world), 0, offer_to_nodes, NULL);
+    sim_run_for(&bed.sim, 100 * MS);
+    sim_world_call(sim_world_of(bed.world), 0, halt, NULL);
+    sim_run_for(&bed.sim, 1 * MS);
+    assert_true(list_empty(&bed.host->copying.waiting));
+    assert_int_equal(jobs_most(5000 * MS), 0);
+    copy_gate_statistics(bench->copy_gate, &after);
+    assert_int_equal(before.bytes, after.bytes);
+}
+
+static void receive_begins(void *context)
+{
+    incoming.limit = SNAPSHOT_WINDOW;
+    incoming.offset = 0;
+    send_as_told(NULL);
+}
+
+static void test_a_halted_replica_writes_no_piece_that_waited(void **state)
+{
+    replicate(11, 1, put_entry(1, 7));
+    bench->on_sent = hear_ack;
+    content_make(&incoming.content);
+    use_up(1000 * MS);
+    sim_world_call(sim_world_of(bed.world), 0, receive_begins, NULL);
+    sim_world_call(sim_world_of(bed.world), 0, halt, NULL);
+    assert_int_equal(jobs_most(5000 * MS), 0);
+    buffer_free(&incoming.content);
+}
+
+/* What an install writes to the log waited from then on, not since the last turn. */
+static void test_an_install_is_not_heard_as_a_late_sync(void **state)
+{
+    struct copy_gate_statistics heard;
+    replicate(11, 1, put_entry(1, 7));
+    bench->on_sent = hear_ack;
+    content_make(&incoming.content);
+    sim_run_for(&bed.sim, 40 * MS);
+    sim_world_call(sim_world_of(bed.world), 0, receive_begins, NULL);
+    uint64_t worst = 0, after = 0;
+    for (int i = 0; i < 100 * 1000 && after < 300; i++) {
+        bed_call(send_as_told, NULL, 1 * MS);
+        copy_gate_take(bench->copy_gate, 0, world_now(bed.world));
+        copy_gate_statistics(bench->copy_gate, &heard);
+        if (heard.worst_us > worst) worst = heard.worst_us;
+        after += bench->installed_count > 0;
+    }
+    assert_int_equal(bench->installed_count, 1);
+    assert_in_range(worst, 1, 5 * MS);
+    buffer_free(&incoming.content);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +588,14 @@ int main(void)
                                         setup_leader_alone, teardown),
         cmocka_unit_test_setup_teardown(test_a_snapshot_waits_for_a_busy_store_in_little_memory,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_of_many_senders_that_wait_one_goes_at_a_time,
+                                        setup_leader_with_gate, teardown_with_gate),
+        cmocka_unit_test_setup_teardown(test_senders_that_end_give_back_what_they_took,
+                                        setup_leader_with_gate, teardown_with_gate),
+        cmocka_unit_test_setup_teardown(test_a_halted_replica_writes_no_piece_that_waited,
+                                        setup_with_gate, teardown_with_gate),
+        cmocka_unit_test_setup_teardown(test_an_install_is_not_heard_as_a_late_sync,
+                                        setup_with_gate, teardown_with_gate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,14 @@
 
 #include "partition/copy_rate.h"
 
-enum { MS = 1000, SECOND = 1000 * MS, MIB = 1 << 20, STEP = 1 * MIB, SYNC_EACH = 10 * MS };
+enum {
+    MS = 1000,
+    SECOND = 1000 * MS,
+    MIB = 1 << 20,
+    STEP = 1 * MIB,
+    SYNC_EACH = 10 * MS,
+    HURT = 6
+};
 
 /* A disk with a knee: a sync takes `alone_us`, a little more beside copies, and a lot more once
  * these are above 80 % of its bandwidth; beyond it a queue builds up, which must be emptied. Every
@@ -14,6 +21,7 @@ struct disk {
     uint64_t queue;  /* bytes */
     uint64_t recent; /* bytes a second, of the last 100 ms or so */
     uint64_t copied, syncs, late_syncs, worst_us;
+    uint64_t hurt_syncs;   /* took HURT times what they take alone, whatever the control thinks */
     uint64_t copying_most; /* bytes a second that there is to copy */
     bool no_syncs;
     uint64_t drawn;
@@ -48,7 +56,7 @@ static void run(struct disk *disk, uint64_t us)
     struct copy_rate *copy = &disk->copy;
     uint64_t room = 0;
 
-    disk->copied = disk->syncs = disk->late_syncs = disk->worst_us = 0;
+    disk->copied = disk->syncs = disk->late_syncs = disk->hurt_syncs = disk->worst_us = 0;
     for (uint64_t end = disk->now + us; disk->now < end; disk->now += MS) {
         uint64_t here = 0, written = disk->bandwidth / 1000;
         room += disk->copying_most / 1000;
@@ -65,6 +73,7 @@ static void run(struct disk *disk, uint64_t us)
         uint64_t took = sync_us(disk);
         disk->syncs++;
         disk->late_syncs += took > copy->late_us;
+        disk->hurt_syncs += took > HURT * disk->alone_us && took > COPY_LATE_LEAST_US;
         if (took > disk->worst_us) disk->worst_us = took;
         copy_rate_synced(copy, took, disk->now);
     }
@@ -95,7 +104,51 @@ static void test_it_stays_below_the_knee_and_uses_half_of_the_disk(void **state)
         run(&disk, 30 * SECOND);
         assert_in_range(share_of_disk(&disk, 30 * SECOND), 50, 95);
         assert_true(disk.late_syncs * 100 < disk.syncs * 3);
+        assert_true(disk.hurt_syncs * 100 < disk.syncs * 3);
     }
+}
+
+/* Little above the least rate, copies are to blame as anywhere. */
+static void test_a_knee_near_the_least_rate_is_not_learnt_as_alone(void **state)
+{
+    const uint64_t most[] = {0, 32 * MIB};
+    for (int i = 0; i < 2; i++) {
+        struct disk disk;
+        disk_start(&disk, (uint64_t)(25 + 3 * i) * MIB, 800);
+        copy_rate_init(&disk.copy, 0, most[i], disk.now);
+        learn_alone(&disk);
+        run(&disk, 10 * SECOND);
+        run(&disk, 60 * SECOND);
+        assert_in_range(share_of_disk(&disk, 60 * SECOND), 50, 95);
+        assert_true(disk.hurt_syncs * 100 < disk.syncs * 5);
+        assert_true(disk.copy.alone_us < 3 * disk.alone_us);
+    }
+}
+
+/* Also where it copies no more than the least rate all the time. */
+static void test_what_the_least_rate_does_is_not_learnt_as_alone(void **state)
+{
+    struct disk disk;
+    disk_start(&disk, (uint64_t)20 * MIB, 800);
+    learn_alone(&disk);
+    run(&disk, 10 * SECOND);
+    run(&disk, 60 * SECOND);
+    assert_true(disk.copy.alone_us < 3 * disk.alone_us);
+    assert_true(disk.copied <= (uint64_t)61 * COPY_RATE_LEAST);
+}
+
+/* Pieces that go whatever the rate is hold up those that come later by a second at most. */
+static void test_a_debt_is_of_a_second_or_one_piece(void **state)
+{
+    struct copy_rate copy;
+    copy_rate_init(&copy, 0, 1 * MIB, 1);
+    assert_int_equal(copy_rate_pause_us(&copy, 1), 0);
+    for (int i = 0; i < 100; i++)
+        copy_rate_took(&copy, 256 << 10, 1);
+    assert_true(copy_rate_pause_us(&copy, 900 * MS) > 0);
+    assert_int_equal(copy_rate_pause_us(&copy, 1100 * MS), 0);
+    copy_rate_took(&copy, 4 * MIB, 1100 * MS);
+    assert_true(copy_rate_pause_us(&copy, 4000 * MS) > 0);
 }
 
 static void test_half_of_the_disk_from_the_first_seconds_on(void **state)
@@ -160,6 +213,17 @@ static void test_a_disk_that_is_slow_by_itself_is_not_blamed_on_copies(void **st
     disk.alone_us = 6 * MS;
     run(&disk, 20 * SECOND);
     assert_true(disk.copy.late_us >= 12 * MS);
+    run(&disk, 20 * SECOND);
+    assert_true(share_of_disk(&disk, 20 * SECOND) >= 50);
+}
+
+/* Whatever it takes: a log on a disk that is this slow gets no faster when nothing is copied. */
+static void test_a_disk_that_is_very_slow_is_not_blamed_on_copies(void **state)
+{
+    struct disk disk;
+    disk_start(&disk, (uint64_t)240 * MIB, 150 * MS);
+    learn_alone(&disk);
+    run(&disk, 5 * SECOND);
     run(&disk, 20 * SECOND);
     assert_true(share_of_disk(&disk, 20 * SECOND) >= 50);
 }
@@ -246,21 +310,38 @@ static void test_a_clock_of_another_worker_that_is_behind_does_no_harm(void **st
     assert_int_equal(copy.slowed, 1);
 }
 
+static void test_what_is_given_back_may_be_copied(void **state)
+{
+    struct copy_rate copy;
+    copy_rate_init(&copy, 0, 1 * MIB, 1);
+    assert_int_equal(copy_rate_pause_us(&copy, 1), 0);
+    copy_rate_took(&copy, 1 * MIB, 1);
+    assert_true(copy_rate_pause_us(&copy, 1) > 0);
+    copy_rate_gave_back(&copy, 1 * MIB);
+    assert_int_equal(copy_rate_pause_us(&copy, 1), 0);
+    assert_int_equal(copy.window_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_stays_below_the_knee_and_uses_half_of_the_disk),
+        cmocka_unit_test(test_a_knee_near_the_least_rate_is_not_learnt_as_alone),
+        cmocka_unit_test(test_what_the_least_rate_does_is_not_learnt_as_alone),
+        cmocka_unit_test(test_a_debt_is_of_a_second_or_one_piece),
         cmocka_unit_test(test_half_of_the_disk_from_the_first_seconds_on),
         cmocka_unit_test(test_it_falls_back_in_bounded_time_when_the_disk_becomes_slow),
         cmocka_unit_test(test_it_finds_the_way_back_up),
         cmocka_unit_test(test_it_never_falls_below_the_least_rate),
         cmocka_unit_test(test_a_disk_that_is_slow_by_itself_is_not_blamed_on_copies),
+        cmocka_unit_test(test_a_disk_that_is_very_slow_is_not_blamed_on_copies),
         cmocka_unit_test(test_rare_late_syncs_of_others_leave_half_of_the_disk),
         cmocka_unit_test(test_a_busy_machine_does_not_stop_copies),
         cmocka_unit_test(test_without_syncs_the_rate_rises_and_falls_quickly_when_they_begin),
         cmocka_unit_test(test_what_is_not_used_does_not_raise_the_rate),
         cmocka_unit_test(test_the_bound_that_is_set_holds),
         cmocka_unit_test(test_a_bound_below_the_least_rate_is_kept),
+        cmocka_unit_test(test_what_is_given_back_may_be_copied),
         cmocka_unit_test(test_a_clock_of_another_worker_that_is_behind_does_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
