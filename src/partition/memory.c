@@ -1,4 +1,4 @@
-/* What this worker may hold in memory, and what happens as it fills up (issue 3, WHY 9).
+/* What this worker may hold in memory, and what happens as it fills up (WHY 9).
  *
  *   share of the worker: --memory / workers, less an eighth for the engines' block caches
  *   counted: row tables, log entries, copies being flushed, requests and replies that wait,

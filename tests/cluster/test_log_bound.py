@@ -1,4 +1,4 @@
-"""The log stays under --log-bytes-max (DESIGN.md 5, issue 3), whatever is written."""
+"""The log stays under --log-bytes-max (DESIGN.md 5), whatever is written."""
 
 import os
 
