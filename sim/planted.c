@@ -108,7 +108,7 @@ static const struct sim_planted planted[] = {
      "FAULTS rule 8: a sound replica is dropped because the table names another"},
     {"removed_not_kept", "removed_not_kept", 0, "superseded_replica", 20,
      "FAULTS rule 8: what a removed replica had is deleted without quarantine"},
-    {"too_big_not_logged", "too_big_not_logged", 0, NULL, 800,
+    {"too_big_not_logged", "too_big_not_logged", 0, "too_big_in_pipelines", 60,
      "decision 0003: a write that is too big is answered, not logged, and its client goes on"},
     {"learner_counts", NULL, RAFT_BUG_LEARNER_COUNTS, NULL, 300, "learners count as voters"},
     {"overwrite_forgets_id", NULL, 0, NULL, 60,

@@ -187,6 +187,33 @@ void scenario_read_of_uncommitted(struct sim_bed *bed)
     stage_judge(bed);
 }
 
+/* Goal: that a write was too big is an outcome like any other, and stays so (decision 0003).
+ * Method: some are taken for too big; connections to the leader break again and again, so that
+ * nodes ask anew while what was pipelined behind has its effect. */
+void scenario_too_big_in_pipelines(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.cluster.mesh = true;
+    plan.workload.clients = 12;
+    plan.workload.counters = 4;
+    plan.workload.pipeline_max = 8;
+    plan.workload.think_min = STAGE_MS;
+    plan.workload.think_max = 5 * STAGE_MS;
+    bed->sim.maybe_permille = 200;
+    if (!stage_open(bed, &plan)) return;
+    for (int round = 0; round < 20 * ROUNDS && !bed->sim.failed; round++) {
+        node_id_t leader = stage_leader(bed);
+        if (leader == 0) return;
+        for (node_id_t other = 1; other <= plan.cluster.nodes; other++)
+            if (other != leader) sim_network_reset(bed->cluster->network, leader, other);
+        sim_fault_hit(&bed->sim, SIM_FAULT_RESET);
+        sim_run_for(&bed->sim, stage_draw(bed, 30 * STAGE_MS, 60 * STAGE_MS));
+    }
+    if (!bed->sim.failed) stage_judge(bed);
+}
+
 /* Goal: a fast election after a broken connection does not overtake a lease (D1).
  * Method: all connections to the leader break and its links stay cut; it lives and serves. */
 void scenario_broken_connection(struct sim_bed *bed)
