@@ -367,9 +367,19 @@ bool flush_abandon(struct partition_host *host, uint32_t store)
     return true;
 }
 
+static uint64_t store_dirty_bytes(const struct host_store *store)
+{
+    uint64_t bytes = 0;
+    for (const struct list *at = store->replicas.next; at != &store->replicas; at = at->next) {
+        bytes += row_table_dirty_bytes(CONTAINER_OF(at, struct replica, by_store)->table);
+    }
+    return bytes;
+}
+
 static void flush_start(struct partition_host *host, uint32_t store)
 {
     struct flush_job *flush = memory_allocate_zero(sizeof(*flush));
+    uint64_t dirty = store_dirty_bytes(&host->stores[store]);
     struct log_statistics log;
     log_statistics(host->options.log, &log);
     host->stores[store].flushed_segment = log.active_segment;
@@ -381,6 +391,9 @@ static void flush_start(struct partition_host *host, uint32_t store)
     flush->store = store;
     flush->next = host->stores[store].replicas.next;
     buffer_init(&flush->rows, SIZE_MAX / 2);
+    /* What is reserved and not used costs nothing; to grow while tens of MiB are in it would hold
+     * up the loop for as many milliseconds. */
+    if (dirty > 0) buffer_reserve(&flush->rows, (size_t)(dirty + dirty / 4));
     buffer_init(&flush->replaced, SIZE_MAX / 2);
     buffer_init(&flush->records, SIZE_MAX / 2);
     buffer_init(&flush->clean_after, SIZE_MAX / 2);
@@ -403,15 +416,6 @@ void flush_store(struct partition_host *host, uint32_t store)
     bool busy = host->stores[store].flush != NULL || store_is_held(host, store);
     host->stores[store].flush_wanted = busy;
     if (!busy) flush_start(host, store);
-}
-
-static uint64_t store_dirty_bytes(const struct host_store *store)
-{
-    uint64_t bytes = 0;
-    for (const struct list *at = store->replicas.next; at != &store->replicas; at = at->next) {
-        bytes += row_table_dirty_bytes(CONTAINER_OF(at, struct replica, by_store)->table);
-    }
-    return bytes;
 }
 
 static bool store_wants_flush(const struct host_store *store)

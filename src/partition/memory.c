@@ -19,7 +19,7 @@ enum {
     ENTRIES_BYTES_MIN = 64 << 10,
     EVICT_CALLS_MAX = 4, /* of under 2 ms, in one go */
     EVICT_AGAIN_US = 10 * 1000,
-    LEVEL0_FILES_SLOW = 20, /* from here on a store is flushed at four times the size */
+    LEVEL0_FILES_SLOW = 24, /* from here on a store is flushed at four times the size */
     LEVEL0_FILES_MAX = 60,  /* from here on writes wait */
 };
 

@@ -58,6 +58,7 @@ struct host {
     const struct logger *logger;
     uint32_t lane_threads[LANE_COUNT];
     struct lane_thread lanes[LANE_COUNT][WORLD_LANE_THREADS_MAX];
+    struct free_files free_files;
     pthread_mutex_t mutex; /* for what follows */
     struct list sockets;
     struct world *worlds[WORKERS_MAX];
@@ -175,6 +176,7 @@ enum status host_create(const struct world_real_options *options, struct host **
     host->logger = options->logger;
     pthread_mutex_init(&host->mutex, NULL);
     list_init(&host->sockets);
+    free_files_init(&host->free_files);
     sigaction(SIGPIPE, &ignore, NULL);
     for (int lane = 0; lane < LANE_COUNT; lane++) {
         uint32_t least = lane == LANE_READ ? WORLD_READ_THREADS_DEFAULT : 1;
@@ -206,6 +208,7 @@ void host_destroy(struct host *host)
         for (int lane = 0; lane < LANE_COUNT; lane++)
             for (uint32_t i = 0; i < WORLD_LANE_THREADS_MAX; i++)
                 steps[step](&host->lanes[lane][i]);
+    free_files_destroy(&host->free_files);
     pthread_mutex_destroy(&host->mutex);
     memory_free(host);
 }
@@ -213,6 +216,11 @@ void host_destroy(struct host *host)
 const struct logger *real_host_logger(struct host *host)
 {
     return host->logger;
+}
+
+struct free_files *real_host_free_files(struct host *host)
+{
+    return &host->free_files;
 }
 
 void host_world_set(struct host *host, uint32_t worker, struct world *world)

@@ -5,6 +5,7 @@
  *     world_real_listen.c  accepting
  *     world_real_stream.c  connecting, reading, writing, closing
  *     world_real_file.c    files and directories
+ *     world_real_free.c    what removed files took is given back
  *     world_real_address.c "HOST:PORT"  */
 #ifndef HOLON_WORLD_WORLD_REAL_INTERNAL_H
 #define HOLON_WORLD_WORLD_REAL_INTERNAL_H
@@ -17,6 +18,7 @@
 #include "base/random.h"
 #include "world/timer_heap.h"
 #include "world/world_real.h"
+#include "world/world_real_free.h"
 
 struct listen_socket;
 
@@ -60,6 +62,7 @@ void real_world_job_done(struct world_job *job);
 
 /* --- world_real_host.c --- */
 const struct logger *real_host_logger(struct host *host);
+struct free_files *real_host_free_files(struct host *host);
 void host_job_start(struct host *host, enum world_lane lane, struct world_job *job);
 /* The socket for `address`: an existing one that `worker` does not yet listen on, else a new
  * one. `listener` is what accepted connections for this worker go to. */

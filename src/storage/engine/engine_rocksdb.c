@@ -22,6 +22,11 @@ enum {
     MANIFEST_AHEAD_BYTES =
         64 << 10, /* taken of the disk in such steps: each start makes one anew */
     FILTER_BITS_PER_KEY = 10,
+    /* Of a compaction, at the first level that is in use; at each further one twice as much. The
+     * last use of a file frees all of it at once, which a device that is told takes a millisecond a
+     * MiB for. */
+    FILE_BYTES = 16 << 20,
+    FILE_BYTES_FACTOR = 2,
     COMPACTION_BYTES_PER_SECOND = 64 << 20, /* of one store */
     COMPACTION_REFILL_US = 50 * 1000,
     COMPACTION_FAIRNESS = 10,         /* RocksDB's default */
@@ -398,6 +403,9 @@ static void set_options(struct engine_rocksdb *rocks)
     rocksdb_options_set_max_manifest_file_size(options, MANIFEST_BYTES);
     rocksdb_options_set_manifest_preallocation_size(options, MANIFEST_AHEAD_BYTES);
     rocksdb_options_set_max_background_jobs(options, 1 + COMPACTION_THREADS);
+    rocksdb_options_set_level0_file_num_compaction_trigger(options, ENGINE_LEVEL0_FILES);
+    rocksdb_options_set_target_file_size_base(options, FILE_BYTES);
+    rocksdb_options_set_target_file_size_multiplier(options, FILE_BYTES_FACTOR);
     rocksdb_options_set_ratelimiter(options, rocks->limiter);
     rocksdb_options_set_bytes_per_sync(options, SYNC_BYTES);
     rocksdb_options_set_compression(options, rocksdb_lz4_compression);

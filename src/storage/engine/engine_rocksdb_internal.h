@@ -7,6 +7,11 @@
 
 #include "storage/engine/engine.h"
 
+/* So many runs are kept as they are before they are merged with the rows below them, most of which
+ * are rewritten for it, however little is in the runs: with four, filling one node made the others
+ * rewrite all that they have. A read asks the filter of each. */
+enum { ENGINE_LEVEL0_FILES = 12 };
+
 #define ENGINE_RUN_SUFFIX ".run" /* of files not yet ingested; left over by a crash */
 
 struct engine_rocksdb {
