@@ -13,6 +13,8 @@
 enum { FLUSH_STEP_LEAST = 256, FLUSH_STEP_MOST = 16384 };
 
 enum {
+    FLUSH_PACE =
+        32 << 20, /* bytes a second of one worker's flushes, unless log or memory need more */
     FLUSH_RETRY_LEAST_US = 100 * 1000,
     FLUSH_HOLD_MAX_US = 500 * 1000, /* for a quorum's disks; for the own one as long as it takes */
     FLUSH_RETRY_MOST_US = 5 * 1000 * 1000,
@@ -367,6 +369,13 @@ bool flush_abandon(struct partition_host *host, uint32_t store)
     return true;
 }
 
+/* Nothing waits for most flushes, but the syncs of the log wait for what they write. */
+static void set_pace(struct partition_host *host)
+{
+    bool hurry = host->stopping || flush_is_urgent(host) || memory_is_short(host);
+    host->flush_pace.bytes_per_second = hurry ? 0 : FLUSH_PACE;
+}
+
 static uint64_t store_dirty_bytes(const struct host_store *store)
 {
     uint64_t bytes = 0;
@@ -380,6 +389,7 @@ static void flush_start(struct partition_host *host, uint32_t store)
 {
     struct flush_job *flush = memory_allocate_zero(sizeof(*flush));
     uint64_t dirty = store_dirty_bytes(&host->stores[store]);
+    set_pace(host);
     struct log_statistics log;
     log_statistics(host->options.log, &log);
     host->stores[store].flushed_segment = log.active_segment;
@@ -487,6 +497,7 @@ static uint32_t store_whose_turn_it_is(struct partition_host *host)
 
 void flush_tick(struct partition_host *host)
 {
+    set_pace(host);
     uint64_t pinning = stores_that_pin_the_log(host);
     uint32_t turn = store_whose_turn_it_is(host);
     if (log_damaged_segment(host->options.log) != 0) /* releases are written without waiting */

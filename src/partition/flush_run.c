@@ -111,6 +111,7 @@ static void write_run(struct flush_job *flush)
     }
     flush->status = engine_run_open(engine, &run, &flush->error);
     if (flush->status) return;
+    engine_run_pace(engine, run, &flush->host->flush_pace);
     flush->status = write_rows(flush, engine, run);
     if (flush->status == STATUS_OK) flush->status = write_records(flush, engine, run);
     if (flush->status) {

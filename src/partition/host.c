@@ -368,6 +368,7 @@ static void peers_free(struct partition_host *host)
 void host_begin_close(struct partition_host *host)
 {
     host->stopping = true;
+    host->flush_pace.bytes_per_second = 0; /* the flush that is under way is waited for */
 }
 
 void host_close(struct partition_host *host)

@@ -385,7 +385,8 @@ struct partition_host {
     struct slabs *row_memory;      /* of all row tables */
     struct raft_messages messages; /* of the core whose output is taken */
     struct host_store stores[STORES_MAX];
-    struct map peers; /* node, worker -> peer_out */
+    struct engine_pace flush_pace; /* of flushes; their jobs look at it */
+    struct map peers;              /* node, worker -> peer_out */
     struct peer_out *peer_list;
     struct replica **dirty; /* have output to take at the end of the turn */
     size_t dirty_count, dirty_capacity;
@@ -688,6 +689,8 @@ void memory_tick(struct partition_host *host);
 const char *memory_refuses_writes(const struct partition_host *host);
 /* Dirty bytes of a store that start a flush. */
 uint64_t memory_flush_bytes(const struct partition_host *host);
+/* Rows that are not on disk take half of what they may: flushes hurry. */
+bool memory_is_short(const struct partition_host *host);
 /* Entries kept in memory for one group. */
 uint64_t memory_entries_bytes_max(const struct partition_host *host);
 

@@ -165,6 +165,12 @@ const char *memory_refuses_writes(const struct partition_host *host)
            "command was not executed, try again";
 }
 
+bool memory_is_short(const struct partition_host *host)
+{
+    uint64_t share = share_of(host);
+    return host->memory.writes_refused || (share != 0 && host->memory.dirty > share / 4);
+}
+
 uint64_t memory_flush_bytes(const struct partition_host *host)
 {
     uint64_t bytes = host->options.flush_bytes;

@@ -11,6 +11,8 @@
 #ifndef HOLON_STORAGE_ENGINE_ENGINE_H
 #define HOLON_STORAGE_ENGINE_ENGINE_H
 
+#include <stdatomic.h>
+
 #include "base/buffer.h"
 #include "base/bytes.h"
 #include "base/status.h"
@@ -18,6 +20,11 @@
 struct engine;
 struct engine_run;
 struct engine_iterator;
+
+/* How fast a run goes to the disk. The owner may change it at any time, from any thread. */
+struct engine_pace {
+    _Atomic uint64_t bytes_per_second; /* 0: as fast as the disk takes it */
+};
 
 /* A run being built: one sorted file, or two (run_cut). Keys must be added in strictly rising
  * order; range deletions (whole partitions only: snapshot install, removal) cover older runs, never
@@ -40,6 +47,7 @@ struct engine_table {
     enum status (*run_delete_range)(struct engine_run *, struct bytes from, struct bytes to,
                                     struct error *);
     enum status (*run_cut)(struct engine_run *, struct error *);
+    void (*run_pace)(struct engine_run *, const struct engine_pace *); /* NULL: it has no pace */
     enum status (*run_ingest)(struct engine_run *, struct error *);
     void (*run_abandon)(struct engine_run *);
     enum status (*checkpoint)(struct engine *, const char *directory, struct error *);
@@ -132,6 +140,12 @@ static inline enum status engine_run_cut(struct engine *engine, struct engine_ru
                                          struct error *error)
 {
     return engine->table->run_cut(run, error);
+}
+/* Borrows `pace` until the run ends. */
+static inline void engine_run_pace(struct engine *engine, struct engine_run *run,
+                                   const struct engine_pace *pace)
+{
+    if (engine->table->run_pace != NULL) engine->table->run_pace(run, pace);
 }
 /* Atomic and durable as a unit; of a run in which nothing was put, nothing happens. Frees the
  * run, also on error. After an error the run may be written again. */

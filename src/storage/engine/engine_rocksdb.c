@@ -368,6 +368,7 @@ static const struct engine_table rocksdb_table = {
     .run_delete = engine_rocksdb_run_delete,
     .run_delete_range = engine_rocksdb_run_delete_range,
     .run_cut = engine_rocksdb_run_cut,
+    .run_pace = engine_rocksdb_run_pace,
     .run_ingest = engine_rocksdb_run_ingest,
     .run_abandon = engine_rocksdb_run_abandon,
     .checkpoint = rocksdb_engine_checkpoint,

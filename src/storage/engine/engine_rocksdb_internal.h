@@ -51,6 +51,7 @@ enum status engine_rocksdb_run_delete(struct engine_run *run, struct bytes key,
 enum status engine_rocksdb_run_delete_range(struct engine_run *run, struct bytes from,
                                             struct bytes to, struct error *error);
 enum status engine_rocksdb_run_cut(struct engine_run *run, struct error *error);
+void engine_rocksdb_run_pace(struct engine_run *run, const struct engine_pace *pace);
 enum status engine_rocksdb_run_ingest(struct engine_run *run, struct error *error);
 void engine_rocksdb_run_abandon(struct engine_run *run);
 /* Deletes the runs that a crash left in the directory. */

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -18,6 +19,7 @@ enum {
     RUN_FILES_MAX = 2,
     RUN_NAME_SIZE_MAX = 32,
     RUN_STEP_BYTES = 1 << 20, /* that may wait for the disk */
+    RUN_REST_US = 10 * 1000,  /* then it looks at the pace again */
 };
 
 struct run_file {
@@ -30,7 +32,9 @@ struct run_file {
 struct engine_run {
     struct engine_rocksdb *rocks;
     struct run_file files[RUN_FILES_MAX];
-    uint32_t at; /* file that is being written */
+    uint32_t at;                    /* file that is being written */
+    const struct engine_pace *pace; /* NULL: none */
+    uint64_t stepped_at;            /* us, when the last step ended */
 };
 
 enum status engine_rocksdb_run_open(struct engine *engine, struct engine_run **ret_run,
@@ -65,17 +69,45 @@ static enum status run_begin(struct engine_run *run, struct error *error)
     return text ? run_error(run, text, error) : STATUS_OK;
 }
 
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* What is left of the time that the step may take, in parts, for the pace may change. */
+static void rest(struct engine_run *run, uint64_t bytes)
+{
+    for (;;) {
+        uint64_t pace = run->pace != NULL ? run->pace->bytes_per_second : 0;
+        uint64_t now = now_us(), least = pace > 0 ? bytes * 1000000 / pace : 0;
+        if (now - run->stepped_at >= least) break;
+        uint64_t left = least - (now - run->stepped_at);
+        usleep((useconds_t)(left < RUN_REST_US ? left : RUN_REST_US));
+    }
+    run->stepped_at = now_us();
+}
+
 /* A run of many MiB that goes to the disk all at once, when it is finished, is what the log's next
  * syncs wait for, and so clients. So it goes step by step, and is waited for each time. Whether it
  * is there is asked only at the end: what this cannot write, the sync of the whole file tells. */
-static void run_step(struct run_file *file, uint64_t bytes)
+static void run_step(struct engine_run *run, uint64_t bytes)
 {
+    struct run_file *file = &run->files[run->at];
     file->bytes += bytes;
     if (file->bytes < RUN_STEP_BYTES || file->file < 0) return;
-    file->bytes = 0;
     sync_file_range(file->file, 0, 0,
                     SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
                         SYNC_FILE_RANGE_WAIT_AFTER);
+    rest(run, file->bytes);
+    file->bytes = 0;
+}
+
+void engine_rocksdb_run_pace(struct engine_run *run, const struct engine_pace *pace)
+{
+    run->pace = pace;
+    run->stepped_at = now_us();
 }
 
 enum status engine_rocksdb_run_put(struct engine_run *run, struct bytes key, struct bytes value,
@@ -87,7 +119,7 @@ enum status engine_rocksdb_run_put(struct engine_run *run, struct bytes key, str
     const char *value_data = value.size ? (const char *)value.data : "";
     rocksdb_sstfilewriter_put(run->files[run->at].writer, (const char *)key.data, key.size,
                               value_data, value.size, &text);
-    run_step(&run->files[run->at], key.size + value.size);
+    run_step(run, key.size + value.size);
     return text ? run_error(run, text, error) : STATUS_OK;
 }
 
