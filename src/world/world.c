@@ -74,6 +74,11 @@ void world_post(struct world *to, struct world_post *post)
     to->table->post(to, post);
 }
 
+uint64_t world_job_rest(struct world *world, uint64_t until)
+{
+    return world->table->job_rest ? world->table->job_rest(world, until) : until;
+}
+
 void world_job_start(struct world *world, enum world_lane lane, struct world_job *job)
 {
     ASSERT(lane < LANE_COUNT);

@@ -78,10 +78,10 @@ struct world_post {
 void world_post(struct world *to, struct world_post *post);
 
 /* A job: run() on another thread of its lane, then done() on the world that started it.
- * run() may use files and world_fatal() and nothing else of the world. Jobs of one lane of
- * one world object run one after the other, but those of LANE_READ in any order and several at
- * once. LANE_FLUSH is in the background (base/background.h). In the simulator run() happens at some
- * later virtual instant. The job struct must live until done() returned. */
+ * run() may use files, world_fatal() and world_job_rest() and nothing else of the world. Jobs of
+ * one lane of one world object run one after the other, but those of LANE_READ in any order and
+ * several at once. LANE_FLUSH is in the background (base/background.h). In the simulator run()
+ * happens at some later virtual instant. The job struct must live until done() returned. */
 enum world_lane { LANE_LOG, LANE_FLUSH, LANE_READ, LANE_COUNT };
 
 struct world_job {
@@ -92,6 +92,12 @@ struct world_job {
     struct world_job *next;
 };
 void world_job_start(struct world *world, enum world_lane lane, struct world_job *job);
+enum { WORLD_REST_MOST_US = 10 * 1000 };
+/* In run(), where all in the lane is meant to go slowly: waits until the boot clock says `until`,
+ * but no longer than WORLD_REST_MOST_US, so that the caller looks whether it still has to. Returns
+ * what the clock says then; the simulator does not wait and returns `until`. Jobs behind it wait,
+ * too. */
+uint64_t world_job_rest(struct world *world, uint64_t until);
 
 /* --- byte streams (TCP) ------------------------------------------------------------------ */
 
@@ -215,6 +221,7 @@ struct world_table {
     void (*defer)(struct world *, struct world_deferred *);
     void (*post)(struct world *, struct world_post *);
     void (*job_start)(struct world *, enum world_lane, struct world_job *);
+    uint64_t (*job_rest)(struct world *, uint64_t); /* NULL: nothing is waited for */
     enum status (*listen)(struct world *, const char *, void *, void (*)(void *, struct stream *),
                           struct listener **, struct error *);
     uint16_t (*listener_port)(struct listener *);

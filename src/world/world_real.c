@@ -36,6 +36,16 @@ static uint64_t real_now(struct world *world)
     return (uint64_t)time.tv_sec * MICROSECONDS + (uint64_t)time.tv_nsec / 1000;
 }
 
+static uint64_t real_job_rest(struct world *world, uint64_t until)
+{
+    uint64_t now = real_now(world);
+
+    if (until <= now) return now;
+    uint64_t rest = until - now < WORLD_REST_MOST_US ? until - now : WORLD_REST_MOST_US;
+    nanosleep(&(struct timespec){.tv_nsec = (long)rest * 1000}, NULL);
+    return real_now(world);
+}
+
 static int64_t real_wall_time(struct world *world)
 {
     struct timespec time;
@@ -372,6 +382,7 @@ static void table_fill(struct world_table *table)
         .defer = real_defer,
         .post = real_post,
         .job_start = real_job_start,
+        .job_rest = real_job_rest,
         .listen = real_listen,
         .listener_port = real_listener_port,
         .listener_close = real_listener_close,

@@ -342,14 +342,14 @@ static enum status real_rename(struct world *world, const char *from, const char
 
 static enum status real_remove(struct world *world, const char *path, struct error *error)
 {
-    int large = free_files_open(path);
+    struct freed_file large = free_files_open(path);
     enum status status = STATUS_OK;
 
     if (remove(path) != 0) status = path_failed(error, "remove", path);
-    if (large >= 0 && status == STATUS_OK)
+    if (large.file >= 0 && status == STATUS_OK)
         free_files_give(real_host_free_files(real_world_of(world)->host), large);
-    else if (large >= 0)
-        close(large);
+    else
+        free_files_close(large);
     return status;
 }
 

@@ -16,13 +16,15 @@
 #include "base/buffer.h"
 #include "base/bytes.h"
 #include "base/status.h"
+#include "world/world.h"
 
 struct engine;
 struct engine_run;
 struct engine_iterator;
 
-/* How fast a run goes to the disk. The owner may change it at any time, from any thread. */
+/* How fast a run goes to the disk. The owner may change the rate at any time, from any thread. */
 struct engine_pace {
+    struct world *world;               /* whose clock */
     _Atomic uint64_t bytes_per_second; /* 0: as fast as the disk takes it */
 };
 
@@ -141,7 +143,7 @@ static inline enum status engine_run_cut(struct engine *engine, struct engine_ru
 {
     return engine->table->run_cut(run, error);
 }
-/* Borrows `pace` until the run ends. */
+/* Borrows `pace` until the run ends. Thread: a job's; it waits there. */
 static inline void engine_run_pace(struct engine *engine, struct engine_run *run,
                                    const struct engine_pace *pace)
 {

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -19,7 +18,6 @@ enum {
     RUN_FILES_MAX = 2,
     RUN_NAME_SIZE_MAX = 32,
     RUN_STEP_BYTES = 1 << 20, /* that may wait for the disk */
-    RUN_REST_US = 10 * 1000,  /* then it looks at the pace again */
 };
 
 struct run_file {
@@ -69,24 +67,19 @@ static enum status run_begin(struct engine_run *run, struct error *error)
     return text ? run_error(run, text, error) : STATUS_OK;
 }
 
-static uint64_t now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-/* What is left of the time that the step may take, in parts, for the pace may change. */
+/* What is left of the time that the step may take. */
 static void rest(struct engine_run *run, uint64_t bytes)
 {
-    for (;;) {
-        uint64_t pace = run->pace != NULL ? run->pace->bytes_per_second : 0;
-        uint64_t now = now_us(), least = pace > 0 ? bytes * 1000000 / pace : 0;
-        if (now - run->stepped_at >= least) break;
-        uint64_t left = least - (now - run->stepped_at);
-        usleep((useconds_t)(left < RUN_REST_US ? left : RUN_REST_US));
-    }
-    run->stepped_at = now_us();
+    const struct engine_pace *pace = run->pace;
+    uint64_t until, now;
+
+    if (pace == NULL) return;
+    do {
+        uint64_t rate = pace->bytes_per_second;
+        until = rate > 0 ? run->stepped_at + bytes * 1000000 / rate : 0;
+        now = world_job_rest(pace->world, until);
+    } while (now < until);
+    run->stepped_at = now;
 }
 
 /* A run of many MiB that goes to the disk all at once, when it is finished, is what the log's next
@@ -107,7 +100,7 @@ static void run_step(struct engine_run *run, uint64_t bytes)
 void engine_rocksdb_run_pace(struct engine_run *run, const struct engine_pace *pace)
 {
     run->pace = pace;
-    run->stepped_at = now_us();
+    run->stepped_at = world_job_rest(pace->world, 0);
 }
 
 enum status engine_rocksdb_run_put(struct engine_run *run, struct bytes key, struct bytes value,
