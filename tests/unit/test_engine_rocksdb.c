@@ -2,10 +2,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -101,6 +103,76 @@ static void test_a_run_is_there_whole_and_after_reopening(void **state)
     assert_int_equal(files_with(fixture->directory, ".run"), 0);
 }
 
+static uint64_t property(struct fixture *fixture, const char *name)
+{
+    uint64_t value = UINT64_MAX;
+    rocksdb_property_int(engine_rocksdb_of(fixture->engine)->database, name, &value);
+    return value;
+}
+
+/* In this order: what was pending and is not any more runs, and what has run has left no files. */
+static void expect_no_compaction(struct fixture *fixture, unsigned level0_files)
+{
+    assert_int_equal(property(fixture, "rocksdb.compaction-pending"), 0);
+    assert_int_equal(property(fixture, "rocksdb.num-running-compactions"), 0);
+    assert_int_equal(engine_level0_files(fixture->engine), level0_files);
+}
+
+/* A compaction deletes the files that it has merged when it is done. */
+static bool level0_is_empty_in_time(struct fixture *fixture)
+{
+    enum { LIMIT_MS = 30 * 1000 };
+    struct pollfd deleted = {.fd = inotify_init1(IN_CLOEXEC), .events = POLLIN};
+    char events[4096];
+    assert_true(inotify_add_watch(deleted.fd, fixture->directory, IN_DELETE) >= 0);
+    while (engine_level0_files(fixture->engine) > 0 && poll(&deleted, 1, LIMIT_MS) > 0)
+        assert_true(read(deleted.fd, events, sizeof(events)) > 0);
+    close(deleted.fd);
+    return engine_level0_files(fixture->engine) == 0;
+}
+
+/* Run `number` changes the row between two that stay, all over the range of what is there. */
+static void run_over_the_store(struct fixture *fixture, unsigned number)
+{
+    char script[64];
+    snprintf(script, sizeof(script), "put a %u;put r%02u %u;put z %u", number, number, number,
+             number);
+    run(fixture, script);
+}
+
+static void expect_runs(struct fixture *fixture, unsigned last)
+{
+    char key[8], value[8];
+    snprintf(value, sizeof(value), "%u", last);
+    expect(fixture, "a", value);
+    expect(fixture, "z", value);
+    expect(fixture, "m", "below");
+    for (unsigned i = 1; i <= last; i++) {
+        snprintf(key, sizeof(key), "r%02u", i);
+        snprintf(value, sizeof(value), "%u", i);
+        expect(fixture, key, value);
+    }
+}
+
+/* Filling a node makes many runs of a few rows in the others. */
+static void test_rows_below_are_rewritten_for_many_runs_and_not_for_few(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned number = 0;
+    run(fixture, "put a 0;put m below;put z 0"); /* falls to the bottom */
+    expect_no_compaction(fixture, 0);
+    while (number < ENGINE_LEVEL0_FILES - 1) {
+        run_over_the_store(fixture, ++number);
+        expect_no_compaction(fixture, number);
+    }
+    expect_runs(fixture, number);
+    run_over_the_store(fixture, ++number);
+    assert_true(level0_is_empty_in_time(fixture));
+    expect_runs(fixture, number);
+    reopen(fixture);
+    expect_runs(fixture, number);
+}
+
 static void test_a_range_deletion_spares_the_puts_of_its_run(void **state)
 {
     struct fixture *fixture = *state;
@@ -112,8 +184,9 @@ static void test_a_range_deletion_spares_the_puts_of_its_run(void **state)
     expect(fixture, "ca", "new");
     expect(fixture, "d", "old");
     /* ... and still when compaction has merged the files. */
-    for (int i = 0; i < 12; i++)
+    for (int i = 1; i < ENGINE_LEVEL0_FILES; i++)
         run(fixture, "put a old;put z z");
+    assert_true(level0_is_empty_in_time(fixture));
     reopen(fixture);
     expect(fixture, "b", "new");
     expect(fixture, "c", NULL);
@@ -389,6 +462,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_a_run_is_there_whole_and_after_reopening),
+        TEST(test_rows_below_are_rewritten_for_many_runs_and_not_for_few),
         TEST(test_a_range_deletion_spares_the_puts_of_its_run),
         TEST(test_a_run_that_is_cut_overlaps_nothing_between),
         TEST(test_a_cut_run_that_is_given_up_leaves_nothing),
