@@ -93,17 +93,6 @@ void cli_options_default(enum cli_command command, struct cli_options *options)
 
 /* --- values --------------------------------------------------------------------------- */
 
-static bool name_is_valid(const char *name, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        char c = name[i];
-        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                  c == '-' || c == '_' || c == '.';
-        if (!ok) return false;
-    }
-    return size > 0 && size < NODE_NAME_SIZE_MAX;
-}
-
 static enum status take_text(const struct option *option, const char *value, char *field,
                              struct error *error)
 {
@@ -113,7 +102,7 @@ static enum status take_text(const struct option *option, const char *value, cha
         return error_set(error, STATUS_INVALID, "--%s takes a text of %llu to %llu bytes",
                          option->name, (unsigned long long)option->least,
                          (unsigned long long)option->most);
-    if (option->kind == OPTION_NAME && !name_is_valid(value, size))
+    if (option->kind == OPTION_NAME && !node_name_is_valid(bytes_of(value)))
         return error_set(error, STATUS_INVALID,
                          "--%s `%.80s`: a name consists of letters, digits, `-`, `_` and `.`",
                          option->name, value);
@@ -163,7 +152,7 @@ static enum status take_member(const char *item, size_t size, struct node_option
     struct address address;
 
     size_t name_size = equals ? (size_t)(equals - item) : 0;
-    if (equals == NULL || !name_is_valid(item, name_size))
+    if (equals == NULL || !node_name_is_valid(bytes_make(item, name_size)))
         return error_set(error, STATUS_INVALID,
                          "--cluster: `%.*s` is not NAME=HOST:PORT; an example: "
                          "n1=127.0.0.1:8379,n2=127.0.0.1:8380",

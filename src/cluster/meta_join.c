@@ -179,6 +179,9 @@ static bool join_is_refused(struct meta_evaluation *evaluation, const struct met
     if (request->name[0] == '\0' || request->peer[0] == '\0' || request->store == 0)
         meta_refuse(&evaluation->reply, "a node that joins has a name, an address for other nodes "
                                         "and a store");
+    else if (!node_name_is_valid(bytes_of(request->name)))
+        meta_refuse(&evaluation->reply,
+                    "a name consists of letters, digits, `-`, `_` and `.`: choose another --name");
     else if (walk->name_taken)
         meta_refuse(
             &evaluation->reply,

@@ -8,6 +8,17 @@
  * that of another version, not for damage. */
 enum { VIEW_FORMAT = 1, VIEW_FORMAT_MORE = 2 };
 
+bool node_name_is_valid(struct bytes name)
+{
+    for (size_t i = 0; i < name.size; i++) {
+        char c = (char)name.data[i];
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '-' || c == '_' || c == '.';
+        if (!ok) return false;
+    }
+    return name.size > 0 && name.size < NODE_NAME_SIZE_MAX;
+}
+
 void cluster_view_init(struct cluster_view *view)
 {
     memset(view, 0, sizeof(*view));

@@ -79,6 +79,10 @@ struct cluster_view {
     uint16_t slot_partition[SLOT_COUNT]; /* slot -> partition number (not group) */
 };
 
+/* Letters, digits, `-`, `_` and `.`, from 1 to NODE_NAME_SIZE_MAX - 1 of them: a name is written as
+ * it is in JSON, metrics, paths of requests and Redis's replies. */
+bool node_name_is_valid(struct bytes name);
+
 void cluster_view_init(struct cluster_view *view);
 void cluster_view_free(struct cluster_view *view);
 /* Copies everything from `from`, but keeps the leaders that `to` knew. */

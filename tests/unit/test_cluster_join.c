@@ -1,5 +1,6 @@
 /* What joining is made of: messages, tokens, the file, and what meta lets in (cluster/join_*.h,
  * meta_join.c). */
+#include "base/assert.h"
 #include "cluster/join_file.h"
 #include "cluster/join_message.h"
 #include "meta_fixture.h"
@@ -50,6 +51,21 @@ static void test_no_token_is_needed_where_nobody_is_reached_from_outside(void **
     assert_refused(ask_as_is(fixture, &request), "needs a token");
     with_secret(&request, 1);
     assert_refused(ask_as_is(fixture, &request), "was used already");
+}
+
+/* Names are written as they are in JSON, metrics and Redis's replies. */
+static void test_a_name_of_other_characters_does_not_come_in(void **state)
+{
+    static const char *const names[] = {"n\"4", "n\\4", "n 4", "n\n4", "n\xff", "n\xc3\xa4", "n{4"};
+    struct fixture *fixture = *state;
+
+    found(fixture);
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        struct meta_request request = join_of(names[i], 400);
+        assert_refused(ask_as_is(fixture, &request), "letters, digits");
+    }
+    struct meta_request request = join_of("aZ09-_.", 400);
+    assert_int_equal(ask_as_is(fixture, &request).node, 4);
 }
 
 static void test_a_wrong_or_ended_token_is_refused_on_loopback_too(void **state)
@@ -200,6 +216,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_no_token_is_needed_where_nobody_is_reached_from_outside),
+        TEST(test_a_name_of_other_characters_does_not_come_in),
         TEST(test_a_wrong_or_ended_token_is_refused_on_loopback_too),
         TEST(test_who_has_started_is_not_given_its_place_again),
         TEST(test_a_machine_takes_the_place_of_a_dead_one),
