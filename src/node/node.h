@@ -171,7 +171,8 @@ struct operation_reply {
 void node_operate(struct node *node, struct bytes path, struct bytes query,
                   const struct operation_reply *reply);
 
-/* JSON of /status, the page of `holon status`; appended to buffer. Worker 0's thread. */
-void node_status_json(struct node *node, struct buffer *buffer);
+/* JSON of /status, the page of `holon status`; appended to buffer. False: it does not fit, or a
+ * text in it is no UTF-8; what was appended is of no use. Worker 0's thread. */
+bool node_status_json(struct node *node, struct buffer *buffer);
 
 #endif

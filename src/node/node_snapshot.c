@@ -204,17 +204,21 @@ static void send_report(struct node *node, node_id_t to, uint64_t question)
 
 static void answer_page(struct node *node, const struct snapshot_waiter *waiter)
 {
-    static const char metrics_type[] = "text/plain; version=0.0.4; charset=utf-8";
+    const char *type = "text/plain; version=0.0.4; charset=utf-8"; /* of metrics */
+    unsigned code = 200;
     struct buffer body;
 
     buffer_init(&body, ADMIN_OUTPUT_MAX / 2);
-    if (waiter->page == ADMIN_METRICS)
+    if (waiter->page == ADMIN_METRICS) {
         node_metrics_write(node->collector, &body);
-    else
-        node_status_json(node, &body);
-    admin_answer(node->admin, waiter->question, 200,
-                 waiter->page == ADMIN_METRICS ? metrics_type : "application/json",
-                 buffer_bytes(&body));
+    } else if (node_status_json(node, &body)) {
+        type = "application/json";
+    } else {
+        code = 500;
+        buffer_clear(&body);
+        buffer_append(&body, bytes_of("the status cannot be written as JSON\n"));
+    }
+    admin_answer(node->admin, waiter->question, code, type, buffer_bytes(&body));
     buffer_free(&body);
 }
 

@@ -65,48 +65,47 @@ static json_t *nodes_json(const struct node *node)
     return nodes;
 }
 
-struct quoted_name {
-    char text[6 * NODE_NAME_SIZE_MAX + 3]; /* each byte may be written as \\u00XX */
+struct names {
+    const char *of[NODES_MAX + 1]; /* by id; nobody's is "" */
 };
 
-/* By id, as JSON; nobody's is "". The caller's. */
-static struct quoted_name *quoted_names(const struct cluster_view *view)
+static const char *name_in(const struct names *names, node_id_t id)
 {
-    struct quoted_name *names = memory_allocate_zero((NODES_MAX + 1) * sizeof(*names));
-
-    for (node_id_t id = 0; id <= NODES_MAX; id++) {
-        json_t *name = json_string(node_name(view, id));
-        if (name == NULL) name = json_string(""); /* no UTF-8 */
-        json_dumpb(name, names[id].text, sizeof(names[id].text) - 1, JSON_ENCODE_ANY);
-        json_decref(name);
-    }
-    return names;
+    return id <= NODES_MAX ? names->of[id] : "";
 }
 
-/* Thousands of values as a tree took the loop 10 ms, so they are text at once. */
-static void append_groups(const struct cluster_view *view, struct buffer *buffer)
+static bool append_group(const struct view_group *group, uint32_t number, const struct names *names,
+                         struct buffer *buffer)
 {
-    struct quoted_name *names = quoted_names(view);
-    const char *before = "";
+    enum status status = buffer_append_format(
+        buffer,
+        "{\"group\":%u,\"leader\":\"%s\",\"term\":%llu,\"slot_first\":%u,\"slot_last\":%u,"
+        "\"replicas\":[",
+        number, name_in(names, group->leader), (unsigned long long)group->leader_term,
+        group->slot_first, group->slot_last);
 
-    buffer_append_format(buffer, ",\"groups\":[");
+    for (uint32_t k = 0; k < group->replica_count && status == STATUS_OK; k++)
+        status = buffer_append_format(buffer, "%s\"%s\"", k > 0 ? "," : "",
+                                      name_in(names, group->replicas[k].node));
+    return status == STATUS_OK && buffer_append_format(buffer, "]}") == STATUS_OK;
+}
+
+/* Thousands of values as a tree took the loop 10 ms, so they are text at once. A name has no
+ * character that JSON writes in another way (node_name_is_valid()). False: the buffer is full. */
+static bool append_groups(const struct cluster_view *view, struct buffer *buffer)
+{
+    struct names names;
+    bool first = true;
+
+    for (node_id_t id = 0; id <= NODES_MAX; id++)
+        names.of[id] = node_name(view, id);
     for (uint32_t g = 0; g < view->group_count; g++) {
-        const struct view_group *group = &view->groups[g];
-        if (group->replica_count == 0) continue;
-        buffer_append_format(buffer,
-                             "%s{\"group\":%u,\"leader\":%s,\"term\":%llu,\"slot_first\":%u,"
-                             "\"slot_last\":%u,\"replicas\":[",
-                             before, g, names[group->leader].text,
-                             (unsigned long long)group->leader_term, group->slot_first,
-                             group->slot_last);
-        for (uint32_t k = 0; k < group->replica_count; k++)
-            buffer_append_format(buffer, "%s%s", k > 0 ? "," : "",
-                                 names[group->replicas[k].node].text);
-        buffer_append_format(buffer, "]}");
-        before = ",";
+        if (view->groups[g].replica_count == 0) continue;
+        if (!first && buffer_append(buffer, bytes_of(","))) return false;
+        if (!append_group(&view->groups[g], g, &names, buffer)) return false;
+        first = false;
     }
-    buffer_append_format(buffer, "]");
-    memory_free(names);
+    return true;
 }
 
 __attribute__((format(printf, 3, 4))) static void add_problem(json_t *problems, const char *todo,
@@ -554,7 +553,7 @@ static int append_text(const char *text, size_t size, void *buffer)
     return buffer_append(buffer, bytes_make(text, size)) ? -1 : 0;
 }
 
-void node_status_json(struct node *node, struct buffer *buffer)
+bool node_status_json(struct node *node, struct buffer *buffer)
 {
     const struct cluster_view *view = &node->workers[0].view;
     char cluster[CLUSTER_ID_TEXT_SIZE];
@@ -589,9 +588,10 @@ void node_status_json(struct node *node, struct buffer *buffer)
         scrub_json(node), "fenced", fenced_json(node), "disputed", disputed_json(node), "moves",
         node_moves_json(node), "problems", problems, "memory_databases", memory_json(node),
         "lost_power", (int)forgetful_count(node), "copying", copying_json(node));
-    json_dump_callback(status, append_text, buffer, JSON_COMPACT);
+    bool whole = buffer_append(buffer, bytes_of("{")) == STATUS_OK &&
+                 json_dump_callback(status, append_text, buffer, JSON_COMPACT | JSON_EMBED) == 0 &&
+                 buffer_append(buffer, bytes_of(",\"groups\":[")) == STATUS_OK &&
+                 append_groups(view, buffer) && buffer_append(buffer, bytes_of("]}")) == STATUS_OK;
     json_decref(status);
-    buffer_cut(buffer, buffer_size(buffer) - 1); /* its brace, which the groups go before */
-    append_groups(view, buffer);
-    buffer_append_format(buffer, "}");
+    return whole;
 }
