@@ -13,8 +13,7 @@
 enum { FLUSH_STEP_LEAST = 256, FLUSH_STEP_MOST = 16384 };
 
 enum {
-    FLUSH_PACE =
-        32 << 20, /* bytes a second of one worker's flushes, unless log or memory need more */
+    FLUSH_PACE = 32 << 20, /* bytes a second, unless log, memory or other jobs need more */
     FLUSH_RETRY_LEAST_US = 100 * 1000,
     FLUSH_HOLD_MAX_US = 500 * 1000, /* for a quorum's disks; for the own one as long as it takes */
     FLUSH_RETRY_MOST_US = 5 * 1000 * 1000,
@@ -374,6 +373,8 @@ static void set_pace(struct partition_host *host)
 {
     bool hurry = host->stopping || flush_is_urgent(host) || memory_is_short(host);
     host->flush_pace.bytes_per_second = hurry ? 0 : FLUSH_PACE;
+    for (uint32_t i = 0; i < host->options.store_count; i++)
+        if (host->stores[i].flush != NULL) host->stores[i].flush->job.patient = !hurry;
 }
 
 static uint64_t store_dirty_bytes(const struct host_store *store)
@@ -389,7 +390,6 @@ static void flush_start(struct partition_host *host, uint32_t store)
 {
     struct flush_job *flush = memory_allocate_zero(sizeof(*flush));
     uint64_t dirty = store_dirty_bytes(&host->stores[store]);
-    set_pace(host);
     struct log_statistics log;
     log_statistics(host->options.log, &log);
     host->stores[store].flushed_segment = log.active_segment;
@@ -408,6 +408,7 @@ static void flush_start(struct partition_host *host, uint32_t store)
     buffer_init(&flush->records, SIZE_MAX / 2);
     buffer_init(&flush->clean_after, SIZE_MAX / 2);
     host->stores[store].flush = flush;
+    set_pace(host);
     world_timer_start(host->world, &flush->timer, 0);
 }
 

@@ -221,6 +221,14 @@ enum status world_remove(struct world *world, const char *path, struct error *er
     return world->table->remove(world, path, error);
 }
 
+enum status world_discard(struct world *world, const char *directory, const char *path,
+                          struct error *error)
+{
+    if (world->table->discard) return world->table->discard(world, directory, path, error);
+    enum status status = world_remove(world, path, error);
+    return status ? status : world_sync_dir(world, directory, error);
+}
+
 enum status world_make_dir(struct world *world, const char *path, struct error *error)
 {
     return world->table->make_dir(world, path, error);

@@ -7,6 +7,8 @@
 #ifndef HOLON_WORLD_WORLD_H
 #define HOLON_WORLD_WORLD_H
 
+#include <stdatomic.h>
+
 #include "base/buffer.h"
 #include "base/bytes.h"
 #include "base/list.h"
@@ -88,15 +90,16 @@ struct world_job {
     void (*run)(struct world_job *job);
     void (*done)(struct world_job *job);
     void *context;
+    atomic_bool patient; /* others may rest while this one waits: world_job_rest() */
     struct world *world; /* private */
     struct world_job *next;
 };
 void world_job_start(struct world *world, enum world_lane lane, struct world_job *job);
 enum { WORLD_REST_MOST_US = 10 * 1000 };
-/* In run(), where all in the lane is meant to go slowly: waits until the boot clock says `until`,
- * but no longer than WORLD_REST_MOST_US, so that the caller looks whether it still has to. Returns
- * what the clock says then; the simulator does not wait and returns `until`. Jobs behind it wait,
- * too. */
+/* In a job of LANE_FLUSH: waits until the boot clock says `until`, but no longer than
+ * WORLD_REST_MOST_US, so that the caller looks whether it still has to, and not while a job that is
+ * not patient waits for the thread. Returns what the clock says then, or `until`, if it is not
+ * waited for (as in the simulator). */
 uint64_t world_job_rest(struct world *world, uint64_t until);
 
 /* --- byte streams (TCP) ------------------------------------------------------------------ */
@@ -186,6 +189,11 @@ void file_close(struct file *file); /* NULL is fine */
 enum status world_rename(struct world *world, const char *from, const char *to,
                          struct error *error);
 enum status world_remove(struct world *world, const char *path, struct error *error);
+/* Of a large file in `directory` whose space nobody waits for: its name is gone for good on return,
+ * as after world_sync_dir(); the space comes back in steps, so that the device is not busy with
+ * that (world_real_free.h). */
+enum status world_discard(struct world *world, const char *directory, const char *path,
+                          struct error *error);
 enum status world_make_dir(struct world *world, const char *path, struct error *error);
 /* world_make_dir(), and its name in the parent directory is durable afterwards, whether it was
  * made now or found. Found is no error. */
@@ -245,6 +253,8 @@ struct world_table {
     void (*file_close)(struct file *);
     enum status (*rename)(struct world *, const char *, const char *, struct error *);
     enum status (*remove)(struct world *, const char *, struct error *);
+    /* NULL: removed and synced, the space is there at once */
+    enum status (*discard)(struct world *, const char *, const char *, struct error *);
     enum status (*make_dir)(struct world *, const char *, struct error *);
     enum status (*sync_dir)(struct world *, const char *, struct error *);
     enum status (*list_dir)(struct world *, const char *, void *, void (*)(void *, const char *),

@@ -41,6 +41,7 @@ static uint64_t real_job_rest(struct world *world, uint64_t until)
     uint64_t now = real_now(world);
 
     if (until <= now) return now;
+    if (host_lane_is_wanted(real_world_of(world)->host, LANE_FLUSH, world->worker)) return until;
     uint64_t rest = until - now < WORLD_REST_MOST_US ? until - now : WORLD_REST_MOST_US;
     nanosleep(&(struct timespec){.tv_nsec = (long)rest * 1000}, NULL);
     return real_now(world);

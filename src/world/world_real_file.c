@@ -342,15 +342,9 @@ static enum status real_rename(struct world *world, const char *from, const char
 
 static enum status real_remove(struct world *world, const char *path, struct error *error)
 {
-    struct freed_file large = free_files_open(path);
-    enum status status = STATUS_OK;
-
-    if (remove(path) != 0) status = path_failed(error, "remove", path);
-    if (large.file >= 0 && status == STATUS_OK)
-        free_files_give(real_host_free_files(real_world_of(world)->host), large);
-    else
-        free_files_close(large);
-    return status;
+    (void)world;
+    if (remove(path) != 0) return path_failed(error, "remove", path);
+    return STATUS_OK;
 }
 
 static enum status real_make_dir(struct world *world, const char *path, struct error *error)
@@ -380,6 +374,22 @@ static enum status real_sync_dir(struct world *world, const char *path, struct e
         if (!cannot) sync_is_fatal(world, &cause);
     }
     close(descriptor);
+    return status;
+}
+
+/* Its file is shortened only then: else a loss of power could bring the name back, without the
+ * content. */
+static enum status real_discard(struct world *world, const char *directory, const char *path,
+                                struct error *error)
+{
+    int large = free_files_open(path);
+    enum status status = real_remove(world, path, error);
+
+    if (status == STATUS_OK) status = real_sync_dir(world, directory, error);
+    if (large >= 0 && status == STATUS_OK)
+        free_files_give(real_host_free_files(real_world_of(world)->host), large);
+    else if (large >= 0)
+        close(large);
     return status;
 }
 
@@ -469,6 +479,7 @@ void real_file_table(struct world_table *table)
     table->file_close = real_file_close;
     table->rename = real_rename;
     table->remove = real_remove;
+    table->discard = real_discard;
     table->make_dir = real_make_dir;
     table->sync_dir = real_sync_dir;
     table->list_dir = real_list_dir;

@@ -12,7 +12,6 @@
 
 #include "base/background.h"
 #include "base/bytes.h"
-#include "base/memory.h"
 
 static uint64_t now_us(void)
 {
@@ -38,49 +37,49 @@ static bool rest(struct free_files *files, uint64_t us)
     return !stop;
 }
 
-static void free_in_steps(struct free_files *files, struct freed_file freed)
+static void free_in_steps(struct free_files *files, int descriptor)
 {
     struct stat found;
-    bool go_on = fstat(freed.file, &found) == 0 && found.st_nlink == 0 &&
-                 fsync(freed.directory) == 0; /* one that failed tells whoever syncs it next, too */
+    bool go_on = fstat(descriptor, &found) == 0 && found.st_nlink == 0;
 
     for (off_t size = go_on ? found.st_size : 0; go_on && size > FREE_STEP_BYTES;) {
         uint64_t began = now_us();
         size -= FREE_STEP_BYTES;
-        if (ftruncate(freed.file, size) != 0) break;
+        if (ftruncate(descriptor, size) != 0) break;
         uint64_t wait = (now_us() - began) * FREE_REST_FACTOR;
         if (wait < FREE_REST_LEAST_US) wait = FREE_REST_LEAST_US;
         if (wait > FREE_REST_MOST_US) wait = FREE_REST_MOST_US;
         go_on = rest(files, wait);
     }
-    free_files_close(freed);
+    close(descriptor);
 }
 
-/* .file is -1: all is to end. */
-static struct freed_file take(struct free_files *files)
+/* -1: all is to end. */
+static int take(struct free_files *files)
 {
-    struct freed_file freed = {-1, -1};
+    int descriptor = -1;
 
     pthread_mutex_lock(&files->mutex);
     while (files->count == 0 && !files->stop)
         pthread_cond_wait(&files->changed, &files->mutex);
     if (files->count > 0) {
-        freed = files->waiting[0];
+        descriptor = files->descriptors[0];
         files->count--;
-        memmove(files->waiting, files->waiting + 1, files->count * sizeof(files->waiting[0]));
+        memmove(files->descriptors, files->descriptors + 1,
+                files->count * sizeof(files->descriptors[0]));
     }
     pthread_mutex_unlock(&files->mutex);
-    return freed;
+    return descriptor;
 }
 
 static void *free_main(void *argument)
 {
     struct free_files *files = argument;
-    struct freed_file freed;
+    int descriptor;
 
     background_begin();
-    while ((freed = take(files)).file >= 0)
-        free_in_steps(files, freed);
+    while ((descriptor = take(files)) >= 0)
+        free_in_steps(files, descriptor);
     return NULL;
 }
 
@@ -120,35 +119,17 @@ void free_files_destroy(struct free_files *files)
     pthread_cond_destroy(&files->changed);
 }
 
-void free_files_close(struct freed_file freed)
-{
-    if (freed.file >= 0) close(freed.file);
-    if (freed.directory >= 0) close(freed.directory);
-}
-
-static int open_directory_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *directory = slash ? memory_copy_string(path) : memory_copy_string(".");
-
-    if (slash != NULL) directory[slash == path ? 1 : slash - path] = '\0';
-    int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    memory_free(directory);
-    return descriptor;
-}
-
-struct freed_file free_files_open(const char *path)
+int free_files_open(const char *path)
 {
     struct stat found;
-    struct freed_file freed = {-1, -1};
+    int descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 
-    freed.file = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    bool large = freed.file >= 0 && fstat(freed.file, &found) == 0 && S_ISREG(found.st_mode) &&
-                 found.st_nlink == 1 && found.st_size > FREE_AT_ONCE_MAX;
-    if (large) freed.directory = open_directory_of(path);
-    if (freed.directory >= 0) return freed;
-    free_files_close(freed);
-    return (struct freed_file){-1, -1};
+    if (descriptor < 0) return -1;
+    if (fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1 &&
+        found.st_size > FREE_AT_ONCE_MAX)
+        return descriptor;
+    close(descriptor);
+    return -1;
 }
 
 /* A lease for writing is given to who is the only one that has the file open. */
@@ -158,18 +139,18 @@ static bool is_open_elsewhere(int descriptor)
     return fcntl(descriptor, F_SETLEASE, F_UNLCK) != 0;
 }
 
-void free_files_give(struct free_files *files, struct freed_file freed)
+void free_files_give(struct free_files *files, int descriptor)
 {
     bool taken = false;
 
-    if (!is_open_elsewhere(freed.file)) {
+    if (!is_open_elsewhere(descriptor)) {
         pthread_mutex_lock(&files->mutex);
         if (files->count < FREE_FILES_MAX && start(files)) {
-            files->waiting[files->count++] = freed;
+            files->descriptors[files->count++] = descriptor;
             pthread_cond_broadcast(&files->changed);
             taken = true;
         }
         pthread_mutex_unlock(&files->mutex);
     }
-    if (!taken) free_files_close(freed);
+    if (!taken) close(descriptor);
 }

@@ -19,16 +19,12 @@ enum {
     FREE_REST_MOST_US = 100 * 1000,
 };
 
-struct freed_file {
-    int file, directory; /* -1: none */
-};
-
 struct free_files {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     pthread_t thread; /* of the first file on */
     bool started, stop;
-    struct freed_file waiting[FREE_FILES_MAX]; /* oldest first */
+    int descriptors[FREE_FILES_MAX]; /* oldest first */
     size_t count;
 };
 
@@ -36,12 +32,12 @@ void free_files_init(struct free_files *files);
 /* Frees at once what is left. */
 void free_files_destroy(struct free_files *files);
 
-/* Before its name is removed: what to give to free_files_give(); .file is -1 if the file is small,
- * is no file, or has another name too. */
-struct freed_file free_files_open(const char *path);
-void free_files_close(struct freed_file freed);
-/* Takes both descriptors. A file that still has a name, or is open elsewhere, is closed as it is:
- * its readers see all of it until they close it. Thread: any. */
-void free_files_give(struct free_files *files, struct freed_file freed);
+/* Before its name is removed: a descriptor to give to free_files_give(), or -1 if the file is
+ * small, is no file, or has another name too. */
+int free_files_open(const char *path);
+/* Takes the descriptor of a file whose name is gone for good: a loss of power that brought it back
+ * would find less than all of it. One that still has a name, or is open elsewhere, is closed as it
+ * is: its readers see all of it until they close it. Thread: any. */
+void free_files_give(struct free_files *files, int descriptor);
 
 #endif

@@ -114,6 +114,18 @@ void host_job_start(struct host *host, enum world_lane lane, struct world_job *j
     if (wake) pthread_cond_signal(&queue->changed);
 }
 
+bool host_lane_is_wanted(struct host *host, enum world_lane lane, uint32_t worker)
+{
+    struct lane_queue *queue = host->lanes[lane][worker % host->lane_threads[lane]].queue;
+    bool wanted = false;
+
+    pthread_mutex_lock(&queue->mutex);
+    for (const struct world_job *job = queue->first; job != NULL && !wanted; job = job->next)
+        wanted = !job->patient;
+    pthread_mutex_unlock(&queue->mutex);
+    return wanted;
+}
+
 /* What `top -H` and the like show. */
 static const char *const lane_names[LANE_COUNT] = {
     [LANE_LOG] = "holon-log", [LANE_FLUSH] = "holon-flush", [LANE_READ] = "holon-read"};
@@ -178,6 +190,7 @@ enum status host_create(const struct world_real_options *options, struct host **
     list_init(&host->sockets);
     free_files_init(&host->free_files);
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGIO, &ignore, NULL); /* of a lease that somebody breaks (world_real_free.c) */
     for (int lane = 0; lane < LANE_COUNT; lane++) {
         uint32_t least = lane == LANE_READ ? WORLD_READ_THREADS_DEFAULT : 1;
         uint32_t count = options->lane_threads[lane] ? options->lane_threads[lane] : least;

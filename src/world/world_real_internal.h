@@ -64,6 +64,8 @@ void real_world_job_done(struct world_job *job);
 const struct logger *real_host_logger(struct host *host);
 struct free_files *real_host_free_files(struct host *host);
 void host_job_start(struct host *host, enum world_lane lane, struct world_job *job);
+/* A job that is not patient waits for the thread. Thread: any. */
+bool host_lane_is_wanted(struct host *host, enum world_lane lane, uint32_t worker);
 /* The socket for `address`: an existing one that `worker` does not yet listen on, else a new
  * one. `listener` is what accepted connections for this worker go to. */
 enum status host_socket_get(struct host *host, const char *address, uint32_t worker, void *listener,

@@ -109,7 +109,7 @@ static bool is_there(const char *path)
 
 static void remove_it(struct free_fixture *fixture, const char *path)
 {
-    assert_int_equal(world_remove(fixture->real.world, path, NULL), STATUS_OK);
+    assert_int_equal(world_discard(fixture->real.world, fixture->directory, path, NULL), STATUS_OK);
     assert_false(is_there(path));
 }
 
@@ -253,22 +253,22 @@ static void test_only_large_files_with_one_name_are_taken(void **state)
     char other[160];
 
     snprintf(other, sizeof(other), "%s/other", fixture->directory);
-    assert_int_equal(free_files_open(fixture->path).file, -1); /* none there */
-    assert_int_equal(free_files_open(fixture->directory).file, -1);
+    assert_int_equal(free_files_open(fixture->path), -1); /* none there */
+    assert_int_equal(free_files_open(fixture->directory), -1);
     make(fixture->path, FREE_AT_ONCE_MAX);
-    assert_int_equal(free_files_open(fixture->path).file, -1);
+    assert_int_equal(free_files_open(fixture->path), -1);
     assert_int_equal(truncate(fixture->path, FREE_AT_ONCE_MAX + 1), 0);
-    struct freed_file freed = free_files_open(fixture->path);
-    assert_true(freed.file >= 0 && freed.directory >= 0);
-    free_files_close(freed);
+    int taken = free_files_open(fixture->path);
+    assert_true(taken >= 0);
+    close(taken);
     assert_int_equal(link(fixture->path, other), 0);
-    assert_int_equal(free_files_open(fixture->path).file, -1);
+    assert_int_equal(free_files_open(fixture->path), -1);
     remove_it(fixture, other);
     assert_int_equal(symlink(fixture->path, other), 0);
-    assert_int_equal(free_files_open(other).file, -1);
+    assert_int_equal(free_files_open(other), -1);
     remove_it(fixture, other);
     assert_int_equal(mkfifo(other, 0600), 0); /* it would wait for a reader */
-    assert_int_equal(free_files_open(other).file, -1);
+    assert_int_equal(free_files_open(other), -1);
     remove_it(fixture, other);
     remove_it(fixture, fixture->path);
 }
@@ -283,7 +283,7 @@ static void test_a_name_that_came_late_keeps_the_file(void **state)
     snprintf(other, sizeof(other), "%s/other", fixture->directory);
     make(fixture->path, LARGE_BYTES);
     free_files_init(&files);
-    struct freed_file freed = free_files_open(fixture->path);
+    int freed = free_files_open(fixture->path);
     assert_int_equal(link(fixture->path, other), 0);
     assert_int_equal(unlink(fixture->path), 0);
     free_files_give(&files, freed);

@@ -331,6 +331,66 @@ static void *jobs_main(void *argument)
     return NULL;
 }
 
+struct resting {
+    struct world *world;
+    struct world_job job, patient, hasty;
+    atomic_int rests, done;
+};
+
+static void rest_for_an_hour(struct world_job *job)
+{
+    struct resting *resting = job->context;
+    uint64_t until = world_job_rest(resting->world, 0) + UINT64_C(3600) * 1000 * 1000;
+
+    while (world_job_rest(resting->world, until) < until)
+        resting->rests++;
+}
+
+static void rest_not(struct world_job *job)
+{
+    (void)job;
+}
+
+static void rest_done(struct world_job *job)
+{
+    struct resting *resting = job->context;
+    resting->done++;
+}
+
+static bool has_rested(void *context)
+{
+    const struct resting *resting = context;
+    return resting->rests >= 3;
+}
+
+static bool all_done(void *context)
+{
+    const struct resting *resting = context;
+    return resting->done == 3;
+}
+
+static void test_a_job_rests_until_one_waits_that_is_not_patient(void **state)
+{
+    struct real_fixture fixture;
+    struct resting resting = {.rests = 0};
+
+    (void)state;
+    real_fixture_start(&fixture);
+    resting.world = fixture.world;
+    resting.job =
+        (struct world_job){.run = rest_for_an_hour, .done = rest_done, .context = &resting};
+    resting.patient = (struct world_job){
+        .run = rest_not, .done = rest_done, .context = &resting, .patient = true};
+    resting.hasty = (struct world_job){.run = rest_not, .done = rest_done, .context = &resting};
+    world_job_start(fixture.world, LANE_FLUSH, &resting.job);
+    world_job_start(fixture.world, LANE_FLUSH, &resting.patient);
+    assert_true(real_wait(fixture.world, has_rested, &resting));
+    assert_int_equal(resting.done, 0);
+    world_job_start(fixture.world, LANE_FLUSH, &resting.hasty);
+    assert_true(real_wait(fixture.world, all_done, &resting));
+    real_fixture_stop(&fixture);
+}
+
 static void test_jobs_of_a_lane_never_overlap_and_end_on_their_world(void **state)
 {
     struct real_fixture fixture;
@@ -440,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_posts_of_each_thread_arrive_in_order),
         cmocka_unit_test(test_draining_runs_what_was_posted_after_the_loop),
         cmocka_unit_test(test_jobs_of_a_lane_never_overlap_and_end_on_their_world),
+        cmocka_unit_test(test_a_job_rests_until_one_waits_that_is_not_patient),
         cmocka_unit_test(test_destroying_a_world_waits_for_its_jobs),
         cmocka_unit_test(test_signals_arrive_on_the_loop),
         cmocka_unit_test(test_the_clock_never_goes_back_and_random_numbers_differ),

@@ -22,11 +22,11 @@ enum {
     MANIFEST_AHEAD_BYTES =
         64 << 10, /* taken of the disk in such steps: each start makes one anew */
     FILTER_BITS_PER_KEY = 10,
-    /* Of a compaction, at the first level that is in use; at each further one twice as much. The
-     * last use of a file frees all of it at once, which a device that is told takes a millisecond a
-     * MiB for. */
+    /* Of a compaction, at the first two levels that are in use; four times as much at each further
+     * one. The last use of a file frees all of it at once, which a device that is told of it takes
+     * a millisecond a MiB for. */
     FILE_BYTES = 16 << 20,
-    FILE_BYTES_FACTOR = 2,
+    FILE_BYTES_FACTOR = 4,
     COMPACTION_BYTES_PER_SECOND = 64 << 20, /* of one store */
     COMPACTION_REFILL_US = 50 * 1000,
     COMPACTION_FAIRNESS = 10,         /* RocksDB's default */

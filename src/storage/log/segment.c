@@ -189,10 +189,10 @@ enum status log_segment_discard(struct log *log, uint64_t segment, struct error 
     if (index < LOG_SPARES_MAX) {
         log_spare_path(log, index, spare_path);
         status = world_rename(log->world, path, spare_path, error);
+        if (status == STATUS_OK) status = world_sync_dir(log->world, log->directory, error);
     } else {
-        status = world_remove(log->world, path, error);
+        status = world_discard(log->world, log->directory, path, error);
     }
-    if (status == STATUS_OK) status = world_sync_dir(log->world, log->directory, error);
     if (status) return status;
     SOMETIMES(log->world, "log: segment freed");
 
