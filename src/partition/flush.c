@@ -371,7 +371,8 @@ bool flush_abandon(struct partition_host *host, uint32_t store)
 /* Nothing waits for most flushes, but the syncs of the log wait for what they write. */
 static void set_pace(struct partition_host *host)
 {
-    bool hurry = host->stopping || flush_is_urgent(host) || memory_is_short(host);
+    bool hurry =
+        host->stopping || host->flushes_are_late || flush_is_urgent(host) || memory_is_short(host);
     host->flush_pace.bytes_per_second = hurry ? 0 : FLUSH_PACE;
     for (uint32_t i = 0; i < host->options.store_count; i++)
         if (host->stores[i].flush != NULL) host->stores[i].flush->job.patient = !hurry;
@@ -491,6 +492,7 @@ static uint32_t store_whose_turn_it_is(struct partition_host *host)
                                                 store_wants_flush(store)}; /* a walk */
     }
     uint32_t next = flush_turns_next(turns, count, log.active_segment, log.flush_segments);
+    host->flushes_are_late = flush_turns_late(turns, count, log.active_segment);
     for (uint32_t i = 0; i < count; i++)
         host->stores[i].turn_segment = turns[i].segment;
     return next;
@@ -498,9 +500,9 @@ static uint32_t store_whose_turn_it_is(struct partition_host *host)
 
 void flush_tick(struct partition_host *host)
 {
-    set_pace(host);
     uint64_t pinning = stores_that_pin_the_log(host);
     uint32_t turn = store_whose_turn_it_is(host);
+    set_pace(host);
     if (log_damaged_segment(host->options.log) != 0) /* releases are written without waiting */
         world_defer(host->world, &host->turn_end);
     for (uint32_t i = 0; i < host->options.store_count; i++) {

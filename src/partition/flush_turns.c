@@ -16,3 +16,15 @@ uint32_t flush_turns_next(struct flush_turn *turns, uint32_t count, uint64_t act
     }
     return flushing ? count : next;
 }
+
+bool flush_turns_late(const struct flush_turn *turns, uint32_t count, uint64_t active_segment)
+{
+    bool flushing = false, waits = false;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct flush_turn *turn = &turns[i];
+        if (!turn->used) continue;
+        flushing |= turn->flushing;
+        waits |= !turn->flushing && turn->segment <= active_segment && turn->wants && !turn->held;
+    }
+    return flushing && waits;
+}

@@ -23,4 +23,7 @@ struct flush_turn {
 uint32_t flush_turns_next(struct flush_turn *turns, uint32_t count, uint64_t active_segment,
                           uint64_t segments_in_use);
 
+/* A store's turn has come while another is flushed: flushes do not keep up with the log. */
+bool flush_turns_late(const struct flush_turn *turns, uint32_t count, uint64_t active_segment);
+
 #endif

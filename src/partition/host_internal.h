@@ -386,6 +386,7 @@ struct partition_host {
     struct raft_messages messages; /* of the core whose output is taken */
     struct host_store stores[STORES_MAX];
     struct engine_pace flush_pace; /* of flushes; their jobs look at it */
+    bool flushes_are_late;         /* a store's turn came while another is flushed */
     struct map peers;              /* node, worker -> peer_out */
     struct peer_out *peer_list;
     struct replica **dirty; /* have output to take at the end of the turn */

@@ -122,6 +122,30 @@ static void test_a_replica_that_goes_while_a_flush_waits_for_its_disk(void **sta
     assert_true(host_is_idle(bed.host));
 }
 
+static void tick(void *context)
+{
+    flush_tick(bed.host);
+}
+
+static bool goes_slowly(void)
+{
+    bed_call(tick, NULL, SECOND / 1000);
+    return bed.host->flush_pace.bytes_per_second > 0;
+}
+
+/* Memory is short, or the node stops: as fast as the disk takes it. */
+static void test_flushes_go_slowly_while_nothing_needs_them(void **state)
+{
+    assert_true(goes_slowly());
+    bed.host->memory.writes_refused = true;
+    assert_false(goes_slowly());
+    bed.host->memory.writes_refused = false;
+    assert_true(goes_slowly());
+    host_begin_close(bed.host);
+    assert_int_equal(bed.host->flush_pace.bytes_per_second, 0);
+    assert_false(goes_slowly());
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_fatal, teardown_fatal)
 
 int main(void)
@@ -131,6 +155,7 @@ int main(void)
         TEST(test_the_minute_begins_anew_when_a_flush_succeeds),
         TEST(test_a_full_disk_is_waited_for),
         TEST(test_a_replica_that_goes_while_a_flush_waits_for_its_disk),
+        TEST(test_flushes_go_slowly_while_nothing_needs_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

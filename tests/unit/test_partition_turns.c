@@ -83,6 +83,22 @@ static void test_who_waits_longest_is_next(void **state)
     }
 }
 
+static void test_flushes_are_late_when_one_waits_for_another(void **state)
+{
+    struct bench bench = busy();
+    uint64_t first = bench.turns[0].segment;
+    assert_false(flush_turns_late(bench.turns, STORES, 100)); /* nothing is flushed: it begins */
+    bench.turns[3].flushing = true;
+    assert_false(flush_turns_late(bench.turns, STORES, first - 1));
+    assert_true(flush_turns_late(bench.turns, STORES, first));
+    bench.turns[0].held = true;
+    assert_false(flush_turns_late(bench.turns, STORES, first));
+    bench.turns[0] = (struct flush_turn){.segment = first, .used = true};
+    assert_false(flush_turns_late(bench.turns, STORES, first));
+    bench.turns[0] = (struct flush_turn){.segment = first, .wants = true};
+    assert_false(flush_turns_late(bench.turns, STORES, first));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +108,7 @@ int main(void)
         cmocka_unit_test(test_one_that_has_nothing_or_is_not_used_has_no_turn),
         cmocka_unit_test(test_one_that_is_held_lets_the_next_go_first_and_keeps_its_turn),
         cmocka_unit_test(test_who_waits_longest_is_next),
+        cmocka_unit_test(test_flushes_are_late_when_one_waits_for_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
