@@ -13,7 +13,7 @@
 enum { FLUSH_STEP_LEAST = 256, FLUSH_STEP_MOST = 16384 };
 
 enum {
-    FLUSH_PACE = 32 << 20, /* bytes a second, unless log, memory or other jobs need more */
+    FLUSH_PACE = 32 << 20, /* bytes a second, beside states that are sent (set_pace()) */
     FLUSH_RETRY_LEAST_US = 100 * 1000,
     FLUSH_HOLD_MAX_US = 500 * 1000, /* for a quorum's disks; for the own one as long as it takes */
     FLUSH_RETRY_MOST_US = 5 * 1000 * 1000,
@@ -368,11 +368,19 @@ bool flush_abandon(struct partition_host *host, uint32_t store)
     return true;
 }
 
-/* Nothing waits for most flushes, but the syncs of the log wait for what they write. */
+/* States are copied to others, as fast as the log's syncs allow: what flushes write beside that
+ * would be too much. */
+static bool copies_are_sent(const struct partition_host *host)
+{
+    uint64_t sending, waiting;
+    snapshot_turns_count(host, &sending, &waiting);
+    return sending + waiting > 0;
+}
+
 static void set_pace(struct partition_host *host)
 {
-    bool hurry =
-        host->stopping || host->flushes_are_late || flush_is_urgent(host) || memory_is_short(host);
+    bool hurry = host->stopping || host->flushes_are_late || flush_is_urgent(host) ||
+                 memory_is_short(host) || !copies_are_sent(host);
     host->flush_pace.bytes_per_second = hurry ? 0 : FLUSH_PACE;
     for (uint32_t i = 0; i < host->options.store_count; i++)
         if (host->stores[i].flush != NULL) host->stores[i].flush->job.patient = !hurry;

@@ -133,9 +133,11 @@ static bool goes_slowly(void)
     return bed.host->flush_pace.bytes_per_second > 0;
 }
 
-/* Memory is short, or the node stops: as fast as the disk takes it. */
-static void test_flushes_go_slowly_while_nothing_needs_them(void **state)
+/* And nothing else: memory is short, or the node stops: as fast as the disk takes it. */
+static void test_flushes_go_slowly_beside_states_that_are_sent(void **state)
 {
+    assert_false(goes_slowly());
+    bed.host->snapshots_to[2]++;
     assert_true(goes_slowly());
     bed.host->memory.writes_refused = true;
     assert_false(goes_slowly());
@@ -155,7 +157,7 @@ int main(void)
         TEST(test_the_minute_begins_anew_when_a_flush_succeeds),
         TEST(test_a_full_disk_is_waited_for),
         TEST(test_a_replica_that_goes_while_a_flush_waits_for_its_disk),
-        TEST(test_flushes_go_slowly_while_nothing_needs_them),
+        TEST(test_flushes_go_slowly_beside_states_that_are_sent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
