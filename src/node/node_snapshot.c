@@ -216,7 +216,10 @@ static void answer_page(struct node *node, const struct snapshot_waiter *waiter)
     } else {
         code = 500;
         buffer_clear(&body);
-        buffer_append(&body, bytes_of("the status cannot be written as JSON\n"));
+        buffer_append(
+            &body,
+            bytes_of("the status cannot be written as JSON: a text in it is no UTF-8, or it is too "
+                     "large; see /metrics and the log of this node\n"));
     }
     admin_answer(node->admin, waiter->question, code, type, buffer_bytes(&body));
     buffer_free(&body);

@@ -1,4 +1,5 @@
-/* world_real_free.h - removed files give back what they took in steps, on a thread of their own.
+/* world_real_free.h - discarded files (world_discard()) give back what they took in steps, on a
+ * thread of their own.
  *
  * The last close of a large file frees all of it in one call, and a file system that is mounted
  * with `discard` tells the device within it: 64 MiB took 75 ms on a virtio disk, in which no sync
@@ -11,7 +12,7 @@
 #include <stddef.h>
 
 enum {
-    FREE_FILES_MAX = 64,        /* that wait; more are freed by who removes them, at once */
+    FREE_FILES_MAX = 64,        /* that wait; more are freed by who discards them, at once */
     FREE_AT_ONCE_MAX = 4 << 20, /* bytes: up to there a file is freed in one call */
     FREE_STEP_BYTES = 2 << 20,
     FREE_REST_FACTOR = 4,      /* between two steps, in the time that the last one took ... */

@@ -5,7 +5,7 @@
  *     world_real_listen.c  accepting
  *     world_real_stream.c  connecting, reading, writing, closing
  *     world_real_file.c    files and directories
- *     world_real_free.c    what removed files took is given back
+ *     world_real_free.c    what discarded files took is given back
  *     world_real_address.c "HOST:PORT"  */
 #ifndef HOLON_WORLD_WORLD_REAL_INTERNAL_H
 #define HOLON_WORLD_WORLD_REAL_INTERNAL_H
