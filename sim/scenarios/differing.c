@@ -50,6 +50,23 @@ static bool replicas_are_equal(struct sim_cluster *cluster, uint32_t group)
            applied[2] == applied[3];
 }
 
+/* A node that says it is whole has its vote back: others may be stopped then. */
+static void check_whole(const struct differing *differing, uint32_t group)
+{
+    struct sim_node *node = differing->node;
+
+    if (!sim_node_is_ready(node) || !node_is_whole(node->now->node)) return;
+    const struct raft *raft = host_raft(host_of(node, group), (struct group_id){group});
+    const struct raft_config *config = raft != NULL ? raft_config(raft) : NULL;
+    bool votes = false;
+    for (uint32_t i = 0; config != NULL && i < config->incoming_count; i++)
+        votes |= replica_id_equal(config->incoming[i].replica, id_of(node, group));
+    if (!votes)
+        sim_violation(&differing->bed->sim,
+                      "V-6: node %u says it is whole, and has no vote in group %u", node->id,
+                      group);
+}
+
 /* What starts read again from its log is as it was: such a node need not have been found out. */
 static bool is_healed(struct sim_cluster *cluster, void *context)
 {
@@ -58,6 +75,7 @@ static bool is_healed(struct sim_cluster *cluster, void *context)
     bool again = id_of(differing->node, group).value >
                  differing->ids[differing->node->id][differing->group].value;
 
+    if (again) check_whole(differing, group);
     if (differing->how == IN_STORE && !again) return false;
     for (node_id_t id = 1; id <= 3; id++)
         if (!sim_node_is_ready(&cluster->nodes[id]) || !node_is_whole(cluster->nodes[id].now->node))

@@ -182,6 +182,7 @@ void node_destroy(struct node *node)
     for (uint32_t i = 0; i < STORES_MAX; i++)
         if (node->engines[i] != NULL) engine_close(node->engines[i]);
     node_stores_free(node);
+    node_lost_free(node);
     node_scrub_free(node);
     node_fence_free(node);
     node_memory_free(node);

@@ -175,6 +175,18 @@ static void disk_tell(struct node *node)
                  free_mib, node->options.data);
 }
 
+/* A node at rest is not woken each second: nothing grows, and what is left lasts until the next
+ * look. */
+static uint64_t next_look(struct disk_watch *watch, uint64_t logged, uint64_t reserve)
+{
+    uint64_t seconds = NODE_DISK_IDLE_US / 1000000;
+    uint64_t lasts = reserve + seconds * NODE_DISK_IDLE_RATE;
+
+    watch->idle = logged == watch->logged && watch->status == STATUS_OK && watch->found >= lasts;
+    watch->logged = logged;
+    return watch->idle ? NODE_DISK_IDLE_US : NODE_DISK_WATCH_US;
+}
+
 static void disk_done(struct world_job *job)
 {
     struct node *node = job->context;
@@ -184,10 +196,10 @@ static void disk_done(struct world_job *job)
     watch->busy = false;
     watch->reserve_told = watch->reserve;
     if (node->state != NODE_RUNNING) return;
-    world_timer_start(node->world, &watch->timer, NODE_DISK_WATCH_US);
-    if (watch->status) return; /* what is known stays; the log meets the disk's errors itself */
-    log_statistics(node->log, &statistics);
     uint64_t reserve = node->options.disk_reserve;
+    log_statistics(node->log, &statistics);
+    world_timer_start(node->world, &watch->timer, next_look(watch, statistics.bytes, reserve));
+    if (watch->status) return; /* what is known stays; the log meets the disk's errors itself */
     uint64_t limit = watch->low ? reserve + reserve / 8 : reserve;
     bool low = watch->found < limit || statistics.no_space;
     bool changed = low != watch->low;

@@ -85,8 +85,14 @@ void node_fence_load(struct node *node)
                   "they are compared again",
                   path);
     }
-    for (uint32_t i = 0; i < fence->count; i++)
-        if (!log_has_later(node, &fence->replicas[i])) fence->replicas[kept++] = fence->replicas[i];
+    for (uint32_t i = 0; i < fence->count; i++) {
+        const struct fenced_replica *fenced = &fence->replicas[i];
+        if (log_has_later(node, fenced))
+            fence->past[fence->past_count++] =
+                (struct lost_replica){.group = fenced->group, .replica = fenced->replica};
+        else
+            fence->replicas[kept++] = *fenced;
+    }
     fence->count = kept;
 }
 
@@ -249,26 +255,15 @@ void worker_on_disputed(void *context, struct group_id group, const char *what)
                    note_make(group, (struct replica_id){0}, what), memory_free);
 }
 
-static void node_note_replaced(struct node_worker *zero, void *argument)
+void node_fence_replaced(struct node *node, uint32_t group, struct replica_id by)
 {
-    struct fence_note *note = argument;
-    struct node *node = zero->node;
-
     for (uint32_t i = 0; i < node->fence.count; i++) {
         struct fenced_replica *fenced = &node->fence.replicas[i];
-        bool replaced = fenced->group.value == note->group.value && fenced->replaced_at == 0 &&
-                        fenced->replica.value < note->replica.value;
-        if (!replaced) continue;
+        bool later = by.value == 0 || by.value > fenced->replica.value;
+        if (fenced->group.value != group || fenced->replaced_at != 0 || !later) continue;
         fenced->replaced_at = world_now(node->world);
-        SOMETIMES(node->world, "a replica that differed was born anew");
+        if (by.value != 0) SOMETIMES(node->world, "a replica that differed was born anew");
     }
-    memory_free(note);
-}
-
-void worker_fence_born(struct node_worker *worker, uint32_t group, struct replica_id replica)
-{
-    node_call_with(worker, &worker->node->workers[0], node_note_replaced,
-                   note_make((struct group_id){group}, replica, ""), memory_free);
 }
 
 /* --- questions ---------------------------------------------------------------------------- */
@@ -280,6 +275,15 @@ bool node_fence_has(const struct node *node, uint32_t group, struct replica_id r
             replica_id_equal(node->fence.replicas[i].replica, replica))
             return true;
     return false;
+}
+
+struct replica_id node_fence_before(const struct node *node, uint32_t group, struct replica_id id)
+{
+    for (uint32_t i = 0; i < node->fence.past_count; i++)
+        if (node->fence.past[i].group.value == group &&
+            node->fence.past[i].replica.value < id.value)
+            return node->fence.past[i].replica;
+    return (struct replica_id){0};
 }
 
 uint32_t node_fence_pending(const struct node *node)

@@ -15,7 +15,8 @@
  *   node_disk.c    free space, and who is told when there is too little
  *   node_member.c  founding frames after the founding: START again, rejoin of a wiped node
  *   node_repair.c  damaged log, identity or tables: quarantine, rejoin, until whole again
- *   node_stores.c  damaged stores and lost replicas: out, new ids, a fresh engine, filled
+ *   node_stores.c  damaged stores: out, a fresh engine, filled
+ *   node_lost.c    lost replicas: new ids from meta, until their successors vote
  *   node_scrub.c   reads what lies on the disk for damage; moves damaged segments away
  *   node_sealed.c  the same for identity, tables, owners of stores and the log's mark
  *   node_stop.c    SIGTERM: leaderships, requests in flight, log, the clean mark
@@ -55,6 +56,8 @@ enum {
     NODE_CLOSE_MAX_US = 10 * 1000 * 1000, /* then a log that cannot write is not waited for */
     NODE_SAVE_RETRY_US = 1000 * 1000,
     NODE_DISK_WATCH_US = 1000 * 1000,    /* between looks at the free space */
+    NODE_DISK_IDLE_US = 4 * 1000 * 1000, /* the same while nothing is logged and there is plenty: */
+    NODE_DISK_IDLE_RATE = 1 << 30,       /* bytes a second that nobody fills a disk with */
     FILE_DAMAGES_MAX = 12,               /* of small files, told and healed at once */
     NODE_RESERVE_BASE = 2 << 20,         /* of DIR/reserve: identity, table, RocksDB's files, */
     NODE_RESERVE_STORE = 256 << 10,      /* and so much for each store */
@@ -243,8 +246,9 @@ struct view_save {
 struct disk_watch { /* node_disk.c */
     struct world_timer timer;
     struct world_job job;
-    bool busy, low;
+    bool busy, low, idle;
     uint64_t free, found; /* bytes; found: by the job */
+    uint64_t logged;      /* bytes, since the start, as of the last look */
     enum status status;
     struct error error;
     /* DIR/reserve: */
@@ -325,6 +329,14 @@ struct node_sealed { /* node_sealed.c */
     uint32_t told_count;
 };
 
+struct lost_replica {
+    struct group_id group;
+    struct replica_id replica;
+    bool removed; /* as no member any more: what comes in its place is a move like others */
+    bool filling; /* the table names another one, which does not vote yet */
+    uint64_t since, leader_heard; /* boot time */
+};
+
 enum { FENCES_MAX = 64, FENCE_TEXT_MAX = 320 };
 
 /* A replica of this node that differed from its peers. */
@@ -334,7 +346,7 @@ struct fenced_replica {
     int64_t found; /* us since 1970 */
     char what[FENCE_TEXT_MAX];
     bool durable;         /* a later start knows of it */
-    uint64_t replaced_at; /* boot time, when another one was born in its place; 0: not yet */
+    uint64_t replaced_at; /* boot time, when another one voted in its place; 0: not yet */
 };
 
 struct node_memory {                /* node_memory.c */
@@ -353,6 +365,8 @@ struct node_memory {                /* node_memory.c */
 struct node_fence { /* node_fence.c */
     struct fenced_replica replicas[FENCES_MAX];
     uint32_t count;
+    struct lost_replica past[FENCES_MAX]; /* that differed, and the log has a later one */
+    uint32_t past_count;
     struct world_job job;
     struct world_timer retry;
     bool busy, again;
@@ -399,12 +413,6 @@ struct node_store {
     struct quarantine_size measured;
     enum status status;
     struct error error;
-};
-
-struct lost_replica {
-    struct group_id group;
-    struct replica_id replica;
-    uint64_t since, leader_heard; /* boot time */
 };
 
 struct node_repair {
@@ -480,7 +488,7 @@ struct node {
     struct node_supports supports[NODES_MAX + 1];
     char quarantine[PATH_SIZE_MAX]; /* DIR/quarantine */
     struct node_store stores[STORES_MAX];
-    struct lost_replica *lost; /* that the table still names */
+    struct lost_replica *lost; /* waiting for another id, or for that one to vote */
     uint32_t lost_count, lost_capacity;
     struct meta_question replace;
     struct world_timer stores_timer;
@@ -554,14 +562,31 @@ bool node_repair_resume(struct node *node);
 void node_repair_joined(struct node *node);
 /* Waits until all replicas of this node vote again. */
 void node_repair_watch(struct node *node);
+/* The replica runs here, and is one of those that a majority is taken of, without the one before
+ * it. */
+bool worker_votes(const struct node_worker *worker, uint32_t group, struct replica_id id);
 /* Starts a count of replicas and voters, unless one is under way. */
 void node_repair_count(struct node *node);
 /* Why peers cannot rebuild what is lost here, or NULL; by the view of worker 0. */
 const char *node_repair_obstacle(const struct node *node);
 
-/* node_stores.c */
+/* node_lost.c */
 /* Worker's thread. The replica is lost and has to come back under a new id. */
 void worker_lost_replica(struct node_worker *worker, uint32_t group, struct replica_id replica);
+/* The same of one that is no member any more: its id is used up. */
+void worker_removed_replica(struct node_worker *worker, uint32_t group, struct replica_id replica);
+/* Tells worker 0 which groups with a lost replica have a later one here that votes. */
+void worker_lost_look(struct node_worker *worker);
+/* Worker 0. */
+void node_lost_poll(struct node *node);
+void node_lost_leader_heard(struct node *node, struct group_id group);
+uint32_t node_lost_waiting(const struct node *node);                 /* without another id */
+const struct lost_replica *node_lost_first(const struct node *node); /* of those; NULL: none */
+uint32_t node_lost_filling(const struct node *node);        /* with one that does not vote yet */
+bool node_lost_in(const struct node *node, uint32_t store); /* waiting */
+void node_lost_free(struct node *node);
+
+/* node_stores.c */
 void worker_on_damaged(void *context, uint32_t store, const struct error *error);
 void worker_on_flush(void *context, uint32_t store, const struct error *error);
 /* Adds the replicas that the table has given this node since, where none is. The table is on disk.
@@ -572,7 +597,6 @@ void worker_sync_replicas(struct node_worker *worker, void *unused);
 enum status node_store_check(struct node *node, uint32_t number, struct error *error);
 /* At the start: the node goes on without it, or *error says why it must not. */
 enum status node_store_found_damaged(struct node *node, uint32_t number, struct error *error);
-void node_lost_leader_heard(struct node *node, struct group_id group);
 void node_store_counted(struct node *node, uint32_t number, uint32_t replicas, uint32_t voters);
 bool node_stores_sound(const struct node *node);
 /* A job has its files. */
@@ -697,7 +721,10 @@ void worker_on_replica_fenced(void *context, struct group_id group, struct repli
                               const char *what);
 void worker_on_disputed(void *context, struct group_id group, const char *what);
 /* Another one runs there. */
-void worker_fence_born(struct node_worker *worker, uint32_t group, struct replica_id replica);
+/* `by` votes in the place of what differed in this group; 0: nothing here does. */
+void node_fence_replaced(struct node *node, uint32_t group, struct replica_id by);
+/* One that differed, of which this is a successor; 0: none. */
+struct replica_id node_fence_before(const struct node *node, uint32_t group, struct replica_id id);
 /* It differed from its peers, now or in an earlier start. */
 bool node_fence_has(const struct node *node, uint32_t group, struct replica_id replica);
 uint32_t node_fence_pending(const struct node *node); /* not born anew yet */

@@ -309,9 +309,19 @@ static bool is_voter(const struct raft *raft, struct replica_id id)
 {
     const struct raft_config *config = raft_config(raft);
 
+    if (config->outgoing_count > 0) return false; /* those before it count as well */
     for (uint32_t i = 0; i < config->incoming_count; i++)
         if (replica_id_equal(config->incoming[i].replica, id)) return true;
     return false;
+}
+
+bool worker_votes(const struct node_worker *worker, uint32_t group, struct replica_id id)
+{
+    const struct raft *raft = host_raft(worker->host, (struct group_id){group});
+
+    return raft != NULL &&
+           replica_id_equal(host_replica_id(worker->host, (struct group_id){group}), id) &&
+           !host_is_fenced(worker->host, (struct group_id){group}) && is_voter(raft, id);
 }
 
 static void worker_count_voters(struct node_worker *worker, void *unused)
@@ -322,13 +332,11 @@ static void worker_count_voters(struct node_worker *worker, void *unused)
     for (uint32_t g = 0; g < view->group_count && worker->host != NULL; g++) {
         struct replica_id id = worker_own_replica(worker, g);
         if (id.value == 0) continue;
-        struct group_id group = {g};
-        const struct raft *raft = host_raft(worker->host, group);
-        bool here = raft != NULL && replica_id_equal(host_replica_id(worker->host, group), id);
-        uint32_t store = group_store(group, worker->node->identity.stores);
+        uint32_t store = group_store((struct group_id){g}, worker->node->identity.stores);
         count->replicas[store]++;
-        count->voters[store] += here && is_voter(raft, id);
+        count->voters[store] += worker_votes(worker, g, id);
     }
+    worker_lost_look(worker);
     node_call_with(worker, &worker->node->workers[0], repair_counted, count, memory_free);
 }
 

@@ -251,6 +251,17 @@ static void scrub_done(struct world_job *job)
                           pause < NODE_SCRUB_US ? pause : NODE_SCRUB_US);
 }
 
+/* A node at rest is not woken each second: who would have met damage? */
+static uint64_t next_look(const struct node *node)
+{
+    const struct node_scrub *scrub = &node->scrub;
+    bool waits = scrub->under_way || scrub->passes == 0 || scrub->damaged_count > 0;
+
+    if (!node->disk.idle || waits || node->options.scrub_every < 2 * NODE_DISK_IDLE_US)
+        return NODE_SCRUB_US;
+    return NODE_DISK_IDLE_US;
+}
+
 static bool scrub_is_due(struct node *node)
 {
     struct node_scrub *scrub = &node->scrub;
@@ -292,7 +303,7 @@ static void scrub_timer_fired(struct world_timer *timer)
         scrub->engine = scrub->part > 0 ? node->engines[scrub->part - 1] : NULL;
         scrub->job = (struct world_job){.run = scrub_run, .done = scrub_done, .context = node};
     } else {
-        world_timer_start(node->world, timer, NODE_SCRUB_US);
+        world_timer_start(node->world, timer, next_look(node));
         return;
     }
     scrub->busy = true;

@@ -321,14 +321,19 @@ static void store_problems(const struct node *node, json_t *problems)
                         i, file, (unsigned long long)offset, store->voters, store->replicas,
                         store->cause.text);
     }
-    if (node->lost_count > 0 && obstacle == NULL)
+    if (node_lost_filling(node) > 0)
+        add_problem(problems, "nothing: their peers fill them; do not stop others until then",
+                    "%u replicas of this node that take the place of lost ones do not vote yet",
+                    node_lost_filling(node));
+    const struct lost_replica *first = node_lost_first(node);
+    if (first != NULL && obstacle == NULL)
         add_problem(problems,
                     "nothing, if it lasts for seconds; else bring the other nodes of these "
                     "partitions back",
                     "%u replicas of this node are lost (the first: of group %u, in store-%u) and "
                     "wait for a leader without them",
-                    node->lost_count, node->lost[0].group.value,
-                    group_store(node->lost[0].group, node->identity.stores));
+                    node_lost_waiting(node), first->group.value,
+                    group_store(first->group, node->identity.stores));
 }
 
 /* --- damage met while running ----------------------------------------------------------------- */
@@ -493,7 +498,8 @@ static uint32_t forgetful_count(const struct node *node)
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < node->lost_count; i++)
-        count += node_memory_has(node, node->lost[i].group.value, node->lost[i].replica);
+        count += !node->lost[i].filling &&
+                 node_memory_has(node, node->lost[i].group.value, node->lost[i].replica);
     return count;
 }
 
@@ -582,7 +588,7 @@ bool node_status_json(struct node *node, struct buffer *buffer)
         "partitions", (int)view->partition_count, "partitions_led", (int)led, "groups_moving",
         (int)moving, "replicas", (int)view->replicas, "reads", reads_mode_name(view->reads),
         "nodes", nodes_json(node), "repair", repair_json(node), "stores", stores_json(node),
-        "lost_replicas", (int)node->lost_count, "quarantine", "sets",
+        "lost_replicas", (int)node_lost_waiting(node), "quarantine", "sets",
         (int)node->repair.quarantine.sets, "bytes", (json_int_t)node->repair.quarantine.bytes,
         "log_damage", log_damage_json(node), "file_damage", file_damage_json(node), "scrub",
         scrub_json(node), "fenced", fenced_json(node), "disputed", disputed_json(node), "moves",

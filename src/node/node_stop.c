@@ -20,6 +20,7 @@ static void node_stopped(struct world_timer *timer)
     node->state = NODE_STOPPED;
     node_admin_close(node);
     node_stores_free(node);
+    node_lost_free(node);
     node_close_storage(node, true);
     LOG_INFO(node_logger(node), "node", "stopped");
     node->platform.on_stopped(node->platform.context, NULL);

@@ -23,8 +23,6 @@
 enum {
     STORES_POLL_US = 500 * 1000,
     STORES_DETACH_US = 10 * 1000,
-    LOST_SETTLE_US = 4 * 1000 * 1000, /* a leader after that long leads without the lost replica */
-    LEADER_RECENT_US = 5 * 1000 * 1000, /* a leader not heard of for longer may have gone, too */
     MARK_RETRY_US = 10 * 1000 * 1000,
     MOVE_RETRY_US = 10 * 1000 * 1000,
 };
@@ -49,43 +47,6 @@ static void mark_path(const struct node *node, uint32_t store, char ret_path[PAT
 }
 
 /* --- the worker's side ---------------------------------------------------------------- */
-
-struct lost_note {
-    struct group_id group;
-    struct replica_id replica;
-};
-
-static void node_note_lost(struct node_worker *zero, void *argument)
-{
-    struct lost_note *note = argument;
-    struct node *node = zero->node;
-
-    for (uint32_t i = 0; i < node->lost_count; i++) {
-        if (node->lost[i].group.value != note->group.value ||
-            !replica_id_equal(node->lost[i].replica, note->replica))
-            continue;
-        memory_free(note);
-        return;
-    }
-    if (node->lost_count == node->lost_capacity) {
-        node->lost_capacity = node->lost_capacity ? node->lost_capacity * 2 : 32;
-        node->lost = memory_resize(node->lost, node->lost_capacity * sizeof(*node->lost));
-    }
-    node->lost[node->lost_count++] = (struct lost_replica){
-        .group = note->group, .replica = note->replica, .since = world_now(node->world)};
-    memory_free(note);
-    node_stores_watch(node);
-}
-
-void worker_lost_replica(struct node_worker *worker, uint32_t group, struct replica_id replica)
-{
-    if (worker->lost == NULL)
-        worker->lost = memory_allocate_zero(worker->view.group_count * sizeof(*worker->lost));
-    if (worker->lost[group].value < replica.value) worker->lost[group] = replica;
-    struct lost_note *note = memory_allocate(sizeof(*note));
-    *note = (struct lost_note){.group = {group}, .replica = replica};
-    node_call_with(worker, &worker->node->workers[0], node_note_lost, note, memory_free);
-}
 
 struct store_note {
     uint32_t store;
@@ -198,7 +159,6 @@ void worker_sync_replicas(struct node_worker *worker, void *unused)
         enum status status = worker_add_replica(worker, g, id, NULL, &error);
         if (status == STATUS_OK) {
             SOMETIMES(worker->world, "a replica was born in place of a lost one");
-            worker_fence_born(worker, g, id);
             added = true;
             continue;
         }
@@ -353,82 +313,6 @@ enum status node_store_found_damaged(struct node *node, uint32_t number, struct 
     return STATUS_OK;
 }
 
-/* --- new ids from meta ---------------------------------------------------------------- */
-
-void node_lost_leader_heard(struct node *node, struct group_id group)
-{
-    for (uint32_t i = 0; i < node->lost_count; i++)
-        if (node->lost[i].group.value == group.value)
-            node->lost[i].leader_heard = world_now(node->world);
-}
-
-static struct replica_id own_id(const struct node *node, uint32_t group)
-{
-    const struct view_group *at = &node->workers[0].view.groups[group];
-
-    for (uint32_t k = 0; k < at->replica_count; k++)
-        if (at->replicas[k].node == node->identity.node) return at->replicas[k].replica;
-    return (struct replica_id){0};
-}
-
-/* Those that have another id by now, or none: done with. */
-static void lost_sweep(struct node *node)
-{
-    uint32_t kept = 0;
-
-    for (uint32_t i = 0; i < node->lost_count; i++)
-        if (replica_id_equal(own_id(node, node->lost[i].group.value), node->lost[i].replica))
-            node->lost[kept++] = node->lost[i];
-    node->lost_count = kept;
-}
-
-/* A replica of a damaged store is given up only once a later start will know of the damage: it
- * would take the rows of the old id for leftovers, and delete them. */
-static bool may_be_replaced(const struct node *node, const struct lost_replica *lost)
-{
-    const struct node_store *store = &node->stores[group_store(lost->group, node->identity.stores)];
-    bool out = store->state == STORE_HALTED || store->state == STORE_DETACHED;
-    uint64_t now = world_now(node->world);
-
-    if (out && !store->marked) return false;
-    return lost->leader_heard >= lost->since + LOST_SETTLE_US &&
-           lost->leader_heard + LEADER_RECENT_US >= now;
-}
-
-static void replace_answered(struct node *node, struct meta_question *question)
-{
-    if (question->reply.result == META_REFUSED)
-        LOG_WARN(node_logger(node), "repair", "meta gives no new replica ids: %s",
-                 question->reply.text);
-}
-
-static void replace_ask(struct node *node)
-{
-    struct meta_question *question = &node->replace;
-    struct meta_request *request;
-
-    if (question->busy || !node->booted) return;
-    request = memory_allocate_zero(sizeof(*request));
-    *request = (struct meta_request){.kind = META_REPLACE,
-                                     .node = node->identity.node,
-                                     .store = node->identity.store,
-                                     .epoch = node->epoch,
-                                     .token = node->token};
-    for (uint32_t i = 0; i < node->lost_count && request->lost_count < META_REPLACE_MAX; i++) {
-        if (!may_be_replaced(node, &node->lost[i])) continue;
-        request->lost[request->lost_count++] =
-            (struct meta_lost){.group = node->lost[i].group, .replica = node->lost[i].replica};
-    }
-    if (request->lost_count > 0) {
-        buffer_free(&question->body);
-        buffer_init(&question->body, META_REQUEST_SIZE_MAX);
-        meta_request_encode(request, &question->body);
-        question->on_answer = replace_answered;
-        meta_question_ask(node, question);
-    }
-    memory_free(request);
-}
-
 /* --- a fresh engine ------------------------------------------------------------------- */
 
 /* Once the fresh store is there: what a later start finds is not the damaged one. */
@@ -505,18 +389,11 @@ static void move_done(struct world_job *job)
               (void *)(uintptr_t)store->number);
 }
 
-static bool store_has_lost(const struct node *node, uint32_t store)
-{
-    for (uint32_t i = 0; i < node->lost_count; i++)
-        if (group_store(node->lost[i].group, node->identity.stores) == store) return true;
-    return false;
-}
-
 static void move_when_due(struct node *node, struct node_store *store)
 {
     bool saved = node->save.epoch_saved == node->workers[0].view.table_epoch;
     bool due = store->state == STORE_DETACHED && !store->busy && saved &&
-               !store_has_lost(node, store->number) && node_repair_obstacle(node) == NULL &&
+               !node_lost_in(node, store->number) && node_repair_obstacle(node) == NULL &&
                world_now(node->world) >= store->retry_at;
 
     if (!due || node_scrub_reads(node, store->number)) return;
@@ -569,11 +446,7 @@ static void stores_poll(struct world_timer *timer)
     if (node->state >= NODE_STOPPING || node_stores_sound(node)) return;
     world_timer_start(node->world, timer, STORES_POLL_US);
     if (node->state != NODE_RUNNING) return;
-    lost_sweep(node);
-    if (node->lost_count > 0) {
-        node_ask_leaders(node);
-        replace_ask(node);
-    }
+    node_lost_poll(node);
     node_save_table(node);
     for (uint32_t i = 0; i < STORES_MAX; i++) {
         mark_when_due(&node->stores[i]);
@@ -597,8 +470,4 @@ void node_stores_free(struct node *node)
         if (store->new_engine != NULL) engine_close(store->new_engine);
         store->old_engine = store->new_engine = NULL;
     }
-    memory_free(node->lost);
-    node->lost = NULL;
-    node->lost_count = node->lost_capacity = 0;
-    buffer_free(&node->replace.body);
 }

@@ -263,6 +263,9 @@ static enum status worker_recover_replica(struct node_worker *worker, uint32_t g
                                                 "the log knows nothing of group %u replica %llu",
                                                 group, (unsigned long long)self.value)
                                     : worker_add_replica(worker, group, self, recovered, error);
+    struct replica_id before = node_fence_before(node, group, self);
+    if (status == STATUS_OK && before.value != 0 && !worker_votes(worker, group, self))
+        worker_lost_replica(worker, group, before);
     if (status == STATUS_OK) return status;
     /* What passes - no memory, no descriptors, a record of a newer version - condemns nothing. */
     if (status != STATUS_NOT_FOUND && status != STATUS_CORRUPT) return status;
@@ -356,7 +359,7 @@ static void worker_on_removed(void *context, struct group_id group, struct repli
              "replica %llu of group %u is no member any more; what it has goes to quarantine",
              (unsigned long long)replica.value, group.value);
     host_drop_replica(worker->host, group);
-    worker_lost_replica(worker, group.value, replica); /* its id is used up */
+    worker_removed_replica(worker, group.value, replica);
 }
 
 static void worker_on_dropped(void *context, struct group_id group)

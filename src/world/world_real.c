@@ -16,7 +16,7 @@
 #include "base/memory.h"
 #include "world/world_real_internal.h"
 
-enum { MICROSECONDS = 1000 * 1000, ALARM_AT_ONCE = 1, ALARM_NONE = 0 };
+enum { MICROSECONDS = 1000 * 1000, ALARM_AT_ONCE = 1, ALARM_NONE = 0, ALARM_LONG_MS = 50 };
 
 struct world_signal {
     uv_signal_t handle;
@@ -292,6 +292,9 @@ static void on_prepare(uv_prepare_t *handle)
 
     now = real_now(&real->head);
     delay_ms = deadline > now ? (deadline - now + 999) / 1000 : 0;
+    /* The loop's clock is cut to milliseconds: the alarm could ring early, and again for the rest.
+     */
+    if (delay_ms >= ALARM_LONG_MS) delay_ms++;
     uv_update_time(&real->loop); /* uv_timer_start() counts from the time the loop cached */
     uv_timer_start(&real->alarm, on_alarm, delay_ms, 0);
     real->alarm_deadline = deadline;
