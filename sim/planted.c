@@ -44,6 +44,8 @@ static const struct sim_planted planted[] = {
      "A4: proposed rows survive a step-down"},
     {"flush_copies_no_replaced", "flush_copies_no_replaced", 0, NULL, 400,
      "S-4: a row that is replaced while a flush copies is in neither the run nor the log"},
+    {"state_copies_no_replaced", "state_copies_no_replaced", 0, NULL, 400,
+     "S-1: a row that is replaced while a state is cut is not part of it"},
     {"dedup_not_in_snapshot", "dedup_not_in_snapshot", 0, NULL, 300,
      "X-1: remembered outcomes are not part of the replica's record"},
     {"ack_before_durable", NULL, RAFT_BUG_ACK_BEFORE_DURABLE, NULL, 60,

@@ -155,7 +155,7 @@ void drive_durable(struct partition_host *host, uint64_t position)
         } else {
             raft_persisted(replica->raft, wait.persist_id, now);
         }
-        if (replica->flush_holds_apply) flush_replica_durable(replica);
+        replica_durable(replica);
         mark_if_changed(replica);
     }
 }
@@ -184,6 +184,12 @@ uint64_t replica_safe_index(const struct replica *replica)
     uint64_t here = raft_durable_index(replica->raft);
     uint64_t quorum = raft_commit_durable_index(replica->raft);
     return here < quorum ? here : quorum;
+}
+
+void replica_durable(struct replica *replica)
+{
+    if (replica->flush_holds_apply) flush_replica_durable(replica);
+    if (replica->sends != NULL) snapshot_durable(replica);
 }
 
 static bool is_for_this_replica(const struct replica *replica, const struct raft_message *message)
@@ -221,7 +227,7 @@ void drive_raft_frame(struct partition_host *host, const struct transport_peer *
             rest_disturb(replica);
             raft_step(replica->raft, &message, now);
             if (raft_is_contradicted(replica->raft)) replica_contradicted(replica);
-            if (replica->flush_holds_apply) flush_replica_durable(replica);
+            replica_durable(replica);
             if (!replica->halted) mark_if_changed(replica);
         }
         raft_message_clear(&message);

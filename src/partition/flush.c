@@ -36,20 +36,10 @@ static void flush_free(struct flush_job *flush)
     memory_free(flush);
 }
 
-static void write_copy(struct buffer *rows, const struct row_found *row)
-{
-    struct writer writer = writer_make(rows);
-    write_u8(&writer, row->tombstone);
-    write_u32(&writer, (uint32_t)row->key.size);
-    write_bytes(&writer, row->key);
-    write_u32(&writer, row->tombstone ? 0 : (uint32_t)(ROW_HEADER_SIZE + row->value.size));
-    if (!row->tombstone) row_value_encode(rows, &row->header, row->value);
-}
-
 static void copy_row(void *context, const struct row_found *row)
 {
     struct flush_job *flush = context;
-    write_copy(&flush->rows, row);
+    copied_row_write(&flush->rows, row);
 }
 
 static void copy_replaced(void *context, const struct row_found *row)
@@ -57,7 +47,7 @@ static void copy_replaced(void *context, const struct row_found *row)
     struct flush_job *flush = context;
     SOMETIMES(flush->host->world, "a row was replaced while a flush copied");
     if (PLANTED(flush->host->world, "flush_copies_no_replaced")) return;
-    write_copy(&flush->replaced, row);
+    copied_row_write(&flush->replaced, row);
 }
 
 static void copy_record(struct flush_job *flush, const struct replica *replica)
@@ -95,10 +85,8 @@ static void copy_begin(struct flush_job *flush, struct replica *replica)
     row_table_cut_begin(replica->table, &flush->cut, replica->applied);
 }
 
-/* One share for all stores of a worker. */
-static uint32_t step_work(const struct flush_job *flush)
+uint32_t host_copy_work(struct partition_host *host)
 {
-    struct partition_host *host = flush->host;
     uint64_t now = world_now(host->world);
     uint64_t work = now - host->flush_stepped_at; /* one for each microsecond */
     host->flush_stepped_at = now;
@@ -111,7 +99,7 @@ static uint32_t step_work(const struct flush_job *flush)
 static bool copy_step(struct flush_job *flush)
 {
     struct row_table *table = flush->copying->table;
-    if (row_table_cut_step(table, step_work(flush))) return true;
+    if (row_table_cut_step(table, host_copy_work(flush->host))) return true;
     row_table_cut_end(table);
     flush->copying = NULL;
     return false;
@@ -142,8 +130,7 @@ static struct replica *part_replica(struct partition_host *host, const struct fl
     return same ? replica : NULL;
 }
 
-static void finish_part(struct partition_host *host, const struct flush_part *part,
-                        struct bytes record)
+static void finish_part(struct partition_host *host, const struct flush_part *part)
 {
     struct replica *replica = part_replica(host, part);
     if (replica == NULL) return;
@@ -151,7 +138,6 @@ static void finish_part(struct partition_host *host, const struct flush_part *pa
     replica->flushed = part->index;
     replica->flushed_term = part->term;
     log_release(host->queue, part->group, part->replica, part->index, part->term);
-    snapshot_flushed(replica, record);
 }
 
 static void flush_end(struct flush_job *flush, bool ok)
@@ -208,11 +194,8 @@ static void flush_done(struct world_job *job)
     struct partition_host *host = flush->host;
     flush->running = false;
     if (flush->status == STATUS_OK) {
-        struct reader records = reader_make(buffer_bytes(&flush->records));
-        for (size_t i = 0; i < flush->part_count; i++) { /* parts and records in the same order */
-            read_u32(&records);
-            finish_part(host, &flush->parts[i], read_bytes(&records, read_u32(&records)));
-        }
+        for (size_t i = 0; i < flush->part_count; i++)
+            finish_part(host, &flush->parts[i]);
         host->statistics.flushes++;
         host->statistics.flushed_bytes += flush->copied_bytes;
         SOMETIMES(host->world, "a store was flushed");
@@ -234,6 +217,7 @@ static void flush_done(struct world_job *job)
         flush_end(flush, false);
     store_job_ended(host, number, status, &error);
     if (status) snapshot_store_free(host, number);
+    snapshot_cuts_begin(host, number);
 }
 
 /* What the engine has becomes clean, replica by replica. */
@@ -246,7 +230,7 @@ static void clean_step(struct flush_job *flush)
     const struct flush_part *part = &flush->parts[flush->part_clean];
     struct replica *replica = part_replica(flush->host, part);
     if (replica != NULL && row_table_flushed_step(replica->table, part->index, &flush->clean_after,
-                                                  step_work(flush))) {
+                                                  host_copy_work(flush->host))) {
         SOMETIMES(flush->host->world, "rows became clean in steps");
     } else {
         buffer_clear(&flush->clean_after);
@@ -262,6 +246,7 @@ static void job_start(struct flush_job *flush)
         uint32_t number = flush->store;
         flush_free(flush);
         snapshot_store_free(host, number);
+        snapshot_cuts_begin(host, number);
         return;
     }
     flush->copied_bytes = buffer_size(&flush->rows) + buffer_size(&flush->replaced);
@@ -386,6 +371,11 @@ static void set_pace(struct partition_host *host)
         if (host->stores[i].flush != NULL) host->stores[i].flush->job.patient = !hurry;
 }
 
+bool flush_is_in_engine(const struct host_store *store)
+{
+    return store->flush == NULL || store->flush->cleaning;
+}
+
 static uint64_t store_dirty_bytes(const struct host_store *store)
 {
     uint64_t bytes = 0;
@@ -427,7 +417,7 @@ static bool store_is_held(struct partition_host *host, uint32_t number)
     const struct host_store *store = &host->stores[number];
     bool failed_lately =
         store->flush_delay != 0 && world_now(host->world) < store->flush_not_before;
-    return drop_goes_first(host, number) || store->damaged || failed_lately;
+    return drop_goes_first(host, number) || store->damaged || failed_lately || store->cut != NULL;
 }
 
 void flush_store(struct partition_host *host, uint32_t store)

@@ -3,6 +3,7 @@
 #define HOLON_PARTITION_FLUSH_H
 
 #include "partition/host_internal.h"
+#include "partition/row_copies.h"
 
 struct flush_part {
     struct group_id group;
@@ -24,8 +25,8 @@ struct flush_job {
     size_t rows_before, replaced_before, records_before; /* sizes as it began */
     struct flush_part *parts;
     size_t part_count, part_capacity;
-    struct buffer rows;     /* u8 tombstone | u32 key size | key | u32 size | stored value */
-    struct buffer replaced; /* the same, in no order: replaced before the walk came to them */
+    struct buffer rows;     /* row_copies.h, in key order */
+    struct buffer replaced; /* in no order: replaced before the walk came to them */
     struct buffer records;  /* u32 group | u32 size | record */
     uint64_t copied_bytes;  /* of rows and replaced, once they belong to the job */
     struct error error;

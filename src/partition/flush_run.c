@@ -3,44 +3,6 @@
 
 #include "partition/flush.h"
 
-struct copied_row {
-    bool tombstone;
-    struct bytes key, value;
-};
-
-static bool next_row(struct reader *reader, struct copied_row *ret)
-{
-    if (reader_left(reader) == 0) return false;
-    ret->tombstone = read_u8(reader) != 0;
-    ret->key = read_bytes(reader, read_u32(reader));
-    ret->value = read_bytes(reader, read_u32(reader));
-    ASSERT(!reader->failed);
-    return true;
-}
-
-static int compare_rows(const void *a, const void *b)
-{
-    const struct copied_row *left = a, *right = b;
-    return bytes_compare(left->key, right->key);
-}
-
-/* In key order; the caller frees them. */
-static struct copied_row *replaced_rows(const struct flush_job *flush, size_t *ret_count)
-{
-    struct reader reader = reader_make(buffer_bytes(&flush->replaced));
-    struct copied_row row, *rows;
-    size_t count = 0;
-    while (next_row(&reader, &row))
-        count++;
-    rows = memory_allocate((count + 1) * sizeof(*rows));
-    reader = reader_make(buffer_bytes(&flush->replaced));
-    for (size_t i = 0; i < count; i++)
-        next_row(&reader, &rows[i]);
-    qsort(rows, count, sizeof(*rows), compare_rows);
-    *ret_count = count;
-    return rows;
-}
-
 static enum status write_row(struct flush_job *flush, struct engine *engine, struct engine_run *run,
                              const struct copied_row *row)
 {
@@ -48,23 +10,18 @@ static enum status write_row(struct flush_job *flush, struct engine *engine, str
     return engine_run_put(engine, run, row->key, row->value, &flush->error);
 }
 
-/* Both kinds, in the order of their keys: none is in both. */
 static enum status write_rows(struct flush_job *flush, struct engine *engine,
                               struct engine_run *run)
 {
-    struct reader reader = reader_make(buffer_bytes(&flush->rows));
-    struct copied_row row, *replaced;
-    size_t count, at = 0;
+    struct copied_rows copies;
     enum status status = STATUS_OK;
-    replaced = replaced_rows(flush, &count);
-    while (status == STATUS_OK && next_row(&reader, &row)) {
-        for (; status == STATUS_OK && at < count && compare_rows(&replaced[at], &row) < 0; at++)
-            status = write_row(flush, engine, run, &replaced[at]);
-        if (status == STATUS_OK) status = write_row(flush, engine, run, &row);
+    copied_rows_begin(&copies, buffer_bytes(&flush->rows), buffer_bytes(&flush->replaced));
+    for (const struct copied_row *row = copied_rows_next(&copies);
+         row != NULL && status == STATUS_OK; row = copied_rows_next(&copies)) {
+        status = write_row(flush, engine, run, row);
+        copied_rows_advance(&copies);
     }
-    for (; status == STATUS_OK && at < count; at++)
-        status = write_row(flush, engine, run, &replaced[at]);
-    memory_free(replaced);
+    copied_rows_end(&copies);
     return status;
 }
 

@@ -209,7 +209,7 @@ void heartbeat_on_frame(struct partition_host *host, const struct transport_peer
                     replica_id_equal(replica->id, heartbeat.to);
         if (ours) {
             raft_heartbeat_receive(replica->raft, &heartbeat, from->node, now, &ack);
-            if (replica->flush_holds_apply) flush_replica_durable(replica);
+            replica_durable(replica);
             if (raft_has_output(replica->raft)) host_mark_dirty(replica);
             replica_leader_news(replica);
         } else {
@@ -243,7 +243,7 @@ void heartbeat_on_acks(struct partition_host *host, const struct transport_peer 
                     generated_at <= now;
         if (!ours) continue;
         raft_heartbeat_acked(replica->raft, &ack, generated_at, now);
-        if (replica->flush_holds_apply) flush_replica_durable(replica);
+        replica_durable(replica);
         if (raft_has_output(replica->raft)) host_mark_dirty(replica);
     }
 }

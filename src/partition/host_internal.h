@@ -306,11 +306,12 @@ struct spare_job;
 
 struct host_store {
     struct list replicas;
-    struct flush_job *flush; /* NULL: none under way */
-    bool damaged;            /* its replicas have stopped */
-    struct drop_job *drops;  /* rows of replicas that are gone; the first may be running */
-    bool flush_wanted;       /* another one at once */
-    uint64_t flush_delay;    /* after one that failed; 0: the last one did not */
+    struct flush_job *flush;  /* NULL: none under way */
+    struct snapshot_cut *cut; /* NULL: none under way */
+    bool damaged;             /* its replicas have stopped */
+    struct drop_job *drops;   /* rows of replicas that are gone; the first may be running */
+    bool flush_wanted;        /* another one at once */
+    uint64_t flush_delay;     /* after one that failed; 0: the last one did not */
     uint64_t flush_not_before, flush_failing_since;
     uint64_t flush_told_at;   /* when a failure was logged last */
     uint64_t flushed_segment; /* of the log: its newest when the last flush began */
@@ -716,7 +717,7 @@ bool slow_disk_of(struct partition_host *host, node_id_t node, struct group_id g
 void slow_disk_peer_down(struct partition_host *host, node_id_t node);
 
 /* flush.c */
-/* The store is flushed as soon as can be; then snapshot_flushed() is called for its replicas. */
+/* The store is flushed as soon as can be. */
 void flush_store(struct partition_host *host, uint32_t store);
 /* The log is near its bound: every tick counts, not only the slow ones. */
 bool flush_is_urgent(const struct partition_host *host);
@@ -727,6 +728,10 @@ void flush_replica_gone(struct replica *replica);
 /* Ends a flush of the store before its job; false: the job is running. */
 bool flush_abandon(struct partition_host *host, uint32_t store);
 void flush_replica_durable(struct replica *replica);
+/* The engine has all that replica->flushed says, and nothing else is on its way there. */
+bool flush_is_in_engine(const struct host_store *store);
+/* How many rows or the like may be copied now: one share for all stores of a worker. */
+uint32_t host_copy_work(struct partition_host *host);
 
 /* remove.c, drop.c */
 void remove_config_applied(struct replica *replica, uint64_t index);
@@ -755,7 +760,12 @@ void copy_record_waited(struct partition_host *host, uint64_t us, uint64_t now);
 /* Of a halted replica no further piece is written. */
 void snapshot_receive_halt(struct replica *replica);
 /* The engine has the replica as of replica->flushed; record: what was written of it. */
-void snapshot_flushed(struct replica *replica, struct bytes record);
+/* States that wait for a flush or for another's cut: cut_may_begin() may have become true. */
+void snapshot_cuts_begin(struct partition_host *host, uint32_t store);
+/* The own disk or others have more: what is sent must not be lost when all lose power. */
+void snapshot_durable(struct replica *replica);
+/* Both, for flushes and states that wait for it. */
+void replica_durable(struct replica *replica);
 void snapshot_offer(struct replica *replica, const struct raft_message *message);
 void snapshot_on_frame(struct partition_host *host, const struct transport_peer *from,
                        struct bytes payload);
@@ -779,6 +789,7 @@ void snapshot_sends_tick(struct replica *replica, uint64_t now);
 /* The engine's or the log's copy is being written: the core must stand still. */
 /* Received and not in the engine yet. */
 uint64_t snapshot_receive_bytes(const struct replica *replica);
+uint64_t snapshot_send_bytes(const struct replica *replica); /* of rows that no flush has written */
 bool snapshot_is_installing(const struct replica *replica);
 bool snapshot_holds_core(const struct replica *replica);
 void snapshot_replica_gone(struct replica *replica);

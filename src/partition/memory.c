@@ -49,13 +49,14 @@ void memory_measure(struct partition_host *host)
         use.dirty += row_table_dirty_bytes(replica->table);
         use.entries += replica->entries_bytes;
         use.waiting += replica->held_bytes + snapshot_receive_bytes(replica);
+        use.copies += snapshot_send_bytes(replica);
         use.waiting += replica->read_wait_bytes - replica->read_wait_big_bytes;
         use.windows += dedup_bytes(replica->dedup);
         use.incomplete += !row_table_complete(replica->table);
     }
     use.waiting += host->cold.parked_bytes + cold_job_bytes(host) + host->big_bytes;
     if (host->options.buffer_bytes) use.buffers = host->options.buffer_bytes(host->options.context);
-    use.copies = flush_copy_bytes(host);
+    use.copies += flush_copy_bytes(host);
     host->memory = use;
 }
 

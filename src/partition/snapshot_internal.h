@@ -14,6 +14,7 @@
 
 #include "base/list.h"
 #include "partition/host.h"
+#include "partition/row_copies.h"
 
 enum {
     SNAPSHOT_CHUNK = 256 << 10,
@@ -24,7 +25,6 @@ enum {
     SNAPSHOT_RECORD_MAX = 64 << 20,
     SNAPSHOT_RESEND_US = 500 * 1000,
     SNAPSHOT_GIVE_UP_US = 20 * 1000 * 1000,
-    OFFER_FLUSHES_MAX = 8, /* that entries left memory behind; then it begins all the same */
     SNAPSHOT_ACK_RECEIVING = 0,
     SNAPSHOT_ACK_INSTALLED = 1,
 };
@@ -40,6 +40,23 @@ struct snapshot_turn { /* snapshot_turns.c; part of a send */
     bool taken; /* one of SNAPSHOT_STREAMS_MAX */
     void (*begin)(struct snapshot_turn *turn);
 };
+
+struct snapshot_cut { /* snapshot_cut.c; part of a send */
+    struct replica *replica;
+    struct row_cut cut;
+    struct world_timer timer;
+    bool under_way;
+    struct buffer rows, replaced; /* row_copies.h */
+    void (*done)(struct snapshot_cut *cut);
+};
+void snapshot_cut_init(struct snapshot_cut *cut, void (*done)(struct snapshot_cut *));
+/* Now, in this turn; else snapshot_cuts_begin() is called when it may. */
+bool snapshot_cut_may_begin(const struct replica *replica);
+/* As of what is applied and in the engine in this turn; done() is called in a later one. */
+void snapshot_cut_begin(struct snapshot_cut *cut, struct replica *replica);
+void snapshot_cut_cancel(struct snapshot_cut *cut); /* before the replica's table goes */
+void snapshot_cut_free(struct snapshot_cut *cut);
+uint64_t snapshot_cut_bytes(const struct snapshot_cut *cut); /* of memory */
 
 struct copy_turn { /* copy_turns.c; part of a send or a receive: for the next piece */
     struct list link;

@@ -1,17 +1,18 @@
 /* State to a replica that fell behind the entries its leader still has: the sender.
  *
- *   offer --> its turn comes --> the store is flushed --> the engine holds the replica as of one
- * index, and an iterator keeps that moment --> a job on LANE_READ reads a piece --> chunks of it
- * are sent while the receiver acknowledges --> ... --> the last one carries the total size
+ *   offer --> its turn comes --> rows that no flush has written are copied, as of one index, and an
+ * iterator keeps what the engine has at that moment (snapshot_cut.c) --> a job on LANE_READ reads a
+ * piece of both --> once a quorum has all of it on disk, chunks of it are sent while the receiver
+ * acknowledges --> ... --> the last one carries the total size
  *
- * So nothing is copied at once, whatever the size, and rows need not be in memory. Rows that a
- * drop hides are left out. At most SNAPSHOT_WINDOW bytes are read ahead of what is
- * acknowledged, and what is sent has room at the receiver: it says so with each acknowledgement.
- * A receiver that begins again makes the iterator begin again. */
+ * So rows need not be in memory, and nothing waits for a flush. Rows that a drop hides are left
+ * out. At most SNAPSHOT_WINDOW bytes are read ahead of what is acknowledged, and what is sent has
+ * room at the receiver: it says so with each acknowledgement. A receiver that begins again makes
+ * the iterator begin again. */
 #include "partition/host_internal.h"
 #include "partition/snapshot_internal.h"
 
-enum send_stage { SEND_WAITS_FOR_TURN, SEND_WAITS_FOR_FLUSH, SEND_STREAMS };
+enum send_stage { SEND_WAITS_FOR_TURN, SEND_WAITS_FOR_CUT, SEND_IS_CUT, SEND_STREAMS };
 
 struct snapshot_send {
     struct snapshot_send *next;
@@ -21,7 +22,6 @@ struct snapshot_send {
     struct snapshot_turn turn;
     struct copy_turn copy_turn; /* the next piece waits */
     enum send_stage stage;
-    uint32_t flushes;
     uint64_t id, index, term;
     uint64_t acked, sent, produced; /* offsets in the content */
     uint64_t limit;                 /* the receiver has room up to there */
@@ -37,6 +37,10 @@ struct snapshot_send {
     struct engine *engine;
     struct engine_iterator *iterator;
     struct buffer record; /* the content begins with it */
+    struct snapshot_cut cut;
+    struct copied_rows copies; /* of `cut` */
+    bool has_stored;           /* the iterator stands at `key`: */
+    struct bytes key, stored;
     struct row_drop *hidden;
     size_t hidden_count;
     struct buffer piece;
@@ -61,38 +65,63 @@ static bool is_hidden(const struct snapshot_send *send, struct bytes key, uint64
     return false;
 }
 
+static void piece_begin(struct snapshot_send *send, struct writer *writer)
+{
+    write_u32(writer, (uint32_t)buffer_size(&send->record));
+    write_bytes(writer, buffer_bytes(&send->record));
+    copied_rows_end(&send->copies);
+    copied_rows_begin(&send->copies, buffer_bytes(&send->cut.rows),
+                      buffer_bytes(&send->cut.replaced));
+    engine_iterator_seek(send->engine, send->iterator, bytes_make(send->range_from, 2));
+    send->has_stored =
+        engine_iterator_next(send->engine, send->iterator, &send->key, &send->stored);
+    send->begun = true;
+}
+
+static void write_row(struct snapshot_send *send, struct writer *writer, struct bytes key,
+                      struct bytes stored)
+{
+    struct row_header header;
+    struct bytes value;
+    send->status = row_value_decode(stored, &header, &value);
+    if (send->status) {
+        error_set(&send->error, send->status, "a stored row cannot be decoded");
+        return;
+    }
+    if (is_hidden(send, key, header.version)) return;
+    write_u32(writer, (uint32_t)key.size);
+    write_bytes(writer, key);
+    write_u32(writer, (uint32_t)stored.size);
+    write_bytes(writer, stored);
+    send->piece_rows++;
+}
+
+/* The next key of both; what was only in memory is newer. False: that was all. */
+static bool piece_step(struct snapshot_send *send, struct writer *writer)
+{
+    const struct copied_row *copied = copied_rows_next(&send->copies);
+    if (copied == NULL && !send->has_stored) return false;
+    int order = copied == NULL ? 1 : !send->has_stored ? -1 : bytes_compare(copied->key, send->key);
+    if (order <= 0 && !copied->tombstone) write_row(send, writer, copied->key, copied->value);
+    if (order > 0) write_row(send, writer, send->key, send->stored);
+    if (order <= 0) copied_rows_advance(&send->copies);
+    if (order >= 0)
+        send->has_stored =
+            engine_iterator_next(send->engine, send->iterator, &send->key, &send->stored);
+    return true;
+}
+
 static void piece_run(struct world_job *job)
 {
     struct snapshot_send *send = job->context;
     struct writer writer = writer_make(&send->piece);
-    struct bytes key, stored, value;
-    struct row_header header;
     send->status = STATUS_OK;
     send->piece_is_last = false;
     send->piece_rows = 0;
-    if (!send->begun) {
-        write_u32(&writer, (uint32_t)buffer_size(&send->record));
-        write_bytes(&writer, buffer_bytes(&send->record));
-        engine_iterator_seek(send->engine, send->iterator, bytes_make(send->range_from, 2));
-        send->begun = true;
-    }
-    while (buffer_size(&send->piece) < SNAPSHOT_CHUNK) {
-        if (!engine_iterator_next(send->engine, send->iterator, &key, &stored)) {
-            send->piece_is_last = true;
-            break;
-        }
-        send->status = row_value_decode(stored, &header, &value);
-        if (send->status) {
-            error_set(&send->error, send->status, "a stored row cannot be decoded");
-            return;
-        }
-        if (is_hidden(send, key, header.version)) continue;
-        write_u32(&writer, (uint32_t)key.size);
-        write_bytes(&writer, key);
-        write_u32(&writer, (uint32_t)stored.size);
-        write_bytes(&writer, stored);
-        send->piece_rows++;
-    }
+    if (!send->begun) piece_begin(send, &writer);
+    while (buffer_size(&send->piece) < SNAPSHOT_CHUNK && !send->piece_is_last &&
+           send->status == STATUS_OK)
+        send->piece_is_last = !piece_step(send, &writer);
     /* An end may be an error. */
     if (send->piece_is_last)
         send->status = engine_iterator_error(send->engine, send->iterator, &send->error);
@@ -119,6 +148,8 @@ uint64_t snapshot_index_sent(const struct replica *replica, struct replica_id to
 static void send_release(struct snapshot_send *send)
 {
     if (send->iterator != NULL) engine_iterator_close(send->engine, send->iterator, NULL);
+    copied_rows_end(&send->copies);
+    snapshot_cut_free(&send->cut);
     buffer_free(&send->window);
     buffer_free(&send->record);
     buffer_free(&send->piece);
@@ -132,6 +163,7 @@ static void send_free(struct snapshot_send **at, struct partition_host *host)
     *at = send->next;
     snapshot_turn_end(host, &send->turn);
     copy_turn_end(host, &send->copy_turn);
+    snapshot_cut_cancel(&send->cut);
     if (send->running && !host->closing) {
         send->replica = NULL; /* its job frees it */
         return;
@@ -182,10 +214,17 @@ static void send_chunk(struct replica *replica, struct snapshot_send *send, stru
     send->last_sent = world_now(host->world);
 }
 
+/* Or a later leader could lack it, if all lose power. */
+static bool is_durable(const struct replica *replica, const struct snapshot_send *send)
+{
+    return replica_safe_index(replica) >= send->index;
+}
+
 /* Whole chunks, and the rest when the end is known: so the last one can say what the total is. */
 static void send_chunks(struct replica *replica, struct snapshot_send *send)
 {
     struct buffer frame;
+    if (!is_durable(replica, send)) return;
     buffer_init(&frame, TRANSPORT_FRAME_SIZE_MAX);
     while (send->sent < send->limit) {
         uint64_t left = send->produced - send->sent;
@@ -277,64 +316,74 @@ static void hide(void *context, uint8_t service, uint32_t namespace, uint64_t in
         (struct row_drop){.service = service, .namespace = namespace, .index = index};
 }
 
-/* The engine is at replica->flushed, and nothing else can be ingested in this turn. */
-static void stream_begin(struct replica *replica, struct snapshot_send *send, struct bytes record)
+static void on_cut(struct snapshot_cut *cut)
+{
+    struct snapshot_send *send = CONTAINER_OF(cut, struct snapshot_send, cut);
+    struct partition_host *host = send->host;
+    if (snapshot_cut_bytes(cut) > 0)
+        SOMETIMES(host->world, "a state was sent with rows that no flush had written");
+    send->stage = SEND_STREAMS;
+    send->last_progress = world_now(host->world);
+    LOG_INFO(host_logger(host), "partition", "snapshot to node %u group=%u index=%llu",
+             send->to.node, send->replica->group.value, (unsigned long long)send->index);
+    read_on(send->replica, send);
+}
+
+/* What is applied now: in the engine, and over that in memory. */
+static void cut_begin(struct replica *replica, struct snapshot_send *send)
 {
     struct partition_host *host = replica->host;
-    send->stage = SEND_STREAMS;
+    if (!snapshot_cut_may_begin(replica)) {
+        SOMETIMES(host->world, "a state waited for a flush or for another's cut");
+        return;
+    }
+    send->stage = SEND_IS_CUT;
     send->limit = SNAPSHOT_WINDOW;
-    send->index = replica->flushed;
-    send->term = replica->flushed_term;
+    send->index = replica->applied;
+    send->term = replica->applied_term;
     send->engine = host->options.engines[replica->store];
     send->job = (struct world_job){.run = piece_run, .done = piece_done, .context = send};
-    buffer_append(&send->record, record);
+    replica_record_encode(replica, &send->record);
     replica_row_range(replica, send->range_from, send->range_to);
     send->iterator = engine_iterate(send->engine, bytes_make(send->range_from, 2),
                                     bytes_make(send->range_to, 2));
     row_table_drops_each(replica->table, send, hide);
-    LOG_INFO(host_logger(host), "partition", "snapshot to node %u group=%u index=%llu",
-             send->to.node, replica->group.value, (unsigned long long)send->index);
-    read_on(replica, send);
+    snapshot_cut_begin(&send->cut, replica);
 }
 
-void snapshot_flushed(struct replica *replica, struct bytes record)
+void snapshot_cuts_begin(struct partition_host *host, uint32_t store)
 {
-    struct partition_host *host = replica->host;
-    bool leads = raft_role(replica->raft) == RAFT_LEADER && replica->was_leader;
-    for (struct snapshot_send **at = &replica->sends; *at != NULL;) {
-        struct snapshot_send *send = *at;
-        at = &send->next;
-        if (send->stage != SEND_WAITS_FOR_FLUSH || !leads) continue;
-        send->last_progress = world_now(host->world);
-        /* What comes behind it must still be in memory. */
-        if (replica->flushed >= replica->trimmed || ++send->flushes >= OFFER_FLUSHES_MAX) {
-            stream_begin(replica, send, record);
-        } else {
-            host->stores[replica->store].flush_wanted = true;
-        }
+    struct list *head = &host->stores[store].replicas;
+    for (struct list *at = head->next; at != head; at = at->next) {
+        struct replica *replica = CONTAINER_OF(at, struct replica, by_store);
+        for (struct snapshot_send *send = replica->sends; send != NULL; send = send->next)
+            if (send->stage == SEND_WAITS_FOR_CUT && snapshot_cut_may_begin(replica))
+                cut_begin(replica, send);
     }
 }
 
-static void flush_or_begin(struct replica *replica, struct snapshot_send *send)
+void snapshot_durable(struct replica *replica)
 {
-    struct buffer record;
-    if (replica->flushed != replica->applied) {
-        flush_store(replica->host, replica->store);
-        return;
-    }
-    buffer_init(&record, SIZE_MAX / 2);
-    replica_record_encode(replica, &record);
-    stream_begin(replica, send, buffer_bytes(&record));
-    buffer_free(&record);
+    for (struct snapshot_send *send = replica->sends; send != NULL; send = send->next)
+        if (send->stage == SEND_STREAMS && send->sent == 0 && !send->restart)
+            send_chunks(replica, send);
+}
+
+uint64_t snapshot_send_bytes(const struct replica *replica)
+{
+    uint64_t bytes = 0;
+    for (const struct snapshot_send *send = replica->sends; send != NULL; send = send->next)
+        bytes += snapshot_cut_bytes(&send->cut);
+    return bytes;
 }
 
 static void on_turn(struct snapshot_turn *turn)
 {
     struct snapshot_send *send = CONTAINER_OF(turn, struct snapshot_send, turn);
     ASSERT(send->stage == SEND_WAITS_FOR_TURN);
-    send->stage = SEND_WAITS_FOR_FLUSH;
+    send->stage = SEND_WAITS_FOR_CUT;
     send->last_progress = world_now(send->host->world);
-    flush_or_begin(send->replica, send);
+    cut_begin(send->replica, send);
 }
 
 /* The core found that a member needs entries which are gone from memory. */
@@ -357,6 +406,7 @@ void snapshot_offer(struct replica *replica, const struct raft_message *message)
         (struct snapshot_turn){.replica = replica, .to = message->to_node, .begin = on_turn};
     list_init(&send->turn.link);
     copy_turn_init(&send->copy_turn, copy_turn_go);
+    snapshot_cut_init(&send->cut, on_cut);
     buffer_init(&send->window, SIZE_MAX / 2);
     buffer_init(&send->record, SIZE_MAX / 2);
     buffer_init(&send->piece, SIZE_MAX / 2);
@@ -468,7 +518,8 @@ static void send_one(struct replica *replica, struct snapshot_send *send)
     uint64_t size = left < SNAPSHOT_CHUNK ? left : SNAPSHOT_CHUNK;
     struct buffer frame;
     if (size < SNAPSHOT_CHUNK && !send->ended) return; /* it is being read */
-    if (!send->ended && size == left) return;          /* as in send_chunks() */
+    if (!is_durable(replica, send)) return;
+    if (!send->ended && size == left) return; /* as in send_chunks() */
     buffer_init(&frame, TRANSPORT_FRAME_SIZE_MAX);
     send_chunk(replica, send, &frame, size);
     buffer_free(&frame);
@@ -498,10 +549,8 @@ void snapshot_sends_tick(struct replica *replica, uint64_t now)
         }
         at = &send->next;
         if (waits) continue;
-        if (send->stage == SEND_WAITS_FOR_FLUSH) {
-            flush_or_begin(replica, send); /* a flush that failed is tried again */
-            continue;
-        }
+        if (send->stage == SEND_WAITS_FOR_CUT) cut_begin(replica, send);
+        if (send->stage != SEND_STREAMS) continue;
         if (now - send->last_sent <= SNAPSHOT_RESEND_US || send->restart) continue;
         /* Nothing heard: again from what is known to be there, but one chunk, for it may all be
          * there and only slow. The answer says where to go on. */

@@ -4,15 +4,10 @@
  * fill the connection (heartbeats and entries wait behind them, and beyond TRANSPORT_PENDING_MAX
  * frames are lost), keep a state of each group pinned, and be whole all at the end. So a few go at
  * a time, enough that one is on the network while others are read, written and synced; the rest
- * wait. First those whose state is in the store already: a flush for one serves all of its store.
+ * wait. First those of stores that are not being flushed, and cut no other state.
  */
 #include "partition/host_internal.h"
 #include "partition/snapshot_internal.h"
-
-static bool is_flushed(const struct snapshot_turn *turn)
-{
-    return turn->replica->flushed == turn->replica->applied;
-}
 
 static struct snapshot_turn *next_turn(struct partition_host *host)
 {
@@ -23,7 +18,7 @@ static struct snapshot_turn *next_turn(struct partition_host *host)
          at = at->next) {
         struct snapshot_turn *turn = CONTAINER_OF(at, struct snapshot_turn, link);
         if (host->snapshots_to[turn->to] >= streams_max) continue;
-        if (is_flushed(turn)) return turn;
+        if (snapshot_cut_may_begin(turn->replica)) return turn;
         if (first == NULL) first = turn;
     }
     return first;

@@ -19,7 +19,7 @@ static struct bytes key_make(uint8_t key[ROW_PREFIX_SIZE + 1], uint8_t row)
     return bytes_make(key, ROW_PREFIX_SIZE + 1);
 }
 
-/* "p" row: puts it; "f": drops all. */
+/* "p" row: puts it; "d" row: deletes it; "f": drops all. */
 static enum evaluate_result evaluate(struct row_context *rows, const struct request *request,
                                      struct reply *reply)
 {
@@ -31,6 +31,8 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
         row_put(rows, key_make(key, request->body.data[1]), 1, 0, 0, bytes_make(large, LARGE));
     else if (request->body.data[0] == 'p')
         row_put(rows, key_make(key, request->body.data[1]), 1, 0, 0, bytes_of("value"));
+    else if (request->body.data[0] == 'd')
+        row_delete(rows, key_make(key, request->body.data[1]));
     else
         row_drop_namespace(rows, SERVICE_REDIS, 0);
     buffer_append(reply->buffer, bytes_of("done"));
@@ -110,31 +112,29 @@ static void offer_to_many(void *context)
     offer_to(COUNT);
 }
 
-/* A flush of what the engine has got ends, as one that began before the drop. */
-static void end_flush(void *context)
+static void expect_frames(bool with_row)
 {
-    struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
-    struct buffer record;
-
-    assert_true(replica->applied > replica->flushed);
-    buffer_init(&record, 1 << 20);
-    replica_record_encode(replica, &record);
-    for (int i = 0; i < OFFER_FLUSHES_MAX; i++) /* nor does it wait for what it has in memory */
-        snapshot_flushed(replica, buffer_bytes(&record));
-    buffer_free(&record);
-}
-
-/* The receiver drops it in its turn, when it gets that entry; until then it counts. */
-static void test_a_snapshot_has_what_was_dropped_after_its_state(void **state)
-{
-    put_and_evict();
-    assert_int_equal(ask('f', 0), OUTCOME_REPLY);
-    run(offer, NULL);
-    assert_int_equal(frames, 0); /* it waits for the flush */
-    sim_world_call(sim_world_of(bed.world), 0, end_flush, NULL);
+    sim_world_call(sim_world_of(bed.world), 0, offer, NULL);
     sim_run_for(&bed.sim, 100 * 1000);
     assert_true(frames > 0);
-    assert_int_equal(frames_with_row, frames);
+    assert_int_equal(frames_with_row, with_row ? frames : 0);
+}
+
+/* No flush is waited for: none could be written. */
+static void test_a_snapshot_has_what_is_only_in_memory(void **state)
+{
+    bed.sim.maybe_always = FLUSH_WITHOUT_SPACE;
+    assert_int_equal(ask('p', ROW), OUTCOME_REPLY);
+    expect_frames(true);
+    assert_int_equal(engine_rows(7, 8), 0);
+}
+
+static void test_a_snapshot_leaves_out_what_was_deleted_in_memory(void **state)
+{
+    put_and_evict();
+    assert_int_equal(ask('d', ROW), OUTCOME_REPLY);
+    expect_frames(false);
+    assert_int_equal(engine_rows(7, 8), 1);
 }
 
 /* What its state does not have is left out, although it is still in the engine. */
@@ -142,12 +142,7 @@ static void test_a_snapshot_leaves_out_what_was_dropped_before(void **state)
 {
     put_and_evict();
     assert_int_equal(ask('f', 0), OUTCOME_REPLY);
-    bed.sim.maybe_always = NULL;
-    sim_world_call(sim_world_of(bed.world), 0, offer, NULL);
-    for (int i = 0; i < 1000 && frames == 0; i++)
-        sim_run_for(&bed.sim, 100);
-    assert_true(frames > 0);
-    assert_int_equal(frames_with_row, 0);
+    expect_frames(false);
     assert_int_equal(engine_rows(7, 8), 1);
 }
 
@@ -573,7 +568,9 @@ static void test_an_install_is_not_heard_as_a_late_sync(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_a_snapshot_has_what_was_dropped_after_its_state,
+        cmocka_unit_test_setup_teardown(test_a_snapshot_has_what_is_only_in_memory,
+                                        setup_leader_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_a_snapshot_leaves_out_what_was_deleted_in_memory,
                                         setup_leader_alone, teardown),
         cmocka_unit_test_setup_teardown(test_a_snapshot_leaves_out_what_was_dropped_before,
                                         setup_leader_alone, teardown),
