@@ -5,7 +5,8 @@
  * from the store (partition/drop.c), and the new one is filled by its peers.
  *
  * DIR/fenced: a sealed file "HOLONFN1": u8 count | each: u32 group | u64 replica | i64 found (us
- * since 1970) | sized text. An entry goes once a start has found a later replica in the log. */
+ * since 1970) | sized text. An entry goes once a successor votes, or when the table gives this node
+ * no replica of the group any more. */
 #include <stdio.h>
 
 #include "node/node_internal.h"
@@ -25,10 +26,14 @@ static void fence_path(const struct node *node, char ret_path[PATH_SIZE_MAX])
 static void fence_encode(const struct node_fence *fence, struct buffer *body)
 {
     struct writer writer = writer_make(body);
+    uint32_t kept = 0;
 
-    write_u8(&writer, (uint8_t)fence->count);
+    for (uint32_t i = 0; i < fence->count; i++)
+        kept += fence->replicas[i].replaced_at == 0;
+    write_u8(&writer, (uint8_t)kept);
     for (uint32_t i = 0; i < fence->count; i++) {
         const struct fenced_replica *fenced = &fence->replicas[i];
+        if (fenced->replaced_at != 0) continue;
         write_u32(&writer, fenced->group.value);
         write_u64(&writer, fenced->replica.value);
         write_i64(&writer, fenced->found);
@@ -57,21 +62,12 @@ static bool fence_decode(struct bytes body, struct node_fence *fence)
     return !reader.failed && reader_left(&reader) == 0;
 }
 
-static bool log_has_later(const struct node *node, const struct fenced_replica *fenced)
-{
-    for (size_t i = 0; i < node->recovered_count; i++)
-        if (node->recovered[i].group.value == fenced->group.value)
-            return node->recovered[i].replica.value > fenced->replica.value;
-    return false;
-}
-
 void node_fence_load(struct node *node)
 {
     struct node_fence *fence = &node->fence;
     char path[PATH_SIZE_MAX];
     struct buffer body;
     struct error error;
-    uint32_t kept = 0;
 
     fence_path(node, path);
     buffer_init(&body, SEALED_SIZE_MAX);
@@ -85,15 +81,6 @@ void node_fence_load(struct node *node)
                   "they are compared again",
                   path);
     }
-    for (uint32_t i = 0; i < fence->count; i++) {
-        const struct fenced_replica *fenced = &fence->replicas[i];
-        if (log_has_later(node, fenced))
-            fence->past[fence->past_count++] =
-                (struct lost_replica){.group = fenced->group, .replica = fenced->replica};
-        else
-            fence->replicas[kept++] = *fenced;
-    }
-    fence->count = kept;
 }
 
 static void save_start(struct node *node);
@@ -124,13 +111,12 @@ static void worker_give_up(struct node_worker *worker, void *argument)
 }
 
 /* A later start knows that it is out: now it may be replaced. */
-static void fenced_is_durable(struct node *node, struct fenced_replica *fenced)
+static void give_up(struct node *node, const struct fenced_replica *fenced)
 {
     uint32_t owner =
         group_worker(fenced->group, node->identity.stores, node->platform.worker_count);
     struct fenced_replica *copy = memory_allocate(sizeof(*copy));
 
-    fenced->durable = true;
     *copy = *fenced;
     node_call_with(&node->workers[0], &node->workers[owner], worker_give_up, copy, memory_free);
 }
@@ -151,7 +137,10 @@ static void save_done(struct world_job *job)
         return;
     }
     for (uint32_t i = 0; i < fence->taken; i++)
-        if (!fence->replicas[i].durable) fenced_is_durable(node, &fence->replicas[i]);
+        if (!fence->replicas[i].durable) {
+            fence->replicas[i].durable = true;
+            give_up(node, &fence->replicas[i]);
+        }
     if (fence->again) save_start(node);
 }
 
@@ -257,13 +246,25 @@ void worker_on_disputed(void *context, struct group_id group, const char *what)
 
 void node_fence_replaced(struct node *node, uint32_t group, struct replica_id by)
 {
+    bool changed = false;
+
     for (uint32_t i = 0; i < node->fence.count; i++) {
         struct fenced_replica *fenced = &node->fence.replicas[i];
         bool later = by.value == 0 || by.value > fenced->replica.value;
         if (fenced->group.value != group || fenced->replaced_at != 0 || !later) continue;
         fenced->replaced_at = world_now(node->world);
+        changed = true;
         if (by.value != 0) SOMETIMES(node->world, "a replica that differed was born anew");
     }
+    if (changed) save_start(node);
+}
+
+/* What the table says of them, and whether successors vote, is found out as of others that are
+ * lost. */
+void node_fence_start(struct node *node)
+{
+    for (uint32_t i = 0; i < node->fence.count; i++)
+        give_up(node, &node->fence.replicas[i]);
 }
 
 /* --- questions ---------------------------------------------------------------------------- */
@@ -275,15 +276,6 @@ bool node_fence_has(const struct node *node, uint32_t group, struct replica_id r
             replica_id_equal(node->fence.replicas[i].replica, replica))
             return true;
     return false;
-}
-
-struct replica_id node_fence_before(const struct node *node, uint32_t group, struct replica_id id)
-{
-    for (uint32_t i = 0; i < node->fence.past_count; i++)
-        if (node->fence.past[i].group.value == group &&
-            node->fence.past[i].replica.value < id.value)
-            return node->fence.past[i].replica;
-    return (struct replica_id){0};
 }
 
 uint32_t node_fence_pending(const struct node *node)

@@ -365,8 +365,6 @@ struct node_memory {                /* node_memory.c */
 struct node_fence { /* node_fence.c */
     struct fenced_replica replicas[FENCES_MAX];
     uint32_t count;
-    struct lost_replica past[FENCES_MAX]; /* that differed, and the log has a later one */
-    uint32_t past_count;
     struct world_job job;
     struct world_timer retry;
     bool busy, again;
@@ -565,6 +563,9 @@ void node_repair_watch(struct node *node);
 /* The replica runs here, and is one of those that a majority is taken of, without the one before
  * it. */
 bool worker_votes(const struct node_worker *worker, uint32_t group, struct replica_id id);
+/* An earlier one of this node that counts instead, as far as the replica here knows; 0: none. */
+struct replica_id worker_votes_before(const struct node_worker *worker, uint32_t group,
+                                      struct replica_id id);
 /* Starts a count of replicas and voters, unless one is under way. */
 void node_repair_count(struct node *node);
 /* Why peers cannot rebuild what is lost here, or NULL; by the view of worker 0. */
@@ -723,8 +724,7 @@ void worker_on_disputed(void *context, struct group_id group, const char *what);
 /* Another one runs there. */
 /* `by` votes in the place of what differed in this group; 0: nothing here does. */
 void node_fence_replaced(struct node *node, uint32_t group, struct replica_id by);
-/* One that differed, of which this is a successor; 0: none. */
-struct replica_id node_fence_before(const struct node *node, uint32_t group, struct replica_id id);
+void node_fence_start(struct node *node); /* all workers are there */
 /* It differed from its peers, now or in an earlier start. */
 bool node_fence_has(const struct node *node, uint32_t group, struct replica_id replica);
 uint32_t node_fence_pending(const struct node *node); /* not born anew yet */

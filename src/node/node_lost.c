@@ -82,9 +82,13 @@ static struct replica_id own_id(const struct node *node, uint32_t group)
 static void node_lost_filled(struct node_worker *zero, void *argument)
 {
     struct node *node = zero->node;
-    uint32_t group = (uint32_t)(uintptr_t)argument, kept = 0;
-    struct replica_id id = own_id(node, group);
+    struct lost_note *note = argument;
+    uint32_t group = note->group.value, kept = 0;
+    struct replica_id id = note->replica;
+    bool named = replica_id_equal(own_id(node, group), id);
 
+    memory_free(note);
+    if (!named) return; /* by now another one is to take the place */
     for (uint32_t i = 0; i < node->lost_count; i++) {
         struct lost_replica *lost = &node->lost[i];
         if (lost->group.value != group || lost->replica.value >= id.value)
@@ -101,8 +105,10 @@ void worker_lost_look(struct node_worker *worker)
     for (uint32_t g = 0; g < worker->view.group_count; g++) {
         struct replica_id id = host_replica_id(worker->host, (struct group_id){g});
         bool later = worker->lost[g].value != 0 && id.value > worker->lost[g].value;
-        if (later && worker_votes(worker, g, id))
-            node_call(worker, &worker->node->workers[0], node_lost_filled, (void *)(uintptr_t)g);
+        if (!later || !worker_votes(worker, g, id)) continue;
+        struct lost_note *note = memory_allocate(sizeof(*note));
+        *note = (struct lost_note){.group = {g}, .replica = id};
+        node_call_with(worker, &worker->node->workers[0], node_lost_filled, note, memory_free);
     }
 }
 

@@ -295,4 +295,5 @@ void node_worker_opened(struct node_worker *zero, void *argument)
     node_confirm_start(node);
     node_memory_look(node);
     node_repair_watch(node);
+    node_fence_start(node);
 }

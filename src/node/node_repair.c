@@ -324,6 +324,22 @@ bool worker_votes(const struct node_worker *worker, uint32_t group, struct repli
            !host_is_fenced(worker->host, (struct group_id){group}) && is_voter(raft, id);
 }
 
+struct replica_id worker_votes_before(const struct node_worker *worker, uint32_t group,
+                                      struct replica_id id)
+{
+    const struct raft *raft = host_raft(worker->host, (struct group_id){group});
+    const struct raft_config *config = raft != NULL ? raft_config(raft) : NULL;
+    node_id_t node = worker->node->identity.node;
+
+    for (uint32_t i = 0; config != NULL && i < config->incoming_count; i++)
+        if (config->incoming[i].node == node && config->incoming[i].replica.value < id.value)
+            return config->incoming[i].replica;
+    for (uint32_t i = 0; config != NULL && i < config->outgoing_count; i++)
+        if (config->outgoing[i].node == node && config->outgoing[i].replica.value < id.value)
+            return config->outgoing[i].replica;
+    return (struct replica_id){0};
+}
+
 static void worker_count_voters(struct node_worker *worker, void *unused)
 {
     struct repair_count *count = memory_allocate_zero(sizeof(*count));

@@ -263,10 +263,11 @@ static enum status worker_recover_replica(struct node_worker *worker, uint32_t g
                                                 "the log knows nothing of group %u replica %llu",
                                                 group, (unsigned long long)self.value)
                                     : worker_add_replica(worker, group, self, recovered, error);
-    struct replica_id before = node_fence_before(node, group, self);
-    if (status == STATUS_OK && before.value != 0 && !worker_votes(worker, group, self))
-        worker_lost_replica(worker, group, before);
-    if (status == STATUS_OK) return status;
+    if (status == STATUS_OK) { /* and was not filled yet when the last process ended? */
+        struct replica_id before = worker_votes_before(worker, group, self);
+        if (before.value != 0) worker_lost_replica(worker, group, before);
+        return status;
+    }
     /* What passes - no memory, no descriptors, a record of a newer version - condemns nothing. */
     if (status != STATUS_NOT_FOUND && status != STATUS_CORRUPT) return status;
     /* One that the table has given this node since may just not have been born when the last

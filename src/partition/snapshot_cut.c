@@ -15,7 +15,8 @@ bool snapshot_cut_may_begin(const struct replica *replica)
     struct partition_host *host = replica->host;
     const struct host_store *store = &host->stores[replica->store];
 
-    return store->cut == NULL && flush_is_in_engine(store) && !drop_is_of(replica) &&
+    bool together = replica->receive == NULL && replica->flushed <= replica->applied;
+    return together && store->cut == NULL && flush_is_in_engine(store) && !drop_is_of(replica) &&
            !host->stopping;
 }
 
@@ -55,9 +56,15 @@ static void cut_step(struct world_timer *timer)
         world_timer_start(replica->host->world, timer, 0);
         return;
     }
+    struct partition_host *host = replica->host;
+    uint32_t store = replica->store;
     cut_stop(cut);
     cut->done(cut);
-    snapshot_cuts_begin(replica->host, replica->store);
+    if (host->stores[store].flush_wanted)
+        flush_store(host, store);
+    else if (flush_is_urgent(host))
+        flush_tick(host);
+    snapshot_cuts_begin(host, store);
 }
 
 void snapshot_cut_begin(struct snapshot_cut *cut, struct replica *replica)
@@ -67,10 +74,14 @@ void snapshot_cut_begin(struct snapshot_cut *cut, struct replica *replica)
 
     ASSERT(!cut->under_way && snapshot_cut_may_begin(replica));
     cut->replica = replica;
+    if (dirty == 0) { /* the iterator sees all of it */
+        cut->done(cut);
+        return;
+    }
     cut->under_way = true;
     cut->timer = (struct world_timer){.fire = cut_step, .context = cut};
     cut->cut = (struct row_cut){.context = cut, .on_row = on_row, .on_replaced = on_replaced};
-    if (dirty > 0) buffer_reserve(&cut->rows, (size_t)(dirty + dirty / 4));
+    buffer_reserve(&cut->rows, (size_t)(dirty + dirty / 4));
     host->stores[replica->store].cut = cut;
     host->flush_stepped_at = world_now(host->world);
     row_table_cut_begin(replica->table, &cut->cut, replica->applied);

@@ -52,7 +52,7 @@ struct snapshot_cut { /* snapshot_cut.c; part of a send */
 void snapshot_cut_init(struct snapshot_cut *cut, void (*done)(struct snapshot_cut *));
 /* Now, in this turn; else snapshot_cuts_begin() is called when it may. */
 bool snapshot_cut_may_begin(const struct replica *replica);
-/* As of what is applied and in the engine in this turn; done() is called in a later one. */
+/* As of what is applied and in the engine in this turn; done() is called now or in a later one. */
 void snapshot_cut_begin(struct snapshot_cut *cut, struct replica *replica);
 void snapshot_cut_cancel(struct snapshot_cut *cut); /* before the replica's table goes */
 void snapshot_cut_free(struct snapshot_cut *cut);

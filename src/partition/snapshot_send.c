@@ -12,6 +12,8 @@
 #include "partition/host_internal.h"
 #include "partition/snapshot_internal.h"
 
+enum { RELEASE_IN_JOB = 1 << 20 }; /* bytes of copies: to free 32 MiB takes milliseconds */
+
 enum send_stage { SEND_WAITS_FOR_TURN, SEND_WAITS_FOR_CUT, SEND_IS_CUT, SEND_STREAMS };
 
 struct snapshot_send {
@@ -65,6 +67,15 @@ static bool is_hidden(const struct snapshot_send *send, struct bytes key, uint64
     return false;
 }
 
+/* The end may be an error: then nothing more is sent. */
+static void next_stored(struct snapshot_send *send)
+{
+    send->has_stored =
+        engine_iterator_next(send->engine, send->iterator, &send->key, &send->stored);
+    if (!send->has_stored && send->status == STATUS_OK)
+        send->status = engine_iterator_error(send->engine, send->iterator, &send->error);
+}
+
 static void piece_begin(struct snapshot_send *send, struct writer *writer)
 {
     write_u32(writer, (uint32_t)buffer_size(&send->record));
@@ -73,8 +84,7 @@ static void piece_begin(struct snapshot_send *send, struct writer *writer)
     copied_rows_begin(&send->copies, buffer_bytes(&send->cut.rows),
                       buffer_bytes(&send->cut.replaced));
     engine_iterator_seek(send->engine, send->iterator, bytes_make(send->range_from, 2));
-    send->has_stored =
-        engine_iterator_next(send->engine, send->iterator, &send->key, &send->stored);
+    next_stored(send);
     send->begun = true;
 }
 
@@ -105,9 +115,7 @@ static bool piece_step(struct snapshot_send *send, struct writer *writer)
     if (order <= 0 && !copied->tombstone) write_row(send, writer, copied->key, copied->value);
     if (order > 0) write_row(send, writer, send->key, send->stored);
     if (order <= 0) copied_rows_advance(&send->copies);
-    if (order >= 0)
-        send->has_stored =
-            engine_iterator_next(send->engine, send->iterator, &send->key, &send->stored);
+    if (order >= 0) next_stored(send);
     return true;
 }
 
@@ -122,9 +130,6 @@ static void piece_run(struct world_job *job)
     while (buffer_size(&send->piece) < SNAPSHOT_CHUNK && !send->piece_is_last &&
            send->status == STATUS_OK)
         send->piece_is_last = !piece_step(send, &writer);
-    /* An end may be an error. */
-    if (send->piece_is_last)
-        send->status = engine_iterator_error(send->engine, send->iterator, &send->error);
 }
 
 /* --- life --- */
@@ -157,6 +162,20 @@ static void send_release(struct snapshot_send *send)
     memory_free(send);
 }
 
+static void release_run(struct world_job *job)
+{
+    struct snapshot_send *send = job->context;
+    buffer_release(&send->cut.rows);
+    buffer_release(&send->cut.replaced);
+}
+
+static void release_done(struct world_job *job)
+{
+    struct snapshot_send *send = job->context;
+    send->host->snapshot_jobs--;
+    send_release(send);
+}
+
 static void send_free(struct snapshot_send **at, struct partition_host *host)
 {
     struct snapshot_send *send = *at;
@@ -164,6 +183,12 @@ static void send_free(struct snapshot_send **at, struct partition_host *host)
     snapshot_turn_end(host, &send->turn);
     copy_turn_end(host, &send->copy_turn);
     snapshot_cut_cancel(&send->cut);
+    if (!send->running && !host->closing && snapshot_cut_bytes(&send->cut) > RELEASE_IN_JOB) {
+        send->job = (struct world_job){.run = release_run, .done = release_done, .context = send};
+        host->snapshot_jobs++;
+        world_job_start(host->world, LANE_READ, &send->job);
+        return;
+    }
     if (send->running && !host->closing) {
         send->replica = NULL; /* its job frees it */
         return;

@@ -137,6 +137,29 @@ static void test_a_snapshot_leaves_out_what_was_deleted_in_memory(void **state)
     assert_int_equal(engine_rows(7, 8), 1);
 }
 
+/* As when a state was ingested whose entries came too, and are not committed yet. */
+static void set_engine_ahead(void *context)
+{
+    struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
+
+    replica->flushed = *(const bool *)context ? replica->applied + 100 : replica->applied;
+}
+
+static void test_no_snapshot_begins_while_the_engine_is_ahead(void **state)
+{
+    bool ahead = true;
+
+    put_and_evict();
+    sim_world_call(sim_world_of(bed.world), 0, set_engine_ahead, &ahead);
+    sim_world_call(sim_world_of(bed.world), 0, offer, NULL);
+    sim_run_for(&bed.sim, 1000 * 1000);
+    assert_int_equal(frames, 0);
+    ahead = false;
+    sim_world_call(sim_world_of(bed.world), 0, set_engine_ahead, &ahead);
+    sim_run_for(&bed.sim, 1000 * 1000);
+    assert_true(frames > 0);
+}
+
 /* What its state does not have is left out, although it is still in the engine. */
 static void test_a_snapshot_leaves_out_what_was_dropped_before(void **state)
 {
@@ -569,6 +592,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_snapshot_has_what_is_only_in_memory,
+                                        setup_leader_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_no_snapshot_begins_while_the_engine_is_ahead,
                                         setup_leader_alone, teardown),
         cmocka_unit_test_setup_teardown(test_a_snapshot_leaves_out_what_was_deleted_in_memory,
                                         setup_leader_alone, teardown),
