@@ -197,11 +197,15 @@ static void slow_work_of_replicas(struct partition_host *host, uint64_t now)
     }
 }
 
+static bool all_rest(const struct partition_host *host)
+{
+    return host->rest.state == REST_RESTING && host->rest.settled;
+}
+
 /* While all replicas rest, each look at all of them is most of what the node does. */
 static bool skips_replicas(const struct partition_host *host)
 {
-    bool seldom = host->rest.state == REST_RESTING && host->rest.settled;
-    return seldom && host->ticks % (SLOW_TICKS * SELDOM_FACTOR) != 0;
+    return all_rest(host) && host->ticks % (SLOW_TICKS * SELDOM_FACTOR) != 0;
 }
 
 /* Every SLOW_TICKS-th tick: nothing here is urgent, and an idle node should do nothing. */
@@ -221,7 +225,7 @@ uint64_t host_tick_interval(const struct partition_host *host)
 {
     uint64_t interval = host->options.timing.heartbeat;
     if (!host->idle) return interval;
-    interval *= IDLE_FACTOR;
+    interval *= all_rest(host) ? REST_FACTOR : IDLE_FACTOR;
     /* A little later than the node with which this one beats: its beat comes first, or never. */
     return host->along ? interval + interval / 8 : interval;
 }

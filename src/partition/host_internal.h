@@ -65,9 +65,10 @@ enum {
     DRIVE_ROUNDS_MAX = 64,    /* outputs of one core in a turn */
     READY_POLL_US = 2000,
     SLOW_TICKS = 4,
-    SELDOM_FACTOR = 4,     /* what replicas need slowly, while all of them rest */
-    REST_SILENT_BEATS = 8, /* in heartbeats: a worker that was not heard of for so long is missed */
-    IDLE_FACTOR = 4,       /* an idle node's ticks are so many heartbeats apart */
+    SELDOM_FACTOR = 8,     /* what replicas need slowly, while all of them rest */
+    REST_SILENT_BEATS = 9, /* in heartbeats: a worker that was not heard of for so long is missed */
+    IDLE_FACTOR = 4,       /* an idle node's ticks are so many heartbeats apart, */
+    REST_FACTOR = 5,       /* and those of one whose replicas all rest */
     BUSY_US = 1000 * 1000, /* after its last entry a group counts as busy for so long */
     PEER_OUT_FLUSH_BYTES = 384 << 10,
     REPLY_PART_BYTES = 256 << 10,

@@ -4,7 +4,7 @@
 /* In heartbeats. A vouch counts for somewhat more than an idle tick, and less than the least
  * election timeout. An agreement that no beat told of came to nothing, if no other took its place:
  * who may not rest asks again each seven idle ticks at most. */
-enum { VOUCH_FRESH_BEATS = 5, SAY_BEATS = 3, UNTOLD_BEATS = 40 };
+enum { VOUCH_FRESH_BEATS = 7, SAY_BEATS = 3, UNTOLD_BEATS = 40 };
 
 /* --- agreeing -------------------------------------------------------------------------------- */
 
