@@ -5,13 +5,13 @@
 enum {
     TURN_US = 20 * STAGE_MS,
     PARTITIONS = 16,
-    REGISTERS = 64,
+    REGISTERS = 128,
     REGISTER_BYTES = 4 << 10,
-    RATE_LEAST_MIN = 4 << 10, /* bytes a second */
+    RATE_LEAST_MIN = 6 << 10, /* bytes a second */
     RATE_LEAST_MAX = 16 << 10,
     KNEE = 64 << 10, /* bytes a second, of which more makes the disks slow */
     SLOWER = 60,
-    FILL_US = 4 * STAGE_S,
+    FILL_US = 6 * STAGE_S,
     WHOLE_US = 120 * STAGE_S,
 };
 
