@@ -8,6 +8,7 @@
 enum { ROW = 1, LARGE = 200 << 10, FIRST = 12, COUNT = 5 };
 
 static uint32_t frames, frames_with_row;
+static bool early;                 /* a frame of what was not durable yet */
 static uint64_t told[8], first_id; /* receivers of a chunk, in order; id of the first transfer */
 static uint32_t told_count;
 static uint64_t bytes_to_first; /* of content, to the first of them */
@@ -27,6 +28,7 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
 
     static const uint8_t large[LARGE];
 
+    rows->written_is_enough = (rows->databases_in_memory & 1) != 0;
     if (request->body.data[0] == 'L')
         row_put(rows, key_make(key, request->body.data[1]), 1, 0, 0, bytes_make(large, LARGE));
     else if (request->body.data[0] == 'p')
@@ -46,6 +48,8 @@ static void count_frame(uint8_t kind, struct bytes payload)
 
     if (kind != PEER_FRAME_SNAPSHOT) return;
     frames++;
+    early |= load_u64(payload.data + 36) >
+             replica_safe_index(host_replica(bed.host, (struct group_id){GROUP}));
     uint64_t to = load_u64(payload.data + 12);
     bool known = false;
     for (uint32_t i = 0; i < told_count; i++)
@@ -62,6 +66,7 @@ static int setup_leader_alone(void **state)
     bench->evaluate = evaluate;
     bench->on_sent = count_frame;
     frames = frames_with_row = told_count = 0;
+    early = false;
     bytes_to_first = 0;
     setup_leader();
     return 0;
@@ -84,8 +89,8 @@ static void put_and_evict(void)
     bed.sim.maybe_always = FLUSH_WITHOUT_SPACE; /* what comes now stays in memory */
 }
 
-/* To so many members that need everything, all on one node. */
-static void offer_to(uint32_t count)
+/* So many members that need everything, all on one node. */
+static void add_learners(uint32_t count)
 {
     struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
     struct raft_config target = *raft_config(replica->raft);
@@ -96,20 +101,38 @@ static void offer_to(uint32_t count)
             (struct raft_member){.replica = {FIRST + i}, .node = 2};
     assert_int_equal(raft_propose_config(replica->raft, &target, target.index, &error), STATUS_OK);
     host_mark_dirty(replica);
+}
+
+static void offer_to_learners(uint32_t count)
+{
+    struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
+
     for (uint32_t i = 0; i < count; i++) {
         struct raft_message message = {.to = {FIRST + i}, .to_node = 2};
         snapshot_offer(replica, &message);
     }
 }
 
+static void add_one_learner(void *context)
+{
+    add_learners(1);
+}
+
+static void offer_to_learner(void *context)
+{
+    offer_to_learners(1);
+}
+
 static void offer(void *context)
 {
-    offer_to(1);
+    add_learners(1);
+    offer_to_learners(1);
 }
 
 static void offer_to_many(void *context)
 {
-    offer_to(COUNT);
+    add_learners(COUNT);
+    offer_to_learners(COUNT);
 }
 
 static void expect_frames(bool with_row)
@@ -135,6 +158,36 @@ static void test_a_snapshot_leaves_out_what_was_deleted_in_memory(void **state)
     assert_int_equal(ask('d', ROW), OUTCOME_REPLY);
     expect_frames(false);
     assert_int_equal(engine_rows(7, 8), 1);
+}
+
+static void take_written(void *context)
+{
+    host_set_memory(bed.host, 1);
+    host_believe_written(bed.host, true);
+}
+
+/* Where entries commit when they are written, what is applied may not be on disks yet. */
+static void test_no_snapshot_is_sent_before_it_is_durable(void **state)
+{
+    const struct replica *replica = host_replica(bed.host, (struct group_id){GROUP});
+    uint8_t body[2] = {'p', ROW};
+
+    run(take_written, NULL);
+    run(add_one_learner, NULL);
+    sim_run_for(&bed.sim, 200 * 1000);
+    sim_world_call(sim_world_of(bed.world), 0, send_request, body);
+    for (int i = 0; i < 1000 && replica->applied <= replica_safe_index(replica); i++)
+        sim_run_for(&bed.sim, 20);
+    uint64_t applied = replica->applied;
+    assert_true(applied > replica_safe_index(replica));
+    sim_world_call(sim_world_of(bed.world), 0, offer_to_learner, NULL);
+    sim_run_for(&bed.sim, 10 * 1000); /* a sync comes after 50 ms */
+    assert_true(applied > replica_safe_index(replica));
+    assert_int_equal(frames, 0);
+    sim_run_for(&bed.sim, 1000 * 1000);
+    assert_true(replica_safe_index(replica) >= applied);
+    assert_true(frames > 0);
+    assert_false(early);
 }
 
 /* As when a state was ingested whose entries came too, and are not committed yet. */
@@ -464,6 +517,7 @@ static int setup_leader_with_gate(void **state)
     gate_make();
     bench->evaluate = evaluate;
     frames = frames_with_row = told_count = 0;
+    early = false;
     setup_leader();
     return 0;
 }
@@ -592,6 +646,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_snapshot_has_what_is_only_in_memory,
+                                        setup_leader_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_no_snapshot_is_sent_before_it_is_durable,
                                         setup_leader_alone, teardown),
         cmocka_unit_test_setup_teardown(test_no_snapshot_begins_while_the_engine_is_ahead,
                                         setup_leader_alone, teardown),
