@@ -19,6 +19,7 @@
  *   spare.c      memory for rows before it is needed
  *   flush.c      rows to the engine, so that the log can be cut (flush_run.c: the job)
  *   snapshot.c   state to a replica that fell behind (snapshot_send.c: the leader's side;
+ *                snapshot_cut.c: rows that are only in memory, row_copies.c: read by a job;
  *                snapshot_turns.c: how many at a time; copies.c: how far they are;
  *                copy_turns.c: how fast, by copy_gate.c and copy_rate.c)
  *   wall.c       the wall clock as the cluster sees it
@@ -760,7 +761,6 @@ void copy_record_waited(struct partition_host *host, uint64_t us, uint64_t now);
 /* snapshot.c */
 /* Of a halted replica no further piece is written. */
 void snapshot_receive_halt(struct replica *replica);
-/* The engine has the replica as of replica->flushed; record: what was written of it. */
 /* States that wait for a flush or for another's cut: cut_may_begin() may have become true. */
 void snapshot_cuts_begin(struct partition_host *host, uint32_t store);
 /* The own disk or others have more: what is sent must not be lost when all lose power. */

@@ -1,9 +1,10 @@
 /* Groups at rest: the follower's side, and the beats (rest.c, decision 0009). */
 #include "partition/host_internal.h"
 
-/* In heartbeats. A vouch counts for somewhat more than an idle tick, and less than the least
- * election timeout. An agreement that no beat told of came to nothing, if no other took its place:
- * who may not rest asks again each seven idle ticks at most. */
+/* In heartbeats. A vouch counts for more than a tick of a node at rest, by as much as a beat may be
+ * late before heartbeats would be missed; timers count from the beat all the same. An agreement
+ * that no beat told of came to nothing, if no other took its place: who may not rest asks again
+ * each seven idle ticks at most. */
 enum { VOUCH_FRESH_BEATS = 7, SAY_BEATS = 3, UNTOLD_BEATS = 40 };
 
 /* --- agreeing -------------------------------------------------------------------------------- */
