@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { JOBS_MAX = 64, CHUNK_SEEDS = 16, PROGRESS_US = 5 * 1000 * 1000 };
+enum { JOBS_MAX = 64, CHUNK_SEEDS_MAX = 16, PROGRESS_US = 5 * 1000 * 1000 };
 
 struct worker { /* a process that runs a chunk of seeds */
     pid_t pid;
@@ -71,6 +71,15 @@ static void start_worker(const struct sim_campaign *campaign, struct worker *wor
     worker->next = first;
     worker->end = end;
     worker->running = true;
+}
+
+/* Smaller towards the end of a campaign: no worker idles long while another runs the last chunk. */
+static uint64_t chunk_seeds(uint64_t seeds_left, uint32_t jobs)
+{
+    uint64_t size = seeds_left / (2 * (uint64_t)jobs);
+
+    if (size == 0) return 1;
+    return size < CHUNK_SEEDS_MAX ? size : CHUNK_SEEDS_MAX;
 }
 
 static void note_failure(struct sim_campaign_result *total, uint64_t seed, const char *text)
@@ -181,7 +190,7 @@ void sim_campaign_run(const struct sim_campaign *campaign, struct sim_campaign_r
             if (!worker->running && worker->next < worker->end) /* it crashed: the rest of it */
                 start_worker(campaign, worker, worker->next, worker->end);
             if (!worker->running && next < end) {
-                uint64_t stop = next + CHUNK_SEEDS < end ? next + CHUNK_SEEDS : end;
+                uint64_t stop = next + chunk_seeds(end - next, jobs);
                 start_worker(campaign, worker, next, stop);
                 next = stop;
             }
