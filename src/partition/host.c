@@ -96,6 +96,14 @@ static void peer_out_tick(struct partition_host *host)
     }
 }
 
+static size_t foresee_from(struct partition_host *host, size_t first)
+{
+    uint32_t rows = 0;
+    size_t count = foresee_applied(host->dirty + first, host->dirty_count - first, &rows);
+    host->statistics.rows_foreseen += rows;
+    return first + count;
+}
+
 /* Everything that requests, messages and timers of this turn left behind: one submit to the
  * log for all groups, one frame per kind for each worker of each peer. Followers' copies
  * leave before the own disk is waited for. */
@@ -106,7 +114,9 @@ static void turn_end(struct world_deferred *deferred)
     uint64_t now = world_now(host->world);
     host->turn_time = now;
     snapshot_turns_run(host);
+    size_t foreseen = host->dirty_count == 1;        /* of one, nothing */
     for (size_t i = 0; i < host->dirty_count; i++) { /* the list may grow meanwhile */
+        if (i >= foreseen) foreseen = foresee_from(host, i);
         struct replica *replica = host->dirty[i];
         if (replica == NULL) continue;
         replica->queued = false;

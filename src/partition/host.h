@@ -291,6 +291,7 @@ struct host_statistics {
     uint64_t cold_rows;     /* and rows that came */
     uint64_t cold_refused;  /* BUSY, because too much waited or an evaluation wanted too often */
     uint64_t evicted_bytes;
+    uint64_t rows_foreseen;  /* whose memory was asked for before they were applied */
     uint64_t collected_rows; /* of dropped namespaces, deleted from the engine */
     uint64_t expired;        /* held requests that nobody waited for any more */
     uint64_t writes_refused; /* BUSY, because memory is full of what is not on disk yet */

@@ -583,6 +583,10 @@ void release_ready(struct replica *replica);
 /* Everything a leader kept for its term goes; gateways are told (A4). */
 void leader_state_drop(struct replica *replica, bool tell);
 
+/* foresee.c: asks for the memory of what the first of these replicas will apply. Returns how many
+ * those are, one at least; *ret_rows: how many rows were asked for. */
+size_t foresee_applied(struct replica *const *replicas, size_t count, uint32_t *ret_rows);
+
 /* apply.c */
 void apply_committed(struct replica *replica, uint64_t commit);
 void replica_role_changed(struct replica *replica, uint64_t now);

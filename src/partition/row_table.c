@@ -227,6 +227,15 @@ void row_table_delete(struct row_table *table, struct bytes key, uint64_t index,
     row_table_write(table, key, &write, flags);
 }
 
+void row_table_foresee(const struct row_foreseen *rows, uint32_t count)
+{
+    struct tree_search searches[ROWS_FORESEEN_MAX];
+    ASSERT(count <= ROWS_FORESEEN_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        searches[i] = (struct tree_search){.tree = &rows[i].table->tree, .key = rows[i].key};
+    tree_foresee(searches, count);
+}
+
 struct row_writes row_table_writes(const struct row_table *table)
 {
     return table->writes;

@@ -83,6 +83,14 @@ void row_table_load_absent(struct row_table *table, struct bytes key);
 
 /* The proposals of entries <= index are committed now. O(rows of those entries). */
 void row_table_commit(struct row_table *table, uint64_t index);
+/* Rows that will be looked for soon, of any tables: their memory is fetched meanwhile, all of it at
+ * once. Changes nothing, and the keys need not be there. */
+enum { ROWS_FORESEEN_MAX = 16 };
+struct row_foreseen {
+    const struct row_table *table;
+    struct bytes key;
+};
+void row_table_foresee(const struct row_foreseen *rows, uint32_t count);
 /* Drops all proposals (step-down). */
 void row_table_revert(struct row_table *table);
 

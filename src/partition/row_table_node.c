@@ -183,6 +183,17 @@ uint32_t node_search(const struct node *node, struct bytes key, bool *ret_equal)
     return *ret_equal ? low : search_equal_heads(node, low, key, ret_equal);
 }
 
+void *const *node_foresee(const struct node *node, struct bytes key)
+{
+    uint32_t slot = slot_of(key);
+    bool outside = slot < node->slot_first || (slot - node->slot_first) >> node->slot_bits ||
+                   key.size < SLOT_SIZE + (size_t)node->middle_size;
+    if (outside) return NULL;
+    uint32_t head = head_of(node, key);
+    uint32_t low = search_heads(node->heads, head);
+    return low < node->count && node->heads[low] == head ? &node->items[low] : NULL;
+}
+
 static void make_heads(struct node *node)
 {
     for (uint32_t i = 0; i < node->count; i++)

@@ -4,7 +4,7 @@
 
 /* A leaf with fewer rows joins its neighbour, if both together leave room to grow. */
 enum { MERGE_BELOW = TREE_ITEMS / 4, MERGED_MAX = TREE_ITEMS * 3 / 4 };
-enum { SEPARATOR_ALIKE_MAX = 2 + TREE_MIDDLE_MAX };
+enum { SEPARATOR_ALIKE_MAX = 2 + TREE_MIDDLE_MAX, LINE_SIZE = 64 };
 
 static size_t node_size(bool leaf)
 {
@@ -114,6 +114,44 @@ void tree_find(const struct tree *tree, struct bytes key, struct tree_place *ret
     }
     ret_place->leaf = node;
     ret_place->slot = node_search(node, key, &ret_place->found);
+}
+
+static const struct node *foresee_leaf(const struct tree_search *search)
+{
+    const struct node *node = search->tree->root;
+    for (uint32_t above = search->tree->height; above > 0; above--) {
+        node = node->children[child_of(node, search->key)];
+        if (above > 1) prefetch_node(node, false);
+    }
+    const char *line = (const char *)node;
+    for (size_t i = 0; i <= sizeof(node->heads); i += LINE_SIZE)
+        __builtin_prefetch(line + i);
+    return node;
+}
+
+/* Step by step, and each step for all keys: what one of them waits for comes while the others are
+ * looked at. */
+void tree_foresee(const struct tree_search *searches, uint32_t count)
+{
+    const struct node *leaves[ROWS_FORESEEN_MAX];
+    void *const *items[ROWS_FORESEEN_MAX];
+    ASSERT(count <= ROWS_FORESEEN_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tree *tree = searches[i].tree;
+        if (tree->height > 0) prefetch_node(tree->root, false);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        leaves[i] = foresee_leaf(&searches[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        items[i] = node_foresee(leaves[i], searches[i].key);
+        if (items[i] != NULL) __builtin_prefetch(items[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (items[i] == NULL) continue;
+        const char *row = *items[i];
+        __builtin_prefetch(row);
+        __builtin_prefetch(row + LINE_SIZE); /* a key may lie on two lines */
+    }
 }
 
 bool tree_seek(const struct tree *tree, struct bytes key, struct node **ret_leaf,

@@ -109,6 +109,13 @@ void tree_find(const struct tree *tree, struct bytes key, struct tree_place *ret
  * may be one past the leaf's last. True if it is `key`. */
 bool tree_seek(const struct tree *tree, struct bytes key, struct node **ret_leaf,
                uint32_t *ret_slot);
+/* Has the processor fetch what these searches will read, all at once: one search after the other
+ * waits for a leaf, for its item and for the row. Changes nothing. */
+struct tree_search {
+    const struct tree *tree;
+    struct bytes key;
+};
+void tree_foresee(const struct tree_search *searches, uint32_t count);
 /* Inserts a row of a key that is not there, at its place; sets place to where it went. */
 void tree_insert(struct tree *tree, struct tree_place *place, struct row *row);
 /* Takes the row at a found place out of the tree; the place is used up. */
@@ -123,6 +130,8 @@ void node_init(struct node *node, bool leaf);
 void node_cut(struct node *node, uint32_t count);
 /* First item whose key is >= `key`; *ret_equal: it is `key`. */
 uint32_t node_search(const struct node *node, struct bytes key, bool *ret_equal);
+/* Where node_search() begins to compare whole keys; NULL: it most likely compares none. */
+void *const *node_foresee(const struct node *node, struct bytes key);
 /* Makes room at `slot` and puts the item there; count < TREE_ITEMS. A leaf's bit is set. */
 void node_insert(struct node *node, uint32_t slot, void *item, struct bytes key);
 void node_remove(struct node *node, uint32_t slot);

@@ -311,6 +311,8 @@ const struct raft_config *raft_config(const struct raft *raft);
 /* The one that was in force at `index`, which is not below the first index in memory - 1. */
 const struct raft_config *raft_config_at(const struct raft *raft, uint64_t index);
 const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index); /* or NULL */
+/* The same without a look at the entry, whose memory may be far away. */
+const struct raft_entry *raft_entry_unseen(const struct raft *raft, uint64_t index);
 /* Term of an index in memory or of the snapshot; 0 if unknown. */
 uint64_t raft_term_at(const struct raft *raft, uint64_t index);
 /* Whether raft_tick() has something to do now; cheap, so that idle groups cost nothing. */

@@ -46,6 +46,12 @@ uint64_t raft_written_index(const struct raft *raft)
     return more ? raft->written_index : raft->durable_index;
 }
 
+const struct raft_entry *raft_entry_unseen(const struct raft *raft, uint64_t index)
+{
+    if (index <= raft->base_index || index > last_index(raft)) return NULL;
+    return raft->entries[raft->start + (index - raft->base_index - 1)];
+}
+
 const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index)
 {
     if (index <= raft->base_index || index > last_index(raft)) return NULL;

@@ -185,6 +185,26 @@ static void check_tree(struct bench *bench)
 
 /* --- steps ----------------------------------------------------------------------------------- */
 
+/* What is asked for ahead is what a search comes to: the first item with the head of a key that is
+ * there. */
+static void check_foreseen(struct bench *bench, const struct tree_place *place, struct bytes key)
+{
+    struct tree_search searches[ROWS_FORESEEN_MAX];
+    for (uint32_t i = 0; i < ROWS_FORESEEN_MAX; i++)
+        searches[i] = (struct tree_search){.tree = &bench->tree, .key = key};
+    tree_foresee(searches, 1 + below(bench, ROWS_FORESEEN_MAX));
+    void *const *item = node_foresee(place->leaf, key);
+    if (place->found) assert_non_null(item);
+    if (item == NULL) return;
+    size_t first = (size_t)(item - place->leaf->items);
+    assert_true(first < place->leaf->count);
+    if (!place->found) return;
+    assert_true(first <= place->slot);
+    for (size_t i = first; i <= place->slot; i++)
+        assert_int_equal(place->leaf->heads[i], place->leaf->heads[place->slot]);
+    assert_true(first == 0 || place->leaf->heads[first - 1] < place->leaf->heads[first]);
+}
+
 static void check_seek(struct bench *bench, struct bytes key)
 {
     bool equal;
@@ -198,6 +218,7 @@ static void check_seek(struct bench *bench, struct bytes key)
     struct tree_place place;
     tree_find(&bench->tree, bytes_make(at, key.size), &place);
     assert_true(place.found == equal && place.leaf == leaf && place.slot == slot);
+    check_foreseen(bench, &place, bytes_make(at, key.size));
     memory_free(exact);
     while (leaf && slot >= leaf->count) {
         leaf = leaf->next;
