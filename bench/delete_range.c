@@ -155,7 +155,7 @@ static void bench_runs(const char *directory, uint64_t rows)
     struct engine *engine = NULL;
     struct engine_run *run = NULL;
     struct error error = {0};
-    if (engine_rocksdb_open(directory, 256 << 20, &engine, &error)) {
+    if (engine_rocksdb_open(NULL, directory, 256 << 20, &engine, &error)) {
         fprintf(stderr, "%s\n", error.text);
         exit(1);
     }

@@ -158,11 +158,13 @@ static enum status open_engine(void *context, uint32_t store, const char *direct
                                struct engine **ret_engine, struct error *error)
 {
     const struct process *process = context;
-    return engine_rocksdb_open(directory, block_cache_bytes(process), ret_engine, error);
+    return engine_rocksdb_open(process->worlds[0], directory, block_cache_bytes(process),
+                               ret_engine, error);
 }
 
 struct engine_opening {
     pthread_t thread;
+    struct world *world;
     const char *directory;
     uint64_t cache_bytes;
     struct engine *engine;
@@ -174,7 +176,7 @@ static void *run_engine_opening(void *context)
 {
     struct engine_opening *opening = context;
 
-    opening->status = engine_rocksdb_open(opening->directory, opening->cache_bytes,
+    opening->status = engine_rocksdb_open(opening->world, opening->directory, opening->cache_bytes,
                                           &opening->engine, &opening->error);
     return NULL;
 }
@@ -184,10 +186,12 @@ static void open_engines(void *context, uint32_t count, const char *const *direc
                          struct engine **ret_engines, struct error *ret_errors)
 {
     struct engine_opening *openings = memory_allocate_zero(count * sizeof(*openings));
+    const struct process *process = context;
 
     for (uint32_t i = 0; i < count; i++) {
+        openings[i].world = process->worlds[0];
         openings[i].directory = directories[i];
-        openings[i].cache_bytes = block_cache_bytes(context);
+        openings[i].cache_bytes = block_cache_bytes(process);
         openings[i].thread = pthread_self();
         if (directories[i] == NULL) continue;
         if (pthread_create(&openings[i].thread, NULL, run_engine_opening, &openings[i]) == 0)

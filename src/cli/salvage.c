@@ -12,7 +12,7 @@ static enum status open_engine(void *context, const char *directory, bool read_o
 {
     if (read_only)
         return engine_rocksdb_open_read_only(directory, SALVAGE_CACHE_BYTES, ret_engine, error);
-    return engine_rocksdb_open(directory, SALVAGE_CACHE_BYTES, ret_engine, error);
+    return engine_rocksdb_open(NULL, directory, SALVAGE_CACHE_BYTES, ret_engine, error);
 }
 
 static void say(void *context, const char *text)

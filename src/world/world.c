@@ -229,6 +229,11 @@ enum status world_discard(struct world *world, const char *directory, const char
     return status ? status : world_sync_dir(world, directory, error);
 }
 
+void world_discard_once_removed(struct world *world, const char *path)
+{
+    if (world->table->discard_once_removed) world->table->discard_once_removed(world, path);
+}
+
 enum status world_make_dir(struct world *world, const char *path, struct error *error)
 {
     return world->table->make_dir(world, path, error);

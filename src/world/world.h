@@ -194,6 +194,12 @@ enum status world_remove(struct world *world, const char *path, struct error *er
  * that (world_real_free.h). */
 enum status world_discard(struct world *world, const char *directory, const char *path,
                           struct error *error);
+/* The same for a file that others (a library) will remove, any time later: when its last name is
+ * gone and nobody has it open, its space comes back in steps. They must have made durable before
+ * that it is not needed: a loss of power may bring the name back with less than all of it. Told
+ * again of one it changes nothing; it may be left out (few descriptors, little space on the disk),
+ * then the space comes back at once. Thread: any. */
+void world_discard_once_removed(struct world *world, const char *path);
 enum status world_make_dir(struct world *world, const char *path, struct error *error);
 /* world_make_dir(), and its name in the parent directory is durable afterwards, whether it was
  * made now or found. Found is no error. */
@@ -255,6 +261,7 @@ struct world_table {
     enum status (*remove)(struct world *, const char *, struct error *);
     /* NULL: removed and synced, the space is there at once */
     enum status (*discard)(struct world *, const char *, const char *, struct error *);
+    void (*discard_once_removed)(struct world *, const char *); /* NULL: nothing is done */
     enum status (*make_dir)(struct world *, const char *, struct error *);
     enum status (*sync_dir)(struct world *, const char *, struct error *);
     enum status (*list_dir)(struct world *, const char *, void *, void (*)(void *, const char *),

@@ -393,6 +393,13 @@ static enum status real_discard(struct world *world, const char *directory, cons
     return status;
 }
 
+static void real_discard_once_removed(struct world *world, const char *path)
+{
+    int large = free_files_open(path);
+
+    if (large >= 0) free_files_watch(real_host_free_files(real_world_of(world)->host), large);
+}
+
 struct names {
     char **list;
     size_t count;
@@ -480,6 +487,7 @@ void real_file_table(struct world_table *table)
     table->rename = real_rename;
     table->remove = real_remove;
     table->discard = real_discard;
+    table->discard_once_removed = real_discard_once_removed;
     table->make_dir = real_make_dir;
     table->sync_dir = real_sync_dir;
     table->list_dir = real_list_dir;

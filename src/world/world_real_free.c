@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,21 +22,37 @@ static uint64_t now_us(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* Waits, but for the end of all. True: go on. */
-static bool rest(struct free_files *files, uint64_t us)
+static struct timespec after_us(uint64_t us)
 {
     struct timespec until;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)us * 1000;
+    until.tv_sec += (time_t)(us / 1000000);
+    until.tv_nsec += (long)(us % 1000000) * 1000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
+    return until;
+}
+
+/* Waits, but for the end of all. True: go on. */
+static bool rest(struct free_files *files, uint64_t us)
+{
+    struct timespec until = after_us(us);
+
     pthread_mutex_lock(&files->mutex);
     while (!files->stop)
         if (pthread_cond_timedwait(&files->changed, &files->mutex, &until) != 0) break;
     bool stop = files->stop;
     pthread_mutex_unlock(&files->mutex);
     return !stop;
+}
+
+static bool in_a_hurry(const struct free_files *files, int descriptor)
+{
+    struct statvfs found;
+
+    if (fstatvfs(descriptor, &found) != 0) return false;
+    return (uint64_t)found.f_bavail * found.f_frsize < files->hurry_bytes;
 }
 
 static void free_in_steps(struct free_files *files, int descriptor)
@@ -49,9 +67,69 @@ static void free_in_steps(struct free_files *files, int descriptor)
         uint64_t wait = (now_us() - began) * FREE_REST_FACTOR;
         if (wait < FREE_REST_LEAST_US) wait = FREE_REST_LEAST_US;
         if (wait > FREE_REST_MOST_US) wait = FREE_REST_MOST_US;
-        go_on = rest(files, wait);
+        go_on = !in_a_hurry(files, descriptor) && rest(files, wait);
     }
     close(descriptor);
+}
+
+/* A lease for writing is given to who is the only one that has the file open. */
+static bool is_open_elsewhere(int descriptor)
+{
+    if (fcntl(descriptor, F_SETLEASE, F_WRLCK) != 0) return true;
+    return fcntl(descriptor, F_SETLEASE, F_UNLCK) != 0;
+}
+
+/* --- files that others remove -------------------------------------------------------------- */
+
+/* True: it need not be watched any longer. One that finds no place stays for the next look. */
+static bool look_at(struct free_files *files, int descriptor)
+{
+    struct stat found;
+
+    if (in_a_hurry(files, descriptor)) {
+        close(descriptor);
+        return true;
+    }
+    if (fstat(descriptor, &found) == 0 && found.st_nlink > 0) return false;
+    if (is_open_elsewhere(descriptor)) return false;
+    pthread_mutex_lock(&files->mutex);
+    bool taken = files->count < FREE_FILES_MAX;
+    if (taken) files->descriptors[files->count++] = descriptor;
+    pthread_mutex_unlock(&files->mutex);
+    return taken;
+}
+
+/* True: some are left. */
+static bool look(struct free_files *files)
+{
+    size_t left = 0;
+
+    pthread_mutex_lock(&files->watched_mutex);
+    for (size_t i = 0; i < files->watched_count; i++)
+        if (!look_at(files, files->watched[i].descriptor))
+            files->watched[left++] = files->watched[i];
+    files->watched_count = left;
+    pthread_mutex_unlock(&files->watched_mutex);
+    return left > 0;
+}
+
+/* Within `mutex`: until something changes, or it was looked at what is watched. */
+static void wait_or_look(struct free_files *files)
+{
+    uint64_t look_us = files->look_us;
+    struct timespec until = after_us(look_us);
+
+    if (look_us == 0) {
+        pthread_cond_wait(&files->changed, &files->mutex);
+        return;
+    }
+    if (pthread_cond_timedwait(&files->changed, &files->mutex, &until) == 0) return;
+    uint64_t next = look_us * 2 < FREE_LOOK_MOST_US ? look_us * 2 : FREE_LOOK_MOST_US;
+    files->look_us = 0; /* who adds one from now on sets it */
+    pthread_mutex_unlock(&files->mutex);
+    bool left = look(files);
+    pthread_mutex_lock(&files->mutex);
+    if (left && files->look_us == 0) files->look_us = next;
 }
 
 /* -1: all is to end. */
@@ -61,7 +139,7 @@ static int take(struct free_files *files)
 
     pthread_mutex_lock(&files->mutex);
     while (files->count == 0 && !files->stop)
-        pthread_cond_wait(&files->changed, &files->mutex);
+        wait_or_look(files);
     if (files->count > 0) {
         descriptor = files->descriptors[0];
         files->count--;
@@ -100,10 +178,11 @@ void free_files_init(struct free_files *files)
 {
     pthread_condattr_t attributes;
 
-    *files = (struct free_files){.count = 0};
+    *files = (struct free_files){.hurry_bytes = FREE_IN_A_HURRY_BYTES};
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&files->mutex, NULL);
+    pthread_mutex_init(&files->watched_mutex, NULL);
     pthread_cond_init(&files->changed, &attributes);
     pthread_condattr_destroy(&attributes);
 }
@@ -115,6 +194,9 @@ void free_files_destroy(struct free_files *files)
     pthread_cond_broadcast(&files->changed);
     pthread_mutex_unlock(&files->mutex);
     if (files->started) pthread_join(files->thread, NULL);
+    for (size_t i = 0; i < files->watched_count; i++)
+        close(files->watched[i].descriptor);
+    pthread_mutex_destroy(&files->watched_mutex);
     pthread_mutex_destroy(&files->mutex);
     pthread_cond_destroy(&files->changed);
 }
@@ -132,13 +214,6 @@ int free_files_open(const char *path)
     return -1;
 }
 
-/* A lease for writing is given to who is the only one that has the file open. */
-static bool is_open_elsewhere(int descriptor)
-{
-    if (fcntl(descriptor, F_SETLEASE, F_WRLCK) != 0) return true;
-    return fcntl(descriptor, F_SETLEASE, F_UNLCK) != 0;
-}
-
 void free_files_give(struct free_files *files, int descriptor)
 {
     bool taken = false;
@@ -153,4 +228,48 @@ void free_files_give(struct free_files *files, int descriptor)
         pthread_mutex_unlock(&files->mutex);
     }
     if (!taken) close(descriptor);
+}
+
+static size_t watched_max(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+    rlim_t part = limit.rlim_cur / FREE_WATCHED_PART;
+    return part < FREE_WATCHED_MAX ? (size_t)part : FREE_WATCHED_MAX;
+}
+
+/* False: it is watched already, or there is no place for it. */
+static bool watch(struct free_files *files, int descriptor)
+{
+    struct stat found;
+    bool taken = fstat(descriptor, &found) == 0 && !in_a_hurry(files, descriptor);
+    size_t most = watched_max();
+
+    pthread_mutex_lock(&files->watched_mutex);
+    taken = taken && files->watched_count < most;
+    for (size_t i = 0; taken && i < files->watched_count; i++)
+        taken = files->watched[i].inode != found.st_ino || files->watched[i].device != found.st_dev;
+    if (taken)
+        files->watched[files->watched_count++] = (struct free_watched){
+            .descriptor = descriptor, .device = found.st_dev, .inode = found.st_ino};
+    pthread_mutex_unlock(&files->watched_mutex);
+    return taken;
+}
+
+void free_files_watch(struct free_files *files, int descriptor)
+{
+    bool started, taken;
+
+    pthread_mutex_lock(&files->mutex);
+    started = start(files);
+    pthread_mutex_unlock(&files->mutex);
+    taken = started && watch(files, descriptor);
+    if (!taken) close(descriptor);
+    pthread_mutex_lock(&files->mutex);
+    if (started && files->look_us != FREE_LOOK_LEAST_US) {
+        files->look_us = FREE_LOOK_LEAST_US; /* what was told again may be removed soon, too */
+        pthread_cond_broadcast(&files->changed);
+    }
+    pthread_mutex_unlock(&files->mutex);
 }

@@ -3,13 +3,19 @@
  *
  * The last close of a large file frees all of it in one call, and a file system that is mounted
  * with `discard` tells the device within it: 64 MiB took 75 ms on a virtio disk, in which no sync
- * got on. The log removes segments of that size on the thread that syncs it. */
+ * got on. The log removes segments of that size on the thread that syncs it.
+ *
+ * Files that a library removes (the engine's, after a compaction) are kept open, so that the last
+ * close is ours: from time to time it is looked which of them have no name any more. A disk that
+ * is nearly full gets its space at once, and no file on it is kept. */
 #ifndef HOLON_WORLD_WORLD_REAL_FREE_H
 #define HOLON_WORLD_WORLD_REAL_FREE_H
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 enum {
     FREE_FILES_MAX = 64,        /* that wait; more are freed by who discards them, at once */
@@ -18,6 +24,17 @@ enum {
     FREE_REST_FACTOR = 4,      /* between two steps, in the time that the last one took ... */
     FREE_REST_LEAST_US = 1000, /* ... and at least so long */
     FREE_REST_MOST_US = 100 * 1000,
+    FREE_WATCHED_MAX = 1024,     /* descriptors of files that others will remove, and at most ... */
+    FREE_WATCHED_PART = 8,       /* ... such a part of those that the process may have */
+    FREE_LOOK_LEAST_US = 250000, /* after one came, then twice as long each time ... */
+    FREE_LOOK_MOST_US = 4000 * 1000, /* ... up to so long */
+};
+#define FREE_IN_A_HURRY_BYTES (1ULL << 30)
+
+struct free_watched {
+    int descriptor;
+    dev_t device;
+    ino_t inode;
 };
 
 struct free_files {
@@ -25,8 +42,13 @@ struct free_files {
     pthread_cond_t changed;
     pthread_t thread; /* of the first file on */
     bool started, stop;
+    uint64_t hurry_bytes; /* free ones of a file system, below which nothing is put off */
     int descriptors[FREE_FILES_MAX]; /* oldest first */
     size_t count;
+    uint64_t look_us;              /* until it is looked at what is watched; 0: nothing is */
+    pthread_mutex_t watched_mutex; /* for what follows; never taken within `mutex` */
+    struct free_watched watched[FREE_WATCHED_MAX];
+    size_t watched_count;
 };
 
 void free_files_init(struct free_files *files);
@@ -40,5 +62,8 @@ int free_files_open(const char *path);
  * would find less than all of it. One that still has a name, or is open elsewhere, is closed as it
  * is: its readers see all of it until they close it. Thread: any. */
 void free_files_give(struct free_files *files, int descriptor);
+/* Takes the descriptor of a file whose name others will remove (world_discard_once_removed()).
+ * Thread: any. */
+void free_files_watch(struct free_files *files, int descriptor);
 
 #endif

@@ -39,7 +39,7 @@ int main(int count, char **words)
     if (count != 3) return 2;
     buffer_init(&key, SIZE_MAX / 2);
     buffer_init(&value, SIZE_MAX / 2);
-    enum status status = engine_rocksdb_open(words[1], 1 << 20, &engine, &error);
+    enum status status = engine_rocksdb_open(NULL, words[1], 1 << 20, &engine, &error);
     if (status == STATUS_OK && !find_row(engine, bytes_of(words[2]), &key, &value))
         status = error_set(&error, STATUS_NOT_FOUND, "no row of %s holds %s", words[1], words[2]);
     if (status == STATUS_OK) status = engine_run_open(engine, &run, &error);

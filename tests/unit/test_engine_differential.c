@@ -25,7 +25,7 @@ struct pair {
 static void pair_open(struct pair *pair)
 {
     struct error error = {0};
-    assert_int_equal(engine_rocksdb_open(pair->directory, 1 << 20, &pair->rocks, &error),
+    assert_int_equal(engine_rocksdb_open(NULL, pair->directory, 1 << 20, &pair->rocks, &error),
                      STATUS_OK);
     pair->memory = engine_memory_open(pair->disk);
 }

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/assert.h"
+#include "base/memory.h"
 #include "storage/engine/engine_rocksdb_internal.h"
 
 enum { CACHE_BYTES = 1 << 20 };
@@ -21,14 +23,48 @@ struct fixture {
     struct engine *engine;
 };
 
-static struct engine *engine_of(const char *directory)
+/* A world that only hears of files that may be dropped, from RocksDB's thread. */
+struct told {
+    struct world world; /* first */
+    pthread_mutex_t mutex;
+    char *paths[256];
+    size_t count;
+};
+
+static void told_of(struct world *world, const char *path)
+{
+    struct told *told = (struct told *)world;
+
+    pthread_mutex_lock(&told->mutex);
+    if (told->count < ARRAY_COUNT(told->paths))
+        told->paths[told->count++] = memory_copy_string(path);
+    pthread_mutex_unlock(&told->mutex);
+}
+
+static bool was_told_of(struct told *told, const char *path)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&told->mutex);
+    for (size_t i = 0; i < told->count; i++)
+        found |= strcmp(told->paths[i], path) == 0;
+    pthread_mutex_unlock(&told->mutex);
+    return found;
+}
+
+static struct engine *engine_in(struct world *world, const char *directory)
 {
     struct engine *engine = NULL;
     struct error error = {0};
-    enum status status = engine_rocksdb_open(directory, CACHE_BYTES, &engine, &error);
+    enum status status = engine_rocksdb_open(world, directory, CACHE_BYTES, &engine, &error);
     if (status) print_message("%s\n", error.text);
     assert_int_equal(status, STATUS_OK);
     return engine;
+}
+
+static struct engine *engine_of(const char *directory)
+{
+    return engine_in(NULL, directory);
 }
 
 static int setup(void **state)
@@ -173,6 +209,44 @@ static void test_rows_below_are_rewritten_for_many_runs_and_not_for_few(void **s
     expect_runs(fixture, number);
 }
 
+static unsigned told_and_gone(struct fixture *fixture, struct told *told)
+{
+    unsigned gone = 0;
+    char path[512];
+
+    for (unsigned number = 1; number < 64; number++) { /* as RocksDB names files */
+        snprintf(path, sizeof(path), "%s/%06u.sst", fixture->directory, number);
+        if (was_told_of(told, path) && access(path, F_OK) != 0) gone++;
+    }
+    return gone;
+}
+
+/* The space of what is merged away comes back in steps, if it is known which files may go. */
+static void test_files_that_are_merged_away_were_told_of_before(void **state)
+{
+    static const struct world_table table = {.discard_once_removed = told_of};
+    struct fixture *fixture = *state;
+    struct told told = {.world = {.table = &table}, .mutex = PTHREAD_MUTEX_INITIALIZER};
+
+    engine_close(fixture->engine);
+    fixture->engine = engine_in(&told.world, fixture->directory);
+    run(fixture, "put a 0;put m below;put z 0");
+    for (unsigned number = 1; number < ENGINE_LEVEL0_FILES; number++)
+        run_over_the_store(fixture, number);
+    expect_no_compaction(fixture, ENGINE_LEVEL0_FILES - 1);
+    assert_int_equal(told.count, 0); /* nothing can go */
+    run_over_the_store(fixture, ENGINE_LEVEL0_FILES);
+    assert_true(level0_is_empty_in_time(fixture));
+    expect_runs(fixture, ENGINE_LEVEL0_FILES);
+    engine_close(fixture->engine); /* all that were merged are removed by now */
+    assert_int_equal(told_and_gone(fixture, &told), ENGINE_LEVEL0_FILES + 1);
+    assert_int_equal(told.count, ENGINE_LEVEL0_FILES + 1);
+    fixture->engine = engine_of(fixture->directory);
+    expect_runs(fixture, ENGINE_LEVEL0_FILES);
+    for (size_t i = 0; i < told.count; i++)
+        memory_free(told.paths[i]);
+}
+
 static void test_a_range_deletion_spares_the_puts_of_its_run(void **state)
 {
     struct fixture *fixture = *state;
@@ -300,11 +374,11 @@ static void test_errors_name_the_directory_and_what_to_do(void **state)
     struct fixture *fixture = *state;
     struct engine *second = NULL;
     struct error error = {0};
-    assert_int_equal(engine_rocksdb_open(fixture->directory, CACHE_BYTES, &second, &error),
+    assert_int_equal(engine_rocksdb_open(NULL, fixture->directory, CACHE_BYTES, &second, &error),
                      STATUS_REFUSED);
     assert_non_null(strstr(error.text, fixture->directory));
     assert_null(second);
-    assert_int_equal(engine_rocksdb_open("/proc/nowhere", CACHE_BYTES, &second, &error),
+    assert_int_equal(engine_rocksdb_open(NULL, "/proc/nowhere", CACHE_BYTES, &second, &error),
                      STATUS_REFUSED);
     assert_non_null(strstr(error.text, "/proc/nowhere"));
 }
@@ -463,6 +537,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_run_is_there_whole_and_after_reopening),
         TEST(test_rows_below_are_rewritten_for_many_runs_and_not_for_few),
+        TEST(test_files_that_are_merged_away_were_told_of_before),
         TEST(test_a_range_deletion_spares_the_puts_of_its_run),
         TEST(test_a_run_that_is_cut_overlaps_nothing_between),
         TEST(test_a_cut_run_that_is_given_up_leaves_nothing),

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -245,6 +246,73 @@ static void test_more_files_than_may_wait_and_an_end_meanwhile(void **state)
     close(shrinking.watched);
 }
 
+/* --- files that others remove -------------------------------------------------------------- */
+
+static void remove_by_another(const char *path)
+{
+    assert_int_equal(unlink(path), 0);
+}
+
+static void test_what_others_remove_goes_in_steps(void **state)
+{
+    struct free_fixture *fixture = *state;
+
+    make(fixture->path, LARGE_BYTES);
+    size_t before = descriptors_open();
+    world_discard_once_removed(fixture->real.world, fixture->path);
+    world_discard_once_removed(fixture->real.world, fixture->path);
+    assert_int_equal(descriptors_open(), before + 1);
+    struct shrinking shrinking = {watch(fixture->path), FREE_STEP_BYTES + 1};
+    remove_by_another(fixture->path);
+    assert_true(real_wait(fixture->real.world, is_below, &shrinking));
+    close(shrinking.watched);
+}
+
+/* The last of three files has no name any more: when it is freed, the others were looked at. */
+static void test_what_has_a_name_or_a_reader_is_left_alone(void **state)
+{
+    struct free_fixture *fixture = *state;
+    char named[160], renamed[160], read[160];
+
+    snprintf(named, sizeof(named), "%s/named", fixture->directory);
+    snprintf(renamed, sizeof(renamed), "%s/renamed", fixture->directory);
+    snprintf(read, sizeof(read), "%s/read", fixture->directory);
+    const char *const paths[] = {named, read, fixture->path};
+    for (size_t i = 0; i < ARRAY_COUNT(paths); i++) {
+        make(paths[i], LARGE_BYTES);
+        world_discard_once_removed(fixture->real.world, paths[i]);
+    }
+    int reader = open(read, O_RDONLY | O_CLOEXEC);
+    struct shrinking of_named = {watch(named), LARGE_BYTES}, of_read = {watch(read), LARGE_BYTES};
+    struct shrinking last = {watch(fixture->path), FREE_STEP_BYTES + 1};
+    assert_int_equal(rename(named, renamed), 0);
+    remove_by_another(read);
+    remove_by_another(fixture->path);
+    assert_true(real_wait(fixture->real.world, is_below, &last));
+    assert_int_equal(size_of(of_named.watched), LARGE_BYTES);
+    assert_int_equal(size_of(of_read.watched), LARGE_BYTES);
+    close(reader);
+    assert_true(real_wait(fixture->real.world, is_below, &of_read));
+    remove_by_another(renamed);
+    assert_true(real_wait(fixture->real.world, is_below, &of_named));
+    close(of_named.watched);
+    close(of_read.watched);
+    close(last.watched);
+}
+
+static void test_an_end_leaves_what_is_watched(void **state)
+{
+    struct free_fixture *fixture = *state;
+
+    make(fixture->path, LARGE_BYTES);
+    world_discard_once_removed(fixture->real.world, fixture->path);
+    end(fixture);
+    int watched = watch(fixture->path);
+    assert_int_equal(size_of(watched), LARGE_BYTES);
+    close(watched);
+    remove_by_another(fixture->path);
+}
+
 /* --- called directly -------------------------------------------------------------------- */
 
 static void test_only_large_files_with_one_name_are_taken(void **state)
@@ -294,6 +362,67 @@ static void test_a_name_that_came_late_keeps_the_file(void **state)
     assert_int_equal(unlink(other), 0);
 }
 
+static bool is_open(int descriptor)
+{
+    return fcntl(descriptor, F_GETFD) >= 0;
+}
+
+static bool is_closed(void *context)
+{
+    return !is_open(*(const int *)context);
+}
+
+/* Nothing is kept on a disk that is nearly full, and what was goes when it is looked at. */
+static void test_in_a_hurry_nothing_is_watched(void **state)
+{
+    struct free_fixture *fixture = *state;
+    struct free_files files;
+
+    make(fixture->path, LARGE_BYTES);
+    free_files_init(&files);
+    int watched = free_files_open(fixture->path);
+    free_files_watch(&files, watched);
+    assert_true(is_open(watched));
+    pthread_mutex_lock(&files.watched_mutex);
+    files.hurry_bytes = UINT64_MAX;
+    pthread_mutex_unlock(&files.watched_mutex);
+    assert_true(real_wait(fixture->real.world, is_closed, &watched));
+    int late = free_files_open(fixture->path);
+    free_files_watch(&files, late);
+    assert_false(is_open(late));
+    free_files_destroy(&files);
+    remove_by_another(fixture->path);
+}
+
+static void test_a_part_of_the_descriptors_is_for_what_is_watched(void **state)
+{
+    struct free_fixture *fixture = *state;
+    struct free_files files;
+    struct rlimit before, few;
+    char paths[3][160];
+    int watched[ARRAY_COUNT(paths)];
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 2 * FREE_WATCHED_PART + FREE_WATCHED_PART / 2;
+    free_files_init(&files);
+    for (size_t i = 0; i < ARRAY_COUNT(paths); i++) {
+        snprintf(paths[i], sizeof(paths[i]), "%s/%zu", fixture->directory, i);
+        make(paths[i], LARGE_BYTES);
+        watched[i] = free_files_open(paths[i]);
+        assert_true(watched[i] >= 0);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (size_t i = 0; i < ARRAY_COUNT(paths); i++)
+        free_files_watch(&files, watched[i]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(is_open(watched[0]) && is_open(watched[1]));
+    assert_false(is_open(watched[2]));
+    free_files_destroy(&files);
+    for (size_t i = 0; i < ARRAY_COUNT(paths); i++)
+        remove_by_another(paths[i]);
+}
+
 static void test_what_was_never_given_needs_no_thread(void **state)
 {
     struct free_files files;
@@ -312,8 +441,13 @@ int main(void)
         FREE_TEST(test_another_name_keeps_the_file),
         FREE_TEST(test_a_link_goes_and_not_what_it_leads_to),
         FREE_TEST(test_more_files_than_may_wait_and_an_end_meanwhile),
+        FREE_TEST(test_what_others_remove_goes_in_steps),
+        FREE_TEST(test_what_has_a_name_or_a_reader_is_left_alone),
+        FREE_TEST(test_an_end_leaves_what_is_watched),
         FREE_TEST(test_only_large_files_with_one_name_are_taken),
         FREE_TEST(test_a_name_that_came_late_keeps_the_file),
+        FREE_TEST(test_in_a_hurry_nothing_is_watched),
+        FREE_TEST(test_a_part_of_the_descriptors_is_for_what_is_watched),
         FREE_TEST(test_what_was_never_given_needs_no_thread),
     };
     return cmocka_run_group_tests(tests, first_world, NULL);

@@ -205,12 +205,14 @@ enum status engine_scrub(struct engine *engine, struct buffer *place, uint64_t b
  * (base/background.h). */
 void engine_rocksdb_start_threads(void);
 
-/* Opens or makes the store in `directory`. STATUS_CORRUPT: what is there cannot be used (also when
+/* Opens or makes the store in `directory`. `world`: whose thread gives back the space of dropped
+ * files; NULL: RocksDB does, at once. STATUS_CORRUPT: what is there cannot be used (also when
  * files of it are missing); STATUS_REFUSED: rights or limits are
  * in the way; STATUS_IO: another process has it. Small footprint: shared block cache, one write
  * buffer of the least size (never used), no WAL, no statistics dumps. */
-enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_bytes,
-                                struct engine **ret_engine, struct error *error);
+enum status engine_rocksdb_open(struct world *world, const char *directory,
+                                uint64_t block_cache_bytes, struct engine **ret_engine,
+                                struct error *error);
 
 /* As it is, for inspection: no file changes, nothing is compacted, runs cannot be written. */
 enum status engine_rocksdb_open_read_only(const char *directory, uint64_t block_cache_bytes,

@@ -315,26 +315,20 @@ static void rocksdb_engine_close(struct engine *engine)
     memory_free(rocks);
 }
 
+static void forget_cached_file(void *context, const char *path)
+{
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (descriptor < 0) return;
+    posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+    close(descriptor);
+}
+
 /* Files never change once they are synced, so that all of their pages can go. */
 static void rocksdb_engine_forget_cached(struct engine *engine)
 {
     struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
-    const rocksdb_livefiles_t *files = rocksdb_livefiles(rocks->database);
-    int count = rocksdb_livefiles_count(files);
-
-    for (int i = 0; i < count; i++) {
-        const char *name = rocksdb_livefiles_name(files, i); /* "/000012.sst" */
-        size_t size = strlen(rocks->directory) + strlen(name) + 1;
-        char *path = memory_allocate(size);
-        snprintf(path, size, "%s%s", rocks->directory, name);
-        int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-        if (descriptor >= 0) {
-            posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
-            close(descriptor);
-        }
-        memory_free(path);
-    }
-    rocksdb_livefiles_destroy(files);
+    engine_rocksdb_each_file(rocks, rocks->database, NULL, forget_cached_file);
 }
 
 static void note_place(struct engine_rocksdb *rocks)
@@ -539,12 +533,15 @@ enum status engine_rocksdb_open_read_only(const char *directory, uint64_t block_
     return status;
 }
 
-enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_bytes,
-                                struct engine **ret_engine, struct error *error)
+enum status engine_rocksdb_open(struct world *world, const char *directory,
+                                uint64_t block_cache_bytes, struct engine **ret_engine,
+                                struct error *error)
 {
     struct engine_rocksdb *rocks = rocks_make(directory, block_cache_bytes);
     enum status status = check_current(directory, error);
     if (status) goto fail;
+    rocks->world = world;
+    if (world != NULL) engine_rocksdb_keep_dropped(rocks);
     char *text = open_database(rocks);
     if (text) {
         rocks->database = NULL;
@@ -557,6 +554,7 @@ enum status engine_rocksdb_open(const char *directory, uint64_t block_cache_byte
     status = sync_parent(directory, error);
     if (status) goto fail;
     note_place(rocks);
+    rocks->compacts = rocks->database;
     *ret_engine = &rocks->engine;
     return STATUS_OK;
 

@@ -26,6 +26,8 @@ struct engine_rocksdb {
     rocksdb_ingestexternalfileoptions_t *ingest_options;
     uint64_t run_count; /* names runs; one at a time */
     char *directory;
+    struct world *world;           /* of files that are dropped; NULL: RocksDB frees them at once */
+    _Atomic(rocksdb_t *) compacts; /* `database` for who compacts; NULL: it is being opened */
     dev_t device; /* of the directory that was opened, with `inode`; 0 0: not known */
     ino_t inode;
 };
@@ -54,6 +56,12 @@ enum status engine_rocksdb_run_cut(struct engine_run *run, struct error *error);
 void engine_rocksdb_run_pace(struct engine_run *run, const struct engine_pace *pace);
 enum status engine_rocksdb_run_ingest(struct engine_run *run, struct error *error);
 void engine_rocksdb_run_abandon(struct engine_run *run);
+/* Before it is opened for writing: from now on files that a compaction drops give back their space
+ * in steps (world_discard_once_removed()). */
+void engine_rocksdb_keep_dropped(struct engine_rocksdb *rocks);
+/* Calls back for each sorted file, with its path. Thread: any. */
+void engine_rocksdb_each_file(struct engine_rocksdb *rocks, rocksdb_t *database, void *context,
+                              void (*on_path)(void *context, const char *path));
 /* Deletes the runs that a crash left in the directory. */
 enum status engine_rocksdb_remove_leftovers(const char *directory, struct error *error);
 
