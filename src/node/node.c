@@ -127,6 +127,18 @@ static int compare_members(const void *a, const void *b)
     return strcmp(((const struct node_member *)a)->name, ((const struct node_member *)b)->name);
 }
 
+/* Merges go at MERGE_PACE, all stores together, unless one has to: 0, or us until then. Thread: the
+ * engine's only one for merges. */
+static uint64_t merge_take(void *context, uint64_t bytes, bool must)
+{
+    struct node *node = context;
+    uint64_t now = world_now(node->world);
+
+    if (!must && now < node->merge_at) return node->merge_at - now;
+    node->merge_at = now + bytes * 1000000 / MERGE_PACE;
+    return 0;
+}
+
 struct node *node_create(const struct node_options *options, const struct node_platform *platform)
 {
     struct node *node = memory_allocate_zero(sizeof(*node));
@@ -158,6 +170,8 @@ struct node *node_create(const struct node_options *options, const struct node_p
     node->rest_board = rest_board_create();
     node->copy_gate =
         copy_gate_create(options->copy_rate_least, options->copy_rate_max, world_now(node->world));
+    node->merge_gate =
+        (struct engine_gate){.world = node->world, .context = node, .take = merge_take};
     node->workers = memory_allocate_zero(platform->worker_count * sizeof(*node->workers));
     for (uint32_t i = 0; i < platform->worker_count; i++)
         worker_init(&node->workers[i], node, i);

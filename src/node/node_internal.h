@@ -55,7 +55,8 @@ enum {
     NODE_STOP_POLL_US = 5 * 1000,
     NODE_CLOSE_MAX_US = 10 * 1000 * 1000, /* then a log that cannot write is not waited for */
     NODE_SAVE_RETRY_US = 1000 * 1000,
-    NODE_DISK_WATCH_US = 1000 * 1000,    /* between looks at the free space */
+    NODE_DISK_WATCH_US = 1000 * 1000, /* between looks at the free space */
+    MERGE_PACE = 16 << 20, /* bytes of rows a second that are merged, if nothing waits for it */
     NODE_DISK_IDLE_US = 4 * 1000 * 1000, /* the same while nothing is logged and there is plenty: */
     NODE_DISK_IDLE_RATE = 1 << 30,       /* bytes a second that nobody fills a disk with */
     FILE_DAMAGES_MAX = 12,               /* of small files, told and healed at once */
@@ -472,6 +473,8 @@ struct node {
     struct world_timer confirm_timer;
     struct rest_board *rest_board; /* of all workers */
     struct copy_gate *copy_gate;   /* the same */
+    struct engine_gate merge_gate; /* of merges of the stores */
+    _Atomic uint64_t merge_at;     /* boot clock, us: when they may go on */
     uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
     struct view_save save;
     struct disk_watch disk;

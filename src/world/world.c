@@ -79,6 +79,11 @@ uint64_t world_job_rest(struct world *world, uint64_t until)
     return world->table->job_rest ? world->table->job_rest(world, until) : until;
 }
 
+void world_thread_rest(struct world *world, uint64_t us)
+{
+    if (world->table->thread_rest) world->table->thread_rest(world, us);
+}
+
 void world_job_start(struct world *world, enum world_lane lane, struct world_job *job)
 {
     ASSERT(lane < LANE_COUNT);

@@ -101,6 +101,9 @@ enum { WORLD_REST_MOST_US = 10 * 1000 };
  * not patient waits for the thread. Returns what the clock says then, or `until`, if it is not
  * waited for (as in the simulator). */
 uint64_t world_job_rest(struct world *world, uint64_t until);
+/* Of a thread that is neither a loop nor a lane (the engine's own): waits for `us`, but no longer
+ * than WORLD_REST_MOST_US. Not in the simulator. */
+void world_thread_rest(struct world *world, uint64_t us);
 
 /* --- byte streams (TCP) ------------------------------------------------------------------ */
 
@@ -236,6 +239,7 @@ struct world_table {
     void (*post)(struct world *, struct world_post *);
     void (*job_start)(struct world *, enum world_lane, struct world_job *);
     uint64_t (*job_rest)(struct world *, uint64_t); /* NULL: nothing is waited for */
+    void (*thread_rest)(struct world *, uint64_t);  /* the same */
     enum status (*listen)(struct world *, const char *, void *, void (*)(void *, struct stream *),
                           struct listener **, struct error *);
     uint16_t (*listener_port)(struct listener *);

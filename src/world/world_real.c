@@ -47,6 +47,12 @@ static uint64_t real_job_rest(struct world *world, uint64_t until)
     return real_now(world);
 }
 
+static void real_thread_rest(struct world *world, uint64_t us)
+{
+    uint64_t rest = us < WORLD_REST_MOST_US ? us : WORLD_REST_MOST_US;
+    nanosleep(&(struct timespec){.tv_nsec = (long)rest * 1000}, NULL);
+}
+
 static int64_t real_wall_time(struct world *world)
 {
     struct timespec time;
@@ -387,6 +393,7 @@ static void table_fill(struct world_table *table)
         .post = real_post,
         .job_start = real_job_start,
         .job_rest = real_job_rest,
+        .thread_rest = real_thread_rest,
         .listen = real_listen,
         .listener_port = real_listener_port,
         .listener_close = real_listener_close,

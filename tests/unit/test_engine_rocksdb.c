@@ -247,6 +247,131 @@ static void test_files_that_are_merged_away_were_told_of_before(void **state)
         memory_free(told.paths[i]);
 }
 
+/* A gate that lets a merge go on only once the test says so, or if it has to. */
+struct closed_gate {
+    struct world world; /* first */
+    struct engine_gate gate;
+    atomic_bool open;
+    _Atomic uint64_t bytes, forced, rested;
+};
+
+static uint64_t gate_take(void *context, uint64_t bytes, bool must)
+{
+    struct closed_gate *gate = context;
+
+    if (!must && !gate->open) return 1000;
+    gate->bytes += bytes;
+    gate->forced += must;
+    return 0;
+}
+
+static void gate_rest(struct world *world, uint64_t us)
+{
+    ((struct closed_gate *)world)->rested++;
+    poll(NULL, 0, 1);
+}
+
+static void gate_init(struct closed_gate *gate, const struct world_table *table)
+{
+    *gate = (struct closed_gate){.world = {.table = table}};
+    gate->gate = (struct engine_gate){.world = &gate->world, .context = gate, .take = gate_take};
+}
+
+/* Rows of a MiB in all, that each run writes anew. */
+static void run_of_a_mib(struct fixture *fixture)
+{
+    enum { ROWS = 64, VALUE_BYTES = 16 << 10 };
+    static uint8_t value[VALUE_BYTES];
+    struct engine_run *run = NULL;
+    char key[16];
+
+    assert_int_equal(engine_run_open(fixture->engine, &run, NULL), STATUS_OK);
+    for (unsigned i = 0; i < ROWS; i++) {
+        for (unsigned at = 0; at < VALUE_BYTES; at++) /* hardly to be compressed */
+            value[at] = (uint8_t)((at * 2654435761U + i * 40503U) >> 13);
+        snprintf(key, sizeof(key), "k%02u", i);
+        assert_int_equal(engine_run_put(fixture->engine, run, bytes_of(key),
+                                        bytes_make(value, VALUE_BYTES), NULL),
+                         STATUS_OK);
+    }
+    assert_int_equal(engine_run_ingest(fixture->engine, run, NULL), STATUS_OK);
+}
+
+static bool in_time(_Atomic uint64_t *counter, uint64_t least)
+{
+    for (int i = 0; i < 3000 && *counter < least; i++)
+        poll(NULL, 0, 10);
+    return *counter >= least;
+}
+
+static void test_a_merge_goes_on_when_its_gate_says_so(void **state)
+{
+    static const struct world_table table = {.thread_rest = gate_rest};
+    struct fixture *fixture = *state;
+    struct closed_gate gate;
+
+    gate_init(&gate, &table);
+    engine_close(fixture->engine);
+    fixture->engine = engine_in(&gate.world, fixture->directory);
+    engine_set_gate(fixture->engine, &gate.gate);
+    run_of_a_mib(fixture);
+    for (unsigned number = 0; number < ENGINE_LEVEL0_FILES; number++)
+        run_of_a_mib(fixture);
+    assert_true(in_time(&gate.rested, 3)); /* it asked and waits, and asks again */
+    assert_int_equal(gate.bytes, 0);
+    assert_int_equal(engine_level0_files(fixture->engine), ENGINE_LEVEL0_FILES);
+    gate.open = true;
+    assert_true(level0_is_empty_in_time(fixture));
+    assert_int_equal(gate.forced, 0);
+    assert_true(gate.bytes >= 1 << 19); /* of what is there and what is left, in pieces */
+    assert_true(gate.bytes <= (ENGINE_LEVEL0_FILES + 2) << 20);
+}
+
+static void test_a_merge_waits_neither_for_ever_nor_at_the_end(void **state)
+{
+    static const struct world_table table = {.thread_rest = gate_rest};
+    struct fixture *fixture = *state;
+    struct closed_gate gate;
+
+    gate_init(&gate, &table);
+    engine_close(fixture->engine);
+    fixture->engine = engine_in(&gate.world, fixture->directory);
+    engine_set_gate(fixture->engine, &gate.gate);
+    run_of_a_mib(fixture);
+    for (unsigned number = 0; number < ENGINE_LEVEL0_FILES; number++)
+        run_of_a_mib(fixture);
+    assert_true(in_time(&gate.forced, 1));
+    assert_true(gate.rested >= 100); /* a second, in steps of at most 10 ms */
+    uint64_t rested = gate.rested;
+    assert_true(in_time(&gate.rested, rested + 3)); /* for the next piece */
+    engine_close(fixture->engine);                  /* it waits no more */
+    fixture->engine = engine_of(fixture->directory);
+    assert_true(gate.rested - rested < 500); /* of 1000 */
+}
+
+static void test_a_store_with_many_runs_is_merged_without_waiting(void **state)
+{
+    static const struct world_table table = {.thread_rest = gate_rest};
+    struct fixture *fixture = *state;
+    struct closed_gate gate;
+
+    gate_init(&gate, &table);
+    engine_close(fixture->engine);
+    fixture->engine = engine_in(&gate.world, fixture->directory);
+    gate.open = true;
+    engine_set_gate(fixture->engine, &gate.gate);
+    run_of_a_mib(fixture);
+    gate.open = false;
+    for (unsigned number = 0; number < ENGINE_LEVEL0_FILES; number++)
+        run_of_a_mib(fixture);
+    assert_true(in_time(&gate.rested, 1)); /* this merge began with few */
+    for (unsigned number = 0; number < 2 * ENGINE_LEVEL0_FILES; number++)
+        run_of_a_mib(fixture);
+    gate.open = true; /* ... the next one finds many */
+    assert_true(in_time(&gate.forced, 1));
+    assert_true(level0_is_empty_in_time(fixture));
+}
+
 static void test_a_range_deletion_spares_the_puts_of_its_run(void **state)
 {
     struct fixture *fixture = *state;
@@ -538,6 +663,9 @@ int main(void)
         TEST(test_a_run_is_there_whole_and_after_reopening),
         TEST(test_rows_below_are_rewritten_for_many_runs_and_not_for_few),
         TEST(test_files_that_are_merged_away_were_told_of_before),
+        TEST(test_a_merge_goes_on_when_its_gate_says_so),
+        TEST(test_a_merge_waits_neither_for_ever_nor_at_the_end),
+        TEST(test_a_store_with_many_runs_is_merged_without_waiting),
         TEST(test_a_range_deletion_spares_the_puts_of_its_run),
         TEST(test_a_run_that_is_cut_overlaps_nothing_between),
         TEST(test_a_cut_run_that_is_given_up_leaves_nothing),

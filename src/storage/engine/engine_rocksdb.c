@@ -280,13 +280,17 @@ static enum status rocksdb_engine_checkpoint(struct engine *engine, const char *
     return STATUS_OK;
 }
 
-static uint64_t rocksdb_engine_level0_files(struct engine *engine)
+uint64_t engine_rocksdb_level0_files(rocksdb_t *database)
 {
-    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
-    char *text = rocksdb_property_value(rocks->database, "rocksdb.num-files-at-level0");
+    char *text = rocksdb_property_value(database, "rocksdb.num-files-at-level0");
     uint64_t count = text ? strtoull(text, NULL, 10) : 0;
     rocksdb_free(text);
     return count;
+}
+
+static uint64_t rocksdb_engine_level0_files(struct engine *engine)
+{
+    return engine_rocksdb_level0_files(engine_rocksdb_of(engine)->database);
 }
 
 static uint64_t rocksdb_engine_bytes_on_disk(struct engine *engine)
@@ -300,6 +304,7 @@ static uint64_t rocksdb_engine_bytes_on_disk(struct engine *engine)
 static void rocksdb_engine_close(struct engine *engine)
 {
     struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+    rocks->closing = true; /* a merge that waits for its gate ends now */
     if (rocks->database) {
         rocksdb_column_family_handle_destroy(rocks->family);
         rocksdb_close(rocks->database);
@@ -369,6 +374,7 @@ static const struct engine_table rocksdb_table = {
     .close = rocksdb_engine_close,
     .level0_files = rocksdb_engine_level0_files,
     .bytes_on_disk = rocksdb_engine_bytes_on_disk,
+    .set_gate = engine_rocksdb_set_gate,
     .forget_cached = rocksdb_engine_forget_cached,
     .is_in_place = rocksdb_engine_is_in_place,
 };
@@ -541,7 +547,7 @@ enum status engine_rocksdb_open(struct world *world, const char *directory,
     enum status status = check_current(directory, error);
     if (status) goto fail;
     rocks->world = world;
-    if (world != NULL) engine_rocksdb_keep_dropped(rocks);
+    if (world != NULL) engine_rocksdb_watch_merges(rocks);
     char *text = open_database(rocks);
     if (text) {
         rocks->database = NULL;

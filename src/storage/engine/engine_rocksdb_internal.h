@@ -28,6 +28,8 @@ struct engine_rocksdb {
     char *directory;
     struct world *world;           /* of files that are dropped; NULL: RocksDB frees them at once */
     _Atomic(rocksdb_t *) compacts; /* `database` for who compacts; NULL: it is being opened */
+    _Atomic(const struct engine_gate *) gate; /* NULL: merges need not wait */
+    atomic_bool closing;
     dev_t device; /* of the directory that was opened, with `inode`; 0 0: not known */
     ino_t inode;
 };
@@ -57,8 +59,10 @@ void engine_rocksdb_run_pace(struct engine_run *run, const struct engine_pace *p
 enum status engine_rocksdb_run_ingest(struct engine_run *run, struct error *error);
 void engine_rocksdb_run_abandon(struct engine_run *run);
 /* Before it is opened for writing: from now on files that a compaction drops give back their space
- * in steps (world_discard_once_removed()). */
-void engine_rocksdb_keep_dropped(struct engine_rocksdb *rocks);
+ * in steps (world_discard_once_removed()), and it goes as fast as the gate says. */
+void engine_rocksdb_watch_merges(struct engine_rocksdb *rocks);
+void engine_rocksdb_set_gate(struct engine *engine, const struct engine_gate *gate);
+uint64_t engine_rocksdb_level0_files(rocksdb_t *database);
 /* Calls back for each sorted file, with its path. Thread: any. */
 void engine_rocksdb_each_file(struct engine_rocksdb *rocks, rocksdb_t *database, void *context,
                               void (*on_path)(void *context, const char *path));

@@ -1,0 +1,129 @@
+/* engine_rocksdb_merge.c - compactions, as far as others feel them.
+ *
+ * RocksDB's C interface tells nobody of a compaction, but asks a factory for a filter when one
+ * begins, and the filter for each row that it writes. Neither filters anything here:
+ *
+ * - when it begins, all files that it may drop are there. What it has merged RocksDB removes at the
+ *   end, all of it at once, which a device that is told of freed space is busy with for a
+ *   millisecond a MiB: syncs of the log waited for 50 to 180 ms behind files of 64 MiB. So files
+ * are kept open by who gives back their space in steps (world_discard_once_removed()).
+ * - rows are counted, and after each piece it is waited for what the gate says, but not in a store
+ *   that has many runs to merge: flushes would wait for it in the end. */
+#include "storage/engine/engine_rocksdb_internal.h"
+
+#include <stdio.h>
+
+#include "base/memory.h"
+
+enum {
+    MERGE_PIECE_BYTES = 512 << 10,
+    MERGE_WAIT_MOST_US = 1000 * 1000, /* of a piece */
+    MERGE_LOOK_PIECES = 32,           /* between two looks at level 0 */
+    MERGE_URGENT_FILES = 20,          /* in level 0, of the 24 from which flushes grow */
+};
+
+struct merge {
+    struct engine_rocksdb *rocks;
+    uint64_t bytes;  /* since the last piece */
+    uint32_t pieces; /* until level 0 is looked at */
+    bool urgent;
+};
+
+void engine_rocksdb_each_file(struct engine_rocksdb *rocks, rocksdb_t *database, void *context,
+                              void (*on_path)(void *context, const char *path))
+{
+    const rocksdb_livefiles_t *files = rocksdb_livefiles(database);
+    int count = rocksdb_livefiles_count(files);
+
+    for (int i = 0; i < count; i++) {
+        const char *name = rocksdb_livefiles_name(files, i); /* "/000012.sst" */
+        size_t size = strlen(rocks->directory) + strlen(name) + 1;
+        char *path = memory_allocate(size);
+        snprintf(path, size, "%s%s", rocks->directory, name);
+        on_path(context, path);
+        memory_free(path);
+    }
+    rocksdb_livefiles_destroy(files);
+}
+
+static void keep_file(void *context, const char *path)
+{
+    world_discard_once_removed(context, path);
+}
+
+static bool is_urgent(struct merge *merge)
+{
+    rocksdb_t *database = merge->rocks->compacts;
+
+    if (merge->pieces > 0) {
+        merge->pieces--;
+        return merge->urgent;
+    }
+    merge->pieces = MERGE_LOOK_PIECES;
+    merge->urgent = database == NULL || engine_rocksdb_level0_files(database) >= MERGE_URGENT_FILES;
+    return merge->urgent;
+}
+
+static void wait_for_gate(struct merge *merge)
+{
+    const struct engine_gate *gate = merge->rocks->gate;
+    uint64_t waited = 0, pause;
+
+    if (gate == NULL) return;
+    bool must = is_urgent(merge);
+    while ((pause = gate->take(gate->context, merge->bytes, must)) > 0) {
+        must = waited >= MERGE_WAIT_MOST_US || merge->rocks->closing;
+        if (must) continue;
+        world_thread_rest(gate->world, pause);
+        waited += pause < WORLD_REST_MOST_US ? pause : WORLD_REST_MOST_US;
+    }
+}
+
+/* 0: the row stays as it is. */
+static unsigned char on_row(void *context, int level, const char *key, size_t key_size,
+                            const char *value, size_t value_size, char **new_value,
+                            size_t *new_size, unsigned char *changed)
+{
+    struct merge *merge = context;
+
+    merge->bytes += key_size + value_size;
+    if (merge->bytes >= MERGE_PIECE_BYTES) {
+        wait_for_gate(merge);
+        merge->bytes = 0;
+    }
+    return 0;
+}
+
+static const char *name_of_filter(void *context)
+{
+    return "holon.merge";
+}
+
+/* Thread: RocksDB's, which holds no lock here. */
+static rocksdb_compactionfilter_t *merge_begins(void *context,
+                                                rocksdb_compactionfiltercontext_t *compaction)
+{
+    struct engine_rocksdb *rocks = context;
+    rocksdb_t *database = rocks->compacts;
+    struct merge *merge = memory_allocate_zero(sizeof(*merge));
+
+    merge->rocks = rocks;
+    if (database != NULL) engine_rocksdb_each_file(rocks, database, rocks->world, keep_file);
+    return rocksdb_compactionfilter_create(merge, memory_free, on_row, name_of_filter);
+}
+
+static void nothing_to_free(void *context)
+{
+}
+
+void engine_rocksdb_watch_merges(struct engine_rocksdb *rocks)
+{
+    rocksdb_options_set_compaction_filter_factory(
+        rocks->options, rocksdb_compactionfilterfactory_create(rocks, nothing_to_free, merge_begins,
+                                                               name_of_filter));
+}
+
+void engine_rocksdb_set_gate(struct engine *engine, const struct engine_gate *gate)
+{
+    engine_rocksdb_of(engine)->gate = gate;
+}
