@@ -271,12 +271,6 @@ static void gate_rest(struct world *world, uint64_t us)
     poll(NULL, 0, 1);
 }
 
-static void gate_init(struct closed_gate *gate, const struct world_table *table)
-{
-    *gate = (struct closed_gate){.world = {.table = table}};
-    gate->gate = (struct engine_gate){.world = &gate->world, .context = gate, .take = gate_take};
-}
-
 /* Rows of a MiB in all, that each run writes anew. */
 static void run_of_a_mib(struct fixture *fixture)
 {
@@ -304,71 +298,62 @@ static bool in_time(_Atomic uint64_t *counter, uint64_t least)
     return *counter >= least;
 }
 
-static void test_a_merge_goes_on_when_its_gate_says_so(void **state)
+/* Begins a merge there. It outlives the test, as a gate has to outlive the store. */
+static struct closed_gate *merge_at_a_closed_gate(struct fixture *fixture)
 {
     static const struct world_table table = {.thread_rest = gate_rest};
-    struct fixture *fixture = *state;
-    struct closed_gate gate;
+    static struct closed_gate gate;
 
-    gate_init(&gate, &table);
+    gate =
+        (struct closed_gate){.world = {.table = &table}, .gate = {&gate.world, &gate, gate_take}};
     engine_close(fixture->engine);
     fixture->engine = engine_in(&gate.world, fixture->directory);
     engine_set_gate(fixture->engine, &gate.gate);
     run_of_a_mib(fixture);
     for (unsigned number = 0; number < ENGINE_LEVEL0_FILES; number++)
         run_of_a_mib(fixture);
-    assert_true(in_time(&gate.rested, 3)); /* it asked and waits, and asks again */
-    assert_int_equal(gate.bytes, 0);
+    return &gate;
+}
+
+static void test_a_merge_goes_on_when_its_gate_says_so(void **state)
+{
+    struct fixture *fixture = *state;
+    struct closed_gate *gate = merge_at_a_closed_gate(fixture);
+
+    assert_true(in_time(&gate->rested, 3)); /* it asked and waits, and asks again */
+    assert_int_equal(gate->bytes, 0);
     assert_int_equal(engine_level0_files(fixture->engine), ENGINE_LEVEL0_FILES);
-    gate.open = true;
+    gate->open = true;
     assert_true(level0_is_empty_in_time(fixture));
-    assert_int_equal(gate.forced, 0);
-    assert_true(gate.bytes >= 1 << 19); /* of what is there and what is left, in pieces */
-    assert_true(gate.bytes <= (ENGINE_LEVEL0_FILES + 2) << 20);
+    assert_int_equal(gate->forced, 0);
+    assert_true(gate->bytes >= 1 << 19); /* of what is there and what is left, in pieces */
+    assert_true(gate->bytes <= (ENGINE_LEVEL0_FILES + 2) << 20);
 }
 
 static void test_a_merge_waits_neither_for_ever_nor_at_the_end(void **state)
 {
-    static const struct world_table table = {.thread_rest = gate_rest};
     struct fixture *fixture = *state;
-    struct closed_gate gate;
+    struct closed_gate *gate = merge_at_a_closed_gate(fixture);
 
-    gate_init(&gate, &table);
-    engine_close(fixture->engine);
-    fixture->engine = engine_in(&gate.world, fixture->directory);
-    engine_set_gate(fixture->engine, &gate.gate);
-    run_of_a_mib(fixture);
-    for (unsigned number = 0; number < ENGINE_LEVEL0_FILES; number++)
-        run_of_a_mib(fixture);
-    assert_true(in_time(&gate.forced, 1));
-    assert_true(gate.rested >= 100); /* a second, in steps of at most 10 ms */
-    uint64_t rested = gate.rested;
-    assert_true(in_time(&gate.rested, rested + 3)); /* for the next piece */
-    engine_close(fixture->engine);                  /* it waits no more */
+    assert_true(in_time(&gate->forced, 1));
+    assert_true(gate->rested >= 100); /* a second, in steps of at most 10 ms */
+    uint64_t rested = gate->rested;
+    assert_true(in_time(&gate->rested, rested + 3)); /* for the next piece */
+    engine_close(fixture->engine);                   /* it waits no more */
     fixture->engine = engine_of(fixture->directory);
-    assert_true(gate.rested - rested < 500); /* of 1000 */
+    assert_true(gate->rested - rested < 500); /* of 1000 */
 }
 
 static void test_a_store_with_many_runs_is_merged_without_waiting(void **state)
 {
-    static const struct world_table table = {.thread_rest = gate_rest};
     struct fixture *fixture = *state;
-    struct closed_gate gate;
+    struct closed_gate *gate = merge_at_a_closed_gate(fixture);
 
-    gate_init(&gate, &table);
-    engine_close(fixture->engine);
-    fixture->engine = engine_in(&gate.world, fixture->directory);
-    gate.open = true;
-    engine_set_gate(fixture->engine, &gate.gate);
-    run_of_a_mib(fixture);
-    gate.open = false;
-    for (unsigned number = 0; number < ENGINE_LEVEL0_FILES; number++)
-        run_of_a_mib(fixture);
-    assert_true(in_time(&gate.rested, 1)); /* this merge began with few */
+    assert_true(in_time(&gate->rested, 1)); /* this merge began with few */
     for (unsigned number = 0; number < 2 * ENGINE_LEVEL0_FILES; number++)
         run_of_a_mib(fixture);
-    gate.open = true; /* ... the next one finds many */
-    assert_true(in_time(&gate.forced, 1));
+    gate->open = true; /* ... the next one finds many */
+    assert_true(in_time(&gate->forced, 1));
     assert_true(level0_is_empty_in_time(fixture));
 }
 
