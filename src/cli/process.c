@@ -21,6 +21,7 @@ enum {
     DESCRIPTORS_STORES_MAX = 2048, /* and a quarter of all, up to so many */
     CLIENTS_LEAST = 8,
 };
+#define FREE_AT_ONCE_LEAST (1ULL << 30) /* bytes left of a disk that are few in any case */
 
 struct process {
     const struct cli_options *options;
@@ -137,10 +138,13 @@ static uint64_t microseconds(struct timeval time)
 
 static void usage(void *context, struct node_usage *ret_usage)
 {
+    const struct process *process = context;
     struct rusage used;
 
-    *ret_usage = (struct node_usage){.memory_system_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) *
-                                                            (uint64_t)sysconf(_SC_PAGESIZE)};
+    *ret_usage = (struct node_usage){
+        .memory_system_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE),
+        .files_kept = world_real_files_kept(process->host),
+    };
     if (getrusage(RUSAGE_SELF, &used) != 0) return;
     ret_usage->cpu_user_us = microseconds(used.ru_utime);
     ret_usage->cpu_system_us = microseconds(used.ru_stime);
@@ -296,7 +300,8 @@ static void process_free(struct process *process)
 static uint32_t clients_that_fit(uint32_t wanted, const struct logger *logger)
 {
     struct rlimit limit;
-    rlim_t needed = (rlim_t)wanted + DESCRIPTORS_KEPT + DESCRIPTORS_STORES_MAX;
+    rlim_t needed = (rlim_t)wanted + DESCRIPTORS_KEPT + DESCRIPTORS_STORES_MAX +
+                    world_real_files_kept_max(UINT64_MAX);
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
     if (limit.rlim_cur < needed) {
@@ -306,7 +311,7 @@ static uint32_t clients_that_fit(uint32_t wanted, const struct logger *logger)
     }
     rlim_t stores = limit.rlim_cur / 4;
     if (stores > DESCRIPTORS_STORES_MAX) stores = DESCRIPTORS_STORES_MAX;
-    rlim_t kept = DESCRIPTORS_KEPT + stores;
+    rlim_t kept = DESCRIPTORS_KEPT + stores + world_real_files_kept_max(limit.rlim_cur);
     rlim_t room = limit.rlim_cur > kept + CLIENTS_LEAST ? limit.rlim_cur - kept : CLIENTS_LEAST;
     if (room >= wanted) return wanted;
     LOG_WARN(logger, "cli",
@@ -317,10 +322,18 @@ static uint32_t clients_that_fit(uint32_t wanted, const struct logger *logger)
     return (uint32_t)room;
 }
 
+/* Of a disk, below which nothing that was removed may wait for its space to come back. */
+static uint64_t few_bytes_left(const struct node_options *options)
+{
+    uint64_t low = options->disk_reserve + options->disk_reserve / 8; /* as node_disk.c has it */
+    return low > FREE_AT_ONCE_LEAST ? low : FREE_AT_ONCE_LEAST;
+}
+
 int process_run(const struct cli_options *options)
 {
     struct process process = {.options = options, .worker_count = options->node.workers};
-    struct world_real_options world_options = {.logger = &process.logger};
+    struct world_real_options world_options = {
+        .logger = &process.logger, .free_at_once_below = few_bytes_left(&options->node)};
     struct node_options node_options = options->node;
     struct world_deferred start = {.run = start_node, .context = &process};
     struct error error;
@@ -374,8 +387,12 @@ int process_run(const struct cli_options *options)
     for (uint32_t i = 1; i < process.worker_count; i++)
         pthread_join(process.threads[i], NULL);
     /* After a failure what is in flight has no owner to wait for: the process just ends, and
-     * the next start recovers, as after a crash. */
-    if (process.failed) return EXIT_CODE_FAILED;
+     * the next start recovers, as after a crash. Not by exit(), in which RocksDB waits for its
+     * merges. */
+    if (process.failed) {
+        fflush(NULL);
+        _exit(EXIT_CODE_FAILED);
+    }
     remove_pid(&process);
     process_free(&process);
     return EXIT_CODE_OK;

@@ -127,18 +127,6 @@ static int compare_members(const void *a, const void *b)
     return strcmp(((const struct node_member *)a)->name, ((const struct node_member *)b)->name);
 }
 
-/* Merges go at MERGE_PACE, all stores together, unless one has to: 0, or us until then. Thread: the
- * engine's only one for merges. */
-static uint64_t merge_take(void *context, uint64_t bytes, bool must)
-{
-    struct node *node = context;
-    uint64_t now = world_now(node->world);
-
-    if (!must && now < node->merge_at) return node->merge_at - now;
-    node->merge_at = now + bytes * 1000000 / MERGE_PACE;
-    return 0;
-}
-
 struct node *node_create(const struct node_options *options, const struct node_platform *platform)
 {
     struct node *node = memory_allocate_zero(sizeof(*node));
@@ -170,8 +158,7 @@ struct node *node_create(const struct node_options *options, const struct node_p
     node->rest_board = rest_board_create();
     node->copy_gate =
         copy_gate_create(options->copy_rate_least, options->copy_rate_max, world_now(node->world));
-    node->merge_gate =
-        (struct engine_gate){.world = node->world, .context = node, .take = merge_take};
+    node->merge_gate = engine_gate_create(node->world, MERGE_PACE);
     node->workers = memory_allocate_zero(platform->worker_count * sizeof(*node->workers));
     for (uint32_t i = 0; i < platform->worker_count; i++)
         worker_init(&node->workers[i], node, i);
@@ -216,6 +203,7 @@ void node_destroy(struct node *node)
     admission_destroy(node->admission);
     rest_board_destroy(node->rest_board);
     copy_gate_destroy(node->copy_gate);
+    engine_gate_destroy(node->merge_gate);
     memory_free(node->workers);
     memory_free(node);
 }

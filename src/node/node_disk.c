@@ -205,6 +205,7 @@ static void disk_done(struct world_job *job)
     bool changed = low != watch->low;
     watch->free = watch->found;
     watch->low = low;
+    engine_gate_hurry(node->merge_gate, low); /* merges give space back */
     if (!changed) return;
     if (low) SOMETIMES(node->world, "a disk fell below its reserve");
     disk_tell(node);

@@ -40,6 +40,7 @@
 #include "node/node.h"
 #include "partition/host.h"
 #include "services/redis/redis_service.h"
+#include "storage/engine/engine_gate.h"
 #include "storage/log/log.h"
 #include "wire/peer_frame.h"
 
@@ -55,8 +56,7 @@ enum {
     NODE_STOP_POLL_US = 5 * 1000,
     NODE_CLOSE_MAX_US = 10 * 1000 * 1000, /* then a log that cannot write is not waited for */
     NODE_SAVE_RETRY_US = 1000 * 1000,
-    NODE_DISK_WATCH_US = 1000 * 1000, /* between looks at the free space */
-    MERGE_PACE = 16 << 20, /* bytes of rows a second that are merged, if nothing waits for it */
+    NODE_DISK_WATCH_US = 1000 * 1000,    /* between looks at the free space */
     NODE_DISK_IDLE_US = 4 * 1000 * 1000, /* the same while nothing is logged and there is plenty: */
     NODE_DISK_IDLE_RATE = 1 << 30,       /* bytes a second that nobody fills a disk with */
     FILE_DAMAGES_MAX = 12,               /* of small files, told and healed at once */
@@ -68,6 +68,7 @@ enum {
     NODE_CONFIRM_GRACE_US = 1000 * 1000, /* for members that do not answer a start */
     NODE_TRANSFER_MAX_US = 1500 * 1000,  /* of it, for handing leaderships over */
     NODE_ALIVE_US = 1000 * 1000,         /* heard within: that node is alive */
+    MERGE_PACE = 16 << 20, /* bytes of rows a second that are merged, if nothing waits for it */
     LOG_QUEUE_BYTES_MAX = 64 << 20,
     LOG_SEGMENT_SIZE = 64 << 20,
     LOG_SEGMENT_SIZE_UNIT = 4096,
@@ -471,11 +472,10 @@ struct node {
     uint64_t tables_heard;     /* bits by node id - 1 */
     uint64_t confirm_began;
     struct world_timer confirm_timer;
-    struct rest_board *rest_board; /* of all workers */
-    struct copy_gate *copy_gate;   /* the same */
-    struct engine_gate merge_gate; /* of merges of the stores */
-    _Atomic uint64_t merge_at;     /* boot clock, us: when they may go on */
-    uint64_t heard[NODES_MAX + 1]; /* boot time of the last heartbeat, by node id */
+    struct rest_board *rest_board;  /* of all workers */
+    struct copy_gate *copy_gate;    /* the same */
+    struct engine_gate *merge_gate; /* of merges of the stores */
+    uint64_t heard[NODES_MAX + 1];  /* boot time of the last heartbeat, by node id */
     struct view_save save;
     struct disk_watch disk;
     struct node_scrub scrub;

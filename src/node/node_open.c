@@ -101,7 +101,7 @@ static enum status node_open_engines(struct node *node, struct error *error)
     else if (status == STATUS_OK)
         engines_open_each(node, count, directories, errors);
     for (uint32_t store = 0; store < count && status == STATUS_OK; store++) {
-        if (node->engines[store] != NULL) engine_set_gate(node->engines[store], &node->merge_gate);
+        if (node->engines[store] != NULL) engine_set_gate(node->engines[store], node->merge_gate);
         if (errors[store].status == STATUS_OK) continue;
         *error = errors[store];
         status = errors[store].status == STATUS_CORRUPT

@@ -310,6 +310,9 @@ static void snapshot_part_ready(struct node_worker *zero, void *unused)
     }
     if (node->log != NULL) log_statistics(node->log, &collector->log);
     copy_gate_statistics(node->copy_gate, &collector->copy);
+    engine_gate_statistics(node->merge_gate, &collector->merge);
+    if (node->platform.usage != NULL)
+        node->platform.usage(node->platform.context, &collector->usage);
     collector->taken = world_now(node->world);
     answer_waiters(collector);
 }

@@ -75,6 +75,8 @@ struct node_collector {
     struct worker_snapshot sum;
     struct log_statistics log;
     struct copy_gate_statistics copy;
+    struct engine_gate_statistics merge;
+    struct node_usage usage;
     uint64_t engine_bytes, engine_level0;
     uint64_t taken;    /* boot time; 0: never */
     uint32_t missing;  /* workers that have not written their part */

@@ -376,7 +376,7 @@ static void move_done(struct world_job *job)
         return;
     }
     if (node->state != NODE_RUNNING) return; /* closed with the node */
-    engine_set_gate(store->new_engine, &node->merge_gate);
+    engine_set_gate(store->new_engine, node->merge_gate);
     node->engines[store->number] = store->new_engine;
     store->new_engine = NULL;
     store->state = STORE_FILLING;

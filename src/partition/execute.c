@@ -406,17 +406,25 @@ static void refuse_item(struct replica *replica, struct session *session, uint64
 }
 
 static void refuse_no_space(struct replica *replica, struct session *session, uint64_t route,
-                            const struct request_item *item)
+                            const struct request_item *item, uint64_t now)
 {
+    static const char behind[] =
+        "BUSY the log of this partition's node is near its bound, as its stores are written slower "
+        "than it was; the command was not executed, try again";
     struct partition_host *host = replica->host;
     char text[DISK_TEXT_SIZE];
-    space_text(replica, text, sizeof(text));
     host->statistics.no_space++;
     SOMETIMES(host->world, "a write was refused because disks are full");
     if (!item->grows) {
         host->statistics.log_full++;
         SOMETIMES(host->world, "a write was refused because the log is full");
     }
+    if (space_comes_back(host, now)) {
+        SOMETIMES(host->world, "a write was refused until the log has freed a segment");
+        refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(behind));
+        return;
+    }
+    space_text(replica, text, sizeof(text));
     refuse_item(replica, session, route, item, OUTCOME_NO_SPACE, bytes_of(text));
 }
 
@@ -453,7 +461,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         return;
     }
     if (has_no_space(replica, item)) { /* by now, if it was parked */
-        refuse_no_space(replica, session, route, item);
+        refuse_no_space(replica, session, route, item, now);
         return;
     }
     if (parked == NULL && memory_may_evict(replica) &&
@@ -492,7 +500,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     } else if (reads_past_expired(replica, item, &rows, now)) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else if (!item->write && space_refuses_all(replica)) {
-        refuse_no_space(replica, session, route, item);
+        refuse_no_space(replica, session, route, item, now);
     } else {
         uint8_t type = rows.written_is_enough ? RAFT_ENTRY_WRITTEN : RAFT_ENTRY_NORMAL;
         bool proposed =

@@ -327,6 +327,13 @@ struct host_copying { /* copy_turns.c */
     bool heard;
 };
 
+/* Requests that a log near its bound refuses: does it free segments meanwhile? (space.c) */
+struct space_log {
+    uint64_t oldest;     /* its oldest segment */
+    uint64_t freed_at;   /* boot clock: when that was seen to rise, or refusing began */
+    uint64_t refused_at; /* last */
+};
+
 struct memory_use { /* of this worker, bytes; measured each slow tick */
     uint64_t tables, clean, dirty, entries, waiting, copies, windows, buffers;
     uint32_t incomplete;   /* tables */
@@ -451,6 +458,7 @@ struct partition_host {
     bool muted;
     bool disk_low; /* of this node */
     char disk_text[DISK_TEXT_SIZE];
+    struct space_log space_log;
     struct host_statistics statistics;
 };
 
@@ -679,6 +687,9 @@ bool space_refuses(const struct replica *replica);
 /* As the log is full: whatever needs an entry. */
 bool space_refuses_all(const struct replica *replica);
 void space_text(const struct replica *replica, char *text, size_t size);
+/* It is only the log here that has no room, and it frees some: asking again soon will do. For each
+ * request that is refused. */
+bool space_comes_back(struct partition_host *host, uint64_t now);
 
 /* wall.c */
 void wall_heard(struct partition_host *host, node_id_t node, int64_t wall, uint64_t now);

@@ -9,10 +9,15 @@
  * a snapshot later. Small ones, since the no-op of a new leader may be all that a group lacks to
  * commit, and so to free, what fills the log.
  *
+ * While it frees segments the answer is BUSY: stores are flushed slower than was written, and
+ * asking again will do. When none was freed for LOG_STUCK_US it is MISCONF, as for a disk.
+ *
  * Every heartbeat and every acknowledgement says how its sender stands. */
 #include <stdio.h>
 
 #include "partition/host_internal.h"
+
+enum { LOG_STUCK_US = 10 * 1000 * 1000 }; /* without a freed segment, while requests are refused */
 
 void host_set_disk(struct partition_host *host, bool low, const char *text)
 {
@@ -115,6 +120,22 @@ bool space_refuses(const struct replica *replica)
 bool space_refuses_all(const struct replica *replica)
 {
     return refuses(replica, log_is_full);
+}
+
+bool space_comes_back(struct partition_host *host, uint64_t now)
+{
+    struct space_log *seen = &host->space_log;
+    struct log_statistics log;
+
+    if (host->disk_low || log_pressure(host->options.log) < LOG_PRESSURE_SHORT) return false;
+    for (uint32_t i = 0; i < host->options.store_count; i++)
+        if (host->stores[i].flush_delay != 0) return false; /* it has failed */
+    log_statistics(host->options.log, &log);
+    bool anew = seen->refused_at == 0 || now - seen->refused_at > LOG_STUCK_US;
+    if (anew || log.oldest_segment != seen->oldest) seen->freed_at = now;
+    seen->oldest = log.oldest_segment;
+    seen->refused_at = now;
+    return !log.no_space && now - seen->freed_at < LOG_STUCK_US;
 }
 
 /* Why the log is short, in one line. */

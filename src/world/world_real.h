@@ -49,6 +49,9 @@ struct world_real_options {
      * LANE_LOG thread the log jobs of all worlds of the host run one after the other. Jobs of
      * LANE_READ are taken by whichever thread is free, several at once. */
     uint32_t lane_threads[LANE_COUNT];
+    /* Of a file system: with less than that free, what is removed gives its space back at once, and
+     * no file is kept open for that (world_discard()). 0: never. */
+    uint64_t free_at_once_below;
 };
 
 struct host;
@@ -66,6 +69,10 @@ void host_destroy(struct host *host);
 struct world *world_real_create(struct host *host, uint32_t worker);
 /* Runs the loop on the calling thread until world_real_stop(). May be called again. */
 void world_real_run(struct world *world);
+/* So many of that many descriptors may be kept open for files that others will remove. */
+uint64_t world_real_files_kept_max(uint64_t descriptors);
+/* How many are. Thread: any. */
+uint64_t world_real_files_kept(struct host *host);
 /* Makes world_real_run() return after the present turn, or the next one when it is not
  * running. Thread: any. */
 void world_real_stop(struct world *world);

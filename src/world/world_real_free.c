@@ -3,6 +3,7 @@
 #endif
 #include "world/world_real_free.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -72,45 +73,70 @@ static void free_in_steps(struct free_files *files, int descriptor)
     close(descriptor);
 }
 
+enum readers {
+    READERS_NONE,
+    READERS_SOME,
+    READERS_UNKNOWN, /* leases are switched off, not ours to take, or not known to this system */
+};
+
 /* A lease for writing is given to who is the only one that has the file open. */
-static bool is_open_elsewhere(int descriptor)
+static enum readers readers_of(int descriptor)
 {
-    if (fcntl(descriptor, F_SETLEASE, F_WRLCK) != 0) return true;
-    return fcntl(descriptor, F_SETLEASE, F_UNLCK) != 0;
+    if (fcntl(descriptor, F_SETLEASE, F_WRLCK) != 0)
+        return errno == EAGAIN || errno == EBUSY ? READERS_SOME : READERS_UNKNOWN;
+    return fcntl(descriptor, F_SETLEASE, F_UNLCK) == 0 ? READERS_NONE : READERS_UNKNOWN;
 }
 
 /* --- files that others remove -------------------------------------------------------------- */
 
-/* True: it need not be watched any longer. One that finds no place stays for the next look. */
-static bool look_at(struct free_files *files, int descriptor)
+enum look { LOOK_KEEP, LOOK_SOON, LOOK_CLOSE, LOOK_FREE };
+
+static enum look look_at(const struct free_files *files, const struct free_watched *watched)
 {
     struct stat found;
 
-    if (in_a_hurry(files, descriptor)) {
-        close(descriptor);
-        return true;
+    if (in_a_hurry(files, watched->descriptor)) return LOOK_CLOSE;
+    if (now_us() - watched->told_us > files->keep_us) return LOOK_CLOSE;
+    if (fstat(watched->descriptor, &found) != 0) return LOOK_CLOSE;
+    if (found.st_nlink > 0) return LOOK_KEEP;
+    switch (readers_of(watched->descriptor)) {
+    case READERS_NONE:
+        return LOOK_FREE;
+    case READERS_SOME:
+        return LOOK_SOON;
+    default:
+        return LOOK_CLOSE;
     }
-    if (fstat(descriptor, &found) == 0 && found.st_nlink > 0) return false;
-    if (is_open_elsewhere(descriptor)) return false;
+}
+
+static bool take_place(struct free_files *files, int descriptor)
+{
     pthread_mutex_lock(&files->mutex);
-    bool taken = files->count < FREE_FILES_MAX;
+    bool taken = files->count < FREE_WATCHED_TAKES;
     if (taken) files->descriptors[files->count++] = descriptor;
     pthread_mutex_unlock(&files->mutex);
     return taken;
 }
 
-/* True: some are left. */
-static bool look(struct free_files *files)
+/* What is left: LOOK_CLOSE: nothing; LOOK_SOON: some have no name any more. */
+static enum look look(struct free_files *files)
 {
-    size_t left = 0;
+    enum look left = LOOK_CLOSE;
+    size_t count = 0;
 
     pthread_mutex_lock(&files->watched_mutex);
-    for (size_t i = 0; i < files->watched_count; i++)
-        if (!look_at(files, files->watched[i].descriptor))
-            files->watched[left++] = files->watched[i];
-    files->watched_count = left;
+    for (size_t i = 0; i < files->watched_count; i++) {
+        const struct free_watched watched = files->watched[i];
+        enum look what = look_at(files, &watched);
+        if (what == LOOK_CLOSE) close(watched.descriptor);
+        if (what == LOOK_FREE && !take_place(files, watched.descriptor)) what = LOOK_SOON;
+        if (what != LOOK_KEEP && what != LOOK_SOON) continue;
+        files->watched[count++] = watched;
+        if (left != LOOK_SOON) left = what;
+    }
+    files->watched_count = count;
     pthread_mutex_unlock(&files->watched_mutex);
-    return left > 0;
+    return left;
 }
 
 /* Within `mutex`: until something changes, or it was looked at what is watched. */
@@ -127,9 +153,10 @@ static void wait_or_look(struct free_files *files)
     uint64_t next = look_us * 2 < FREE_LOOK_MOST_US ? look_us * 2 : FREE_LOOK_MOST_US;
     files->look_us = 0; /* who adds one from now on sets it */
     pthread_mutex_unlock(&files->mutex);
-    bool left = look(files);
+    enum look left = look(files);
     pthread_mutex_lock(&files->mutex);
-    if (left && files->look_us == 0) files->look_us = next;
+    if (left == LOOK_CLOSE || files->look_us != 0) return;
+    files->look_us = left == LOOK_SOON ? FREE_LOOK_LEAST_US : next;
 }
 
 /* -1: all is to end. */
@@ -174,11 +201,11 @@ static bool start(struct free_files *files)
     return files->started;
 }
 
-void free_files_init(struct free_files *files)
+void free_files_init(struct free_files *files, uint64_t hurry_bytes)
 {
     pthread_condattr_t attributes;
 
-    *files = (struct free_files){.hurry_bytes = FREE_IN_A_HURRY_BYTES};
+    *files = (struct free_files){.hurry_bytes = hurry_bytes, .keep_us = FREE_KEEP_MOST_US};
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&files->mutex, NULL);
@@ -218,7 +245,7 @@ void free_files_give(struct free_files *files, int descriptor)
 {
     bool taken = false;
 
-    if (!is_open_elsewhere(descriptor)) {
+    if (readers_of(descriptor) == READERS_NONE) {
         pthread_mutex_lock(&files->mutex);
         if (files->count < FREE_FILES_MAX && start(files)) {
             files->descriptors[files->count++] = descriptor;
@@ -230,29 +257,53 @@ void free_files_give(struct free_files *files, int descriptor)
     if (!taken) close(descriptor);
 }
 
-static size_t watched_max(void)
+uint64_t free_files_watched_max(uint64_t descriptors)
 {
-    struct rlimit limit;
+    uint64_t beyond = descriptors > FREE_WATCHED_FROM ? descriptors - FREE_WATCHED_FROM : 0;
+    uint64_t part = beyond / FREE_WATCHED_PART;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-    rlim_t part = limit.rlim_cur / FREE_WATCHED_PART;
-    return part < FREE_WATCHED_MAX ? (size_t)part : FREE_WATCHED_MAX;
+    return part < FREE_WATCHED_MAX ? part : FREE_WATCHED_MAX;
 }
 
-/* False: it is watched already, or there is no place for it. */
+static uint64_t watched_max(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? free_files_watched_max(limit.rlim_cur) : 0;
+}
+
+size_t free_files_watched(struct free_files *files)
+{
+    pthread_mutex_lock(&files->watched_mutex);
+    size_t count = files->watched_count;
+    pthread_mutex_unlock(&files->watched_mutex);
+    return count;
+}
+
+/* Within `watched_mutex`. */
+static struct free_watched *find_watched(struct free_files *files, const struct stat *of)
+{
+    for (size_t i = 0; i < files->watched_count; i++)
+        if (files->watched[i].inode == of->st_ino && files->watched[i].device == of->st_dev)
+            return &files->watched[i];
+    return NULL;
+}
+
+/* False: it is watched already, or it cannot be, or there is no place for it. */
 static bool watch(struct free_files *files, int descriptor)
 {
+    struct free_watched *known;
     struct stat found;
-    bool taken = fstat(descriptor, &found) == 0 && !in_a_hurry(files, descriptor);
-    size_t most = watched_max();
+    bool can = fstat(descriptor, &found) == 0 && !in_a_hurry(files, descriptor) &&
+               readers_of(descriptor) != READERS_UNKNOWN;
+    uint64_t most = watched_max(), now = now_us();
 
     pthread_mutex_lock(&files->watched_mutex);
-    taken = taken && files->watched_count < most;
-    for (size_t i = 0; taken && i < files->watched_count; i++)
-        taken = files->watched[i].inode != found.st_ino || files->watched[i].device != found.st_dev;
+    known = can ? find_watched(files, &found) : NULL;
+    if (known != NULL) known->told_us = now;
+    bool taken = can && known == NULL && files->watched_count < most;
     if (taken)
-        files->watched[files->watched_count++] = (struct free_watched){
-            .descriptor = descriptor, .device = found.st_dev, .inode = found.st_ino};
+        files->watched[files->watched_count++] =
+            (struct free_watched){descriptor, found.st_dev, found.st_ino, now};
     pthread_mutex_unlock(&files->watched_mutex);
     return taken;
 }

@@ -24,17 +24,21 @@ enum {
     FREE_REST_FACTOR = 4,      /* between two steps, in the time that the last one took ... */
     FREE_REST_LEAST_US = 1000, /* ... and at least so long */
     FREE_REST_MOST_US = 100 * 1000,
-    FREE_WATCHED_MAX = 1024,     /* descriptors of files that others will remove, and at most ... */
-    FREE_WATCHED_PART = 8,       /* ... such a part of those that the process may have */
-    FREE_LOOK_LEAST_US = 250000, /* after one came, then twice as long each time ... */
-    FREE_LOOK_MOST_US = 4000 * 1000, /* ... up to so long */
+    FREE_WATCHED_MAX = 1024,  /* descriptors of files that others will remove, and at most ... */
+    FREE_WATCHED_FROM = 1024, /* ... those that the process may have beyond so many ... */
+    FREE_WATCHED_PART = 8,    /* ... divided by this */
+    FREE_WATCHED_TAKES =
+        FREE_FILES_MAX / 4,                /* places of FREE_FILES_MAX: the others are the log's */
+    FREE_LOOK_LEAST_US = 250000,           /* after one came, then twice as long each time ... */
+    FREE_LOOK_MOST_US = 4000 * 1000,       /* ... up to so long, unless one waits for its reader */
+    FREE_KEEP_MOST_US = 600 * 1000 * 1000, /* since one was told of: nobody will remove it */
 };
-#define FREE_IN_A_HURRY_BYTES (1ULL << 30)
 
 struct free_watched {
     int descriptor;
     dev_t device;
     ino_t inode;
+    uint64_t told_us; /* monotonic clock */
 };
 
 struct free_files {
@@ -43,6 +47,7 @@ struct free_files {
     pthread_t thread; /* of the first file on */
     bool started, stop;
     uint64_t hurry_bytes; /* free ones of a file system, below which nothing is put off */
+    uint64_t keep_us;     /* FREE_KEEP_MOST_US, but in tests */
     int descriptors[FREE_FILES_MAX]; /* oldest first */
     size_t count;
     uint64_t look_us;              /* until it is looked at what is watched; 0: nothing is */
@@ -51,7 +56,7 @@ struct free_files {
     size_t watched_count;
 };
 
-void free_files_init(struct free_files *files);
+void free_files_init(struct free_files *files, uint64_t hurry_bytes);
 /* Frees at once what is left. */
 void free_files_destroy(struct free_files *files);
 
@@ -62,8 +67,11 @@ int free_files_open(const char *path);
  * would find less than all of it. One that still has a name, or is open elsewhere, is closed as it
  * is: its readers see all of it until they close it. Thread: any. */
 void free_files_give(struct free_files *files, int descriptor);
-/* Takes the descriptor of a file whose name others will remove (world_discard_once_removed()).
- * Thread: any. */
+/* Takes the descriptor of a file whose name others will remove (world_discard_once_removed()). It
+ * is closed as it is if the system cannot say whether others have it open. Thread: any. */
 void free_files_watch(struct free_files *files, int descriptor);
+/* How many are, and how many may be of that many descriptors. Thread: any. */
+size_t free_files_watched(struct free_files *files);
+uint64_t free_files_watched_max(uint64_t descriptors);
 
 #endif

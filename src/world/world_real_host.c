@@ -188,7 +188,7 @@ enum status host_create(const struct world_real_options *options, struct host **
     host->logger = options->logger;
     pthread_mutex_init(&host->mutex, NULL);
     list_init(&host->sockets);
-    free_files_init(&host->free_files);
+    free_files_init(&host->free_files, options->free_at_once_below);
     sigaction(SIGPIPE, &ignore, NULL);
     sigaction(SIGIO, &ignore, NULL); /* of a lease that somebody breaks (world_real_free.c) */
     for (int lane = 0; lane < LANE_COUNT; lane++) {
@@ -229,6 +229,16 @@ void host_destroy(struct host *host)
 const struct logger *real_host_logger(struct host *host)
 {
     return host->logger;
+}
+
+uint64_t world_real_files_kept_max(uint64_t descriptors)
+{
+    return free_files_watched_max(descriptors);
+}
+
+uint64_t world_real_files_kept(struct host *host)
+{
+    return free_files_watched(&host->free_files);
 }
 
 struct free_files *real_host_free_files(struct host *host)

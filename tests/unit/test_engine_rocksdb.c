@@ -247,34 +247,56 @@ static void test_files_that_are_merged_away_were_told_of_before(void **state)
         memory_free(told.paths[i]);
 }
 
-/* A gate that lets a merge go on only once the test says so, or if it has to. */
-struct closed_gate {
-    struct world world; /* first */
-    struct engine_gate gate;
-    atomic_bool open;
-    _Atomic uint64_t bytes, forced, rested;
+/* A store that has only a number of files. */
+struct other_store {
+    struct engine engine; /* first */
+    _Atomic uint64_t files;
 };
 
-static uint64_t gate_take(void *context, uint64_t bytes, bool must)
-{
-    struct closed_gate *gate = context;
+/* A world whose clock stands still until the test lets it go, and whose threads rest as often as it
+ * says, with a gate for two stores. */
+struct gate_world {
+    struct world world; /* first */
+    atomic_bool runs;
+    _Atomic uint64_t now, rests, rests_allowed;
+    struct other_store other;
+    struct engine_gate *gate;
+};
 
-    if (!must && !gate->open) return 1000;
-    gate->bytes += bytes;
-    gate->forced += must;
-    return 0;
+static uint64_t gate_now(struct world *world)
+{
+    struct gate_world *gate = (struct gate_world *)world;
+    return gate->runs ? gate->now += 1000 * 1000 : gate->now;
 }
 
 static void gate_rest(struct world *world, uint64_t us)
 {
-    ((struct closed_gate *)world)->rested++;
-    poll(NULL, 0, 1);
+    struct gate_world *gate = (struct gate_world *)world;
+    uint64_t number = ++gate->rests;
+
+    for (int i = 0; number > gate->rests_allowed && i < 60 * 1000; i++) /* a test may have failed */
+        poll(NULL, 0, 1);
 }
 
-/* Rows of a MiB in all, that each run writes anew. */
-static void run_of_a_mib(struct fixture *fixture)
+static uint64_t files_of_other(struct engine *engine)
 {
-    enum { ROWS = 64, VALUE_BYTES = 16 << 10 };
+    return ((struct other_store *)engine)->files;
+}
+
+static struct engine_gate_statistics gate_statistics(struct gate_world *gate)
+{
+    struct engine_gate_statistics statistics;
+
+    engine_gate_statistics(gate->gate, &statistics);
+    return statistics;
+}
+
+enum { RUN_PIECES = 3 }; /* of 512 KiB */
+
+/* The same rows in each run. */
+static void run_of_pieces(struct fixture *fixture)
+{
+    enum { ROWS = RUN_PIECES * 32, VALUE_BYTES = 16 << 10 };
     static uint8_t value[VALUE_BYTES];
     struct engine_run *run = NULL;
     char key[16];
@@ -298,63 +320,168 @@ static bool in_time(_Atomic uint64_t *counter, uint64_t least)
     return *counter >= least;
 }
 
-/* Begins a merge there. It outlives the test, as a gate has to outlive the store. */
-static struct closed_gate *merge_at_a_closed_gate(struct fixture *fixture)
+static void gate_open(struct fixture *fixture, struct gate_world *gate)
 {
-    static const struct world_table table = {.thread_rest = gate_rest};
-    static struct closed_gate gate;
+    static const struct world_table table = {.now = gate_now, .thread_rest = gate_rest};
+    static const struct engine_table other = {.level0_files = files_of_other};
 
-    gate =
-        (struct closed_gate){.world = {.table = &table}, .gate = {&gate.world, &gate, gate_take}};
+    *gate = (struct gate_world){.world = {.table = &table}, .other = {{&other}}};
+    gate->gate = engine_gate_create(&gate->world, 1 << 20);
+    engine_gate_enter(gate->gate, &gate->other.engine);
     engine_close(fixture->engine);
-    fixture->engine = engine_in(&gate.world, fixture->directory);
-    engine_set_gate(fixture->engine, &gate.gate);
-    run_of_a_mib(fixture);
-    for (unsigned number = 0; number < ENGINE_LEVEL0_FILES; number++)
-        run_of_a_mib(fixture);
-    return &gate;
+    fixture->engine = engine_in(&gate->world, fixture->directory);
+    engine_set_gate(fixture->engine, gate->gate);
 }
+
+static void gate_close(struct fixture *fixture, struct gate_world *gate)
+{
+    if (fixture->engine != NULL) engine_close(fixture->engine);
+    fixture->engine = NULL;
+    engine_gate_leave(gate->gate, &gate->other.engine);
+    engine_gate_destroy(gate->gate);
+}
+
+/* The first of its pieces fits the pace, the others wait. */
+static void begin_a_merge(struct fixture *fixture)
+{
+    run_of_pieces(fixture);
+    for (unsigned number = 0; number < ENGINE_LEVEL0_FILES; number++)
+        run_of_pieces(fixture);
+}
+
+enum { RESTS_OF_A_PIECE = 100 }; /* of 10 ms: a second */
 
 static void test_a_merge_goes_on_when_its_gate_says_so(void **state)
 {
     struct fixture *fixture = *state;
-    struct closed_gate *gate = merge_at_a_closed_gate(fixture);
+    struct gate_world gate;
 
-    assert_true(in_time(&gate->rested, 3)); /* it asked and waits, and asks again */
-    assert_int_equal(gate->bytes, 0);
+    gate_open(fixture, &gate);
+    begin_a_merge(fixture);
+    assert_true(in_time(&gate.rests, 1)); /* it asked and waits */
+    uint64_t first = gate_statistics(&gate).bytes;
+    assert_true(first >= 512 << 10 && first < 600 << 10);
     assert_int_equal(engine_level0_files(fixture->engine), ENGINE_LEVEL0_FILES);
-    gate->open = true;
+    gate.runs = true;
+    gate.rests_allowed = UINT64_MAX;
     assert_true(level0_is_empty_in_time(fixture));
-    assert_int_equal(gate->forced, 0);
-    assert_true(gate->bytes >= 1 << 19); /* of what is there and what is left, in pieces */
-    assert_true(gate->bytes <= (ENGINE_LEVEL0_FILES + 2) << 20);
+    struct engine_gate_statistics last = gate_statistics(&gate);
+    assert_int_equal(last.hurried, 0);
+    assert_true(last.bytes >= RUN_PIECES * first && last.bytes < (RUN_PIECES + 1) * first);
+    assert_true(last.waited_us >= 1);
+    gate_close(fixture, &gate);
+}
+
+static void *close_it(void *fixture)
+{
+    engine_close(((struct fixture *)fixture)->engine);
+    return NULL;
+}
+
+static bool is_closing(struct fixture *fixture)
+{
+    const struct engine_rocksdb *rocks = engine_rocksdb_of(fixture->engine);
+
+    for (int i = 0; i < 3000 && !rocks->closing; i++)
+        poll(NULL, 0, 10);
+    return rocks->closing;
 }
 
 static void test_a_merge_waits_neither_for_ever_nor_at_the_end(void **state)
 {
     struct fixture *fixture = *state;
-    struct closed_gate *gate = merge_at_a_closed_gate(fixture);
+    struct gate_world gate;
+    pthread_t closes;
 
-    assert_true(in_time(&gate->forced, 1));
-    assert_true(gate->rested >= 100); /* a second, in steps of at most 10 ms */
-    uint64_t rested = gate->rested;
-    assert_true(in_time(&gate->rested, rested + 3)); /* for the next piece */
-    engine_close(fixture->engine);                   /* it waits no more */
+    gate_open(fixture, &gate);
+    gate.rests_allowed = RESTS_OF_A_PIECE;
+    begin_a_merge(fixture);
+    assert_true(in_time(&gate.rests, RESTS_OF_A_PIECE + 1)); /* for the third piece, by now */
+    assert_int_equal(gate_statistics(&gate).hurried, 1);
+    assert_int_equal(pthread_create(&closes, NULL, close_it, fixture), 0);
+    assert_true(is_closing(fixture));
+    gate.rests_allowed = UINT64_MAX;
+    assert_int_equal(pthread_join(closes, NULL), 0);
+    fixture->engine = NULL;
+    assert_int_equal(gate.rests, RESTS_OF_A_PIECE + 1);
+    gate_close(fixture, &gate);
     fixture->engine = engine_of(fixture->directory);
-    assert_true(gate->rested - rested < 500); /* of 1000 */
 }
 
 static void test_a_store_with_many_runs_is_merged_without_waiting(void **state)
 {
     struct fixture *fixture = *state;
-    struct closed_gate *gate = merge_at_a_closed_gate(fixture);
+    const uint64_t rests = (RUN_PIECES - 1) * RESTS_OF_A_PIECE; /* of the first merge */
+    struct gate_world gate;
 
-    assert_true(in_time(&gate->rested, 1)); /* this merge began with few */
-    for (unsigned number = 0; number < 2 * ENGINE_LEVEL0_FILES; number++)
-        run_of_a_mib(fixture);
-    gate->open = true; /* ... the next one finds many */
-    assert_true(in_time(&gate->forced, 1));
+    gate_open(fixture, &gate);
+    begin_a_merge(fixture);
+    assert_true(in_time(&gate.rests, 1)); /* this merge began with few */
+    for (unsigned number = 0; number < ENGINE_CROWDED_FILES; number++)
+        run_of_pieces(fixture);
+    gate.rests_allowed = rests; /* the next one finds many */
     assert_true(level0_is_empty_in_time(fixture));
+    assert_int_equal(gate.rests, rests);
+    assert_int_equal(gate_statistics(&gate).hurried, RUN_PIECES - 1 + RUN_PIECES);
+    gate_close(fixture, &gate);
+}
+
+static void test_a_merge_does_not_hold_up_another_store(void **state)
+{
+    struct fixture *fixture = *state;
+    struct gate_world gate;
+
+    gate_open(fixture, &gate);
+    gate.other.files = ENGINE_CROWDED_FILES;
+    begin_a_merge(fixture);
+    assert_true(level0_is_empty_in_time(fixture));
+    assert_int_equal(gate.rests, 0);
+    assert_int_equal(gate_statistics(&gate).hurried, RUN_PIECES - 1);
+    gate_close(fixture, &gate);
+}
+
+/* The last line of `name` in the newest file of options. */
+static void option_of(const char *directory, const char *name, char *value, size_t size)
+{
+    char command_path[512] = "", newest[256] = "", line[512];
+    struct dirent **entries = NULL;
+    int count = scandir(directory, &entries, NULL, alphasort);
+
+    for (int i = 0; i < count; i++) {
+        if (strncmp(entries[i]->d_name, "OPTIONS-", 8) == 0)
+            snprintf(newest, sizeof(newest), "%s", entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+    value[0] = '\0';
+    snprintf(command_path, sizeof(command_path), "%s/%s", directory, newest);
+    FILE *file = fopen(command_path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        char *found = strstr(line, name);
+        if (found == NULL) continue;
+        found[strcspn(found, "\n")] = '\0';
+        snprintf(value, size, "%s", found + strlen(name));
+    }
+    fclose(file);
+}
+
+/* With a filter RocksDB would do so once in 30 days, whatever is in the files. */
+static void test_files_are_not_rewritten_for_their_age(void **state)
+{
+    struct fixture *fixture = *state;
+    struct gate_world gate;
+    char value[64];
+
+    gate_open(fixture, &gate);
+    option_of(fixture->directory, "compaction_filter_factory=", value, sizeof(value));
+    assert_string_equal(value, "holon.merge"); /* it has one */
+    option_of(fixture->directory, "periodic_compaction_seconds=", value, sizeof(value));
+    assert_string_equal(value, "0");
+    option_of(fixture->directory, "max_open_files=", value, sizeof(value));
+    assert_string_equal(value, "256"); /* others are still as they were set */
+    gate_close(fixture, &gate);
+    fixture->engine = engine_of(fixture->directory);
 }
 
 static void test_a_range_deletion_spares_the_puts_of_its_run(void **state)
@@ -651,6 +778,8 @@ int main(void)
         TEST(test_a_merge_goes_on_when_its_gate_says_so),
         TEST(test_a_merge_waits_neither_for_ever_nor_at_the_end),
         TEST(test_a_store_with_many_runs_is_merged_without_waiting),
+        TEST(test_a_merge_does_not_hold_up_another_store),
+        TEST(test_files_are_not_rewritten_for_their_age),
         TEST(test_a_range_deletion_spares_the_puts_of_its_run),
         TEST(test_a_run_that_is_cut_overlaps_nothing_between),
         TEST(test_a_cut_run_that_is_given_up_leaves_nothing),

@@ -208,6 +208,38 @@ static void test_a_read_of_an_expired_row_is_answered_while_the_log_is_full(void
     assert_int_equal(raft_last_index(core()), marked);
 }
 
+static void ask_for_space(void *context)
+{
+    enum { SECOND = 1000 * 1000 };
+    struct partition_host *host = bed.host;
+    uint64_t now = world_now(bed.world);
+
+    host->stores[0].flush_delay = SECOND; /* a flush has failed */
+    assert_false(space_comes_back(host, now));
+    host->stores[0].flush_delay = 0;
+    for (int i = 0; i < 10; i++, now += SECOND)
+        assert_true(space_comes_back(host, now));
+    assert_false(space_comes_back(host, now)); /* nothing was freed in ten seconds */
+    host->space_log.oldest--;                  /* the log frees a segment */
+    assert_true(space_comes_back(host, now + SECOND));
+    assert_true(space_comes_back(host, now + 10 * SECOND));
+    assert_false(space_comes_back(host, now + 11 * SECOND));
+    assert_true(space_comes_back(host, now + 60 * SECOND)); /* nobody had asked: it begins anew */
+    host->disk_low = true;
+    assert_false(space_comes_back(host, now + 60 * SECOND));
+    host->disk_low = false;
+}
+
+/* Whether a full log is worth waiting for: BUSY, and not MISCONF. */
+static void test_a_log_that_frees_segments_is_busy(void **state)
+{
+    fill_leader(ROW_EXPIRES, 2);
+    sim_world_call(sim_world_of(bed.world), 0, ask_for_space, NULL);
+    assert_int_equal(ask('d', ROW_BIG), OUTCOME_BUSY);
+    bed.host->disk_low = true;
+    assert_int_equal(ask('d', ROW_BIG), OUTCOME_NO_SPACE);
+}
+
 /* The clock does not decide what was answered: an entry does, so that no later leader's clock can
  * bring the row back. */
 static void test_what_was_answered_as_expired_stays_so_when_the_clock_goes_back(void **state)
@@ -262,6 +294,8 @@ int main(void)
                                         setup_small_log, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_read_of_an_expired_row_is_answered_while_the_log_is_full, setup_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_a_log_that_frees_segments_is_busy, setup_alone,
+                                        teardown),
         cmocka_unit_test_setup_teardown(
             test_what_was_answered_as_expired_stays_so_when_the_clock_goes_back, setup_alone,
             teardown),

@@ -350,7 +350,7 @@ static void test_a_name_that_came_late_keeps_the_file(void **state)
 
     snprintf(other, sizeof(other), "%s/other", fixture->directory);
     make(fixture->path, LARGE_BYTES);
-    free_files_init(&files);
+    free_files_init(&files, 0);
     int freed = free_files_open(fixture->path);
     assert_int_equal(link(fixture->path, other), 0);
     assert_int_equal(unlink(fixture->path), 0);
@@ -379,7 +379,7 @@ static void test_in_a_hurry_nothing_is_watched(void **state)
     struct free_files files;
 
     make(fixture->path, LARGE_BYTES);
-    free_files_init(&files);
+    free_files_init(&files, 0);
     int watched = free_files_open(fixture->path);
     free_files_watch(&files, watched);
     assert_true(is_open(watched));
@@ -394,6 +394,67 @@ static void test_in_a_hurry_nothing_is_watched(void **state)
     remove_by_another(fixture->path);
 }
 
+/* Whether anybody reads it could never be told. */
+static void test_what_has_no_leases_is_not_watched(void **state)
+{
+    struct free_files files;
+
+    free_files_init(&files, 0);
+    int other = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    assert_true(other >= 0);
+    free_files_watch(&files, other);
+    assert_false(is_open(other));
+    assert_int_equal(free_files_watched(&files), 0);
+    free_files_destroy(&files);
+}
+
+static void test_what_nobody_removes_is_forgotten(void **state)
+{
+    struct free_fixture *fixture = *state;
+    struct free_files files;
+
+    make(fixture->path, LARGE_BYTES);
+    free_files_init(&files, 0);
+    files.keep_us = 1000;
+    int watched = free_files_open(fixture->path);
+    free_files_watch(&files, watched);
+    assert_true(real_wait(fixture->real.world, is_closed, &watched));
+    free_files_destroy(&files);
+    remove_by_another(fixture->path);
+}
+
+static bool some_wait_for_a_place(void *context)
+{
+    return free_files_watched(context) == 2;
+}
+
+/* The other places are for what the log removes. */
+static void test_only_some_places_are_for_what_others_removed(void **state)
+{
+    struct free_fixture *fixture = *state;
+    static struct free_files files;
+    char paths[FREE_WATCHED_TAKES + 2][160];
+
+    free_files_init(&files, 0);
+    for (size_t i = 0; i < ARRAY_COUNT(paths); i++) {
+        snprintf(paths[i], sizeof(paths[i]), "%s/%zu", fixture->directory, i);
+        make(paths[i], ENDLESS_BYTES);
+        free_files_watch(&files, free_files_open(paths[i]));
+    }
+    pthread_mutex_lock(&files.watched_mutex); /* all in one look */
+    for (size_t i = 0; i < ARRAY_COUNT(paths); i++)
+        remove_by_another(paths[i]);
+    pthread_mutex_unlock(&files.watched_mutex);
+    assert_true(real_wait(fixture->real.world, some_wait_for_a_place, &files));
+    make(fixture->path, LARGE_BYTES);
+    int mine = free_files_open(fixture->path);
+    remove_by_another(fixture->path);
+    free_files_give(&files, mine);
+    assert_true(is_open(mine)); /* it waits for its turn */
+    free_files_destroy(&files);
+    assert_false(is_open(mine));
+}
+
 static void test_a_part_of_the_descriptors_is_for_what_is_watched(void **state)
 {
     struct free_fixture *fixture = *state;
@@ -404,8 +465,8 @@ static void test_a_part_of_the_descriptors_is_for_what_is_watched(void **state)
 
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     few = before;
-    few.rlim_cur = 2 * FREE_WATCHED_PART + FREE_WATCHED_PART / 2;
-    free_files_init(&files);
+    few.rlim_cur = FREE_WATCHED_FROM + 2 * FREE_WATCHED_PART + FREE_WATCHED_PART / 2;
+    free_files_init(&files, 0);
     for (size_t i = 0; i < ARRAY_COUNT(paths); i++) {
         snprintf(paths[i], sizeof(paths[i]), "%s/%zu", fixture->directory, i);
         make(paths[i], LARGE_BYTES);
@@ -427,7 +488,7 @@ static void test_what_was_never_given_needs_no_thread(void **state)
 {
     struct free_files files;
 
-    free_files_init(&files);
+    free_files_init(&files, 0);
     assert_false(files.started);
     free_files_destroy(&files);
 }
@@ -447,6 +508,9 @@ int main(void)
         FREE_TEST(test_only_large_files_with_one_name_are_taken),
         FREE_TEST(test_a_name_that_came_late_keeps_the_file),
         FREE_TEST(test_in_a_hurry_nothing_is_watched),
+        FREE_TEST(test_what_has_no_leases_is_not_watched),
+        FREE_TEST(test_what_nobody_removes_is_forgotten),
+        FREE_TEST(test_only_some_places_are_for_what_others_removed),
         FREE_TEST(test_a_part_of_the_descriptors_is_for_what_is_watched),
         FREE_TEST(test_what_was_never_given_needs_no_thread),
     };

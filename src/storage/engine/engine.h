@@ -21,21 +21,12 @@
 struct engine;
 struct engine_run;
 struct engine_iterator;
+struct engine_gate;
 
 /* How fast a run goes to the disk. The owner may change the rate at any time, from any thread. */
 struct engine_pace {
     struct world *world;               /* whose clock */
     _Atomic uint64_t bytes_per_second; /* 0: as fast as the disk takes it */
-};
-
-/* Whom merges ask before they go on, piece by piece: they are not urgent, and syncs of the log wait
- * for the disk beside them. */
-struct engine_gate {
-    struct world *world; /* whose clock */
-    void *context;
-    /* 0: about `bytes` may be read and written; otherwise us until it is asked again. `must`: they
-     * are merged whatever it says, and it answers 0. Thread: the engine's. */
-    uint64_t (*take)(void *context, uint64_t bytes, bool must);
 };
 
 /* A run being built: one sorted file, or two (run_cut). Keys must be added in strictly rising
@@ -66,9 +57,9 @@ struct engine_table {
     void (*close)(struct engine *);
     uint64_t (*level0_files)(struct engine *);
     uint64_t (*bytes_on_disk)(struct engine *);
-    void (*set_gate)(struct engine *, const struct engine_gate *); /* NULL: it has no merges */
-    void (*forget_cached)(struct engine *); /* NULL: there is nothing to forget */
-    bool (*is_in_place)(struct engine *);   /* NULL: always */
+    void (*set_gate)(struct engine *, struct engine_gate *); /* NULL: it has no merges */
+    void (*forget_cached)(struct engine *);                  /* NULL: there is nothing to forget */
+    bool (*is_in_place)(struct engine *);                    /* NULL: always */
 };
 
 struct engine {
@@ -191,8 +182,9 @@ static inline uint64_t engine_bytes_on_disk(struct engine *engine)
     return engine->table->bytes_on_disk(engine);
 }
 
-/* From now on; `gate` outlives the engine. */
-static inline void engine_set_gate(struct engine *engine, const struct engine_gate *gate)
+/* From now on its merges go as fast as the gate says (engine_gate.h), which outlives the engine.
+ * Once. */
+static inline void engine_set_gate(struct engine *engine, struct engine_gate *gate)
 {
     if (engine->table->set_gate != NULL) engine->table->set_gate(engine, gate);
 }

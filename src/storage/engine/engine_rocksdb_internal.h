@@ -5,7 +5,7 @@
 #include <rocksdb/c.h>
 #include <sys/types.h>
 
-#include "storage/engine/engine.h"
+#include "storage/engine/engine_gate.h"
 
 /* So many runs are kept as they are before they are merged with the rows below them, most of which
  * are rewritten for it, however little is in the runs: with four, filling one node made the others
@@ -28,7 +28,7 @@ struct engine_rocksdb {
     char *directory;
     struct world *world;           /* of files that are dropped; NULL: RocksDB frees them at once */
     _Atomic(rocksdb_t *) compacts; /* `database` for who compacts; NULL: it is being opened */
-    _Atomic(const struct engine_gate *) gate; /* NULL: merges need not wait */
+    _Atomic(struct engine_gate *) gate; /* NULL: merges need not wait */
     atomic_bool closing;
     dev_t device; /* of the directory that was opened, with `inode`; 0 0: not known */
     ino_t inode;
@@ -61,7 +61,7 @@ void engine_rocksdb_run_abandon(struct engine_run *run);
 /* Before it is opened for writing: from now on files that a compaction drops give back their space
  * in steps (world_discard_once_removed()), and it goes as fast as the gate says. */
 void engine_rocksdb_watch_merges(struct engine_rocksdb *rocks);
-void engine_rocksdb_set_gate(struct engine *engine, const struct engine_gate *gate);
+void engine_rocksdb_set_gate(struct engine *engine, struct engine_gate *gate);
 uint64_t engine_rocksdb_level0_files(rocksdb_t *database);
 /* Calls back for each sorted file, with its path. Thread: any. */
 void engine_rocksdb_each_file(struct engine_rocksdb *rocks, rocksdb_t *database, void *context,

@@ -6,27 +6,29 @@
  * - when it begins, all files that it may drop are there. What it has merged RocksDB removes at the
  *   end, all of it at once, which a device that is told of freed space is busy with for a
  *   millisecond a MiB: syncs of the log waited for 50 to 180 ms behind files of 64 MiB. So files
- * are kept open by who gives back their space in steps (world_discard_once_removed()).
- * - rows are counted, and after each piece it is waited for what the gate says, but not in a store
- *   that has many runs to merge: flushes would wait for it in the end. */
+ *   are kept open by who gives back their space in steps (world_discard_once_removed()).
+ * - rows are counted, and after each piece it is waited for what the gate says (engine_gate.h). Of
+ *   a row that several files have only the version that stays is asked about: what is read beyond
+ *   that is not counted. */
 #include "storage/engine/engine_rocksdb_internal.h"
 
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "base/memory.h"
 
 enum {
     MERGE_PIECE_BYTES = 512 << 10,
     MERGE_WAIT_MOST_US = 1000 * 1000, /* of a piece */
     MERGE_LOOK_PIECES = 32,           /* between two looks at level 0 */
-    MERGE_URGENT_FILES = 20,          /* in level 0, of the 24 from which flushes grow */
 };
 
 struct merge {
     struct engine_rocksdb *rocks;
     uint64_t bytes;  /* since the last piece */
     uint32_t pieces; /* until level 0 is looked at */
-    bool urgent;
+    bool must;       /* what that said */
+    bool told;       /* which files it may drop */
 };
 
 void engine_rocksdb_each_file(struct engine_rocksdb *rocks, rocksdb_t *database, void *context,
@@ -51,31 +53,38 @@ static void keep_file(void *context, const char *path)
     world_discard_once_removed(context, path);
 }
 
-static bool is_urgent(struct merge *merge)
+/* One that begins while the store is opened can be told of its files only later. */
+static void tell_of_files(struct merge *merge)
 {
-    rocksdb_t *database = merge->rocks->compacts;
+    struct engine_rocksdb *rocks = merge->rocks;
+    rocksdb_t *database = rocks->compacts;
 
+    if (merge->told || database == NULL) return;
+    engine_rocksdb_each_file(rocks, database, rocks->world, keep_file);
+    merge->told = true;
+}
+
+static bool must_go_on(struct merge *merge, struct engine_gate *gate)
+{
     if (merge->pieces > 0) {
         merge->pieces--;
-        return merge->urgent;
+        return merge->must;
     }
     merge->pieces = MERGE_LOOK_PIECES;
-    merge->urgent = database == NULL || engine_rocksdb_level0_files(database) >= MERGE_URGENT_FILES;
-    return merge->urgent;
+    merge->must = engine_gate_is_crowded(gate);
+    return merge->must;
 }
 
 static void wait_for_gate(struct merge *merge)
 {
-    const struct engine_gate *gate = merge->rocks->gate;
+    struct engine_gate *gate = merge->rocks->gate;
     uint64_t waited = 0, pause;
 
-    if (gate == NULL) return;
-    bool must = is_urgent(merge);
-    while ((pause = gate->take(gate->context, merge->bytes, must)) > 0) {
+    if (gate == NULL) return; /* not yet: it is being opened */
+    bool must = must_go_on(merge, gate);
+    while ((pause = engine_gate_take(gate, merge->bytes, must)) > 0) {
         must = waited >= MERGE_WAIT_MOST_US || merge->rocks->closing;
-        if (must) continue;
-        world_thread_rest(gate->world, pause);
-        waited += pause < WORLD_REST_MOST_US ? pause : WORLD_REST_MOST_US;
+        if (!must) waited += engine_gate_rest(gate, pause);
     }
 }
 
@@ -88,6 +97,7 @@ static unsigned char on_row(void *context, int level, const char *key, size_t ke
 
     merge->bytes += key_size + value_size;
     if (merge->bytes >= MERGE_PIECE_BYTES) {
+        tell_of_files(merge);
         wait_for_gate(merge);
         merge->bytes = 0;
     }
@@ -104,11 +114,10 @@ static rocksdb_compactionfilter_t *merge_begins(void *context,
                                                 rocksdb_compactionfiltercontext_t *compaction)
 {
     struct engine_rocksdb *rocks = context;
-    rocksdb_t *database = rocks->compacts;
     struct merge *merge = memory_allocate_zero(sizeof(*merge));
 
     merge->rocks = rocks;
-    if (database != NULL) engine_rocksdb_each_file(rocks, database, rocks->world, keep_file);
+    tell_of_files(merge);
     return rocksdb_compactionfilter_create(merge, memory_free, on_row, name_of_filter);
 }
 
@@ -123,7 +132,11 @@ void engine_rocksdb_watch_merges(struct engine_rocksdb *rocks)
                                                                name_of_filter));
 }
 
-void engine_rocksdb_set_gate(struct engine *engine, const struct engine_gate *gate)
+void engine_rocksdb_set_gate(struct engine *engine, struct engine_gate *gate)
 {
-    engine_rocksdb_of(engine)->gate = gate;
+    struct engine_rocksdb *rocks = engine_rocksdb_of(engine);
+
+    ASSERT(rocks->gate == NULL);
+    engine_gate_enter(gate, engine);
+    rocks->gate = gate;
 }
