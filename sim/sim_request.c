@@ -198,7 +198,7 @@ static void take_error(struct sim_client *client, struct sim_op *op, struct byte
 
     snprintf(shown, sizeof(shown), "%.*s", (int)text.size, (const char *)text.data);
     op->error_reply = true;
-    if (starts_with(text, "MISCONF")) { /* F27 */
+    if (starts_with(text, "MISCONF") || starts_with(text, "BUSY the log")) { /* F27 */
         op->outcome = SIM_NOT_DONE;
         clients->no_space_replies++;
         return;

@@ -131,6 +131,7 @@ struct node *node_create(const struct node_options *options, const struct node_p
 {
     struct node *node = memory_allocate_zero(sizeof(*node));
 
+    _Static_assert((int)ENGINE_GATE_STORES_MAX >= (int)STORES_MAX, "each store has a place");
     ASSERT(platform->worker_count >= 1 && platform->worker_count <= WORKERS_MAX);
     ASSERT(options->member_count <= MEMBERS_MAX);
     node->options = *options;

@@ -101,7 +101,7 @@ struct node_traffic { /* of one worker's transport, since it was opened */
 struct node_usage { /* of the process, and of the machine */
     uint64_t cpu_user_us, cpu_system_us;
     uint64_t memory_system_bytes;
-    uint64_t files_kept; /* open only so that their space comes back in steps */
+    uint64_t files_kept; /* open for world_discard_once_removed() */
 };
 
 struct node_platform {

@@ -104,9 +104,11 @@ bool copy_turn_comes(struct partition_host *host, struct copy_turn *turn, struct
 void copy_turn_took(struct partition_host *host, struct copy_turn *turn, uint64_t bytes)
 {
     uint64_t taken = turn->taken;
+    uint64_t now = world_now(host->world);
     turn->taken = 0;
+    if (bytes > 0) host->copying.copied_at = now;
     if (host->options.copy_gate == NULL) return;
-    copy_gate_copied(host->options.copy_gate, taken, bytes, world_now(host->world));
+    copy_gate_copied(host->options.copy_gate, taken, bytes, now);
 }
 
 void copy_turn_end(struct partition_host *host, struct copy_turn *turn)

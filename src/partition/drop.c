@@ -14,7 +14,10 @@
 #include "partition/host_internal.h"
 #include "partition/keep.h"
 
-enum { DROP_RETRY_US = 5 * 1000 * 1000 };
+enum {
+    DROP_RETRY_US = 5 * 1000 * 1000,
+    DROP_PACE = 16 << 20, /* bytes a second to quarantine */
+};
 
 struct drop_job {
     struct drop_job *next;
@@ -62,6 +65,7 @@ static void drop_run(struct world_job *job)
                         .to = bytes_make(drop->range_to, 2),
                         .record_key = bytes_make(drop->record_key, sizeof(drop->record_key)),
                         .later = buffer_bytes(&drop->later),
+                        .pace = &drop->host->drop_pace,
                         .once = drop->leftovers};
     drop->status = STATUS_OK;
     drop->engine_failed = true;
@@ -137,6 +141,14 @@ void drop_tick(struct partition_host *host)
 bool drop_is_running(const struct host_store *store)
 {
     return store->drops != NULL && store->drops->running;
+}
+
+/* Nobody waits for it, but the store is not flushed meanwhile. */
+void drop_set_pace(struct partition_host *host, bool hurry)
+{
+    host->drop_pace.bytes_per_second = hurry ? 0 : DROP_PACE;
+    for (uint32_t i = 0; i < host->options.store_count; i++)
+        if (drop_is_running(&host->stores[i])) host->stores[i].drops->job.patient = !hurry;
 }
 
 bool drop_goes_first(const struct partition_host *host, uint32_t store)

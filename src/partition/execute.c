@@ -1,5 +1,7 @@
 /* Requests at the leader of a partition: whose turn it is (sessions, B5), what was done
  * already (B3, B4), evaluation (A2, A6) and the proposal of what it changed. */
+#include <stdio.h>
+
 #include "base/hash.h"
 #include "partition/host_internal.h"
 
@@ -408,23 +410,25 @@ static void refuse_item(struct replica *replica, struct session *session, uint64
 static void refuse_no_space(struct replica *replica, struct session *session, uint64_t route,
                             const struct request_item *item, uint64_t now)
 {
-    static const char behind[] =
-        "BUSY the log of this partition's node is near its bound, as its stores are written slower "
-        "than it was; the command was not executed, try again";
     struct partition_host *host = replica->host;
-    char text[DISK_TEXT_SIZE];
+    char text[DISK_TEXT_SIZE], busy[DISK_TEXT_SIZE + 128];
+    space_text(replica, text, sizeof(text));
     host->statistics.no_space++;
     SOMETIMES(host->world, "a write was refused because disks are full");
     if (!item->grows) {
         host->statistics.log_full++;
         SOMETIMES(host->world, "a write was refused because the log is full");
     }
-    if (space_comes_back(host, now)) {
+    if (space_comes_back(replica, item->grows, now)) {
         SOMETIMES(host->world, "a write was refused until the log has freed a segment");
-        refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(behind));
+        snprintf(
+            busy, sizeof(busy),
+            "BUSY the log is near its bound, and stores are being flushed: %s; the command was "
+            "not executed, try again",
+            text);
+        refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(busy));
         return;
     }
-    space_text(replica, text, sizeof(text));
     refuse_item(replica, session, route, item, OUTCOME_NO_SPACE, bytes_of(text));
 }
 

@@ -362,13 +362,16 @@ static bool copies_are_sent(const struct partition_host *host)
     return sending + waiting > 0;
 }
 
-static void set_pace(struct partition_host *host)
+/* True: what is flushed is waited for. */
+static bool set_pace(struct partition_host *host)
 {
-    bool hurry = host->stopping || host->flushes_are_late || flush_is_urgent(host) ||
-                 memory_is_short(host) || !copies_are_sent(host);
+    bool waited_for =
+        host->stopping || host->flushes_are_late || flush_is_urgent(host) || memory_is_short(host);
+    bool hurry = waited_for || !copies_are_sent(host);
     host->flush_pace.bytes_per_second = hurry ? 0 : FLUSH_PACE;
     for (uint32_t i = 0; i < host->options.store_count; i++)
         if (host->stores[i].flush != NULL) host->stores[i].flush->job.patient = !hurry;
+    return waited_for;
 }
 
 bool flush_is_in_engine(const struct host_store *store)
@@ -500,18 +503,19 @@ void flush_tick(struct partition_host *host)
 {
     uint64_t pinning = stores_that_pin_the_log(host);
     uint32_t turn = store_whose_turn_it_is(host);
-    set_pace(host);
+    bool hurry = set_pace(host);
     if (log_damaged_segment(host->options.log) != 0) /* releases are written without waiting */
         world_defer(host->world, &host->turn_end);
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         struct host_store *store = &host->stores[i];
-        bool busy = store->flush != NULL || store_is_held(host, i);
-        if (busy || list_empty(&store->replicas)) continue;
+        if (list_empty(&store->replicas)) continue;
         bool due = (pinning >> i & 1) != 0 || store->flush_wanted || i == turn ||
-                   store_dirty_bytes(store) >= memory_flush_bytes(host) ||
-                   MAYBE(host->world, "flush now");
-        if (due) flush_store(host, i);
+                   store_dirty_bytes(store) >= memory_flush_bytes(host);
+        hurry |= due && drop_goes_first(host, i);
+        if (store->flush != NULL || store_is_held(host, i)) continue;
+        if (due || MAYBE(host->world, "flush now")) flush_store(host, i);
     }
+    drop_set_pace(host, hurry);
 }
 
 bool host_is_idle(const struct partition_host *host)

@@ -39,19 +39,25 @@ static uint64_t quiet_phase(const struct governor *governor, uint64_t at)
 static void choose_period(struct governor *governor, uint64_t now)
 {
     if (phase_in(governor, now, GOVERNOR_QUIET_FIRST_US) < GOVERNOR_QUIET_US) return;
-    if (governor->alone_us != 0)
+    if (governor->learned >= GOVERNOR_LEARN_COUNT)
         governor->quiet_period =
             has_room(governor) ? GOVERNOR_QUIET_SELDOM_US : GOVERNOR_QUIET_PERIOD_US;
     else if (now - governor->learn_at >= GOVERNOR_LEARN_US)
         governor->quiet_period = GOVERNOR_QUIET_PERIOD_US;
 }
 
+/* The best of the first windows counts: one that something else had disturbed would let all heavy
+ * work through, and as nothing waits then, the next quiet window would be a minute away. */
 static void learn(struct governor *governor, uint64_t sum_us, uint64_t late, uint64_t count,
                   uint64_t weight)
 {
     uint64_t known = governor->alone_us;
     uint64_t mean_us = sum_us / count;
-    if (known != 0) {
+    if (governor->learned < GOVERNOR_LEARN_COUNT) {
+        governor->learned++;
+        if (known != 0 && known <= mean_us) return;
+        governor->alone_late = 0;
+    } else {
         mean_us = ((weight - 1) * known + mean_us) / weight;
         governor->alone_late = ((weight - 1) * governor->alone_late + 1000 * late / count) / weight;
     }

@@ -34,7 +34,8 @@ enum {
     GOVERNOR_QUIET_BEGIN_US = 30 * 1000, /* of it, until what was begun before is done, */
     GOVERNOR_QUIET_END_US = 70 * 1000,   /* and as long before it ends: what counts is proposed */
     GOVERNOR_QUIET_PERIOD_US = 5000 * 1000,
-    GOVERNOR_QUIET_FIRST_US = 500 * 1000,        /* the period until something is known, */
+    GOVERNOR_QUIET_FIRST_US = 500 * 1000, /* the period until so many windows are known, */
+    GOVERNOR_LEARN_COUNT = 4,
     GOVERNOR_LEARN_US = 8 * 1000 * 1000,         /* but no longer than this */
     GOVERNOR_QUIET_SELDOM_US = 60 * 1000 * 1000, /* the period while nothing is held back */
     GOVERNOR_SAMPLE_US_MAX = 1000 * 1000,        /* more is a loop that stood still */
@@ -56,6 +57,7 @@ struct governor {
     uint64_t light_at, traffic_at, heavy_at;
     uint64_t quiet_period, traffic_from;
     uint64_t learn_at;   /* since when there are light ones to learn from; 0: none yet */
+    uint32_t learned;    /* of GOVERNOR_LEARN_COUNT windows */
     uint64_t alone_us;   /* what a light entry takes without heavy work; 0: not known */
     uint64_t alone_late; /* of 1000 of them; they are nobody's fault here */
     uint64_t quiet_sum, quiet_late, quiet_count;

@@ -224,6 +224,7 @@ static void slow_work(struct partition_host *host, uint64_t now)
     bool all = !skips_replicas(host);
     if (all) slow_work_of_replicas(host, now);
     drop_tick(host);
+    space_tick(host, now);
     if (all) collect_tick(host);
     warm_tick(host, now);
     big_reply_tick(host, now);
@@ -339,7 +340,7 @@ struct partition_host *host_open(const struct host_options *options)
     map_init(&host->peers);
     cold_open(host);
     verify_open(host);
-    host->flush_pace.world = host->world;
+    host->flush_pace.world = host->drop_pace.world = host->world;
     memory_open(host);
     for (uint32_t i = 0; i < STORES_MAX; i++)
         list_init(&host->stores[i].replicas);
@@ -384,6 +385,7 @@ void host_begin_close(struct partition_host *host)
 {
     host->stopping = true;
     host->flush_pace.bytes_per_second = 0; /* the flush that is under way is waited for */
+    drop_set_pace(host, true);
 }
 
 void host_close(struct partition_host *host)

@@ -325,13 +325,14 @@ struct host_copying { /* copy_turns.c */
     struct world_timer timer;
     uint64_t worst_us, told_at; /* how long records waited to be durable, since it was told */
     bool heard;
+    uint64_t copied_at; /* boot clock, us: the last piece, sent or received; 0: none was */
 };
 
-/* Requests that a log near its bound refuses: does it free segments meanwhile? (space.c) */
+/* A log near its bound: does it free segments meanwhile? (space.c) */
 struct space_log {
-    uint64_t oldest;     /* its oldest segment */
-    uint64_t freed_at;   /* boot clock: when that was seen to rise, or refusing began */
-    uint64_t refused_at; /* last */
+    uint64_t freed_at; /* boot clock, us: when it was seen to, or to be short first; 0: it is not */
+    uint64_t oldest, copied; /* segment, and bytes copied forward by then */
+    bool no_space;
 };
 
 struct memory_use { /* of this worker, bytes; measured each slow tick */
@@ -396,6 +397,7 @@ struct partition_host {
     struct raft_messages messages; /* of the core whose output is taken */
     struct host_store stores[STORES_MAX];
     struct engine_pace flush_pace; /* of flushes; their jobs look at it */
+    struct engine_pace drop_pace;  /* of what goes to quarantine; the same */
     bool flushes_are_late;         /* a store's turn came while another is flushed */
     struct map peers;              /* node, worker -> peer_out */
     struct peer_out *peer_list;
@@ -687,9 +689,10 @@ bool space_refuses(const struct replica *replica);
 /* As the log is full: whatever needs an entry. */
 bool space_refuses_all(const struct replica *replica);
 void space_text(const struct replica *replica, char *text, size_t size);
-/* It is only the log here that has no room, and it frees some: asking again soon will do. For each
- * request that is refused. */
-bool space_comes_back(struct partition_host *host, uint64_t now);
+void space_tick(struct partition_host *host, uint64_t now);
+/* Of what is refused: it is only the log here that has no room, and it frees some, so that asking
+ * again soon will do. */
+bool space_comes_back(struct replica *replica, bool grows, uint64_t now);
 
 /* wall.c */
 void wall_heard(struct partition_host *host, node_id_t node, int64_t wall, uint64_t now);
@@ -761,6 +764,7 @@ void remove_on_frame(struct partition_host *host, const struct transport_peer *f
 void drop_leftovers(const struct replica *replica, struct replica_id of, uint64_t position);
 void drop_tick(struct partition_host *host);
 bool drop_is_running(const struct host_store *store);
+void drop_set_pace(struct partition_host *host, bool hurry);
 /* A removal is under way, or the next thing that the store has to do. */
 bool drop_goes_first(const struct partition_host *host, uint32_t store);
 /* Rows of the replica's group wait for a removal: none may be written before. */

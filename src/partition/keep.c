@@ -15,6 +15,7 @@ struct keep_file {
     struct file *file; /* NULL: nothing is to be kept yet */
     struct buffer buffer;
     uint64_t offset, items;
+    uint64_t synced, synced_at; /* bytes; boot clock, us */
     uint32_t crc;
     bool engine_failed;
 };
@@ -68,11 +69,30 @@ static void free_oldest(const struct keep_file *file, uint32_t most)
         enum status status = world_list_dir(world, file->directory, &kept, kept_name, NULL);
         if (status || kept.count <= most) return;
         put_path(path, file->directory, kept.name);
-        if (world_remove(world, path, NULL) != STATUS_OK) return;
+        if (world_discard(world, file->directory, path, NULL) != STATUS_OK) return;
     }
 }
 
 /* --- writing ---------------------------------------------------------------------------- */
+
+/* All of a large file at once is what the log's syncs would wait for. */
+static enum status step(struct keep_file *file, struct error *error)
+{
+    const struct engine_pace *pace = file->keep->pace;
+    uint64_t bytes = file->offset - file->synced, until, now;
+
+    if (bytes < KEEP_STEP_BYTES || pace == NULL) return STATUS_OK;
+    enum status status = file_sync(file->file, error);
+    if (status) return status;
+    do {
+        uint64_t rate = pace->bytes_per_second;
+        until = rate > 0 ? file->synced_at + bytes * 1000000 / rate : 0;
+        now = world_job_rest(pace->world, until);
+    } while (now < until);
+    file->synced = file->offset;
+    file->synced_at = now;
+    return STATUS_OK;
+}
 
 static enum status write_out(struct keep_file *file, struct error *error)
 {
@@ -89,7 +109,7 @@ static enum status write_out(struct keep_file *file, struct error *error)
     file->offset += bytes.size;
     file->crc = crc32c(file->crc, bytes);
     buffer_clear(&file->buffer);
-    return STATUS_OK;
+    return step(file, error);
 }
 
 static enum status begin(struct keep_file *file, struct error *error)
@@ -103,6 +123,7 @@ static enum status begin(struct keep_file *file, struct error *error)
     status = file_open(keep->world, file->path_new, FILE_WRITE | FILE_CREATE, &file->file, error);
     if (status == STATUS_OK) status = file_truncate(file->file, 0, error);
     if (status) return status;
+    if (keep->pace != NULL) file->synced_at = world_job_rest(keep->pace->world, 0);
     struct writer writer = writer_make(&file->buffer);
     write_bytes(&writer, bytes_of("HOLONRM1"));
     write_u32(&writer, keep->group.value);

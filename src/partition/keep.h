@@ -14,7 +14,10 @@
 #include "storage/engine/engine.h"
 #include "world/world.h"
 
-enum { KEPT_REPLICAS_MAX = 16 };
+enum {
+    KEPT_REPLICAS_MAX = 16,
+    KEEP_STEP_BYTES = 512 << 10, /* made durable at a time: clients wait for syncs beside that */
+};
 
 enum keep_kind { KEEP_END = 0, KEEP_STORED = 1, KEEP_LATER = 2, KEEP_DELETED = 3 };
 
@@ -27,12 +30,14 @@ struct keep {
     struct replica_id replica;
     struct bytes from, to, record_key; /* in the engine */
     struct bytes later;                /* items */
+    const struct engine_pace *pace;    /* NULL: as fast as the disk takes it */
     bool once; /* what is there of this replica stays: it may have more than the engine now has */
 };
 
 void keep_item(struct buffer *buffer, enum keep_kind kind, struct bytes key, struct bytes value);
 
-/* Durable when it returns; nothing is written if the replica had nothing. Blocks. STATUS_NO_SPACE:
+/* Durable when it returns; nothing is written if the replica had nothing. Blocks, in a job of
+ * LANE_FLUSH. STATUS_NO_SPACE:
  * the oldest file was removed, trying again may help. *ret_engine: it is the engine that failed,
  * and not a file of quarantine. */
 enum status keep_replica(const struct keep *keep, bool *ret_engine, struct error *error);

@@ -17,7 +17,7 @@
 
 #include "partition/host_internal.h"
 
-enum { LOG_STUCK_US = 10 * 1000 * 1000 }; /* without a freed segment, while requests are refused */
+enum { LOG_STUCK_US = 10 * 1000 * 1000 }; /* without a freed segment, while it is short */
 
 void host_set_disk(struct partition_host *host, bool low, const char *text)
 {
@@ -122,20 +122,46 @@ bool space_refuses_all(const struct replica *replica)
     return refuses(replica, log_is_full);
 }
 
-bool space_comes_back(struct partition_host *host, uint64_t now)
+/* Segments are also freed by what is copied out of them, which is no way on for ever. */
+void space_tick(struct partition_host *host, uint64_t now)
 {
     struct space_log *seen = &host->space_log;
     struct log_statistics log;
 
-    if (host->disk_low || log_pressure(host->options.log) < LOG_PRESSURE_SHORT) return false;
+    if (log_pressure(host->options.log) < LOG_PRESSURE_SHORT) {
+        seen->freed_at = 0;
+        return;
+    }
+    log_statistics(host->options.log, &log);
+    seen->no_space = log.no_space;
+    uint64_t freed = (log.oldest_segment - seen->oldest) * log.segment_size;
+    uint64_t copied = log.copied_bytes - seen->copied;
+    if (seen->freed_at != 0 && freed <= 2 * copied) return;
+    seen->freed_at = now;
+    seen->oldest = log.oldest_segment;
+    seen->copied = log.copied_bytes;
+}
+
+static bool is_low_elsewhere(const struct partition_host *host, node_id_t node)
+{
+    return node != host->options.node && space_is_low(host, node);
+}
+
+static bool is_full_elsewhere(const struct partition_host *host, node_id_t node)
+{
+    return node != host->options.node && log_is_full(host, node);
+}
+
+bool space_comes_back(struct replica *replica, bool grows, uint64_t now)
+{
+    struct partition_host *host = replica->host;
+
+    space_tick(host, now);
+    if (host->disk_low || host->space_log.freed_at == 0 || host->space_log.no_space) return false;
     for (uint32_t i = 0; i < host->options.store_count; i++)
         if (host->stores[i].flush_delay != 0) return false; /* it has failed */
-    log_statistics(host->options.log, &log);
-    bool anew = seen->refused_at == 0 || now - seen->refused_at > LOG_STUCK_US;
-    if (anew || log.oldest_segment != seen->oldest) seen->freed_at = now;
-    seen->oldest = log.oldest_segment;
-    seen->refused_at = now;
-    return !log.no_space && now - seen->freed_at < LOG_STUCK_US;
+    if (refuses(replica, grows ? is_low_elsewhere : is_full_elsewhere)) return false;
+    return now - host->space_log.freed_at < LOG_STUCK_US;
 }
 
 /* Why the log is short, in one line. */

@@ -2,18 +2,22 @@
  * not loaded because a snapshot was large, becomes complete again, so that absences are known and
  * nothing waits for the disk. One replica of a worker at a time, one piece of WARM_ROWS rows after
  * the other, read on LANE_READ; only while memory is far from its limit and nothing was evicted
- * for WARM_AFTER_US; at once after a start. What was read before a flush is read again, as in
- * cold.c. */
+ * for WARM_AFTER_US; at once after a start. Beside states that are copied a piece waits for
+ * WARM_REST_US: who fills a node would read back all that it writes, and put it into tables,
+ * as fast as that comes. What was read before a flush is read again, as in cold.c. */
 #include "partition/host_internal.h"
 
 enum {
     WARM_ROWS = 2048,
     WARM_BYTES = 1 << 20,
     WARM_AFTER_US = 5 * 1000 * 1000,
+    WARM_REST_US = 60 * 1000,
+    WARM_COPIES_US = 1000 * 1000, /* since the last piece of a state */
 };
 
 struct warm_job {
     struct world_job job;
+    struct world_timer timer; /* of a rest */
     struct partition_host *host;
     struct engine *engine;
     struct group_id group;
@@ -52,6 +56,7 @@ static void warm_run(struct world_job *job)
 static void warm_free(struct partition_host *host)
 {
     if (host->warm == NULL) return;
+    world_timer_stop(host->world, &host->warm->timer);
     buffer_free(&host->warm->from);
     buffer_free(&host->warm->rows);
     memory_free(host->warm);
@@ -80,9 +85,34 @@ static void warm_step(struct warm_job *warm, const struct replica *replica)
         warm_free(warm->host);
         return;
     }
+    warm->engine = warm->host->options.engines[replica->store];
     warm->flush_generation = row_table_flush_generation(replica->table);
     warm->running = true;
     world_job_start(warm->host->world, LANE_READ, &warm->job);
+}
+
+static void rest_is_over(struct world_timer *timer)
+{
+    struct warm_job *warm = timer->context;
+    struct replica *replica = warm_replica(warm);
+
+    if (replica == NULL)
+        warm_free(warm->host);
+    else
+        warm_step(warm, replica);
+}
+
+static void next_piece(struct warm_job *warm, const struct replica *replica)
+{
+    struct partition_host *host = warm->host;
+    uint64_t copied_at = host->copying.copied_at;
+
+    if (copied_at == 0 || world_now(host->world) >= copied_at + WARM_COPIES_US) {
+        warm_step(warm, replica);
+        return;
+    }
+    SOMETIMES(host->world, "rows came back into memory slowly, beside states");
+    world_timer_start(host->world, &warm->timer, WARM_REST_US);
 }
 
 static bool load_rows(struct warm_job *warm, struct replica *replica)
@@ -123,7 +153,7 @@ static void warm_done(struct world_job *job)
     if (!warm->whole) {
         memory_measure(host);
         if (may_warm(host, replica))
-            warm_step(warm, replica);
+            next_piece(warm, replica);
         else
             warm_free(host);
         return;
@@ -149,8 +179,8 @@ void warm_tick(struct partition_host *host, uint64_t now)
         if (!calm || !may_warm(host, replica)) continue;
         struct warm_job *warm = memory_allocate_zero(sizeof(*warm));
         warm->job = (struct world_job){.run = warm_run, .done = warm_done, .context = warm};
+        warm->timer = (struct world_timer){.fire = rest_is_over, .context = warm};
         warm->host = host;
-        warm->engine = host->options.engines[replica->store];
         warm->group = replica->group;
         warm->replica = replica->id;
         warm->evictions = evictions;

@@ -5,11 +5,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,8 +54,27 @@ static bool in_a_hurry(const struct free_files *files, int descriptor)
 {
     struct statvfs found;
 
-    if (fstatvfs(descriptor, &found) != 0) return false;
+    if (files->hurry_bytes == 0 || fstatvfs(descriptor, &found) != 0) return false;
     return (uint64_t)found.f_bavail * found.f_frsize < files->hurry_bytes;
+}
+
+/* Of those that are known to give leases for what is open on this machine, and to free a file with
+ * its last close. On others (NFS renames what is removed while it is open) nothing is kept. */
+static bool is_local(int descriptor)
+{
+    struct statfs found;
+
+    if (fstatfs(descriptor, &found) != 0) return false;
+    switch ((unsigned long)found.f_type) {
+    case EXT4_SUPER_MAGIC: /* and ext2, ext3 */
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+        return true;
+    default:
+        return false;
+    }
 }
 
 static void free_in_steps(struct free_files *files, int descriptor)
@@ -76,10 +97,11 @@ static void free_in_steps(struct free_files *files, int descriptor)
 enum readers {
     READERS_NONE,
     READERS_SOME,
-    READERS_UNKNOWN, /* leases are switched off, not ours to take, or not known to this system */
+    READERS_UNKNOWN, /* leases are switched off, or not ours to take */
 };
 
-/* A lease for writing is given to who is the only one that has the file open. */
+/* A lease for writing is given to who is the only one that has the file open. Of a file that has
+ * no name any more: who opened another one would wait for the lease meanwhile. */
 static enum readers readers_of(int descriptor)
 {
     if (fcntl(descriptor, F_SETLEASE, F_WRLCK) != 0)
@@ -89,7 +111,13 @@ static enum readers readers_of(int descriptor)
 
 /* --- files that others remove -------------------------------------------------------------- */
 
-enum look { LOOK_KEEP, LOOK_SOON, LOOK_CLOSE, LOOK_FREE };
+enum look {
+    LOOK_NONE,
+    LOOK_KEEP,
+    LOOK_SOON, /* it only wants a place */
+    LOOK_CLOSE,
+    LOOK_FREE,
+};
 
 static enum look look_at(const struct free_files *files, const struct free_watched *watched)
 {
@@ -103,7 +131,7 @@ static enum look look_at(const struct free_files *files, const struct free_watch
     case READERS_NONE:
         return LOOK_FREE;
     case READERS_SOME:
-        return LOOK_SOON;
+        return LOOK_KEEP;
     default:
         return LOOK_CLOSE;
     }
@@ -118,17 +146,18 @@ static bool take_place(struct free_files *files, int descriptor)
     return taken;
 }
 
-/* What is left: LOOK_CLOSE: nothing; LOOK_SOON: some have no name any more. */
+/* What is left: LOOK_NONE, _KEEP, or _SOON of some. */
 static enum look look(struct free_files *files)
 {
-    enum look left = LOOK_CLOSE;
-    size_t count = 0;
+    enum look left = LOOK_NONE;
+    size_t count = 0, closed_count = 0;
+    int closed[FREE_WATCHED_MAX];
 
     pthread_mutex_lock(&files->watched_mutex);
     for (size_t i = 0; i < files->watched_count; i++) {
         const struct free_watched watched = files->watched[i];
         enum look what = look_at(files, &watched);
-        if (what == LOOK_CLOSE) close(watched.descriptor);
+        if (what == LOOK_CLOSE) closed[closed_count++] = watched.descriptor;
         if (what == LOOK_FREE && !take_place(files, watched.descriptor)) what = LOOK_SOON;
         if (what != LOOK_KEEP && what != LOOK_SOON) continue;
         files->watched[count++] = watched;
@@ -136,6 +165,8 @@ static enum look look(struct free_files *files)
     }
     files->watched_count = count;
     pthread_mutex_unlock(&files->watched_mutex);
+    for (size_t i = 0; i < closed_count; i++) /* which may take long */
+        close(closed[i]);
     return left;
 }
 
@@ -155,7 +186,7 @@ static void wait_or_look(struct free_files *files)
     pthread_mutex_unlock(&files->mutex);
     enum look left = look(files);
     pthread_mutex_lock(&files->mutex);
-    if (left == LOOK_CLOSE || files->look_us != 0) return;
+    if (left == LOOK_NONE || files->look_us != 0) return;
     files->look_us = left == LOOK_SOON ? FREE_LOOK_LEAST_US : next;
 }
 
@@ -273,10 +304,7 @@ static uint64_t watched_max(void)
 
 size_t free_files_watched(struct free_files *files)
 {
-    pthread_mutex_lock(&files->watched_mutex);
-    size_t count = files->watched_count;
-    pthread_mutex_unlock(&files->watched_mutex);
-    return count;
+    return files->watched_count;
 }
 
 /* Within `watched_mutex`. */
@@ -293,8 +321,8 @@ static bool watch(struct free_files *files, int descriptor)
 {
     struct free_watched *known;
     struct stat found;
-    bool can = fstat(descriptor, &found) == 0 && !in_a_hurry(files, descriptor) &&
-               readers_of(descriptor) != READERS_UNKNOWN;
+    bool can =
+        fstat(descriptor, &found) == 0 && !in_a_hurry(files, descriptor) && is_local(descriptor);
     uint64_t most = watched_max(), now = now_us();
 
     pthread_mutex_lock(&files->watched_mutex);

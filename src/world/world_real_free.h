@@ -12,6 +12,7 @@
 #define HOLON_WORLD_WORLD_REAL_FREE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,7 +31,7 @@ enum {
     FREE_WATCHED_TAKES =
         FREE_FILES_MAX / 4,                /* places of FREE_FILES_MAX: the others are the log's */
     FREE_LOOK_LEAST_US = 250000,           /* after one came, then twice as long each time ... */
-    FREE_LOOK_MOST_US = 4000 * 1000,       /* ... up to so long, unless one waits for its reader */
+    FREE_LOOK_MOST_US = 4000 * 1000,       /* ... up to so long */
     FREE_KEEP_MOST_US = 600 * 1000 * 1000, /* since one was told of: nobody will remove it */
 };
 
@@ -53,7 +54,7 @@ struct free_files {
     uint64_t look_us;              /* until it is looked at what is watched; 0: nothing is */
     pthread_mutex_t watched_mutex; /* for what follows; never taken within `mutex` */
     struct free_watched watched[FREE_WATCHED_MAX];
-    size_t watched_count;
+    _Atomic size_t watched_count; /* read without it, too */
 };
 
 void free_files_init(struct free_files *files, uint64_t hurry_bytes);
@@ -68,7 +69,8 @@ int free_files_open(const char *path);
  * is: its readers see all of it until they close it. Thread: any. */
 void free_files_give(struct free_files *files, int descriptor);
 /* Takes the descriptor of a file whose name others will remove (world_discard_once_removed()). It
- * is closed as it is if the system cannot say whether others have it open. Thread: any. */
+ * is closed as it is on a file system where nothing is kept, or once the system cannot say whether
+ * others have it open. Thread: any. */
 void free_files_watch(struct free_files *files, int descriptor);
 /* How many are, and how many may be of that many descriptors. Thread: any. */
 size_t free_files_watched(struct free_files *files);

@@ -325,6 +325,15 @@ static void fake_job_start(struct world *world, enum world_lane lane, struct wor
     *last = job;
 }
 
+static uint64_t fake_job_rest(struct world *world, uint64_t until)
+{
+    struct fake_disk *disk = disk_of(world);
+    if (until <= disk->now) return disk->now;
+    disk->rests++;
+    disk->rested_us = until - disk->now;
+    return until;
+}
+
 static bool fake_maybe(struct world *world, const char *tag)
 {
     struct fake_disk *disk = disk_of(world);
@@ -357,6 +366,7 @@ struct fake_disk *fake_disk_make(void)
         .timer_stop = fake_timer_stop,
         .post = fake_post,
         .job_start = fake_job_start,
+        .job_rest = fake_job_rest,
         .file_open = fake_open,
         .file_read = fake_read,
         .file_write = fake_write,

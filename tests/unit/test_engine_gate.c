@@ -68,6 +68,10 @@ static void test_what_must_go_goes_and_is_counted(void **state)
     assert_int_equal(statistics.bytes, 350);
     assert_int_equal(statistics.hurried, 1);
     assert_int_equal(statistics.waited_us, 0);
+    engine_gate_count(fixture->gate, 7); /* of no matter to the pace */
+    assert_int_equal(engine_gate_take(fixture->gate, 1, false), 50);
+    engine_gate_statistics(fixture->gate, &statistics);
+    assert_int_equal(statistics.bytes, 357);
 }
 
 static void test_in_a_hurry_nothing_waits(void **state)
@@ -123,6 +127,28 @@ static void test_any_store_that_is_there_may_be_the_crowded_one(void **state)
     engine_gate_leave(fixture->gate, &stores[0].engine); /* it did before */
 }
 
+/* Its merges fail: nobody else should merge without a pace for ever. */
+static void test_a_store_that_stays_crowded_does_not_count(void **state)
+{
+    static const struct engine_table table = {.level0_files = files_of};
+    struct gate_fixture *fixture = *state;
+    struct store store = {{&table}, 2 * ENGINE_CROWDED_FILES};
+
+    engine_gate_enter(fixture->gate, &store.engine);
+    assert_true(engine_gate_is_crowded(fixture->gate));
+    fixture->now += ENGINE_CROWDED_MOST_US - 1;
+    store.files--;
+    assert_true(engine_gate_is_crowded(fixture->gate));
+    fixture->now += ENGINE_CROWDED_MOST_US - 1;
+    store.files++;
+    assert_true(engine_gate_is_crowded(fixture->gate));
+    fixture->now += 1;
+    assert_false(engine_gate_is_crowded(fixture->gate));
+    store.files--; /* it goes on */
+    assert_true(engine_gate_is_crowded(fixture->gate));
+    engine_gate_leave(fixture->gate, &store.engine);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -132,6 +158,7 @@ int main(void)
         TEST(test_in_a_hurry_nothing_waits),
         TEST(test_rests_are_short_and_counted),
         TEST(test_any_store_that_is_there_may_be_the_crowded_one),
+        TEST(test_a_store_that_stays_crowded_does_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -478,8 +478,6 @@ static void test_files_are_not_rewritten_for_their_age(void **state)
     assert_string_equal(value, "holon.merge"); /* it has one */
     option_of(fixture->directory, "periodic_compaction_seconds=", value, sizeof(value));
     assert_string_equal(value, "0");
-    option_of(fixture->directory, "max_open_files=", value, sizeof(value));
-    assert_string_equal(value, "256"); /* others are still as they were set */
     gate_close(fixture, &gate);
     fixture->engine = engine_of(fixture->directory);
 }

@@ -84,6 +84,71 @@ static void keep_many(void *context)
         assert_int_equal(keep_replica(&keep, &of_engine, &error), STATUS_OK);
 }
 
+/* What keeping asks its pace for. */
+struct rests {
+    struct world world; /* first */
+    uint64_t count, last;
+    struct engine_pace pace;
+};
+
+static uint64_t note_rest(struct world *world, uint64_t until)
+{
+    struct rests *rests = (struct rests *)world;
+
+    if (until == 0) return 1000;
+    rests->count++;
+    rests->last = until;
+    return until;
+}
+
+enum { PACED_BYTES = 4 << 20, PACED_RATE = 1 << 20 };
+
+static void keep_at_a_pace(void *context)
+{
+    static const struct world_table table = {.job_rest = note_rest};
+    struct rests *rests = context;
+    struct error error;
+    bool of_engine;
+    uint8_t slots[2][2] = {{0, 0}, {0xff, 0xfe}};
+    struct engine_run *run = NULL;
+    static uint8_t value[64 << 10];
+
+    *rests = (struct rests){.world = {.table = &table}};
+    rests->pace.world = &rests->world;
+    rests->pace.bytes_per_second = PACED_RATE;
+    assert_int_equal(engine_run_open(bed.engine, &run, NULL), STATUS_OK);
+    for (uint8_t i = 0; i < PACED_BYTES / sizeof(value); i++) {
+        uint8_t key[] = {0, 7, i};
+        assert_int_equal(engine_run_put(bed.engine, run, bytes_make(key, sizeof(key)),
+                                        bytes_make(value, sizeof(value)), NULL),
+                         STATUS_OK);
+    }
+    assert_int_equal(engine_run_ingest(bed.engine, run, NULL), STATUS_OK);
+    struct keep keep = {.world = bed.world,
+                        .quarantine = "data/quarantine",
+                        .engine = bed.engine,
+                        .group = {GROUP},
+                        .replica = {200},
+                        .from = bytes_make(slots[0], 2),
+                        .to = bytes_make(slots[1], 2),
+                        .record_key = bytes_of("none"),
+                        .pace = &rests->pace};
+    assert_int_equal(keep_replica(&keep, &of_engine, &error), STATUS_OK);
+}
+
+/* In small steps, each durable before the next: a second for each PACED_RATE in all. */
+static void test_what_is_kept_goes_to_the_disk_at_a_pace(void **state)
+{
+    struct rests rests;
+
+    run(keep_at_a_pace, &rests);
+    assert_in_range(rests.count, PACED_BYTES / KEEP_STEP_BYTES - 1,
+                    PACED_BYTES / KEEP_STEP_BYTES + 1);
+    assert_in_range(rests.last, 3 * 1000 * 1000, 5 * 1000 * 1000);
+    host_begin_close(bed.host); /* then it is waited for */
+    assert_int_equal(bed.host->drop_pace.bytes_per_second, 0);
+}
+
 struct names {
     uint32_t count;
     char first[64];
@@ -304,6 +369,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rows_and_record_of_a_dropped_replica_leave_the_engine,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_a_removed_replica_had_is_in_quarantine, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_kept_goes_to_the_disk_at_a_pace, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_the_newest_removed_replicas_are_kept_and_no_more,
                                         setup, teardown),

@@ -212,22 +212,29 @@ static void ask_for_space(void *context)
 {
     enum { SECOND = 1000 * 1000 };
     struct partition_host *host = bed.host;
+    struct replica *replica = host_replica(host, (struct group_id){GROUP});
+    struct space_log *seen = &host->space_log;
     uint64_t now = world_now(bed.world);
 
     host->stores[0].flush_delay = SECOND; /* a flush has failed */
-    assert_false(space_comes_back(host, now));
+    assert_false(space_comes_back(replica, true, now));
     host->stores[0].flush_delay = 0;
-    for (int i = 0; i < 10; i++, now += SECOND)
-        assert_true(space_comes_back(host, now));
-    assert_false(space_comes_back(host, now)); /* nothing was freed in ten seconds */
-    host->space_log.oldest--;                  /* the log frees a segment */
-    assert_true(space_comes_back(host, now + SECOND));
-    assert_true(space_comes_back(host, now + 10 * SECOND));
-    assert_false(space_comes_back(host, now + 11 * SECOND));
-    assert_true(space_comes_back(host, now + 60 * SECOND)); /* nobody had asked: it begins anew */
+    seen->freed_at = now;
+    assert_true(space_comes_back(replica, true, now + 10 * SECOND - 1));
+    assert_false(space_comes_back(replica, true, now + 10 * SECOND));   /* nothing was freed */
+    assert_false(space_comes_back(replica, false, now + 100 * SECOND)); /* whoever asks, and when */
+    seen->oldest--; /* the log has freed a segment */
+    assert_true(space_comes_back(replica, true, now + 100 * SECOND));
+    assert_false(space_comes_back(replica, true, now + 110 * SECOND));
+    seen->oldest--; /* ... but what was in it is in another one now */
+    seen->copied -= LOG_SEGMENT_SIZE_MIN / 2;
+    assert_false(space_comes_back(replica, true, now + 110 * SECOND));
+    seen->copied++;
+    assert_true(space_comes_back(replica, true, now + 110 * SECOND));
     host->disk_low = true;
-    assert_false(space_comes_back(host, now + 60 * SECOND));
+    assert_false(space_comes_back(replica, true, now + 110 * SECOND));
     host->disk_low = false;
+    seen->freed_at = now;
 }
 
 /* Whether a full log is worth waiting for: BUSY, and not MISCONF. */
@@ -238,6 +245,11 @@ static void test_a_log_that_frees_segments_is_busy(void **state)
     assert_int_equal(ask('d', ROW_BIG), OUTCOME_BUSY);
     bed.host->disk_low = true;
     assert_int_equal(ask('d', ROW_BIG), OUTCOME_NO_SPACE);
+    bed.host->disk_low = false;
+    bed.sim.maybe_always = NULL;
+    sim_run_for(&bed.sim, 10 * 1000 * MS);
+    assert_int_equal(bed.host->space_log.freed_at, 0);
+    assert_int_equal(ask('b', ROW_BIG), OUTCOME_REPLY);
 }
 
 /* The clock does not decide what was answered: an entry does, so that no later leader's clock can

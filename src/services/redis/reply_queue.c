@@ -254,10 +254,13 @@ void outcome_write(struct redis_service *service, struct resp_writer *out,
                                 partition);
         break;
     case GATEWAY_BUSY:
-        resp_write_error_format(out,
-                                "BUSY too many requests for partition %u are waiting; the command "
-                                "was not executed, try again",
-                                partition);
+        if (text.size > 0) /* the leader said why */
+            resp_write_error_format(out, "%.*s", (int)text.size, (const char *)text.data);
+        else
+            resp_write_error_format(out,
+                                    "BUSY too many requests for partition %u are waiting; the "
+                                    "command was not executed, try again",
+                                    partition);
         break;
     case GATEWAY_NO_SPACE: /* the word Redis has for a disk that takes no writes */
         resp_write_error_format(out,
@@ -315,7 +318,10 @@ static void on_reply(struct gateway_request *request, enum gateway_outcome outco
      * again. The answer to a write must come. */
     bool too_much = outcome == GATEWAY_REPLY && !request->write && reply.size > BIG_REPLY_BYTES &&
                     waiting_bytes(slot->connection) > BIG_OUTPUT_BYTES_MAX;
-    if (too_much) outcome = GATEWAY_BUSY;
+    if (too_much) {
+        outcome = GATEWAY_BUSY;
+        reply = bytes_make(NULL, 0); /* which would be taken for the leader's reason */
+    }
     if (outcome == GATEWAY_REPLY) {
         slot_answer(slot, reply);
         return;
@@ -324,10 +330,7 @@ static void on_reply(struct gateway_request *request, enum gateway_outcome outco
     buffer_init(&text, ERROR_REPLY_MAX);
     struct resp_writer out = resp_writer_make(&text, false);
     outcome_count(service, outcome);
-    if (outcome == GATEWAY_BUSY && reply.size > 0) /* the leader said why */
-        resp_write_error_format(&out, "%.*s", (int)reply.size, (const char *)reply.data);
-    else
-        outcome_write(service, &out, outcome, request, reply);
+    outcome_write(service, &out, outcome, request, reply);
     slot_answer(slot, buffer_bytes(&text));
     buffer_free(&text);
 }

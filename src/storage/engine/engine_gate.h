@@ -13,13 +13,15 @@
 
 enum {
     ENGINE_GATE_STORES_MAX = 64,
-    ENGINE_CROWDED_FILES = 20, /* in level 0, of the 24 from which flushes grow */
+    ENGINE_CROWDED_FILES = 20, /* in level 0, of the 24 from which flushes grow; */
+    /* while they do not get fewer in that time (its merges fail, say) nobody hurries for it. */
+    ENGINE_CROWDED_MOST_US = 300 * 1000 * 1000,
 };
 
 struct engine_gate_statistics {
     uint64_t bytes;     /* of rows that went through */
-    uint64_t waited_us; /* in sum */
-    uint64_t hurried;   /* pieces that did not wait though the pace said so */
+    uint64_t waited_us; /* in sum, as it was asked for */
+    uint64_t hurried;   /* pieces that went before the pace had let them */
 };
 
 /* `world`: whose clock, and whose threads' rest. `bytes_per_second` > 0. */
@@ -33,6 +35,8 @@ void engine_gate_statistics(struct engine_gate *gate, struct engine_gate_statist
 /* For stores. The store is asked how many files it has in level 0, until it leaves. */
 void engine_gate_enter(struct engine_gate *gate, struct engine *store);
 void engine_gate_leave(struct engine_gate *gate, struct engine *store);
+/* So much went through besides, and waited for nothing. */
+void engine_gate_count(struct engine_gate *gate, uint64_t bytes);
 /* Some store has ENGINE_CROWDED_FILES. Asks all of them: not for each row. */
 bool engine_gate_is_crowded(struct engine_gate *gate);
 /* 0: `bytes` went through; otherwise us until it is asked again. `must`: they go whatever the pace

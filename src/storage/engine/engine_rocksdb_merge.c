@@ -1,15 +1,15 @@
 /* engine_rocksdb_merge.c - compactions, as far as others feel them.
  *
  * RocksDB's C interface tells nobody of a compaction, but asks a factory for a filter when one
- * begins, and the filter for each row that it writes. Neither filters anything here:
+ * begins, and the filter for rows that it goes through. Neither filters anything here:
  *
  * - when it begins, all files that it may drop are there. What it has merged RocksDB removes at the
  *   end, all of it at once, which a device that is told of freed space is busy with for a
  *   millisecond a MiB: syncs of the log waited for 50 to 180 ms behind files of 64 MiB. So files
  *   are kept open by who gives back their space in steps (world_discard_once_removed()).
  * - rows are counted, and after each piece it is waited for what the gate says (engine_gate.h). Of
- *   a row that several files have only the version that stays is asked about: what is read beyond
- *   that is not counted. */
+ *   a row that several files have only the newest version is asked about, and deletions are not:
+ *   what is read beyond that is not counted. */
 #include "storage/engine/engine_rocksdb_internal.h"
 
 #include <stdio.h>
@@ -20,7 +20,8 @@
 enum {
     MERGE_PIECE_BYTES = 512 << 10,
     MERGE_WAIT_MOST_US = 1000 * 1000, /* of a piece */
-    MERGE_LOOK_PIECES = 32,           /* between two looks at level 0 */
+    MERGE_LOOK_PIECES = 32,           /* between two looks at level 0, */
+    MERGE_TELL_PIECES = 4096, /* and until it is told again of what may go: it is forgotten */
 };
 
 struct merge {
@@ -28,7 +29,7 @@ struct merge {
     uint64_t bytes;  /* since the last piece */
     uint32_t pieces; /* until level 0 is looked at */
     bool must;       /* what that said */
-    bool told;       /* which files it may drop */
+    uint32_t told;   /* pieces since it was told which files it may drop; 0: it was not */
 };
 
 void engine_rocksdb_each_file(struct engine_rocksdb *rocks, rocksdb_t *database, void *context,
@@ -59,9 +60,9 @@ static void tell_of_files(struct merge *merge)
     struct engine_rocksdb *rocks = merge->rocks;
     rocksdb_t *database = rocks->compacts;
 
-    if (merge->told || database == NULL) return;
+    if (database == NULL || (merge->told > 0 && merge->told++ < MERGE_TELL_PIECES)) return;
     engine_rocksdb_each_file(rocks, database, rocks->world, keep_file);
-    merge->told = true;
+    merge->told = 1;
 }
 
 static bool must_go_on(struct merge *merge, struct engine_gate *gate)
@@ -104,6 +105,15 @@ static unsigned char on_row(void *context, int level, const char *key, size_t ke
     return 0;
 }
 
+static void merge_ends(void *context)
+{
+    struct merge *merge = context;
+    struct engine_gate *gate = merge->rocks->gate;
+
+    if (gate != NULL) engine_gate_count(gate, merge->bytes);
+    memory_free(merge);
+}
+
 static const char *name_of_filter(void *context)
 {
     return "holon.merge";
@@ -118,7 +128,7 @@ static rocksdb_compactionfilter_t *merge_begins(void *context,
 
     merge->rocks = rocks;
     tell_of_files(merge);
-    return rocksdb_compactionfilter_create(merge, memory_free, on_row, name_of_filter);
+    return rocksdb_compactionfilter_create(merge, merge_ends, on_row, name_of_filter);
 }
 
 static void nothing_to_free(void *context)

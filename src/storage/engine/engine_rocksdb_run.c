@@ -17,7 +17,7 @@
 enum {
     RUN_FILES_MAX = 2,
     RUN_NAME_SIZE_MAX = 32,
-    RUN_STEP_BYTES = 1 << 20, /* that may wait for the disk */
+    RUN_STEP_BYTES = 512 << 10, /* that may wait for the disk */
 };
 
 struct run_file {

@@ -300,5 +300,6 @@ void log_statistics(struct log *log, struct log_statistics *ret)
     for (uint32_t i = 0; i < LOG_SPARES_MAX; i++)
         files += log->spare_ready[i];
     pthread_mutex_unlock(&log->mutex);
+    ret->segment_size = log->segment_size;
     ret->bytes_on_disk = files * log->segment_size + LOG_MARK_SIZE;
 }

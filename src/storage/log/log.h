@@ -159,15 +159,16 @@ struct log_statistics {
     bool oldest_segment_pinned;
     uint64_t oldest_segment, active_segment; /* ids: they rise */
     uint64_t active_bytes;                   /* used of the newest segment */
-    uint64_t bytes_max;                      /* 0: no bound */
-    uint64_t live_bytes;                     /* of records that are still needed, about */
-    uint64_t copied_entries, copied_bytes;   /* forward, so that a segment could be freed */
-    uint64_t pressure;                       /* enum log_pressure */
-    uint64_t flush_segments;                 /* more than so many: LOG_PRESSURE_FLUSH */
-    uint64_t queue_bytes, queue_records;     /* submitted, and not written yet */
-    bool lazy;              /* something is not synced: written, or waiting to be */
-    uint64_t damages_found; /* in sealed segments, since it was opened */
-    uint64_t damaged;       /* segments known to be damaged, in it or set aside */
+    uint64_t segment_size;
+    uint64_t bytes_max;                    /* 0: no bound */
+    uint64_t live_bytes;                   /* of records that are still needed, about */
+    uint64_t copied_entries, copied_bytes; /* forward, so that a segment could be freed */
+    uint64_t pressure;                     /* enum log_pressure */
+    uint64_t flush_segments;               /* more than so many: LOG_PRESSURE_FLUSH */
+    uint64_t queue_bytes, queue_records;   /* submitted, and not written yet */
+    bool lazy;                             /* something is not synced: written, or waiting to be */
+    uint64_t damages_found;                /* in sealed segments, since it was opened */
+    uint64_t damaged;                      /* segments known to be damaged, in it or set aside */
     /* No space for another segment: at best a part of the present one is left, at worst batches
      * wait (nothing is lost, it goes on when space is freed). Refuse what makes data grow. */
     bool no_space;

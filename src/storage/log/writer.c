@@ -453,6 +453,16 @@ static bool writer_has_work(const struct log *log)
     return false;
 }
 
+/* Each mark is a sync of its own: where batches come one by one it would be every other one, and
+ * the next batch waits for it. */
+static uint64_t mark_wait_us(struct log *log, uint64_t now)
+{
+    if (log->mark_seen != log->mark_number) log->marked_at = now;
+    log->mark_seen = log->mark_number;
+    uint64_t due = log->marked_at == 0 ? 0 : log->marked_at + LOG_MARK_EVERY_US;
+    return due > now + LOG_MARK_IDLE_US ? due - now : LOG_MARK_IDLE_US;
+}
+
 static void writer_done(struct world_job *job)
 {
     struct log *log = job->context;
@@ -473,6 +483,7 @@ static void writer_done(struct world_job *job)
     log->sync_left = false;
     bool again = !stalled && (writer_has_work(log) || log->copy.segment != 0 || log->sync_due);
     bool mark_behind = log->synced_number > log->mark_number;
+    uint64_t mark_wait = mark_wait_us(log, now);
     bool lazy = log->lazy_written;
     uint64_t lazy_left = lazy && !log->sync_due ? log->lazy_since + LOG_LAZY_SYNC_US - now : 0;
     log->running = again;
@@ -487,7 +498,7 @@ static void writer_done(struct world_job *job)
     else if (lazy)
         world_timer_start(owner->world, &owner->timer, lazy_left);
     else if (mark_behind)
-        world_timer_start(owner->world, &owner->timer, LOG_MARK_IDLE_US);
+        world_timer_start(owner->world, &owner->timer, mark_wait);
     log_queue_report(owner); /* last: it may append, submit, or close the queue */
 }
 
