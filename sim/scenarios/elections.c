@@ -203,13 +203,13 @@ void scenario_too_big_in_pipelines(struct sim_bed *bed)
     plan.workload.think_max = 5 * STAGE_MS;
     bed->sim.maybe_permille = 200;
     if (!stage_open(bed, &plan)) return;
-    for (int round = 0; round < 20 * ROUNDS && !bed->sim.failed; round++) {
+    for (int round = 0; round < 40 * ROUNDS && !bed->sim.failed; round++) {
         node_id_t leader = stage_leader(bed);
         if (leader == 0) return;
         for (node_id_t other = 1; other <= plan.cluster.nodes; other++)
             if (other != leader) sim_network_reset(bed->cluster->network, leader, other);
         sim_fault_hit(&bed->sim, SIM_FAULT_RESET);
-        sim_run_for(&bed->sim, stage_draw(bed, 30 * STAGE_MS, 60 * STAGE_MS));
+        sim_run_for(&bed->sim, stage_draw(bed, 5 * STAGE_MS, 20 * STAGE_MS));
     }
     if (!bed->sim.failed) stage_judge(bed);
 }

@@ -6,17 +6,18 @@
  *             Once "removed" is durable a job deletes rows and record from the engine as one run
  *
  * Each waits until nothing else of the store that could write its rows is under way; meanwhile the
- * store neither flushes nor takes a snapshot in. But while one that failed waits to be tried again,
- * which may be for ever (no space for quarantine), only replicas of its group do without. A crash
- * while deleting leaves rows that nobody opens: a later replica of the group has them moved to
- * quarantine and deleted before anything of its own comes (drop_leftovers()); so with rows of a
+ * store neither flushes nor takes a snapshot in. Who waits for one of these, or a job that waits
+ * for the thread, ends the pace at which it is kept. But while one that failed waits to be tried
+ * again, which may be for ever (no space for quarantine), only replicas of its group do without. A
+ * crash while deleting leaves rows that nobody opens: a later replica of the group has them moved
+ * to quarantine and deleted before anything of its own comes (drop_leftovers()); so with rows of a
  * replica that was lost. */
 #include "partition/host_internal.h"
 #include "partition/keep.h"
 
 enum {
     DROP_RETRY_US = 5 * 1000 * 1000,
-    DROP_PACE = 16 << 20, /* bytes a second to quarantine */
+    DROP_PACE = 32 << 20, /* bytes a second to quarantine */
 };
 
 struct drop_job {
@@ -66,6 +67,7 @@ static void drop_run(struct world_job *job)
                         .record_key = bytes_make(drop->record_key, sizeof(drop->record_key)),
                         .later = buffer_bytes(&drop->later),
                         .pace = &drop->host->drop_pace,
+                        .given_up = &drop->host->drops_end,
                         .once = drop->leftovers};
     drop->status = STATUS_OK;
     drop->engine_failed = true;
@@ -105,6 +107,7 @@ static void drop_done(struct world_job *job)
     struct partition_host *host = drop->host;
     struct host_store *store = &host->stores[drop->store];
     drop->running = false;
+    if (drop->status == STATUS_CLOSED) return; /* after the next start it begins anew */
     if (drop->status) {
         drop->retry_at = world_now(host->world) + DROP_RETRY_US;
         LOG_ERROR(host_logger(host), "partition",
@@ -143,7 +146,6 @@ bool drop_is_running(const struct host_store *store)
     return store->drops != NULL && store->drops->running;
 }
 
-/* Nobody waits for it, but the store is not flushed meanwhile. */
 void drop_set_pace(struct partition_host *host, bool hurry)
 {
     host->drop_pace.bytes_per_second = hurry ? 0 : DROP_PACE;

@@ -49,12 +49,14 @@ static void choose_period(struct governor *governor, uint64_t now)
 /* The best of the first windows counts: one that something else had disturbed would let all heavy
  * work through, and as nothing waits then, the next quiet window would be a minute away. */
 static void learn(struct governor *governor, uint64_t sum_us, uint64_t late, uint64_t count,
-                  uint64_t weight)
+                  uint64_t weight, uint64_t now)
 {
     uint64_t known = governor->alone_us;
     uint64_t mean_us = sum_us / count;
     if (governor->learned < GOVERNOR_LEARN_COUNT) {
-        governor->learned++;
+        bool counts = now - governor->learned_at >= GOVERNOR_QUIET_FIRST_US;
+        governor->learned += counts;
+        if (counts) governor->learned_at = now;
         if (known != 0 && known <= mean_us) return;
         governor->alone_late = 0;
     } else {
@@ -64,10 +66,10 @@ static void learn(struct governor *governor, uint64_t sum_us, uint64_t late, uin
     governor->alone_us = mean_us + 1;
 }
 
-static void quiet_end(struct governor *governor)
+static void quiet_end(struct governor *governor, uint64_t now)
 {
     if (governor->quiet_count < GOVERNOR_QUIET_COUNT) return; /* more with the next window */
-    learn(governor, governor->quiet_sum, governor->quiet_late, governor->quiet_count, 4);
+    learn(governor, governor->quiet_sum, governor->quiet_late, governor->quiet_count, 4, now);
     governor->quiet_sum = governor->quiet_late = governor->quiet_count = 0;
 }
 
@@ -105,7 +107,8 @@ static void window_end(struct governor *governor, uint64_t now)
 
     governor->used = (3 * governor->used + used) / 4;
     if (!is_recent(governor->heavy_at, now, 2 * took))
-        learn(governor, governor->window_sum, governor->window_late, governor->window_count, 16);
+        learn(governor, governor->window_sum, governor->window_late, governor->window_count, 16,
+              now);
     else if (governor->alone_us != 0)
         adjust(governor);
     window_begin(governor, now);
@@ -140,7 +143,7 @@ void governor_light(struct governor *governor, uint64_t proposed_at, uint64_t no
         }
         return;
     }
-    if (governor->quiet_count > 0) quiet_end(governor);
+    if (governor->quiet_count > 0) quiet_end(governor, now);
     governor->window_sum += us;
     governor->window_count++;
     governor->window_late += late;

@@ -57,7 +57,8 @@ struct governor {
     uint64_t light_at, traffic_at, heavy_at;
     uint64_t quiet_period, traffic_from;
     uint64_t learn_at;   /* since when there are light ones to learn from; 0: none yet */
-    uint32_t learned;    /* of GOVERNOR_LEARN_COUNT windows */
+    uint32_t learned;    /* of GOVERNOR_LEARN_COUNT windows, with as many periods between them */
+    uint64_t learned_at; /* the last one */
     uint64_t alone_us;   /* what a light entry takes without heavy work; 0: not known */
     uint64_t alone_late; /* of 1000 of them; they are nobody's fault here */
     uint64_t quiet_sum, quiet_late, quiet_count;

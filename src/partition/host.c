@@ -386,6 +386,7 @@ void host_begin_close(struct partition_host *host)
     host->stopping = true;
     host->flush_pace.bytes_per_second = 0; /* the flush that is under way is waited for */
     drop_set_pace(host, true);
+    host->drops_end = true;
 }
 
 void host_close(struct partition_host *host)

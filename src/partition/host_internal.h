@@ -330,9 +330,10 @@ struct host_copying { /* copy_turns.c */
 
 /* A log near its bound: does it free segments meanwhile? (space.c) */
 struct space_log {
-    uint64_t freed_at; /* boot clock, us: when it was seen to, or to be short first; 0: it is not */
-    uint64_t oldest, copied; /* segment, and bytes copied forward by then */
-    bool no_space;
+    uint64_t freed_at; /* boot clock, us: when it was seen to, or to be short first; 0: never */
+    uint64_t short_at; /* when it was short last */
+    uint64_t oldest, copied, since; /* segment, and bytes copied forward, and when that was */
+    bool is_short, no_space;
 };
 
 struct memory_use { /* of this worker, bytes; measured each slow tick */
@@ -398,6 +399,7 @@ struct partition_host {
     struct host_store stores[STORES_MAX];
     struct engine_pace flush_pace; /* of flushes; their jobs look at it */
     struct engine_pace drop_pace;  /* of what goes to quarantine; the same */
+    atomic_bool drops_end;         /* the same: the node stops */
     bool flushes_are_late;         /* a store's turn came while another is flushed */
     struct map peers;              /* node, worker -> peer_out */
     struct peer_out *peer_list;

@@ -81,7 +81,9 @@ static enum status step(struct keep_file *file, struct error *error)
     const struct engine_pace *pace = file->keep->pace;
     uint64_t bytes = file->offset - file->synced, until, now;
 
-    if (bytes < KEEP_STEP_BYTES || pace == NULL) return STATUS_OK;
+    if (file->keep->given_up != NULL && *file->keep->given_up)
+        return error_set(error, STATUS_CLOSED, "the node stops; it begins anew");
+    if (bytes < KEEP_STEP_BYTES || pace == NULL || pace->bytes_per_second == 0) return STATUS_OK;
     enum status status = file_sync(file->file, error);
     if (status) return status;
     do {
@@ -191,9 +193,13 @@ static enum status put_later(struct keep_file *file, struct error *error)
         ASSERT(!reader.failed);
     }
     status = write_out(file, error);
-    if (status) return status;
-    buffer_append(&file->buffer, file->keep->later);
-    return write_out(file, error);
+    for (struct bytes left = file->keep->later; left.size > 0 && status == STATUS_OK;) {
+        size_t some = left.size < KEEP_WRITE_BYTES ? left.size : KEEP_WRITE_BYTES;
+        buffer_append(&file->buffer, bytes_make(left.data, some));
+        left = bytes_make(left.data + some, left.size - some);
+        status = write_out(file, error);
+    }
+    return status;
 }
 
 static enum status finish(struct keep_file *file, struct error *error)

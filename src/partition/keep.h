@@ -31,6 +31,7 @@ struct keep {
     struct bytes from, to, record_key; /* in the engine */
     struct bytes later;                /* items */
     const struct engine_pace *pace;    /* NULL: as fast as the disk takes it */
+    const atomic_bool *given_up;       /* NULL: never; once it is, STATUS_CLOSED */
     bool once; /* what is there of this replica stays: it may have more than the engine now has */
 };
 

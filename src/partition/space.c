@@ -122,24 +122,29 @@ bool space_refuses_all(const struct replica *replica)
     return refuses(replica, log_is_full);
 }
 
+static void look_again(struct space_log *seen, const struct log_statistics *log, uint64_t now)
+{
+    seen->oldest = log->oldest_segment;
+    seen->copied = log->copied_bytes;
+    seen->since = now;
+}
+
 /* Segments are also freed by what is copied out of them, which is no way on for ever. */
 void space_tick(struct partition_host *host, uint64_t now)
 {
     struct space_log *seen = &host->space_log;
     struct log_statistics log;
 
-    if (log_pressure(host->options.log) < LOG_PRESSURE_SHORT) {
-        seen->freed_at = 0;
-        return;
-    }
     log_statistics(host->options.log, &log);
-    seen->no_space = log.no_space;
     uint64_t freed = (log.oldest_segment - seen->oldest) * log.segment_size;
     uint64_t copied = log.copied_bytes - seen->copied;
-    if (seen->freed_at != 0 && freed <= 2 * copied) return;
-    seen->freed_at = now;
-    seen->oldest = log.oldest_segment;
-    seen->copied = log.copied_bytes;
+    bool frees = freed > 2 * copied;
+    seen->is_short = log_pressure(host->options.log) >= LOG_PRESSURE_SHORT;
+    seen->no_space = log.no_space;
+    bool anew = seen->is_short && (seen->short_at == 0 || now - seen->short_at >= LOG_STUCK_US);
+    if (frees || anew) seen->freed_at = now;
+    if (seen->is_short) seen->short_at = now;
+    if (frees || now - seen->since >= LOG_STUCK_US) look_again(seen, &log, now);
 }
 
 static bool is_low_elsewhere(const struct partition_host *host, node_id_t node)
@@ -157,7 +162,7 @@ bool space_comes_back(struct replica *replica, bool grows, uint64_t now)
     struct partition_host *host = replica->host;
 
     space_tick(host, now);
-    if (host->disk_low || host->space_log.freed_at == 0 || host->space_log.no_space) return false;
+    if (host->disk_low || !host->space_log.is_short || host->space_log.no_space) return false;
     for (uint32_t i = 0; i < host->options.store_count; i++)
         if (host->stores[i].flush_delay != 0) return false; /* it has failed */
     if (refuses(replica, grows ? is_low_elsewhere : is_full_elsewhere)) return false;

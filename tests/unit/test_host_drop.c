@@ -87,7 +87,7 @@ static void keep_many(void *context)
 /* What keeping asks its pace for. */
 struct rests {
     struct world world; /* first */
-    uint64_t count, last;
+    uint64_t count, of_rows, last;
     struct engine_pace pace;
 };
 
@@ -107,6 +107,7 @@ static void keep_at_a_pace(void *context)
 {
     static const struct world_table table = {.job_rest = note_rest};
     struct rests *rests = context;
+    struct buffer later;
     struct error error;
     bool of_engine;
     uint8_t slots[2][2] = {{0, 0}, {0xff, 0xfe}};
@@ -134,6 +135,17 @@ static void keep_at_a_pace(void *context)
                         .record_key = bytes_of("none"),
                         .pace = &rests->pace};
     assert_int_equal(keep_replica(&keep, &of_engine, &error), STATUS_OK);
+    rests->of_rows = rests->count;
+    buffer_init(&later, SIZE_MAX / 2);
+    for (uint8_t i = 0; i < PACED_BYTES / sizeof(value); i++)
+        keep_item(&later, KEEP_LATER, bytes_make(&i, 1), bytes_make(value, sizeof(value)));
+    keep.later = buffer_bytes(&later);
+    assert_int_equal(keep_replica(&keep, &of_engine, &error), STATUS_OK);
+    atomic_bool given_up = true;
+    keep.given_up = &given_up;
+    assert_int_equal(keep_replica(&keep, &of_engine, &error), STATUS_CLOSED);
+    assert_false(of_engine);
+    buffer_free(&later);
 }
 
 /* In small steps, each durable before the next: a second for each PACED_RATE in all. */
@@ -142,9 +154,11 @@ static void test_what_is_kept_goes_to_the_disk_at_a_pace(void **state)
     struct rests rests;
 
     run(keep_at_a_pace, &rests);
-    assert_in_range(rests.count, PACED_BYTES / KEEP_STEP_BYTES - 1,
+    assert_in_range(rests.of_rows, PACED_BYTES / KEEP_STEP_BYTES - 1,
                     PACED_BYTES / KEEP_STEP_BYTES + 1);
-    assert_in_range(rests.last, 3 * 1000 * 1000, 5 * 1000 * 1000);
+    assert_in_range(rests.count, 3 * rests.of_rows - 3,
+                    3 * rests.of_rows + 3); /* rows, then both */
+    assert_in_range(rests.last, 7 * 1000 * 1000, 10 * 1000 * 1000);
     host_begin_close(bed.host); /* then it is waited for */
     assert_int_equal(bed.host->drop_pace.bytes_per_second, 0);
 }

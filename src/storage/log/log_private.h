@@ -25,7 +25,7 @@ enum {
     LOG_RELEASE_BYTES_MAX = 64 * 1024, /* releases that wait for something else to write */
     LOG_CHUNKS_KEPT_MAX = 2,           /* per queue, for reuse */
     LOG_SPARE_STEP_BYTES = 512 << 10,  /* of a spare, written at a time, */
-    LOG_SPARE_PACE = 32 << 20,         /* and bytes a second, until it is needed soon */
+    LOG_SPARE_PACE = 64 << 20,         /* and bytes a second, until it is needed soon */
     LOG_MARK_BATCHES = 64,             /* the mark is at most this far behind */
     LOG_MARK_IDLE_US = 5 * 1000,       /* or this long, when nothing is written, */
     LOG_MARK_EVERY_US = 50 * 1000,     /* but each such mark so long after the one before it */
@@ -128,15 +128,16 @@ struct log {
     uint64_t active_segment;
     struct file *active_file;
     uint64_t active_size;
-    uint64_t active_offset;        /* where the next batch goes */
-    uint64_t batch_number;         /* of the last batch written */
-    uint64_t synced_number;        /* of the last batch that a sync has covered */
-    uint64_t lazy_bytes;           /* written behind it */
-    struct file *mark_file;        /* it and the file: under mark_mutex once the log is open */
-    uint64_t mark_number;          /* what it says; written by the writer alone */
-    uint64_t mark_seen, marked_at; /* that, and when, at the end of a job; 0: never */
-    uint64_t mark_sequence;        /* of its last write; the parity chooses the slot; mark_mutex */
-    bool released;                 /* a base rose since segments were last looked at */
+    uint64_t active_offset; /* where the next batch goes */
+    uint64_t batch_number;  /* of the last batch written */
+    uint64_t synced_number; /* of the last batch that a sync has covered */
+    uint64_t lazy_bytes;    /* written behind it */
+    struct file *mark_file; /* it and the file: under mark_mutex once the log is open */
+    uint64_t mark_number;   /* what it says; written by the writer alone */
+    bool marked;            /* by the job that ends */
+    uint64_t marked_at;     /* boot clock, us: when the last one had; 0: none has */
+    uint64_t mark_sequence; /* of its last write; the parity chooses the slot; mark_mutex */
+    bool released;          /* a base rose since segments were last looked at */
     struct log_copy copy;
     uint64_t job_started_at;
     uint64_t job_batches;

@@ -95,18 +95,21 @@ static bool spare_take(struct log *log, uint32_t *ret_index)
 static bool spare_is_urgent(struct log *log)
 {
     pthread_mutex_lock(&log->mutex);
-    bool urgent = log->statistics.active_bytes > log->segment_size / 4 * 3;
+    bool urgent = log->statistics.active_bytes > log->statistics.active_size / 4 * 3;
     pthread_mutex_unlock(&log->mutex);
     return urgent;
 }
 
-/* Most of a file of `size`, with rests: syncs of the log wait for the disk beside it. */
+/* Most of a file of `size`, with rests: syncs of the log wait for the disk beside it. Nothing if
+ * there is no space for all of it: others need what is left. */
 static enum status spare_fill(struct log *log, struct world *world, struct file *file,
                               uint64_t size, struct error *error)
 {
-    uint64_t at = 0, until = world_job_rest(world, 0), now;
+    uint64_t at = 0, space = 0, until = world_job_rest(world, 0), now;
     enum status status = file_size(file, &at, error);
 
+    if (status == STATUS_OK) status = world_free_space(world, log->directory, &space, error);
+    if (status || at >= size || space < size - at) return status;
     while (status == STATUS_OK && at + LOG_SPARE_STEP_BYTES < size) {
         at += LOG_SPARE_STEP_BYTES;
         status = file_allocate(file, at, error);
@@ -114,6 +117,7 @@ static enum status spare_fill(struct log *log, struct world *world, struct file 
         do
             now = spare_is_urgent(log) ? until : world_job_rest(world, until);
         while (now < until);
+        until = now;
     }
     return status;
 }

@@ -288,6 +288,7 @@ static void writer_written(struct log *log)
         chunk_give_back(chunk);
     }
     log->statistics.active_bytes = log->active_offset;
+    log->statistics.active_size = log->active_size;
     log->statistics.active_segment = log->active_segment;
     log->statistics.segments = log->active_segment - log->oldest_segment + 1;
     log->statistics.copied_entries = log->copy.entries;
@@ -355,6 +356,7 @@ void log_pin_update(struct log *log)
     log->statistics.oldest_segment = log->oldest_segment;
     log->statistics.active_segment = log->active_segment;
     log->statistics.active_bytes = log->active_offset;
+    log->statistics.active_size = log->active_size;
     log->statistics.bytes_max = log->segments_max == LOG_SEGMENTS_UNBOUNDED ? 0 : log->bytes_max;
     log->statistics.segments = log->active_segment - log->oldest_segment + 1;
     log->statistics.oldest_segment_pinned = needed < log->active_segment;
@@ -434,6 +436,7 @@ static void writer_run(struct world_job *job)
     if (idle || behind >= LOG_MARK_BATCHES) {
         enum status status = log_mark_write(log, &error);
         if (status) writer_failed(log, status, &error);
+        log->marked = status == STATUS_OK;
     }
 }
 
@@ -455,12 +458,16 @@ static bool writer_has_work(const struct log *log)
 
 /* Each mark is a sync of its own: where batches come one by one it would be every other one, and
  * the next batch waits for it. */
-static uint64_t mark_wait_us(struct log *log, uint64_t now)
+static uint64_t mark_wait_us(const struct log *log, uint64_t now)
 {
-    if (log->mark_seen != log->mark_number) log->marked_at = now;
-    log->mark_seen = log->mark_number;
     uint64_t due = log->marked_at == 0 ? 0 : log->marked_at + LOG_MARK_EVERY_US;
     return due > now + LOG_MARK_IDLE_US ? due - now : LOG_MARK_IDLE_US;
+}
+
+static bool mark_is_due(const struct log *log, uint64_t now)
+{
+    bool behind = log->synced_number > log->mark_number;
+    return behind && (log->marked_at == 0 || now >= log->marked_at + LOG_MARK_EVERY_US);
 }
 
 static void writer_done(struct world_job *job)
@@ -483,6 +490,8 @@ static void writer_done(struct world_job *job)
     log->sync_left = false;
     bool again = !stalled && (writer_has_work(log) || log->copy.segment != 0 || log->sync_due);
     bool mark_behind = log->synced_number > log->mark_number;
+    if (log->marked) log->marked_at = now;
+    log->marked = false;
     uint64_t mark_wait = mark_wait_us(log, now);
     bool lazy = log->lazy_written;
     uint64_t lazy_left = lazy && !log->sync_due ? log->lazy_since + LOG_LAZY_SYNC_US - now : 0;
@@ -512,8 +521,7 @@ void log_writer_wake(struct log_queue *queue)
     bool start = false;
     if (!log->running) {
         bool may_retry = !log->stalled || now >= log->stall_retry_at;
-        bool has_work =
-            log->stalled || writer_has_work(log) || log->synced_number > log->mark_number;
+        bool has_work = log->stalled || writer_has_work(log) || mark_is_due(log, now);
         log->sync_due = writer_sync_due(log, now);
         has_work |= log->sync_due;
         start = may_retry && has_work;
