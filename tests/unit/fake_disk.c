@@ -325,22 +325,6 @@ static void fake_job_start(struct world *world, enum world_lane lane, struct wor
     *last = job;
 }
 
-static enum status fake_free_space(struct world *world, const char *path, uint64_t *ret_bytes,
-                                   struct error *error)
-{
-    *ret_bytes = disk_of(world)->space_left;
-    return STATUS_OK;
-}
-
-static uint64_t fake_job_rest(struct world *world, uint64_t until)
-{
-    struct fake_disk *disk = disk_of(world);
-    if (until <= disk->now) return disk->now;
-    disk->rests++;
-    disk->rested_us = until - disk->now;
-    return until;
-}
-
 static bool fake_maybe(struct world *world, const char *tag)
 {
     struct fake_disk *disk = disk_of(world);
@@ -373,7 +357,6 @@ struct fake_disk *fake_disk_make(void)
         .timer_stop = fake_timer_stop,
         .post = fake_post,
         .job_start = fake_job_start,
-        .job_rest = fake_job_rest,
         .file_open = fake_open,
         .file_read = fake_read,
         .file_write = fake_write,
@@ -388,7 +371,6 @@ struct fake_disk *fake_disk_make(void)
         .make_dir = fake_make_dir,
         .sync_dir = fake_sync_dir,
         .list_dir = fake_list,
-        .free_space = fake_free_space,
         .maybe = fake_maybe,
         .reached = fake_reached,
         .planted = fake_planted,

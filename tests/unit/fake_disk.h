@@ -54,7 +54,6 @@ struct fake_disk {
     /* Read by tests. */
     bool dead; /* by world_fatal() or effects_left: nothing reaches the disk any more */
     uint64_t fatal_count, effects, syncs;
-    uint64_t rests, rested_us;       /* of jobs, which take no time here: since the clock said so */
     const char *tags[FAKE_TAGS_MAX]; /* SOMETIMES that were reached */
     size_t tag_count;
 };

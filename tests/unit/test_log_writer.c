@@ -355,13 +355,8 @@ static void test_the_first_of_large_segments_is_smaller_and_not_used_again(void 
     fixture_state(fixture, 1, 0);
     fixture_big_entries(fixture, 1, 5, 1);
     assert_int_equal(size_of(fixture, "log/spare-0.seg"), 0);
-    assert_int_equal(fixture->disk->rests, 0);
     fixture_big_entries(fixture, 6, 12, 1); /* an eighth */
     assert_int_equal(size_of(fixture, "log/spare-0.seg"), LARGE);
-    assert_int_equal(fixture->disk->rests, LARGE / LOG_SPARE_STEP_BYTES - 1);
-    assert_int_equal(fixture->disk->rested_us,
-                     (LARGE / LOG_SPARE_STEP_BYTES - 1) *
-                         (LOG_SPARE_STEP_BYTES * 1000000ULL / LOG_SPARE_PACE));
     fixture_big_entries(fixture, 13, 100, 1);
     assert_int_equal(size_of(fixture, "log/0000000000000002.seg"), LARGE);
     fixture_restart(fixture);

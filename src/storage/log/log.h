@@ -158,7 +158,7 @@ struct log_statistics {
     struct group_id oldest_group;
     bool oldest_segment_pinned;
     uint64_t oldest_segment, active_segment; /* ids: they rise */
-    uint64_t active_bytes, active_size;      /* used of the newest segment, and its size */
+    uint64_t active_bytes;                   /* used of the newest segment */
     uint64_t segment_size;
     uint64_t bytes_max;                    /* 0: no bound */
     uint64_t live_bytes;                   /* of records that are still needed, about */

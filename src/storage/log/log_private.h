@@ -24,8 +24,6 @@ enum {
     LOG_CHUNK_BYTES_MAX = 1024 * 1024,
     LOG_RELEASE_BYTES_MAX = 64 * 1024, /* releases that wait for something else to write */
     LOG_CHUNKS_KEPT_MAX = 2,           /* per queue, for reuse */
-    LOG_SPARE_STEP_BYTES = 512 << 10,  /* of a spare, written at a time, */
-    LOG_SPARE_PACE = 64 << 20,         /* and bytes a second, until it is needed soon */
     LOG_MARK_BATCHES = 64,             /* the mark is at most this far behind */
     LOG_MARK_IDLE_US = 5 * 1000,       /* or this long, when nothing is written, */
     LOG_MARK_EVERY_US = 50 * 1000,     /* but each such mark so long after the one before it */

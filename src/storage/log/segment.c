@@ -91,49 +91,16 @@ static bool spare_take(struct log *log, uint32_t *ret_index)
     return found;
 }
 
-/* The spare may be needed before it is done at its pace. */
-static bool spare_is_urgent(struct log *log)
-{
-    pthread_mutex_lock(&log->mutex);
-    bool urgent = log->statistics.active_bytes > log->statistics.active_size / 4 * 3;
-    pthread_mutex_unlock(&log->mutex);
-    return urgent;
-}
-
-/* Most of a file of `size`, with rests: syncs of the log wait for the disk beside it. Nothing if
- * there is no space for all of it: others need what is left. */
-static enum status spare_fill(struct log *log, struct world *world, struct file *file,
-                              uint64_t size, struct error *error)
-{
-    uint64_t at = 0, space = 0, until = world_job_rest(world, 0), now;
-    enum status status = file_size(file, &at, error);
-
-    if (status == STATUS_OK) status = world_free_space(world, log->directory, &space, error);
-    if (status || at >= size || space < size - at) return status;
-    while (status == STATUS_OK && at + LOG_SPARE_STEP_BYTES < size) {
-        at += LOG_SPARE_STEP_BYTES;
-        status = file_allocate(file, at, error);
-        until += (uint64_t)LOG_SPARE_STEP_BYTES * 1000000 / LOG_SPARE_PACE;
-        do
-            now = spare_is_urgent(log) ? until : world_job_rest(world, until);
-        while (now < until);
-        until = now;
-    }
-    return status;
-}
-
-/* A new file under `path`, wholly allocated and synced. On failure there is none. `rests`: it is a
- * spare, and the job may rest there; NULL: it is waited for. */
+/* A new file under `path`, wholly allocated and synced. On failure there is none. */
 static enum status segment_create(struct log *log, const char *path, uint64_t size,
-                                  struct world *rests, struct file **ret_file, struct error *error)
+                                  struct file **ret_file, struct error *error)
 {
     struct file *file = NULL;
     enum status status =
         file_open(log->world, path, FILE_WRITE | FILE_CREATE | FILE_DIRECT, &file, error);
 
     if (status) return status;
-    if (rests != NULL) status = spare_fill(log, rests, file, size, error);
-    if (status == STATUS_OK) status = segment_fit(file, size, error);
+    status = segment_fit(file, size, error);
     if (status == STATUS_OK) status = file_sync(file, error);
     if (status) {
         file_close(file);
@@ -161,7 +128,7 @@ enum status log_segment_switch(struct log *log, struct error *error)
         SOMETIMES(log->world, "log: segment recycled");
     }
     uint64_t size = log->active_segment ? log->segment_size : first_segment_size(log);
-    status = segment_create(log, path, size, NULL, &file, error);
+    status = segment_create(log, path, size, &file, error);
     if (status) return status;
     status = world_sync_dir(log->world, log->directory, error);
     if (status) {
@@ -250,8 +217,7 @@ static void spare_run(struct world_job *job)
 
     if (log->failed) return;
     log_spare_path(log, log->spare_index, path);
-    enum status status =
-        segment_create(log, path, log->segment_size, log->spare_owner->world, &file, &error);
+    enum status status = segment_create(log, path, log->segment_size, &file, &error);
     if (status == STATUS_OK) {
         file_close(file);
         status = world_sync_dir(log->world, log->directory, &error);

@@ -288,7 +288,6 @@ static void writer_written(struct log *log)
         chunk_give_back(chunk);
     }
     log->statistics.active_bytes = log->active_offset;
-    log->statistics.active_size = log->active_size;
     log->statistics.active_segment = log->active_segment;
     log->statistics.segments = log->active_segment - log->oldest_segment + 1;
     log->statistics.copied_entries = log->copy.entries;
@@ -356,7 +355,6 @@ void log_pin_update(struct log *log)
     log->statistics.oldest_segment = log->oldest_segment;
     log->statistics.active_segment = log->active_segment;
     log->statistics.active_bytes = log->active_offset;
-    log->statistics.active_size = log->active_size;
     log->statistics.bytes_max = log->segments_max == LOG_SEGMENTS_UNBOUNDED ? 0 : log->bytes_max;
     log->statistics.segments = log->active_segment - log->oldest_segment + 1;
     log->statistics.oldest_segment_pinned = needed < log->active_segment;
