@@ -6,6 +6,11 @@ uint64_t read_varint_slowly(struct reader *reader)
     const uint8_t *at = reader->next;
     uint64_t value = 0;
 
+    bool two = left >= 2 && (at[0] & 0x80) && at[1] > 0 && at[1] < 0x80; /* most of them */
+    if (two) {
+        reader->next = at + 2;
+        return (uint64_t)(at[0] & 0x7f) | (uint64_t)at[1] << 7;
+    }
     if (left > VARINT_SIZE_MAX) left = VARINT_SIZE_MAX;
     for (size_t i = 0; i < left; i++) {
         value |= (uint64_t)(at[i] & 0x7f) << (7 * i);

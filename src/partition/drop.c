@@ -181,7 +181,8 @@ static struct drop_job *drop_push(const struct replica *replica, struct replica_
 {
     struct drop_job *drop = memory_allocate_zero(sizeof(*drop));
     struct drop_job **at = &replica->host->stores[replica->store].drops;
-    drop->job = (struct world_job){.run = drop_run, .done = drop_done, .context = drop};
+    drop->job =
+        (struct world_job){.run = drop_run, .done = drop_done, .context = drop, .patient = true};
     drop->host = replica->host;
     drop->store = replica->store;
     drop->group = replica->group;

@@ -500,10 +500,12 @@ static uint32_t store_whose_turn_it_is(struct partition_host *host)
 }
 
 /* A drop holds the store, and its turn to be flushed has come, or a state that would come in. */
-static bool drop_is_waited_for(struct partition_host *host, uint32_t number, uint64_t segment)
+static bool drop_is_waited_for(struct partition_host *host, uint32_t number)
 {
     struct host_store *store = &host->stores[number];
-    bool waited_for = store->turn_segment <= segment && store_wants_flush(store);
+    struct log_statistics log;
+    log_statistics(host->options.log, &log);
+    bool waited_for = store->turn_segment <= log.active_segment && store_wants_flush(store);
 
     for (struct list *at = store->replicas.next; at != &store->replicas && !waited_for;
          at = at->next)
@@ -515,22 +517,20 @@ void flush_tick(struct partition_host *host)
 {
     uint64_t pinning = stores_that_pin_the_log(host);
     uint32_t turn = store_whose_turn_it_is(host);
-    bool hurry = set_pace(host);
-    struct log_statistics log;
-    log_statistics(host->options.log, &log);
+    bool hurry = set_pace(host), drops = false;
     if (log_damaged_segment(host->options.log) != 0) /* releases are written without waiting */
         world_defer(host->world, &host->turn_end);
     for (uint32_t i = 0; i < host->options.store_count; i++) {
         struct host_store *store = &host->stores[i];
-        if (list_empty(&store->replicas)) continue;
+        bool busy = store->flush != NULL || store_is_held(host, i);
+        drops |= store->drops != NULL;
+        if (list_empty(&store->replicas) || (busy && store->drops == NULL)) continue;
         bool due = (pinning >> i & 1) != 0 || store->flush_wanted || i == turn ||
                    store_dirty_bytes(store) >= memory_flush_bytes(host);
-        if (drop_goes_first(host, i))
-            hurry |= due || drop_is_waited_for(host, i, log.active_segment);
-        if (store->flush != NULL || store_is_held(host, i)) continue;
-        if (due || MAYBE(host->world, "flush now")) flush_store(host, i);
+        if (drop_goes_first(host, i)) hurry |= due || drop_is_waited_for(host, i);
+        if (!busy && (due || MAYBE(host->world, "flush now"))) flush_store(host, i);
     }
-    drop_set_pace(host, hurry);
+    if (drops) drop_set_pace(host, hurry);
 }
 
 bool host_is_idle(const struct partition_host *host)

@@ -341,6 +341,7 @@ struct partition_host *host_open(const struct host_options *options)
     cold_open(host);
     verify_open(host);
     host->flush_pace.world = host->drop_pace.world = host->world;
+    drop_set_pace(host, false);
     memory_open(host);
     for (uint32_t i = 0; i < STORES_MAX; i++)
         list_init(&host->stores[i].replicas);

@@ -399,8 +399,8 @@ struct partition_host {
     struct host_store stores[STORES_MAX];
     struct engine_pace flush_pace; /* of flushes; their jobs look at it */
     struct engine_pace drop_pace;  /* of what goes to quarantine; the same */
-    atomic_bool drops_end;         /* the same: the node stops */
     bool flushes_are_late;         /* a store's turn came while another is flushed */
+    atomic_bool drops_end;         /* the node stops: jobs look at it */
     struct map peers;              /* node, worker -> peer_out */
     struct peer_out *peer_list;
     struct replica **dirty; /* have output to take at the end of the turn */

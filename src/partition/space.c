@@ -135,6 +135,8 @@ void space_tick(struct partition_host *host, uint64_t now)
     struct space_log *seen = &host->space_log;
     struct log_statistics log;
 
+    seen->is_short = false;
+    if (log_pressure(host->options.log) < LOG_PRESSURE_FLUSH) return;
     log_statistics(host->options.log, &log);
     uint64_t freed = (log.oldest_segment - seen->oldest) * log.segment_size;
     uint64_t copied = log.copied_bytes - seen->copied;

@@ -111,16 +111,27 @@ static void values_insert(struct quorum_values *values, uint64_t value)
     values->values[at] = value;
 }
 
+/* Others than this replica mostly stand in the order of the configuration (raft_progress_reset()).
+ */
+static const struct progress *progress_at(const struct raft *raft, size_t *at,
+                                          struct replica_id replica)
+{
+    bool here =
+        *at < raft->progress_count && replica_id_equal(raft->progress[*at].member.replica, replica);
+    return here ? &raft->progress[(*at)++] : raft_progress_find(raft, replica);
+}
+
 static void values_gather(const struct raft *raft, const struct raft_member *members, size_t count,
                           uint64_t (*value)(const struct raft *, const struct progress *),
                           uint64_t self_value, struct quorum_values *values)
 {
+    size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         if (replica_id_equal(members[i].replica, raft->self)) {
             values_insert(values, self_value);
             continue;
         }
-        const struct progress *progress = raft_progress_find(raft, members[i].replica);
+        const struct progress *progress = progress_at(raft, &at, members[i].replica);
         values_insert(values, progress ? value(raft, progress) : 0);
     }
 }
@@ -131,7 +142,8 @@ static uint64_t value_of_half(const struct raft *raft, const struct raft_member 
                               uint64_t (*value)(const struct raft *, const struct progress *),
                               uint64_t self_value, bool learners_too)
 {
-    struct quorum_values values = {.count = 0};
+    struct quorum_values values;
+    values.count = 0; /* the others are not read before they are written */
     if (count == 0) return 0;
     values_gather(raft, members, count, value, self_value, &values);
     if (learners_too) { /* planted */

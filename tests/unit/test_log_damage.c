@@ -231,7 +231,7 @@ static void test_a_damaged_mark_is_named_and_written_anew(void **state)
     struct error error;
 
     fill(fixture);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US); /* idle: the mark is written */
+    fake_disk_pass(fixture->disk, 6 * 1000); /* idle: the mark is written */
     assert_mark(fixture, STATUS_OK, 0);
     for (uint64_t slot = 0; slot < 2; slot++) {
         fake_disk_damage(fixture->disk, MARK, slot * 4096 + 60);
@@ -246,7 +246,7 @@ static void test_a_damaged_mark_is_named_and_written_anew(void **state)
     /* The writer goes on in the new file, and the next start reads it. */
     fixture_entry(fixture, 10 * SEGMENTS - 3, 1, "one more");
     fixture_flush(fixture);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US);
+    fake_disk_pass(fixture->disk, 6 * 1000);
     assert_mark(fixture, STATUS_OK, 0);
     fixture_close(fixture);
     fixture_open(fixture);
@@ -259,13 +259,13 @@ static void test_a_mark_that_went_back_in_time_is_damage(void **state)
     uint8_t before[8192];
 
     fill(fixture);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US);
+    fake_disk_pass(fixture->disk, 6 * 1000);
     struct fake_inode *mark = fake_disk_find(fixture->disk, MARK);
     assert_int_equal(mark->size, sizeof(before));
     memcpy(before, mark->bytes, sizeof(before));
     fixture_entry(fixture, 10 * SEGMENTS - 3, 1, "one more");
     fixture_flush(fixture);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US);
+    fake_disk_pass(fixture->disk, 6 * 1000);
     assert_mark(fixture, STATUS_OK, 0);
     memcpy(mark->bytes, before, sizeof(before));
     struct error error;
@@ -292,7 +292,7 @@ static void test_a_later_mark_is_of_another_process_and_no_damage(void **state)
     struct error error;
 
     fill(fixture);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US);
+    fake_disk_pass(fixture->disk, 6 * 1000);
     assert_int_equal(log_mark_renew(fixture->log, &error), STATUS_OK);
     fixture->log->mark_sequence -= 2;
     assert_mark(fixture, STATUS_REFUSED, 0);

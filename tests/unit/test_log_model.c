@@ -9,7 +9,6 @@
 
 #include "base/assert.h"
 #include "log_fixture.h"
-#include "storage/log/log_private.h"
 
 enum {
     QUEUES = 2,
@@ -377,7 +376,7 @@ static void model_turn(struct model *model)
     for (size_t i = 0; i < QUEUES; i++)
         if (random_chance(&model->random, 4, 5)) log_queue_submit(model->queues[i].queue);
     if (random_chance(&model->random, 4, 5)) fake_disk_run(model->disk);
-    if (random_chance(&model->random, 1, 20)) fake_disk_pass(model->disk, LOG_MARK_EVERY_US);
+    if (random_chance(&model->random, 1, 20)) fake_disk_pass(model->disk, 6000);
     for (size_t i = 0; i < QUEUES; i++)
         settle(model, &model->queues[i]);
     check_bound(model);

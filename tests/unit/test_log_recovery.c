@@ -2,7 +2,6 @@
 #include "base/codec.h"
 #include "base/hash.h"
 #include "log_fixture.h"
-#include "storage/log/log_private.h"
 #include "storage/log/format.h"
 
 static void assert_entry(const struct log_recovered *recovered, uint64_t index, uint64_t term,
@@ -254,7 +253,7 @@ static void test_damage_of_the_last_batch_is_corrupt_if_the_mark_knows_it(void *
     struct log_fixture *fixture = *state;
 
     write_three_batches(fixture);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US); /* idle: the mark is written */
+    fake_disk_pass(fixture->disk, 6 * 1000); /* idle: the mark is written */
     fixture_abandon(fixture);
     fake_disk_crash_sectors(fixture->disk, 0);
     fake_disk_damage(fixture->disk, SEGMENT_1, TWO_AT + 100);

@@ -1,6 +1,5 @@
 /* Queues, batches, segments and their recycling, and what happens when the disk fails. */
 #include "log_fixture.h"
-#include "storage/log/log_private.h"
 
 static void test_nothing_is_written_before_submit_and_one_batch_carries_all(void **state)
 {
@@ -41,7 +40,7 @@ static void test_an_idle_node_writes_nothing(void **state)
 
     fixture_state(fixture, 1, 0);
     fixture_flush(fixture);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US); /* the mark follows once */
+    fake_disk_pass(fixture->disk, 10 * 1000); /* the mark follows once */
     uint64_t effects = fixture->disk->effects;
     for (int i = 0; i < 100; i++) {
         log_release(fixture->queue, GROUP, REPLICA, 0, 0);
@@ -50,33 +49,6 @@ static void test_an_idle_node_writes_nothing(void **state)
     }
     assert_int_equal(fixture->disk->effects, effects);
     assert_true(log_queue_idle(fixture->queue));
-}
-
-/* One that is alone is marked soon; of those that come each 10 ms not each one is. */
-static void test_marks_are_few(void **state)
-{
-    struct log_fixture *fixture = *state;
-
-    fixture_state(fixture, 1, 0);
-    fixture_flush(fixture);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US);
-    uint64_t syncs = fixture->disk->syncs;
-    fixture_entry(fixture, 1, 1, "alone");
-    fixture_flush(fixture);
-    fake_disk_pass(fixture->disk, LOG_MARK_IDLE_US);
-    assert_int_equal(fixture->disk->syncs, syncs + 2); /* of the batch, and of the mark */
-    syncs = fixture->disk->syncs;
-    for (uint64_t index = 2; index <= 51; index++) {
-        fixture_entry(fixture, index, 1, "one of many");
-        fixture_flush(fixture);
-        fake_disk_pass(fixture->disk, 10 * 1000);
-    }
-    assert_in_range(fixture->disk->syncs, syncs + 50 + 7, syncs + 50 + 10);
-    fake_disk_pass(fixture->disk, LOG_MARK_EVERY_US);
-    syncs = fixture->disk->syncs;
-    fake_disk_pass(fixture->disk, 10 * LOG_MARK_EVERY_US);
-    assert_int_equal(fixture->disk->syncs, syncs); /* all is said */
 }
 
 static void test_a_full_queue_says_so(void **state)
@@ -465,7 +437,6 @@ int main(void)
         CASE(test_nothing_is_written_before_submit_and_one_batch_carries_all),
         CASE(test_what_is_not_durable_yet_is_counted),
         CASE(test_an_idle_node_writes_nothing),
-        CASE(test_marks_are_few),
         CASE(test_a_full_queue_says_so),
         CASE(test_two_queues_share_a_batch),
         CASE(test_a_job_may_write_many_batches),

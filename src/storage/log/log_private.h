@@ -25,8 +25,7 @@ enum {
     LOG_RELEASE_BYTES_MAX = 64 * 1024, /* releases that wait for something else to write */
     LOG_CHUNKS_KEPT_MAX = 2,           /* per queue, for reuse */
     LOG_MARK_BATCHES = 64,             /* the mark is at most this far behind */
-    LOG_MARK_IDLE_US = 5 * 1000,       /* or this long, when nothing is written, */
-    LOG_MARK_EVERY_US = 50 * 1000,     /* but each such mark so long after the one before it */
+    LOG_MARK_IDLE_US = 5 * 1000,       /* or this long, when nothing is written */
     LOG_NO_SPACE_RETRY_US = 200 * 1000,
     LOG_SEGMENTS_UNBOUNDED = 1 << 30,
 };
@@ -132,8 +131,6 @@ struct log {
     uint64_t lazy_bytes;    /* written behind it */
     struct file *mark_file; /* it and the file: under mark_mutex once the log is open */
     uint64_t mark_number;   /* what it says; written by the writer alone */
-    bool marked;            /* by the job that ends */
-    uint64_t marked_at;     /* boot clock, us: when the last one had; 0: none has */
     uint64_t mark_sequence; /* of its last write; the parity chooses the slot; mark_mutex */
     bool released;          /* a base rose since segments were last looked at */
     struct log_copy copy;

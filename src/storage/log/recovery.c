@@ -11,10 +11,10 @@
  *               that the batch behind the end had been durable. STATUS_CORRUPT: it may hold a vote
  *               or an acknowledged entry.
  *
- * What remains: damage to the very last batch in the few milliseconds (LOG_MARK_IDLE_US,
- * LOG_MARK_EVERY_US) before the mark says it is durable looks like a torn tail. Votes survive that
- * too: the second copy in their own block is taken from a torn batch (a vote that was written but
- * not told to anyone does no harm). */
+ * What remains: damage to the very last batch in the few milliseconds (LOG_MARK_IDLE_US) before
+ * the mark says it is durable looks like a torn tail. Votes survive that too: the second copy in
+ * their own block is taken from a torn batch (a vote that was written but not told to anyone
+ * does no harm). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -434,7 +434,6 @@ static void writer_run(struct world_job *job)
     if (idle || behind >= LOG_MARK_BATCHES) {
         enum status status = log_mark_write(log, &error);
         if (status) writer_failed(log, status, &error);
-        log->marked = status == STATUS_OK;
     }
 }
 
@@ -452,20 +451,6 @@ static bool writer_has_work(const struct log *log)
         if (!list_empty(&CONTAINER_OF(link, struct log_queue, link)->pending)) return true;
     }
     return false;
-}
-
-/* Each mark is a sync of its own: where batches come one by one it would be every other one, and
- * the next batch waits for it. */
-static uint64_t mark_wait_us(const struct log *log, uint64_t now)
-{
-    uint64_t due = log->marked_at == 0 ? 0 : log->marked_at + LOG_MARK_EVERY_US;
-    return due > now + LOG_MARK_IDLE_US ? due - now : LOG_MARK_IDLE_US;
-}
-
-static bool mark_is_due(const struct log *log, uint64_t now)
-{
-    bool behind = log->synced_number > log->mark_number;
-    return behind && (log->marked_at == 0 || now >= log->marked_at + LOG_MARK_EVERY_US);
 }
 
 static void writer_done(struct world_job *job)
@@ -488,9 +473,6 @@ static void writer_done(struct world_job *job)
     log->sync_left = false;
     bool again = !stalled && (writer_has_work(log) || log->copy.segment != 0 || log->sync_due);
     bool mark_behind = log->synced_number > log->mark_number;
-    if (log->marked) log->marked_at = now;
-    log->marked = false;
-    uint64_t mark_wait = mark_wait_us(log, now);
     bool lazy = log->lazy_written;
     uint64_t lazy_left = lazy && !log->sync_due ? log->lazy_since + LOG_LAZY_SYNC_US - now : 0;
     log->running = again;
@@ -505,7 +487,7 @@ static void writer_done(struct world_job *job)
     else if (lazy)
         world_timer_start(owner->world, &owner->timer, lazy_left);
     else if (mark_behind)
-        world_timer_start(owner->world, &owner->timer, mark_wait);
+        world_timer_start(owner->world, &owner->timer, LOG_MARK_IDLE_US);
     log_queue_report(owner); /* last: it may append, submit, or close the queue */
 }
 
@@ -519,7 +501,8 @@ void log_writer_wake(struct log_queue *queue)
     bool start = false;
     if (!log->running) {
         bool may_retry = !log->stalled || now >= log->stall_retry_at;
-        bool has_work = log->stalled || writer_has_work(log) || mark_is_due(log, now);
+        bool has_work =
+            log->stalled || writer_has_work(log) || log->synced_number > log->mark_number;
         log->sync_due = writer_sync_due(log, now);
         has_work |= log->sync_due;
         start = may_retry && has_work;
