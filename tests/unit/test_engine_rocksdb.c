@@ -266,7 +266,8 @@ struct gate_world {
 static uint64_t gate_now(struct world *world)
 {
     struct gate_world *gate = (struct gate_world *)world;
-    return gate->runs ? gate->now += 1000 * 1000 : gate->now;
+    if (gate->runs) gate->now += 1000 * 1000;
+    return gate->now;
 }
 
 static void gate_rest(struct world *world, uint64_t us)
@@ -325,7 +326,7 @@ static void gate_open(struct fixture *fixture, struct gate_world *gate)
     static const struct world_table table = {.now = gate_now, .thread_rest = gate_rest};
     static const struct engine_table other = {.level0_files = files_of_other};
 
-    *gate = (struct gate_world){.world = {.table = &table}, .other = {{&other}}};
+    *gate = (struct gate_world){.world = {.table = &table}, .other = {.engine = {&other}}};
     gate->gate = engine_gate_create(&gate->world, 1 << 20);
     engine_gate_enter(gate->gate, &gate->other.engine);
     engine_close(fixture->engine);
