@@ -420,7 +420,6 @@ static void refuse_no_space(struct replica *replica, struct session *session, ui
         SOMETIMES(host->world, "a write was refused because the log is full");
     }
     if (space_comes_back(replica, item->grows, now)) {
-        SOMETIMES(host->world, "a write was refused until the log has freed a segment");
         snprintf(
             busy, sizeof(busy),
             "BUSY the log is near its bound, and stores are being flushed: %s; the command was "
