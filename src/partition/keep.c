@@ -79,20 +79,15 @@ static void free_oldest(const struct keep_file *file, uint32_t most)
 static enum status step(struct keep_file *file, struct error *error)
 {
     const struct engine_pace *pace = file->keep->pace;
-    uint64_t bytes = file->offset - file->synced, until, now;
+    uint64_t bytes = file->offset - file->synced;
 
     if (file->keep->given_up != NULL && *file->keep->given_up)
         return error_set(error, STATUS_CLOSED, "the node stops; it begins anew");
     if (bytes < KEEP_STEP_BYTES || pace == NULL || pace->bytes_per_second == 0) return STATUS_OK;
     enum status status = file_sync(file->file, error);
     if (status) return status;
-    do {
-        uint64_t rate = pace->bytes_per_second;
-        until = rate > 0 ? file->synced_at + bytes * 1000000 / rate : 0;
-        now = world_job_rest(pace->world, until);
-    } while (now < until);
+    file->synced_at = engine_pace_rest(pace, file->synced_at, bytes);
     file->synced = file->offset;
-    file->synced_at = now;
     return STATUS_OK;
 }
 

@@ -379,17 +379,23 @@ static bool is_closed(void *context)
     return !is_open(*(const int *)context);
 }
 
+static int watch_one(struct free_fixture *fixture, struct free_files *files)
+{
+    make(fixture->path, LARGE_BYTES);
+    free_files_init(files, 0);
+    int watched = free_files_open(fixture->path);
+    free_files_watch(files, watched);
+    assert_true(is_open(watched));
+    return watched;
+}
+
 /* Nothing is kept on a disk that is nearly full, and what was goes when it is looked at. */
 static void test_in_a_hurry_nothing_is_watched(void **state)
 {
     struct free_fixture *fixture = *state;
     struct free_files files;
 
-    make(fixture->path, LARGE_BYTES);
-    free_files_init(&files, 0);
-    int watched = free_files_open(fixture->path);
-    free_files_watch(&files, watched);
-    assert_true(is_open(watched));
+    int watched = watch_one(fixture, &files);
     pthread_mutex_lock(&files.watched_mutex);
     files.hurry_bytes = UINT64_MAX;
     pthread_mutex_unlock(&files.watched_mutex);
@@ -421,11 +427,7 @@ static void test_what_nobody_removes_is_forgotten(void **state)
     struct free_fixture *fixture = *state;
     struct free_files files;
 
-    make(fixture->path, LARGE_BYTES);
-    free_files_init(&files, 0);
-    int watched = free_files_open(fixture->path);
-    free_files_watch(&files, watched);
-    assert_true(is_open(watched));
+    int watched = watch_one(fixture, &files);
     pthread_mutex_lock(&files.watched_mutex);
     files.keep_us = 1000;
     pthread_mutex_unlock(&files.watched_mutex);

@@ -29,6 +29,21 @@ struct engine_pace {
     _Atomic uint64_t bytes_per_second; /* 0: as fast as the disk takes it */
 };
 
+/* In a job of LANE_FLUSH, `bytes` after `since` (boot clock, us): waits for what is left of the
+ * time that they may take. Returns what the clock says then (world_job_rest()). */
+static inline uint64_t engine_pace_rest(const struct engine_pace *pace, uint64_t since,
+                                        uint64_t bytes)
+{
+    uint64_t until, now;
+
+    do {
+        uint64_t rate = pace->bytes_per_second;
+        until = rate > 0 ? since + bytes * 1000000 / rate : 0;
+        now = world_job_rest(pace->world, until);
+    } while (now < until);
+    return now;
+}
+
 /* A run being built: one sorted file, or two (run_cut). Keys must be added in strictly rising
  * order; range deletions (whole partitions only: snapshot install, removal) cover older runs, never
  * the puts of the same run. */

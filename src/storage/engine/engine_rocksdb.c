@@ -511,7 +511,7 @@ static rocksdb_options_t *make_options(void)
     char *text = NULL;
 
     rocksdb_get_options_from_string(usual, "periodic_compaction_seconds=0", options, &text);
-    ASSERT(text == NULL); /* every version of RocksDB since 6.1 knows the word */
+    ASSERT(text == NULL); /* it knows the word */
     rocksdb_options_destroy(usual);
     return options;
 }

@@ -67,21 +67,6 @@ static enum status run_begin(struct engine_run *run, struct error *error)
     return text ? run_error(run, text, error) : STATUS_OK;
 }
 
-/* What is left of the time that the step may take. */
-static void rest(struct engine_run *run, uint64_t bytes)
-{
-    const struct engine_pace *pace = run->pace;
-    uint64_t until, now;
-
-    if (pace == NULL) return;
-    do {
-        uint64_t rate = pace->bytes_per_second;
-        until = rate > 0 ? run->stepped_at + bytes * 1000000 / rate : 0;
-        now = world_job_rest(pace->world, until);
-    } while (now < until);
-    run->stepped_at = now;
-}
-
 /* A run of many MiB that goes to the disk all at once, when it is finished, is what the log's next
  * syncs wait for, and so clients. So it goes step by step, and is waited for each time. Whether it
  * is there is asked only at the end: what this cannot write, the sync of the whole file tells. */
@@ -93,7 +78,8 @@ static void run_step(struct engine_run *run, uint64_t bytes)
     sync_file_range(file->file, 0, 0,
                     SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
                         SYNC_FILE_RANGE_WAIT_AFTER);
-    rest(run, file->bytes);
+    if (run->pace != NULL)
+        run->stepped_at = engine_pace_rest(run->pace, run->stepped_at, file->bytes);
     file->bytes = 0;
 }
 
