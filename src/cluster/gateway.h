@@ -55,6 +55,7 @@ struct gateway_request {
     uint64_t arrived; /* boot clock */
     uint8_t *copy;    /* of body, for resending */
     uint32_t size;
+    bool reserved;  /* has its seq, and is not submitted yet */
     bool sent_ever; /* may have reached a leader */
     bool resent;    /* and was sent once more: from here on it takes from the retry budget */
     struct buffer *partial; /* of a reply that comes in parts; NULL: none yet */
@@ -84,10 +85,24 @@ struct gateway_options {
     void *context;
 };
 
+/* Who sends: (node, boot epoch, worker). */
+struct gateway_id gateway_identity(const struct gateway *gateway);
+
 struct gateway *gateway_open(const struct gateway_options *options);
 /* Outstanding requests end with GATEWAY_UNKNOWN or GATEWAY_UNAVAILABLE. */
 void gateway_close(struct gateway *gateway);
 void gateway_submit(struct gateway *gateway, struct gateway_request *request);
+/* Takes the next seq of the stream to the partition of request->slot, and sends nothing (C1): what
+ * is submitted with gateway_submit_reserved() has it. False: refused, on_reply is not called. Counts
+ * as open; patience does not run. Given back by gateway_forget(): the seq is resolved then. */
+bool gateway_reserve(struct gateway *gateway, struct gateway_request *request);
+/* `patience` runs from now on. */
+void gateway_submit_reserved(struct gateway *gateway, struct gateway_request *request);
+/* Of a reserved or open request. */
+static inline uint64_t gateway_request_seq(const struct gateway_request *request)
+{
+    return request->seq;
+}
 /* The client is gone: on_reply will not be called. The request may still be executed. */
 void gateway_forget(struct gateway *gateway, struct gateway_request *request);
 

@@ -66,6 +66,9 @@ struct host_events {
      * `kept` may stay instead. Again from time to time. */
     void (*on_kept)(void *context, struct group_id group, uint64_t wish_number,
                     const struct raft_member *kept);
+    /* A group that is led here has new committed rows of SERVICE_TXN, or leads since now and has
+     * some. Not from inside of anything that evaluates. */
+    void (*on_txn)(void *context, struct group_id group);
     /* Frames of kind REPLIES and others the host does not handle go to the node. */
 };
 
@@ -201,6 +204,11 @@ const struct row_table *host_rows(const struct partition_host *host, struct grou
  * not all. */
 bool host_rows_each(const struct partition_host *host, struct group_id group, void *context,
                     bool (*on_row)(void *context, const struct row_found *row));
+
+/* The committed rows of transactions of a group that this worker leads, in key order. False: they
+ * cannot be told now; on_txn() follows. */
+bool host_txn_rows_each(struct partition_host *host, struct group_id group, void *context,
+                        void (*on_row)(void *context, struct bytes key, struct bytes value));
 
 /* --- the gateway of the same worker: no frames, no copies --- */
 struct host_gateway {

@@ -21,7 +21,13 @@ enum {
     ROW_SLOT_RECORDS = 0xffff, /* per-replica records in the engine, not rows */
 };
 
-enum row_service { SERVICE_SYSTEM = 0, SERVICE_REDIS = 1, SERVICE_META = 2, SERVICE_COUNT = 3 };
+enum row_service {
+    SERVICE_SYSTEM = 0,
+    SERVICE_REDIS = 1,
+    SERVICE_META = 2,
+    SERVICE_TXN = 3, /* transactions: src/txn */
+    SERVICE_COUNT = 4,
+};
 
 struct row_header {
     uint64_t version;

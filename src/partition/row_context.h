@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "base/random.h"
 #include "partition/effects.h"
+#include "partition/locks.h"
 #include "partition/row_table.h"
 
 enum evaluate_result {
@@ -47,6 +48,13 @@ enum { WANTED_COUNT_MAX = 1024 }; /* of one run; what is beyond is wanted by the
 /* Of [from, to) the table holds all that there is. */
 struct row_range {
     struct bytes from, to;
+};
+
+/* What an evaluation has read, for locks and digests (rules C2, C7). */
+struct row_reads {
+    struct buffer *keys, *ranges, *namespaces; /* as txn_record.h has them; NULL: not wanted */
+    uint32_t key_count, range_count, namespace_count;
+    uint64_t digest[2]; /* of all that was consulted: keys, versions, absences */
 };
 
 struct row_context {
@@ -84,6 +92,17 @@ struct row_context {
     int64_t expired_at;           /* us: of the rows found expired the last was so from then on */
     int64_t chore_at;             /* us, as `time`: the service wants its chore to run then (see
                                    * row_want_chore()); INT64_MAX: it does not */
+    /* Transactions: */
+    const struct locks *locks;        /* NULL: none in this partition */
+    const struct txn_id *lock_owner;  /* evaluated for it: its own locks are not in the way */
+    bool must_wait;                   /* a lock is in the way: whatever the evaluation says */
+    bool refused;                     /* row_refuse() */
+    struct row_reads *reads;          /* NULL: not recorded */
+    const struct dedup *dedup;        /* row_request_is_over() */
+    evaluate_fn *const *services;     /* by enum row_service; for pieces */
+    const void *const *service_options; /* by enum row_service */
+    uint64_t term;
+    uint8_t chore_service;            /* whose chore `chore_at` is of */
     struct row_pending *pending;  /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
@@ -124,7 +143,8 @@ static inline void row_found_expired(struct row_context *rows, int64_t since_us)
 void row_add(struct row_context *rows, struct bytes key, int64_t delta);
 void row_drop_namespace(struct row_context *rows, uint8_t service, uint32_t namespace);
 /* Rows from <= key < to in order; on_row returns false to stop. A tombstone that hides a
- * row counts for dep and is not shown. Own writes of this evaluation are NOT seen here.
+ * row counts for dep and is not shown. Own writes of this evaluation are seen as they were when the
+ * walk began.
  * ROW_FOUND: at least one row was shown; ROW_ABSENT: none. */
 enum row_result
 row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *context,
@@ -133,6 +153,20 @@ row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *con
  * have to stay fetched until the evaluation ends. False: this run has used what it should. A walk
  * that got somewhere and can say where to go on then ends; otherwise it may end as BUSY. */
 bool row_may_seek(const struct row_context *rows);
+/* For a piece of a transaction: its service does not want what the transaction would do, by what it
+ * read (a condition that does not hold). Nothing is changed anywhere; the reply says why. Outside
+ * of transactions it only drops the effects. */
+static inline void row_refuse(struct row_context *rows)
+{
+    rows->refused = true;
+}
+/* The request of that gateway cannot be executed any more, here or by any later leader: it was, it
+ * is below the watermark, or the gateway is fenced (C6). */
+bool row_request_is_over(const struct row_context *rows, struct gateway_id gateway, uint64_t seq);
+/* Takes the effects so far back, and gives them (in the arena): as if nothing had been written. */
+struct bytes row_take_effects(struct row_context *rows);
+/* Effects that were taken before, of rows that are locked for the owner since. */
+void row_put_effects(struct row_context *rows, struct bytes effects);
 /* Number of live rows of a namespace in this partition, own writes counted. */
 uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace);
 static inline int64_t row_time_ms(const struct row_context *rows)
