@@ -42,6 +42,7 @@ struct redis_facts {
 struct redis_service_options {
     struct world *world;
     struct gateway *gateway;
+    struct txn_worker *txn;    /* over the same gateway; NULL: nothing over several partitions */
     struct cluster_view *view; /* of the same worker; may be empty while the node founds */
     /* Of the node, over all workers; NULL: max_connections are for this one alone. */
     struct admission *admission;
