@@ -71,8 +71,12 @@ static void request_remove(struct gateway_request *request)
     struct gateway *gateway = stream->gateway;
     ASSERT(*ring_at(stream, request->seq) == request);
     *ring_at(stream, request->seq) = NULL;
-    stream->open--;
-    gateway->open--;
+    if (request->reserved) {
+        gateway_unreserve(request);
+    } else {
+        stream->open--;
+        gateway->open--;
+    }
     gateway->open_bytes -= request->size;
     stream->open_bytes -= request->size;
     list_remove(&request->by_age);
@@ -199,15 +203,14 @@ static void refuse(struct gateway_request *request, enum gateway_outcome outcome
     request->on_reply(request, outcome, bytes_make(NULL, 0));
 }
 
-static bool over_limit(const struct gateway *gateway, const struct gateway_stream *stream,
-                       const struct gateway_request *request)
+bool gateway_over_limit(const struct gateway *gateway, const struct gateway_stream *stream,
+                        const struct gateway_request *request)
 {
     /* One that waits for its rows holds the watermark while others go on: the spread may be larger
      * than what is open, within what an entry's watermark distance can say. */
-    return stream->open >= gateway->options.inflight_max ||
+    return stream->open + stream->reserved >= gateway->options.inflight_max ||
            stream->next_seq - stream->watermark > SEQ_SPREAD_MAX ||
-           stream->open_bytes + request->body.size > gateway->options.stream_bytes_max ||
-           gateway->open_bytes + request->body.size > gateway->options.inflight_bytes_max;
+           gateway_bytes_are_over(gateway, stream, request->body.size);
 }
 
 /* Nearly always the youngest; not if it has waited for a replica of this node before. */
@@ -220,22 +223,29 @@ static void enlist_by_age(struct gateway *gateway, struct gateway_request *reque
     list_insert_before(at, &request->by_age);
 }
 
-static void enlist(struct gateway_stream *stream, struct gateway_request *request)
+void gateway_number(struct gateway_stream *stream, struct gateway_request *request)
 {
-    struct gateway *gateway = stream->gateway;
     ring_make_room(stream);
     request->stream = stream;
     request->seq = stream->next_seq++;
-    request->size = (uint32_t)request->body.size;
+    request->reserved = false;
     request->sent_ever = false;
     request->resent = false;
     request->partial = NULL;
     *ring_at(stream, request->seq) = request;
+}
+
+void gateway_enlist(struct gateway_stream *stream, struct gateway_request *request)
+{
+    struct gateway *gateway = stream->gateway;
+    request->size = (uint32_t)request->body.size;
     stream->open++;
     gateway->open++;
     gateway->open_bytes += request->size;
     stream->open_bytes += request->size;
     enlist_by_age(gateway, request);
+    if (gateway->resends_saved < (uint64_t)RESENDS_SAVED_MAX * RESEND_SHARE)
+        gateway->resends_saved++;
     if (!stream->active) {
         stream->active = true;
         stream->retry_at = 0; /* only active streams are retried */
@@ -248,7 +258,7 @@ static void enlist(struct gateway_stream *stream, struct gateway_request *reques
     }
 }
 
-static void send_new(struct gateway_stream *stream, struct gateway_request *request, uint64_t now)
+void gateway_send_new(struct gateway_stream *stream, struct gateway_request *request, uint64_t now)
 {
     if (!route_is_good(stream)) {
         if (stream->retry_at == 0) route_begin(stream, now);
@@ -267,22 +277,18 @@ void gateway_submit_to_leader(struct gateway *gateway, struct gateway_request *r
         refuse(request, GATEWAY_UNAVAILABLE);
         return;
     }
-    if (over_limit(gateway, stream, request)) {
+    if (gateway_over_limit(gateway, stream, request)) {
         gateway->statistics.busy++;
         refuse(request, GATEWAY_BUSY);
         return;
     }
     if (request->arrived == 0) request->arrived = now;
-    enlist(stream, request);
-    if (gateway->resends_saved < (uint64_t)RESENDS_SAVED_MAX * RESEND_SHARE)
-        gateway->resends_saved++;
+    gateway_number(stream, request);
+    gateway_enlist(stream, request);
     uint64_t seq = request->seq;
     /* Inside on_reply while the stream is sent again: what was there before goes first. */
-    if (!stream->routing) send_new(stream, request, now);
-    /* Still unresolved: the body is needed for as long as it may have to be sent again. The
-     * request may be gone, or be another one by now: look it up by its seq. */
-    bool unresolved = seq > stream->watermark && *ring_at(stream, seq) == request;
-    if (unresolved) gateway_request_copy(request);
+    if (!stream->routing) gateway_send_new(stream, request, now);
+    gateway_keep_body(stream, request, seq);
 }
 
 void gateway_submit(struct gateway *gateway, struct gateway_request *request)
@@ -367,7 +373,8 @@ uint64_t gateway_inflight_bytes(const struct gateway *gateway)
 
 uint32_t gateway_pending(const struct gateway *gateway)
 {
-    return gateway->open + (gateway->stale != NULL ? gateway->stale->waiting_count : 0);
+    return gateway->open + gateway->reserved +
+           (gateway->stale != NULL ? gateway->stale->waiting_count : 0);
 }
 
 bool gateway_is_fenced(const struct gateway *gateway)
@@ -432,6 +439,7 @@ void gateway_close(struct gateway *gateway)
     buffer_free(&gateway->ack);
     for (uint32_t i = 0; i < gateway->stream_capacity; i++) {
         if (gateway->streams[i] == NULL) continue;
+        gateway_reserved_drop(gateway->streams[i]);
         memory_free(gateway->streams[i]->ring);
         memory_free(gateway->streams[i]);
     }

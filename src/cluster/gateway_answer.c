@@ -6,7 +6,8 @@
 static struct gateway_request *find_request(struct gateway_stream *stream, uint64_t seq)
 {
     bool open = seq > stream->watermark && seq < stream->next_seq;
-    return open ? *ring_at(stream, seq) : NULL;
+    struct gateway_request *request = open ? *ring_at(stream, seq) : NULL;
+    return request != NULL && !request->reserved ? request : NULL;
 }
 
 static void take_reply(struct gateway_stream *stream, uint64_t seq, uint8_t outcome,

@@ -2,6 +2,7 @@
  *
  *   gateway.c         streams and their books, submitting, patience (B7), news, life
  *   gateway_route.c   routes: choosing, sending, sending again (B5)
+ *   gateway_reserve.c requests whose seq is taken before they are sent (C1)
  *   gateway_answer.c  replies and NACKs
  *   gateway_stale.c   stale reads: by replicas of this node, here or at another worker
  *   gateway_fresh.c   keeps those replicas fresh while anybody wants to read them */
@@ -64,7 +65,8 @@ struct gateway_stream { /* what each request needs comes first */
     /* Ring by seq over (watermark, next_seq): NULL where resolved. */
     struct gateway_request **ring;
     uint32_t capacity;
-    uint32_t open; /* not NULL in the ring */
+    uint32_t open;     /* not NULL in the ring, */
+    uint32_t reserved; /* beside those that are not submitted yet */
 
     uint64_t open_bytes;
     uint64_t target_term;
@@ -72,11 +74,12 @@ struct gateway_stream { /* what each request needs comes first */
     uint64_t part_at;  /* a part of a reply came last */
     uint32_t partials; /* open requests of whose reply parts came */
     bool target_local;
-    bool active;       /* in gateway->active */
-    bool routing;      /* all that is open is being sent again: new requests go in behind it */
-    uint32_t probe;    /* which replica to ask next when the leader is unknown */
-    uint64_t retry_at; /* a new route is due then; 0: not */
-    uint64_t timeout;  /* a silence longer than that ends it */
+    bool active;         /* in gateway->active */
+    bool routing;        /* all that is open is being sent again: new requests go in behind it */
+    uint64_t routing_at; /* of which this seq was the last */
+    uint32_t probe;      /* which replica to ask next when the leader is unknown */
+    uint64_t retry_at;   /* a new route is due then; 0: not */
+    uint64_t timeout;    /* a silence longer than that ends it */
     uint64_t retry_delay;
     struct gateway_stream *next_active;
 };
@@ -128,6 +131,7 @@ struct gateway {
     uint64_t partial_bytes, partial_count; /* of replies that come in parts */
     struct buffer ack;                     /* scratch */
     uint32_t open;
+    uint32_t reserved;      /* beside those */
     uint32_t patience_ms;   /* of the options */
     uint64_t resends_saved; /* the retry budget, times RESEND_SHARE */
     uint64_t resends_filled_at;
@@ -154,6 +158,20 @@ static inline struct gateway_stream *gateway_stream_of(struct gateway *gateway,
     bool known = group.value < gateway->stream_capacity && gateway->streams[group.value] != NULL;
     return known ? gateway->streams[group.value] : gateway_stream_make(gateway, group);
 }
+bool gateway_over_limit(const struct gateway *gateway, const struct gateway_stream *stream,
+                        const struct gateway_request *request);
+static inline bool gateway_bytes_are_over(const struct gateway *gateway,
+                                          const struct gateway_stream *stream, size_t more)
+{
+    return stream->open_bytes + more > gateway->options.stream_bytes_max ||
+           gateway->open_bytes + more > gateway->options.inflight_bytes_max;
+}
+/* Into the ring, under the next seq. */
+void gateway_number(struct gateway_stream *stream, struct gateway_request *request);
+/* Into the books of what is to be sent and answered; arrived is set. */
+void gateway_enlist(struct gateway_stream *stream, struct gateway_request *request);
+/* May answer before it returns. */
+void gateway_send_new(struct gateway_stream *stream, struct gateway_request *request, uint64_t now);
 /* What came of a reply in parts is void once the request is sent again. */
 void gateway_partial_drop(struct gateway *gateway, struct gateway_request *request);
 /* Takes the request out of all books, then tells. A reply in parts that was gathered stands for
@@ -178,6 +196,20 @@ void gateway_on_retry_timer(struct world_timer *timer);
 void gateway_on_turn_end(struct world_deferred *deferred);
 /* For sending it again. */
 void gateway_request_copy(struct gateway_request *request);
+/* Still unresolved, the body is needed for as long as it may have to be sent again. The request
+ * may be gone, or be another one by now: it is looked up by its seq. */
+static inline void gateway_keep_body(struct gateway_stream *stream, struct gateway_request *request,
+                                     uint64_t seq)
+{
+    bool unresolved = seq > stream->watermark && *ring_at(stream, seq) == request;
+    if (unresolved) gateway_request_copy(request);
+}
+
+/* gateway_reserve.c */
+/* It is resolved, or submitted: no longer among the reserved ones. */
+void gateway_unreserve(struct gateway_request *request);
+/* The stream ends. */
+void gateway_reserved_drop(struct gateway_stream *stream);
 
 /* gateway_stale.c */
 struct gateway_stale *gateway_stale_of(struct gateway *gateway); /* makes it */

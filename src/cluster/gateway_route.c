@@ -268,7 +268,8 @@ static void send_open(struct gateway_stream *stream, uint64_t now)
     uint64_t route = stream->route;
     for (uint64_t seq = stream->watermark + 1; seq < stream->next_seq; seq++) {
         struct gateway_request *request = seq > stream->watermark ? *ring_at(stream, seq) : NULL;
-        if (request == NULL) continue;
+        if (request == NULL || request->reserved) continue;
+        stream->routing_at = seq;
         gateway_request_copy(request);
         if (request->sent_ever) {
             gateway->statistics.resent++;

@@ -53,9 +53,9 @@ static enum status apply_entry(struct replica *replica, const struct raft_entry 
         remove_config_applied(replica, entry->index);
         return STATUS_OK;
     case RAFT_ENTRY_NOOP: /* ours: only now all that earlier leaders wrote, and when, is known */
-        if (is_own_proposal(replica, entry))
-            replica_time_start(replica, world_now(replica->host->world));
-        return STATUS_OK;
+        if (!is_own_proposal(replica, entry)) return STATUS_OK;
+        replica_time_start(replica, world_now(replica->host->world));
+        return txn_leads(replica) ? STATUS_OK : STATUS_CORRUPT;
     default:
         return STATUS_VERSION; /* unknown: stop, never skip (WHY 13.1) */
     }
@@ -91,6 +91,7 @@ static void apply_up_to(struct replica *replica, uint64_t commit)
     }
     host->statistics.entries_applied += replica->applied - before;
     raft_applied(replica->raft, replica->applied);
+    if (replica->txn_proposed > replica->txn_told) txn_applied(replica);
     if (replica->group.value == GROUP_META && host->options.events.on_meta_applied != NULL) {
         host->options.events.on_meta_applied(host->options.context);
     }
@@ -122,6 +123,7 @@ static void step_down(struct replica *replica)
         dedup_revert(replica->dedup);
     }
     chore_stops(replica);
+    txn_stops(replica);
     verify_leader_gone(replica);
     leader_state_drop(replica, true);
     snapshot_sends_drop(replica);

@@ -11,6 +11,8 @@ enum parked_state {
     PARKED_FETCHING, /* its rows are being read */
     PARKED_DELAYED,  /* a read failed: again in a moment */
     PARKED_HEAVY,    /* light requests of others go first */
+    PARKED_LOCKED,   /* a transaction holds what it needs */
+    PARKED_UNLOCKED, /* it may have let go */
     PARKED_RUNS,
 };
 
@@ -164,11 +166,17 @@ static void leave_replica(struct parked *parked)
     parked->replica = NULL;
 }
 
+static bool is_locked(const struct parked *parked)
+{
+    return parked->state == PARKED_LOCKED || parked->state == PARKED_UNLOCKED;
+}
+
 static void parked_free(struct partition_host *host, struct parked *parked)
 {
     leave_replica(parked);
     list_remove(&parked->by_queue);
     host->cold.heavy_count -= parked->state == PARKED_HEAVY;
+    host->cold.locked_count -= is_locked(parked);
     host->cold.parked_count--;
     host->cold.parked_bytes -= parked->size + buffer_size(&parked->wanted);
     ranges_drop(parked);
@@ -218,6 +226,41 @@ bool cold_park(struct replica *replica, struct session *session, uint64_t route,
     SOMETIMES(host->world, "an evaluation waited for cold rows");
     queue_up(parked);
     return true;
+}
+
+/* --- locks of transactions --- */
+
+bool cold_park_locked(struct replica *replica, struct session *session, uint64_t route,
+                      const struct request_item *item, struct parked *again)
+{
+    struct partition_host *host = replica->host;
+    struct parked *parked = again;
+    if (host->cold.locked_count >= LOCKED_COUNT_MAX) return false;
+    if (parked == NULL) parked = parked_make(replica, session, route, item);
+    if (parked == NULL) return false;
+    parked->time = 0; /* it has not seen anything yet */
+    parked->state = PARKED_LOCKED;
+    host->cold.locked_count++;
+    list_insert_before(&host->cold.locked, &parked->by_queue);
+    host->statistics.lock_waits++;
+    SOMETIMES(host->world, "a request waited for the lock of a transaction");
+    return true;
+}
+
+void cold_unlocked(struct replica *replica)
+{
+    struct partition_host *host = replica->host;
+    struct list *head = &replica->parked;
+    if (host->cold.locked_count == 0) return;
+    for (struct list *at = head->next; at != head; at = at->next) {
+        struct parked *parked = parked_at(at);
+        if (parked->state != PARKED_LOCKED) continue;
+        parked->state = PARKED_UNLOCKED;
+        list_remove(&parked->by_queue);
+        list_insert_before(&host->cold.unlocked, &parked->by_queue);
+    }
+    if (!list_empty(&host->cold.unlocked) && !host->closing)
+        world_timer_start(host->world, &host->cold.unlock_timer, 0);
 }
 
 int64_t cold_time(const struct parked *parked)
@@ -597,6 +640,24 @@ static void on_heavy(struct world_timer *timer)
     heavy_arm(host, pause);
 }
 
+static void on_unlocked(struct world_timer *timer)
+{
+    struct partition_host *host = timer->context;
+    struct cold *cold = &host->cold;
+    uint64_t now = world_now(host->world);
+    cold->turn_left = COLD_TURN_MAX;
+    while (!list_empty(&cold->unlocked) && cold->turn_left > 0) {
+        struct parked *parked = CONTAINER_OF(cold->unlocked.next, struct parked, by_queue);
+        cold->turn_left--;
+        cold->locked_count--;
+        list_remove(&parked->by_queue);
+        parked->state = PARKED_DELAYED;
+        if (may_go_on(parked)) run_again(parked, now); /* else step_down() is about to drop it */
+    }
+    if (!list_empty(&cold->unlocked))
+        world_timer_start(host->world, &cold->unlock_timer, 0);
+}
+
 static void on_retry(struct world_timer *timer)
 {
     struct partition_host *host = timer->context;
@@ -791,9 +852,12 @@ void cold_open(struct partition_host *host)
     list_init(&cold->delayed);
     list_init(&cold->jobs);
     list_init(&cold->heavy);
+    list_init(&cold->locked);
+    list_init(&cold->unlocked);
     cold->turn_end = (struct world_deferred){.run = cold_turn_end, .context = host};
     cold->retry_timer = (struct world_timer){.fire = on_retry, .context = host};
     cold->heavy_timer = (struct world_timer){.fire = on_heavy, .context = host};
+    cold->unlock_timer = (struct world_timer){.fire = on_unlocked, .context = host};
     histogram_init(&cold->latency);
 }
 
@@ -821,6 +885,7 @@ void cold_close(struct partition_host *host)
 {
     world_timer_stop(host->world, &host->cold.retry_timer);
     world_timer_stop(host->world, &host->cold.heavy_timer);
+    world_timer_stop(host->world, &host->cold.unlock_timer);
     while (!list_empty(&host->cold.jobs)) {
         struct cold_job *job = CONTAINER_OF(host->cold.jobs.next, struct cold_job, link);
         while (!list_empty(&job->parked))

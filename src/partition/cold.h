@@ -1,5 +1,5 @@
-/* cold.h - requests that wait for rows which are not in memory (rule A6, decision 0006). Part of
- * a partition host; not for other modules.
+/* cold.h - requests that wait for rows which are not in memory (rule A6, decision 0006), or for
+ * locks of transactions. Part of a partition host; not for other modules.
  *
  *   evaluation wants rows --> parked --> job on LANE_READ reads the engine --> rows (and what is
  *   known to be absent) into the table --> evaluated again, with its first time and randomness
@@ -50,6 +50,7 @@ enum {
     COLD_RANGE_BYTES_MAX = 1 << 20, /* or what a job may bring */
     COLD_RETRY_US = 10 * 1000,      /* after a failed read */
     COLD_LATE_US = 700 * 1000,      /* simulator only: how late a read may come */
+    LOCKED_COUNT_MAX = 4096,        /* that wait for locks, of a host; then OUTCOME_BUSY */
 };
 
 /* Does a request of this client have to wait behind a parked one? */
@@ -62,6 +63,12 @@ bool cold_wait(struct replica *replica, struct session *session, uint64_t route,
 bool cold_park(struct replica *replica, struct session *session, uint64_t route,
                const struct request_item *item, int64_t time, struct parked *again,
                const struct buffer *wanted);
+/* A lock of a transaction is in the way (row_context.must_wait): it runs again when one of the
+ * partition's is gone. `again` as above. False: too many wait, answer BUSY. */
+bool cold_park_locked(struct replica *replica, struct session *session, uint64_t route,
+                      const struct request_item *item, struct parked *again);
+/* One is gone: in the next turn of the loop, in the order in which they came. */
+void cold_unlocked(struct replica *replica);
 /* Does a heavy request have to wait for light ones of others (governor.h)? Then it is parked.
  * `again`: it is already, and runs. `chosen`: it has to, by the simulator. */
 bool cold_heavy_waits(struct replica *replica, struct session *session, uint64_t route,

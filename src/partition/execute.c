@@ -211,6 +211,8 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
     enum status status;
     while ((status = effect_decode(&reader, &effect)) == STATUS_OK) {
         if (effect.kind == EFFECT_FENCE) replica->fence_proposed = index;
+        if (effect.key.size > 0 && effect.key.data[2] == SERVICE_TXN)
+            txn_proposed(replica, &effect, index);
         effect_apply(&effect, index, true, replica->table);
     }
     return status == STATUS_NOT_FOUND;
@@ -219,8 +221,8 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
 /* Others may have to be spared it. */
 static inline bool is_heavy(const struct replica *replica, const struct request_item *item)
 {
-    return item->write && item->body.size >= replica->host->options.heavy_bytes &&
-           replica->group.value != GROUP_META;
+    bool served = item->service != SERVICE_TXN && replica->group.value != GROUP_META;
+    return item->write && item->body.size >= replica->host->options.heavy_bytes && served;
 }
 
 uint64_t execute_propose(struct replica *replica, uint8_t type, const struct entry_header *header,
@@ -324,8 +326,18 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
     rows->next_index = raft_last_index(replica->raft) + 1;
     rows->options = host->options.service_options[request->service];
     rows->databases_in_memory = host->databases_in_memory;
+    rows->locks = replica->locks;
+    rows->dedup = replica->dedup;
+    rows->services = host->options.evaluate;
+    rows->service_options = host->options.service_options;
+    rows->term = raft_term(replica->raft);
+    rows->chore_service = request->service;
     enum evaluate_result result = evaluate(rows, request, &reply);
-    if (rows->need_rows) result = EVALUATE_NEED_ROWS;
+    if (rows->need_rows)
+        result = EVALUATE_NEED_ROWS;
+    else if (rows->must_wait)
+        result = EVALUATE_WAIT;
+    if (rows->refused) row_take_effects(rows);
     row_context_end(rows);
     host->statistics.evaluations++;
     return result;
@@ -451,6 +463,10 @@ static bool has_no_space(const struct replica *replica, const struct request_ite
     return space_refuses_all(replica);
 }
 
+#define LOCKS_TEXT                                                                                 \
+    "BUSY too many requests wait for transactions that hold their keys; the command was not "      \
+    "executed, try again"
+
 /* `parked`: it waited for rows and runs again; NULL: for the first time. */
 static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, struct parked *parked, uint64_t now)
@@ -486,6 +502,9 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     if (result == EVALUATE_NEED_ROWS) {
         bool parks = cold_park(replica, session, route, item, time, parked, &scratch->wanted);
         if (!parks) refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
+    } else if (result == EVALUATE_WAIT) {
+        if (!cold_park_locked(replica, session, route, item, parked))
+            refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(LOCKS_TEXT));
     } else if (is_too_big(replica, item, result, &rows, scratch)) {
         if (item->write && !PLANTED(host->world, "too_big_not_logged"))
             propose_write(replica, session, route, item, time, now, scratch, RAFT_ENTRY_NORMAL,
@@ -509,7 +528,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         bool proposed =
             propose_write(replica, session, route, item, time, now, scratch, type, false);
         if (proposed && is_heavy(replica, item)) cold_heavy_ran(replica, parked, &rows, now);
-        if (rows.chore_at != INT64_MAX) chore_note(replica, item->service, rows.chore_at, now);
+        if (rows.chore_at != INT64_MAX) chore_note(replica, rows.chore_service, rows.chore_at, now);
     }
     if (scratch->reply.capacity > SCRATCH_KEPT_BYTES) buffer_release(&scratch->reply);
     host->depth--;

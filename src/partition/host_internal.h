@@ -237,6 +237,9 @@ struct replica {
     struct pending_write *pending; /* ring by index */
     size_t pending_capacity;
     uint64_t released; /* writes <= it are answered */
+    struct locks *locks;    /* of prepared transactions; NULL: there are none (txn.c) */
+    uint64_t txn_proposed;  /* newest entry of this term that wrote rows of SERVICE_TXN */
+    uint64_t txn_told;      /* on_txn() was called for what was applied up to here */
     uint64_t uncommitted_bytes;
     size_t read_wait_count, read_wait_capacity, read_wait_bytes;
     size_t read_wait_big_bytes; /* of which host->big_bytes has, too */
@@ -369,12 +372,13 @@ struct evaluate_scratch {
 
 struct cold { /* requests that wait for rows of the engine, or are heavy: cold.c */
     struct list queue, delayed, jobs, heavy;
-    uint32_t job_count, parked_count, heavy_count;
+    struct list locked, unlocked; /* wait for a lock; may run again */
+    uint32_t job_count, parked_count, heavy_count, locked_count;
     uint32_t turn_left; /* so many may go on in this turn of the loop */
     uint64_t parked_bytes;
     uint16_t parked_of[PARKED_CLASSES];
     struct world_deferred turn_end;
-    struct world_timer retry_timer, heavy_timer;
+    struct world_timer retry_timer, heavy_timer, unlock_timer;
     struct histogram latency; /* from parked to answered, us */
 };
 
@@ -513,6 +517,17 @@ void replica_free(struct replica *replica);
 void replica_unlink(struct replica *replica);
 void replica_halt(struct replica *replica, const char *why);
 void replica_stop(struct replica *replica); /* the same without a word */
+
+/* txn.c */
+/* A leader's proposals: keeps the locks up, and notes that there is something to be told. */
+void txn_proposed(struct replica *replica, const struct effect *effect, uint64_t index);
+/* It begins to evaluate: what is prepared is locked (A1). False: not yet. */
+bool txn_leads(struct replica *replica);
+void txn_stops(struct replica *replica);
+/* Something of its own was applied. */
+void txn_applied(struct replica *replica);
+/* Something is prepared here: what replicas have may be less than what was answered. */
+bool txn_has_prepared(const struct replica *replica);
 
 /* execute.c */
 void execute_section(struct replica *replica, struct gateway_id from, bool local,

@@ -464,6 +464,7 @@ void replica_free(struct replica *replica)
     snapshot_replica_gone(replica);
     verify_replica_gone(replica);
     leader_state_drop(replica, false);
+    txn_stops(replica);
     memory_free(replica->read_waits);
     map_free(&replica->sessions);
     list_remove(&replica->by_store);
@@ -506,5 +507,6 @@ void replica_stop(struct replica *replica)
         replica->was_leader = false;
         leader_state_drop(replica, true);
     }
+    txn_stops(replica);
     replica_leader_news(replica);
 }

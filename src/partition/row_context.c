@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "partition/dedup.h"
 
 enum { PENDING_LINEAR_MAX = 8, DROPS_MAX = 16, TOMBSTONES_PER_ROW = 16 };
 
@@ -63,6 +64,16 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->chore_at = INT64_MAX;
     rows->databases_in_memory = 0;
     rows->written_is_enough = false;
+    rows->locks = NULL;
+    rows->lock_owner = NULL;
+    rows->must_wait = false;
+    rows->refused = false;
+    rows->reads = NULL;
+    rows->dedup = NULL;
+    rows->services = NULL;
+    rows->service_options = NULL;
+    rows->term = 0;
+    rows->chore_service = 0;
     rows->pending = NULL;
     rows->pending_count = 0;
     rows->pending_capacity = 0;
@@ -170,6 +181,69 @@ static bool dropped(const struct row_context *rows, uint64_t namespace)
         if (rows->pending->drops[i] == namespace) return true;
     }
     return false;
+}
+
+/* Locks of transactions, and what they want to know of reads. */
+
+static bool held_up(struct row_context *rows, bool locked)
+{
+    if (locked) rows->must_wait = true;
+    return locked;
+}
+
+static void digest(struct row_reads *reads, uint64_t what, uint64_t version)
+{
+    for (int i = 0; i < 2; i++)
+        reads->digest[i] = hash_u64(reads->digest[i] ^ hash_u64(what + (uint64_t)i) ^ version);
+}
+
+/* An absence has no version once its deletion is forgotten, which is with a flush: what was
+ * absent for this leader and is still, without a flush, was so all the time. */
+static uint64_t absence_version(const struct row_context *rows)
+{
+    return hash_u64(row_table_flush_generation(rows->table)) ^ rows->term;
+}
+
+static void note_consulted(struct row_context *rows, struct bytes key, uint64_t version)
+{
+    uint64_t known = version ? version : absence_version(rows);
+    digest(rows->reads, hash64(rows->hash_secret[0], key), known);
+}
+
+static void note_read(struct row_context *rows, struct bytes key, uint64_t version)
+{
+    note_consulted(rows, key, version);
+    if (rows->reads->keys == NULL) return;
+    struct writer writer = writer_make(rows->reads->keys);
+    write_sized(&writer, key);
+    rows->reads->key_count++;
+    if (writer.failed) rows->over_budget = true;
+}
+
+static void note_scan(struct row_context *rows, struct bytes from, struct bytes to)
+{
+    if (rows->reads == NULL) return;
+    note_consulted(rows, from, 0);
+    note_consulted(rows, to, 0);
+    if (rows->reads->ranges == NULL) return;
+    struct writer writer = writer_make(rows->reads->ranges);
+    write_sized(&writer, from);
+    write_sized(&writer, to);
+    rows->reads->range_count++;
+    if (writer.failed) rows->over_budget = true;
+}
+
+static void note_count(struct row_context *rows, uint8_t service, uint32_t namespace)
+{
+    if (rows->reads == NULL) return;
+    /* Any entry may have changed it, and changed it back. */
+    digest(rows->reads, (uint64_t)service << 32 | namespace, rows->next_index ^ rows->term << 32);
+    if (rows->reads->namespaces == NULL) return;
+    struct writer writer = writer_make(rows->reads->namespaces);
+    write_u8(&writer, service);
+    write_u32(&writer, namespace);
+    rows->reads->namespace_count++;
+    if (writer.failed) rows->over_budget = true;
 }
 
 /* Reads. */
@@ -282,12 +356,74 @@ enum row_result row_get(struct row_context *rows, struct bytes key, struct row_v
         *ret = (struct row_view){.header = write->header, .value = pending_value(rows, write)};
         return ROW_FOUND;
     }
+    if (rows->locks && held_up(rows, locks_stop_read(rows->locks, key, rows->lock_owner))) return ROW_STOP;
     enum row_result result = table_get(rows, key, &found);
     if (result == ROW_STOP) return ROW_STOP;
+    if (rows->reads) note_read(rows, key, found.header.version);
     if (!spend(rows, result == ROW_FOUND ? found.value.size : 0)) return ROW_STOP;
     if (result == ROW_ABSENT) return ROW_ABSENT;
     *ret = (struct row_view){.header = found.header, .value = found.value};
     return ROW_FOUND;
+}
+
+/* Own writes of this evaluation within a walk, in order. */
+struct own_writes {
+    uint32_t *positions; /* in pending->writes */
+    uint32_t count, next;
+};
+
+static struct bytes own_key(const struct row_context *rows, uint32_t position)
+{
+    return pending_key(rows, &rows->pending->writes[position]);
+}
+
+/* Into its place among those before it: they are few, or come in order. */
+static void own_insert(const struct row_context *rows, struct own_writes *own, uint32_t position)
+{
+    struct bytes key = own_key(rows, position);
+    uint32_t at = own->count++;
+    for (; at > 0 && bytes_compare(own_key(rows, own->positions[at - 1]), key) > 0; at--)
+        own->positions[at] = own->positions[at - 1];
+    own->positions[at] = position;
+}
+
+static struct own_writes own_writes_between(struct row_context *rows, struct bytes from,
+                                            struct bytes to)
+{
+    struct own_writes own = {0};
+    if (rows->pending_count == 0) return own;
+    own.positions = arena_allocate(rows->arena, rows->pending_count * sizeof(*own.positions));
+    for (uint32_t i = 0; i < rows->pending_count; i++) {
+        struct bytes key = own_key(rows, i);
+        bool between = bytes_compare(from, key) <= 0 && (to.size == 0 || bytes_compare(key, to) < 0);
+        if (between) own_insert(rows, &own, i);
+    }
+    return own;
+}
+
+/* Shows those before the row of the table that comes next (NULL: none does). *ret_hidden: that row
+ * is one of them. False: on_row had enough, or the evaluation stops. */
+static bool show_own(struct row_context *rows, struct own_writes *own, const struct bytes *before,
+                     void *context,
+                     bool (*on_row)(void *context, struct bytes key, const struct row_view *row),
+                     bool *shown, bool *ret_hidden)
+{
+    while (own->next < own->count) {
+        uint32_t position = own->positions[own->next];
+        int order = before == NULL ? -1 : bytes_compare(own_key(rows, position), *before);
+        if (order > 0) return true;
+        own->next++;
+        if (order == 0) *ret_hidden = true;
+        const struct pending_write *write = &rows->pending->writes[position];
+        if (write->kind == PENDING_DELETE) continue;
+        if (!spend(rows, write->key_size + write->value_size)) return false;
+        struct bytes key = arena_copy(rows->arena, own_key(rows, position));
+        struct row_view view = {.header = write->header, .value = pending_value(rows, write)};
+        *shown = true;
+        if (!on_row(context, key, &view)) return false;
+        if (rows->over_budget || rows->need_rows || rows->must_wait) return false;
+    }
+    return true;
 }
 
 /* Rows that the table holds from <= key < to. *ret_ended: on_row had enough. */
@@ -301,9 +437,16 @@ scan_table(struct row_context *rows, struct bytes from, struct bytes to, void *c
     bool shown = false;
     *ret_ended = false;
     uint32_t passed = 0;
+    struct own_writes own = own_writes_between(rows, from, to);
     row_cursor_seek(&cursor, rows->table, from);
     while (row_cursor_next(&cursor, to, &found)) {
+        bool hidden = false;
+        *ret_ended = !show_own(rows, &own, &found.key, context, on_row, &shown, &hidden);
+        if (rows->over_budget || rows->need_rows || rows->must_wait) return ROW_STOP;
+        if (*ret_ended) return ROW_FOUND;
         consult(rows, found.header.version);
+        if (rows->reads) note_consulted(rows, found.key, found.header.version);
+        if (hidden) continue;
         /* To pass a tombstone costs little, and there may be many between two flushes. */
         bool free_of_charge = found.tombstone && ++passed % TOMBSTONES_PER_ROW != 0;
         if (!free_of_charge && !spend(rows, found.key.size + found.value.size)) return ROW_STOP;
@@ -314,8 +457,12 @@ scan_table(struct row_context *rows, struct bytes from, struct bytes to, void *c
             *ret_ended = true;
             break;
         }
-        if (rows->over_budget || rows->need_rows) return ROW_STOP; /* met by on_row itself */
+        if (rows->over_budget || rows->need_rows || rows->must_wait)
+            return ROW_STOP; /* met by on_row itself */
     }
+    if (*ret_ended) return ROW_FOUND;
+    *ret_ended = !show_own(rows, &own, NULL, context, on_row, &shown, NULL);
+    if (rows->over_budget || rows->need_rows || rows->must_wait) return ROW_STOP;
     return shown ? ROW_FOUND : ROW_ABSENT;
 }
 
@@ -325,6 +472,8 @@ row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *con
          bool (*on_row)(void *context, struct bytes key, const struct row_view *row))
 {
     bool ended = false;
+    if (rows->locks && held_up(rows, locks_stop_scan(rows->locks, from, to, rows->lock_owner))) return ROW_STOP;
+    note_scan(rows, from, to);
     if (row_table_complete(rows->table)) return scan_table(rows, from, to, context, on_row, &ended);
     ASSERT(to.size > 0);
     const struct row_range *range = range_of(rows, from);
@@ -349,6 +498,8 @@ bool row_may_seek(const struct row_context *rows)
 
 uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace)
 {
+    if (rows->locks && held_up(rows, locks_stop_count(rows->locks, service, namespace, rows->lock_owner))) return 0;
+    note_count(rows, service, namespace);
     /* Any proposal may have changed the count; which ones did is not kept. */
     consult(rows, row_table_newest_proposed(rows->table));
     uint64_t name = (uint64_t)service << 32 | namespace;
@@ -396,6 +547,7 @@ void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t f
         rows->over_budget = true;
         return;
     }
+    if (rows->locks && held_up(rows, locks_stop_write(rows->locks, key, rows->lock_owner))) return;
     enum row_result before = lives(rows, key);
     if (before == ROW_STOP) return;
     bool fits = before == ROW_ABSENT ? effect_insert_encode(rows->effects, key, &header, value)
@@ -415,6 +567,7 @@ void row_put(struct row_context *rows, struct bytes key, uint8_t type, uint8_t f
 void row_delete(struct row_context *rows, struct bytes key)
 {
     if (!key_fits(rows, key)) return;
+    if (rows->locks && held_up(rows, locks_stop_write(rows->locks, key, rows->lock_owner))) return;
     if (lives(rows, key) != ROW_FOUND) return;
     if (!appended(rows, effect_delete_encode(rows->effects, key))) return;
     size_t key_at = buffer_size(rows->effects) - key.size;
@@ -461,7 +614,43 @@ uint64_t row_random(struct row_context *rows)
     return hash_u64(rows->random_state);
 }
 
+bool row_request_is_over(struct row_context *rows, struct gateway_id gateway, uint64_t seq)
+{
+    uint64_t index = 0;
+    struct bytes outcome;
+    bool too_big;
+    if (rows->dedup == NULL) return false;
+    enum dedup_result result =
+        dedup_find(rows->dedup, gateway, seq, &index, &outcome, &too_big);
+    if (result == DEDUP_KNOWN) consult(rows, index);
+    return result != DEDUP_NEW;
+}
+
+struct bytes row_take_effects(struct row_context *rows)
+{
+    struct bytes effects = arena_copy(rows->arena, buffer_bytes(rows->effects));
+    buffer_clear(rows->effects);
+    rows->effect_count = 0;
+    rows->pending = NULL;
+    rows->pending_count = rows->pending_capacity = 0;
+    return effects;
+}
+
+void row_put_effects(struct row_context *rows, struct bytes effects)
+{
+    struct reader reader = reader_make(effects);
+    struct effect effect;
+    uint32_t count = 0;
+    while (effect_decode(&reader, &effect) == STATUS_OK)
+        count++;
+    if (buffer_append(rows->effects, effects))
+        rows->over_budget = true;
+    else
+        rows->effect_count += count;
+}
+
 enum evaluate_result row_context_stop(const struct row_context *rows)
 {
+    if (rows->must_wait) return EVALUATE_WAIT;
     return rows->need_rows ? EVALUATE_NEED_ROWS : EVALUATE_OVER_BUDGET;
 }

@@ -38,6 +38,7 @@ struct reply {
     struct buffer *buffer; /* append here; size_max = limit of one reply */
 };
 
+struct dedup;
 struct row_context;
 typedef enum evaluate_result evaluate_fn(struct row_context *rows, const struct request *request,
                                          struct reply *reply);
@@ -99,8 +100,8 @@ struct row_context {
     bool refused;                     /* row_refuse() */
     struct row_reads *reads;          /* NULL: not recorded */
     const struct dedup *dedup;        /* row_request_is_over() */
-    evaluate_fn *const *services;     /* by enum row_service; for pieces */
-    const void *const *service_options; /* by enum row_service */
+    evaluate_fn *const *services;       /* by enum row_service: for pieces, */
+    const void *const *service_options; /* with these options */
     uint64_t term;
     uint8_t chore_service;            /* whose chore `chore_at` is of */
     struct row_pending *pending;  /* private: this evaluation's own writes, seen by its reads */
@@ -110,7 +111,7 @@ struct row_context {
 
 /* Sets everything but slot_first, slot_last, hash_secret, next_index and options, which the
  * caller does, as well as databases_in_memory, engine_index, wanted and ranges if it can fetch
- * rows. */
+ * rows, and what transactions need. */
 void row_context_begin(struct row_context *rows, struct row_table *table, struct arena *arena,
                        struct buffer *effects, uint64_t commit_index, int64_t time,
                        uint64_t random_seed);
@@ -162,7 +163,7 @@ static inline void row_refuse(struct row_context *rows)
 }
 /* The request of that gateway cannot be executed any more, here or by any later leader: it was, it
  * is below the watermark, or the gateway is fenced (C6). */
-bool row_request_is_over(const struct row_context *rows, struct gateway_id gateway, uint64_t seq);
+bool row_request_is_over(struct row_context *rows, struct gateway_id gateway, uint64_t seq);
 /* Takes the effects so far back, and gives them (in the arena): as if nothing had been written. */
 struct bytes row_take_effects(struct row_context *rows);
 /* Effects that were taken before, of rows that are locked for the owner since. */
@@ -181,7 +182,7 @@ static inline void row_want_chore(struct row_context *rows, int64_t time)
 {
     if (time < rows->chore_at) rows->chore_at = time;
 }
-/* After ROW_STOP: EVALUATE_NEED_ROWS or EVALUATE_OVER_BUDGET. */
+/* After ROW_STOP: EVALUATE_WAIT, EVALUATE_NEED_ROWS or EVALUATE_OVER_BUDGET. */
 enum evaluate_result row_context_stop(const struct row_context *rows);
 
 #endif

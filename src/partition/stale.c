@@ -144,6 +144,8 @@ enum stale_code stale_read(struct partition_host *host, struct group_id group,
     *ret_as_of = as_of;
     if (as_of < ask->not_before) return STALE_TO_LEADER;
     bool fresh = as_of != 0 && now - as_of <= ask->bound;
+    /* What is prepared may be decided elsewhere, and answered. */
+    if (txn_has_prepared(replica)) return STALE_TO_LEADER;
     bool busy = snapshot_is_installing(replica) || host->depth >= EVALUATE_DEPTH_MAX;
     if (!fresh || busy) return STALE_WAITS;
     return evaluate_committed(replica, ask, context, on_reply);

@@ -11,6 +11,7 @@
 #include "partition/row.h"
 
 enum { TXN_ID_SIZE = 22, TXN_ROW_TYPE = 1, TXN_ROW_KEY_SIZE = ROW_PREFIX_SIZE + TXN_ID_SIZE };
+enum { TXN_NAMESPACE_SIZE = 5 }; /* u8 service, u32 namespace */
 enum txn_row_kind { TXN_ROW_PREPARED = 0, TXN_ROW_DECISION = 1 };
 enum txn_outcome { TXN_ABORT = 0, TXN_COMMIT = 1 };
 

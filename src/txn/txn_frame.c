@@ -1,0 +1,81 @@
+#include "txn/txn_frame.h"
+
+enum { FRAME_FORMAT = 1 };
+
+static bool has_piece(enum txn_op op)
+{
+    return op == TXN_PREPARE || op == TXN_DECIDE || op == TXN_READ;
+}
+
+void txn_frame_encode(struct writer *writer, const struct txn_frame *frame)
+{
+    write_u8(writer, FRAME_FORMAT);
+    write_u8(writer, (uint8_t)frame->op);
+    txn_id_encode(writer, frame->id);
+    if (has_piece(frame->op)) write_u8(writer, frame->service);
+    if (frame->op == TXN_RESOLVE) write_u8(writer, (uint8_t)frame->outcome);
+    if (frame->op == TXN_QUERY) write_u8(writer, frame->may_abort);
+    if (frame->op == TXN_DECIDE) {
+        write_varint(writer, frame->group_count);
+        write_bytes(writer, frame->groups);
+    }
+    if (has_piece(frame->op)) write_bytes(writer, frame->body);
+}
+
+static void read_groups(struct reader *reader, struct txn_frame *frame)
+{
+    uint64_t count = read_varint(reader);
+    if (count > TXN_GROUPS_MAX) {
+        reader->failed = true;
+        return;
+    }
+    frame->group_count = (uint32_t)count;
+    frame->groups = read_bytes(reader, count * sizeof(uint32_t));
+}
+
+static uint8_t read_choice(struct reader *reader, uint8_t last)
+{
+    uint8_t value = read_u8(reader);
+    if (value > last) reader->failed = true;
+    return value;
+}
+
+enum status txn_frame_decode(struct bytes bytes, struct txn_frame *ret_frame)
+{
+    struct reader reader = reader_make(bytes);
+    struct txn_frame frame = {0};
+    uint8_t format = read_u8(&reader);
+    uint8_t op = read_u8(&reader);
+
+    if (reader.failed) return STATUS_CORRUPT;
+    if (format != FRAME_FORMAT || op < TXN_PREPARE || op > TXN_READ) return STATUS_VERSION;
+    frame.op = op;
+    frame.id = txn_id_decode(&reader);
+    if (has_piece(frame.op)) frame.service = read_u8(&reader);
+    if (frame.op == TXN_RESOLVE) frame.outcome = read_choice(&reader, TXN_COMMIT);
+    if (frame.op == TXN_QUERY) frame.may_abort = read_choice(&reader, 1);
+    if (frame.op == TXN_DECIDE) read_groups(&reader, &frame);
+    if (has_piece(frame.op)) frame.body = read_bytes(&reader, reader_left(&reader));
+    if (reader.failed || reader_left(&reader) > 0) return STATUS_CORRUPT;
+    *ret_frame = frame;
+    return STATUS_OK;
+}
+
+enum status txn_answer_decode(struct bytes bytes, enum txn_op op, struct txn_answer *ret_answer)
+{
+    struct reader reader = reader_make(bytes);
+    struct txn_answer answer = {0};
+    uint8_t status = read_u8(&reader);
+
+    if (reader.failed) return STATUS_CORRUPT;
+    if (status > TXN_STATUS_WRITES) return STATUS_VERSION;
+    answer.status = status;
+    if (op == TXN_READ) {
+        answer.digest[0] = read_u64(&reader);
+        answer.digest[1] = read_u64(&reader);
+    }
+    if (reader.failed) return STATUS_CORRUPT;
+    answer.reply = read_bytes(&reader, reader_left(&reader));
+    *ret_answer = answer;
+    return STATUS_OK;
+}

@@ -1,0 +1,172 @@
+/* txn_internal.h - what the files of the coordinator share. Not for other modules.
+ *
+ *   txn_coordinator.c  transactions and their life
+ *   txn_attempt.c      one attempt with locks: prepare, decide, or give all up
+ *   txn_read.c         pieces that are only read (C7), and pieces alone
+ *   txn_errand.c       small requests that nobody waits for
+ *   txn_settle.c       rows that transactions left behind, of groups led here (C4, C11) */
+#ifndef HOLON_TXN_TXN_INTERNAL_H
+#define HOLON_TXN_TXN_INTERNAL_H
+
+#include "base/assert.h"
+#include "base/map.h"
+#include "base/memory.h"
+#include "txn/txn.h"
+#include "txn/txn_frame.h"
+#include "world/probe.h"
+
+enum {
+    TXN_OPEN_MAX_DEFAULT = 4096,
+    TXN_READ_FAILURES_MAX = 3, /* then with locks (C7) */
+    TXN_LOST_REPLIES_MAX = 2,  /* of attempts that were prepared, and whose replies are too big */
+    TXN_PAUSE_FIRST_US = 1000, /* before another attempt: a random part of it */
+    TXN_PAUSE_LAST_US = 64 * 1000,
+    /* An attempt gives up that is not prepared by then: it would hold locks, and the place in its
+     * stream, for nothing, as participants ask for an abort after that time. Doubles. */
+    TXN_PREPARE_FIRST_US = 1000 * 1000,
+    TXN_PREPARE_LAST_US = 8 * 1000 * 1000,
+    TXN_UNSETTLED_MAX = 1 << 16, /* rows of a worker that are looked after at once */
+};
+
+/* --- a transaction under way --- */
+
+enum txn_part_state {
+    PART_IDLE,
+    PART_ASKED,    /* open at the gateway */
+    PART_ANSWERED, /* READ: with a reply. PREPARE, DECIDE: it did it */
+    PART_CLEAN,    /* surely nothing is prepared there */
+    PART_UNSURE,   /* something may be */
+};
+
+struct txn_part { /* a piece, and the request for it */
+    struct txn_attempt *attempt;
+    struct txn_piece *piece;
+    struct group_id group;
+    enum txn_part_state state;
+    enum txn_op op;
+    enum txn_status status; /* of READ, when it is answered */
+    uint64_t digest[2], digest_before[2];
+    struct gateway_request request;
+    struct buffer body; /* of the request */
+};
+
+enum txn_stage {
+    STAGE_READ,    /* all pieces, or the only one */
+    STAGE_PREPARE, /* all but the primary's */
+    STAGE_DECIDE,  /* the primary's, or the only one */
+    STAGE_PAUSE,
+};
+
+/* All attempts of one transaction, one after the other. */
+struct txn_attempt {
+    struct txn_worker *worker;
+    struct list link;            /* of the worker */
+    struct txn_request *request; /* NULL: forgotten */
+    uint16_t client;
+    enum txn_stage stage;
+    bool stepping; /* txn_step() is at it: it looks again before it returns */
+    bool reserved; /* the primary's seq, and nothing was sent */
+    bool failed;   /* this attempt, or the transaction, if `final` */
+    bool final;
+    bool overdue;                    /* the last attempt failed by silence */
+    enum txn_result result;          /* if it ends now */
+    const struct txn_piece *refused; /* whose reply tells why */
+    uint64_t ends;                   /* boot clock: patience */
+    uint64_t pause, prepare_limit;   /* of the next attempt */
+    uint32_t read_rounds, read_failures, lost_replies;
+    uint32_t waiting; /* parts that are asked */
+    struct world_timer timer;
+    struct txn_id id;
+    struct txn_part *primary;
+    uint32_t part_count;
+    struct txn_part parts[];
+};
+
+struct txn_worker {
+    struct txn_worker_options options;
+    struct world *world;
+    struct gateway *gateway;
+    struct list attempts, errands;
+    uint32_t open;
+    bool closing;
+    /* Settling: */
+    struct map settled_groups;  /* by group: struct settled_group */
+    struct list changed_groups; /* whose rows are to be looked at */
+    struct world_deferred turn_end;
+    struct world_timer full_timer; /* runs while some rows are not looked after */
+    uint32_t unsettled;
+    struct txn_statistics statistics;
+};
+
+/* txn_coordinator.c */
+/* The state of the attempt changed: goes on with it, and ends it if there is nothing more to do. */
+void txn_step(struct txn_attempt *attempt);
+/* The attempt cannot go on: another one follows. Not if something was said before. */
+void txn_fail(struct txn_attempt *attempt);
+/* The transaction ends so. */
+void txn_fail_for_good(struct txn_attempt *attempt, enum txn_result result,
+                       const struct txn_piece *refused);
+/* The request of the part: op and participants are of `frame`, all else of the attempt. */
+void txn_part_make(struct txn_part *part, struct txn_frame frame);
+/* Sends it. It may be answered before this returns. */
+void txn_part_submit(struct txn_part *part);
+/* False: the caller does not hold so much. */
+bool txn_part_take_reply(struct txn_part *part, struct bytes reply);
+/* Of this attempt there may still be something to be sent. */
+static inline bool txn_goes_on(const struct txn_attempt *attempt)
+{
+    return attempt->request != NULL && !attempt->failed;
+}
+/* What an outcome without an answer means: nothing was executed, so that is how it ends. */
+void txn_fail_by_outcome(struct txn_attempt *attempt, struct txn_part *part,
+                         enum gateway_outcome outcome, struct bytes text);
+
+/* txn_attempt.c */
+void txn_lock_all(struct txn_attempt *attempt);
+/* All are prepared. */
+void txn_decide(struct txn_attempt *attempt);
+/* The only piece. */
+void txn_decide_alone(struct txn_attempt *attempt);
+void txn_on_prepared(struct txn_part *part, enum gateway_outcome outcome, struct bytes reply);
+void txn_on_decided(struct txn_part *part, enum gateway_outcome outcome, struct bytes reply);
+/* Whatever is open or may be prepared is given up, in the background. */
+void txn_give_up(struct txn_attempt *attempt);
+
+/* txn_read.c */
+void txn_read_all(struct txn_attempt *attempt);
+/* A round is over. True: the transaction is. */
+bool txn_read_over(struct txn_attempt *attempt);
+void txn_on_read(struct txn_part *part, enum gateway_outcome outcome, struct bytes reply);
+
+/* txn_errand.c */
+enum { ERRAND_BODY_MAX = TXN_FRAME_SIZE_MAX };
+
+struct txn_errand {
+    struct gateway_request request;
+    struct txn_worker *worker;
+    struct list link;
+    enum txn_op op;
+    struct txn_errand **handle; /* NULL once it is over; may itself be NULL */
+    /* `answer` NULL: there is none. May be NULL. */
+    void (*done)(void *context, const struct txn_answer *answer);
+    void *context;
+    uint8_t body[ERRAND_BODY_MAX];
+};
+
+struct errand_options {
+    uint16_t slot, client;
+    bool ordered;
+    struct txn_errand **handle;
+    void (*done)(void *context, const struct txn_answer *answer);
+    void *context;
+};
+/* RESOLVE, QUERY or FORGET. May be done before it returns. */
+void txn_errand_send(struct txn_worker *worker, const struct txn_frame *frame,
+                     const struct errand_options *options);
+void txn_errand_forget(struct txn_errand *errand); /* NULL is fine */
+
+/* txn_settle.c */
+void txn_settle_open(struct txn_worker *worker);
+void txn_settle_close(struct txn_worker *worker);
+
+#endif
