@@ -43,7 +43,6 @@ struct redis_facts {
 struct redis_service_options {
     struct world *world;
     struct gateway *gateway;
-    struct txn_worker *txn;    /* over the same gateway; NULL: nothing over several partitions */
     struct cluster_view *view; /* of the same worker; may be empty while the node founds */
     /* Of the same worker, open until the service is closed. NULL: there are no transactions, and
      * what needs them is refused. */
