@@ -82,7 +82,7 @@ static bool decode(struct batch *batch, struct bytes body)
     batch->item_count = (uint32_t)count;
     for (uint32_t i = 0; i < batch->item_count; i++)
         if (!read_item(batch, &reader, &batch->items[i])) return false;
-    return reader_left(&reader) == 0;
+    return !reader.failed && reader_left(&reader) == 0;
 }
 
 /* --- ends ------------------------------------------------------------------------------------ */
@@ -241,8 +241,6 @@ enum evaluate_result redis_batch_evaluate(struct row_context *rows, const struct
     want_all(&batch);
     if (rows->need_rows) return row_context_stop(rows);
     enum evaluate_result result = run(&batch);
-    /* What a transaction over partitions remembers must outlive a loss of power anyway. */
-    rows->written_is_enough =
-        batch.written_is_enough && batch.item_count > 0 && rows->lock_owner == NULL;
+    rows->written_is_enough = batch.written_is_enough && batch.item_count > 0;
     return result;
 }

@@ -137,8 +137,10 @@ static bool read_parts(struct redis_call *call, struct reader *reader, struct pa
     if (count > reader_left(reader) || payload->parts.chunk_size > REDIS_CHUNK_SIZE_MAX)
         return false;
     for (uint64_t i = 0; i < count; i++) {
-        struct redis_part_row row = {
-            .suffix = read_sized(reader), .type = read_u8(reader), .value = read_sized(reader)};
+        struct redis_part_row row;
+        row.suffix = read_sized(reader);
+        row.type = read_u8(reader);
+        row.value = read_sized(reader);
         if (reader->failed || row.type == 0) return false;
         redis_part_rows_add(call, &payload->rows, row);
     }
