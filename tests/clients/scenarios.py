@@ -119,17 +119,17 @@ def lines_of(text: str) -> list:
 
 
 def differences(text: str, theirs: int, ours: int, protocol: int = 2) -> list:
-    """(line, their replies, our replies) of each line that is answered differently. Both begin empty."""
+    """(number and text of the line, their replies, our replies) of each that is answered differently. Both begin empty."""
     talks = [Conversation(port, protocol) for port in (theirs, ours)]
     different = []
     try:
         for talk in talks:
             assert talk.wire("a").call("FLUSHALL") == b"+OK\r\n"
-        for line in lines_of(text):
+        for number, line in enumerate(lines_of(text), 1):
             expected, got = (talk.say(line) for talk in talks)
             assert NOTHING not in expected, f"the scenario waits for what redis-server does not say: {line}"
             if expected != got:
-                different.append((line, expected, got))
+                different.append((f"{number}: {line}", expected, got))
             if NOTHING in got:
                 break  # each further line would wait as long
     finally:

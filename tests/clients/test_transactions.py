@@ -15,6 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "cluster"))
 import redis_server  # noqa: E402  (the path comes first)
 import slots  # noqa: E402
 from key_scenarios import MANY_KEYS  # noqa: E402
+from random_scenarios import scenario  # noqa: E402
 from scenarios import CLOSED, Conversation, Wire, differences, lines_of, shown  # noqa: E402
 from test_redis_cluster import packages  # noqa: E402,F401  (a fixture)
 from transaction_scenarios import KEYS, MULTI  # noqa: E402
@@ -24,6 +25,8 @@ SCENARIOS = {**{f"MULTI, {name}": text for name, text in MULTI.items()},
              **{f"WATCH, {name}": text for name, text in WATCH.items()},
              **{f"keys, {name}": text for name, text in MANY_KEYS.items()}}
 THREADS, ROUNDS = 6, 25
+SEED = int(os.environ.get("HOLON_SEED", "1"))
+CONVERSATIONS = int(os.environ.get("HOLON_CONVERSATIONS", "60"))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def test_a_difference_is_seen(peer):
     try:
         assert other.call("CONFIG", "SET", "proto-max-bulk-len", 1 << 20) == "OK"
         text = "MULTI \n CONFIG GET proto-max-bulk-len \n EXEC \n QUIT"
-        assert [line for line, _, _ in differences(text, peer, other.redis)] == ["EXEC"]
+        assert [line for line, _, _ in differences(text, peer, other.redis)] == ["3: EXEC"]
     finally:
         other.end()
 
@@ -108,6 +111,20 @@ def test_no_scenario_names_what_does_not_exist(peer):
 def test_as_redis_server(ports, peer, name, protocol):
     different = differences(SCENARIOS[name], peer, ports[0], protocol)
     assert not different, shown(different)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_as_redis_server_in_random_conversations(ports, peer, protocol):
+    """Only the first difference of one is of interest; the rest may follow from it."""
+    executed = 0
+    for seed in range(SEED * CONVERSATIONS, (SEED + 1) * CONVERSATIONS):
+        text = scenario(seed * 10 + protocol)
+        different = differences(text, peer, ports[0], protocol)
+        if different:
+            so_far = lines_of(text)[:int(different[0][0].split(":")[0])]
+            raise AssertionError("\n".join([f"conversation {seed * 10 + protocol}:", *so_far, shown(different[:1])]))
+        executed += text.count("EXEC")
+    assert executed > CONVERSATIONS * 5
 
 
 def test_what_counts_as_a_change_of_a_watched_key(ports, peer):

@@ -1,8 +1,9 @@
 """Transactions over three real nodes, of which some are killed, paused or cut off meanwhile: nothing is half done,
 lost, done twice or seen in parts, and nobody waits for long for what a dead node left.
 
-HOLON_BANK_SECONDS is how long the bank is disturbed, HOLON_SEED whom it hits. test_bank.py judges the judges, and
-HOLON_TXN_AGAINST=redis runs all of it with a redis-server (stand_in.py), to try the tests themselves."""
+HOLON_BANK_SECONDS is how long the bank, and the order of everything, is disturbed, HOLON_SEED whom it hits.
+test_bank.py and test_appends.py judge the judges. HOLON_TXN_AGAINST=redis runs all of it with a redis-server
+(stand_in.py), to try the tests themselves."""
 import os
 import pathlib
 import random
@@ -15,6 +16,7 @@ import time
 import pytest
 
 import races
+from appends import Appenders
 from bank import NOT_DONE, Bank
 from cluster import HOLON, Cluster
 from operate import run_holon
@@ -91,6 +93,53 @@ def nobody_waits(nodes, keys) -> None:
             assert isinstance(replies[-1], list) and all(isinstance(reply, int) for reply in replies[-1]), replies[-1]
 
 
+# --- the cluster is disturbed ---------------------------------------------------------------------
+
+def kill(cluster, goes_on, victim) -> None:
+    victim.kill()
+    goes_on()
+    victim.start().wait_ready()
+
+
+def kill_all(cluster, goes_on, victim) -> None:
+    for node in cluster:
+        node.process.kill()
+    for node in cluster:
+        node.wait_exit()
+    cluster.start()
+
+
+def pause(cluster, goes_on, victim) -> None:
+    victim.pause()
+    goes_on()
+    victim.resume()
+
+
+def isolate(cluster, goes_on, victim) -> None:
+    cluster.network.isolate(victim.name, [node.name for node in cluster])
+    goes_on()
+    cluster.network.heal()
+
+
+def cut_one_link(cluster, goes_on, victim) -> None:
+    cluster.network.cut(victim.name, cluster.others(victim)[0].name)
+    goes_on()
+    cluster.network.heal()
+
+
+def disturb(cluster, faults, goes_on) -> int:
+    """Each of the faults once, then any of them, while goes_on() says that the clients do."""
+    rng, end, done = random.Random(SEED), time.monotonic() + BANK_SECONDS, 0
+    goes_on()
+    while time.monotonic() < end or done < len(faults):
+        fault = faults[done] if done < len(faults) else rng.choice(faults)
+        fault(cluster, goes_on, rng.choice(cluster.nodes))
+        done += 1
+        cluster.wait_healthy(30)
+        goes_on()
+    return done
+
+
 # --- the bank ------------------------------------------------------------------------------------
 
 def progress(bank: Bank, transfers: int = 40, reads: int = 10) -> None:
@@ -100,52 +149,12 @@ def progress(bank: Bank, transfers: int = 40, reads: int = 10) -> None:
     assert bank.wrong == [], bank.wrong[:5]
 
 
-def kill(cluster, bank, victim) -> None:
-    victim.kill()
-    progress(bank)
-    victim.start().wait_ready()
-
-
-def kill_all(cluster, bank, victim) -> None:
-    for node in cluster:
-        node.process.kill()
-    for node in cluster:
-        node.wait_exit()
-    cluster.start()
-
-
-def pause(cluster, bank, victim) -> None:
-    victim.pause()
-    progress(bank)
-    victim.resume()
-
-
-def isolate(cluster, bank, victim) -> None:
-    cluster.network.isolate(victim.name, [node.name for node in cluster])
-    progress(bank)
-    cluster.network.heal()
-
-
-def cut_one_link(cluster, bank, victim) -> None:
-    cluster.network.cut(victim.name, cluster.others(victim)[0].name)
-    progress(bank)
-    cluster.network.heal()
-
-
 def disturbed_bank(cluster, faults) -> None:
     cluster.wait_healthy()
-    rng = random.Random(SEED)
     bank = Bank(cluster, partitions=PARTITIONS, seed=SEED).start()
-    progress(bank)
-    end, done = time.monotonic() + BANK_SECONDS, []
-    while time.monotonic() < end or len(done) < len(faults):
-        fault = faults[len(done)] if len(done) < len(faults) else rng.choice(faults)  # each of them once
-        fault(cluster, bank, rng.choice(cluster.nodes))
-        done.append(fault.__name__)
-        cluster.wait_healthy(30)
-        progress(bank)
+    done = disturb(cluster, faults, lambda: progress(bank))
     bank.finish()
-    print(f"bank: {len(done)} faults, {bank.summary()}")
+    print(f"bank: {done} faults, {bank.summary()}")
     wait_settled(cluster)
     counters = [bank.audit(node) for node in cluster]
     assert counters[0] == counters[1] == counters[2]
@@ -172,6 +181,33 @@ def test_the_bank_of_few_accounts(cluster):
     assert counters[0] == counters[1] == counters[2] and sum(counters[0].values()) == bank.transfers
     everybody = [*bank.movers, *bank.readers]
     assert sum(client.refused + client.lost for client in everybody) == 0, bank.summary()
+
+
+# --- the order of everything ---------------------------------------------------------------------
+
+def ordered(cluster, faults) -> None:
+    cluster.wait_healthy()
+    run = Appenders(cluster, partitions=PARTITIONS, seed=SEED).start()
+
+    def goes_on():
+        wanted = run.done + 80
+        until("80 more transactions", lambda: run.wrong or run.done >= wanted, 30)
+        assert run.wrong == [], run.wrong[:3]
+
+    done = disturb(cluster, faults, goes_on)
+    run.finish()
+    print(f"strictly serializable: {done} faults, {run.summary()}")
+    wait_settled(cluster)
+    for node in cluster:
+        run.judge(node)
+
+
+def test_strictly_serializable_while_nodes_are_killed_and_paused(make_cluster):
+    ordered(make_cluster(options=("--partitions", str(PARTITIONS))), (kill, pause, kill_all))
+
+
+def test_strictly_serializable_while_nodes_are_cut_off(make_cluster):
+    ordered(make_cluster(options=("--partitions", str(PARTITIONS)), proxied=True), (isolate, cut_one_link, pause))
 
 
 # --- somebody goes away in the middle of it ------------------------------------------------------
