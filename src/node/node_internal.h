@@ -30,6 +30,7 @@
 #include "cluster/founding.h"
 #include "cluster/join_message.h"
 #include "cluster/gateway.h"
+#include "txn/txn.h"
 #include "partition/copy_gate.h"
 #include "partition/rest_board.h"
 #include "cluster/identity.h"
@@ -102,6 +103,7 @@ struct node_worker {
     struct relay *relay; /* over it */
     struct partition_host *host;
     struct gateway *gateway;
+    struct txn_worker *txn; /* over it; NULL: nobody is served yet */
     struct redis_service *redis;
     struct cluster_view view;
     /* Leaders that replicas of this worker learned of in this turn. */

@@ -94,6 +94,7 @@ static void snapshot_take_part(struct node_worker *worker, void *argument)
         gateway_statistics(worker->gateway, &part->gateway);
         part->pending = gateway_pending(worker->gateway);
     }
+    if (worker->txn != NULL) txn_statistics(worker->txn, &part->txn);
     if (worker->relay != NULL) relay_statistics(worker->relay, &part->relay);
     if (worker->redis != NULL) {
         redis_service_statistics(worker->redis, &part->redis);
@@ -122,6 +123,7 @@ static void snapshot_add(struct worker_snapshot *sum, const struct worker_snapsh
     add_counters(&sum->host, &part->host, sizeof(sum->host));
     add_counters(&sum->gateway, &part->gateway, sizeof(sum->gateway));
     add_counters(&sum->relay, &part->relay, sizeof(sum->relay));
+    add_counters(&sum->txn, &part->txn, sizeof(sum->txn));
     add_counters(&sum->redis, &part->redis, sizeof(sum->redis));
     add_counters(&sum->traffic, &part->traffic, sizeof(sum->traffic));
     histogram_merge(&sum->read_latency, &part->read_latency);

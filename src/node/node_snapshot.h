@@ -42,6 +42,7 @@ struct worker_snapshot {
     struct host_statistics host;
     struct gateway_statistics gateway;
     struct relay_statistics relay;
+    struct txn_statistics txn;
     struct redis_statistics redis;
     struct node_traffic traffic;
     struct histogram read_latency, write_latency, cold_latency;

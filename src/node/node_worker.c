@@ -444,12 +444,38 @@ static bool worker_redis_is_linked(void *context, node_id_t node)
     return transport_is_up(worker->transport, node);
 }
 
+/* Nothing is settled before this epoch may ask others (B1): what came up meanwhile is looked at
+ * now. */
+static void worker_open_txn(struct node_worker *worker)
+{
+    struct txn_worker_options options = {.world = worker->world,
+                                         .gateway = worker->gateway,
+                                         .view = &worker->view,
+                                         .host = worker->host,
+                                         .patience = worker->node->options.patience};
+
+    worker->txn = txn_open(&options);
+    for (uint32_t i = GROUP_DATA_FIRST; i < worker->view.group_count; i++)
+        if (host_leads(worker->host, (struct group_id){i}) != 0)
+            txn_rows_changed(worker->txn, (struct group_id){i});
+}
+
+static void worker_on_txn(void *context, struct group_id group)
+{
+    struct node_worker *worker = context;
+
+    if (worker->txn != NULL) txn_rows_changed(worker->txn, group);
+}
+
 static enum status worker_open_services(struct node_worker *worker, struct error *error)
 {
     const struct node_options *node_options = &worker->node->options;
+
+    worker_open_txn(worker);
     struct redis_service_options options = {
         .world = worker->world,
         .gateway = worker->gateway,
+        .txn = worker->txn,
         .view = &worker->view,
         .admission = worker->node->admission,
         .max_connections = node_options->max_connections,
@@ -523,7 +549,9 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .reads_by_quorum = view->reads == READS_QUORUM,
         .raft_planted_bugs = node->options.raft_planted_bugs,
         .hash_secret = {view->hash_secret[0], view->hash_secret[1]},
-        .evaluate = {[SERVICE_REDIS] = redis_evaluate, [SERVICE_META] = meta_evaluate},
+        .evaluate = {[SERVICE_REDIS] = redis_evaluate,
+                     [SERVICE_META] = meta_evaluate,
+                     [SERVICE_TXN] = txn_evaluate},
         .chore = {[SERVICE_REDIS] = redis_chore},
         .service_options =
             {[SERVICE_REDIS] = &node->options.redis_limits, [SERVICE_META] = &node->options.meta},
@@ -548,7 +576,8 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
                    .on_flush = worker_on_flush,
                    .on_fenced = worker_on_replica_fenced,
                    .on_disputed = worker_on_disputed,
-                   .on_verified = worker_on_verified},
+                   .on_verified = worker_on_verified,
+                   .on_txn = worker_on_txn},
         .context = worker,
     };
     worker->host = host_open(&host);
@@ -620,6 +649,8 @@ void worker_close(struct node_worker *worker)
     world_timer_stop(worker->world, &worker->detach_timer);
     if (worker->redis != NULL) redis_service_close(worker->redis);
     worker->redis = NULL;
+    txn_close(worker->txn);
+    worker->txn = NULL;
     gateway_close(worker->gateway);
     worker->gateway = NULL;
     host_close(worker->host);

@@ -11,6 +11,7 @@
 #include "services/redis/command.h"
 #include "services/redis/redis_service.h"
 #include "services/redis/request_body.h"
+#include "txn/txn.h"
 #include "wire/resp.h"
 
 enum { REQUESTS_MAX = 8192, PARTITIONS = 4, BYTES_MAX = 40 << 20 };
@@ -26,6 +27,12 @@ struct fixture {
     size_t request_count, open_count, forgotten;
     bool at_once;             /* answers inside gateway_submit() */
     uint32_t stale_joined[8]; /* bounds of connections that read stale; 0: free */
+    void (*on_submit)(struct fixture *fixture, size_t index); /* answers inside gateway_submit() */
+    /* The coordinator of transactions: */
+    struct txn_request *txn; /* open; one at a time for each connection, and the tests have one */
+    uint32_t txn_count, txns_forgotten;
+    void (*on_txn)(struct fixture *fixture, struct txn_request *request); /* inside txn_run() */
+    void *whole;                                                          /* redis_whole.h */
     /* Other workers of the node: */
     struct redis_question *question; /* the last one asked */
     uint32_t questions;
@@ -132,6 +139,37 @@ void gateway_submit(struct gateway *gateway, struct gateway_request *request)
     fixture->body_sizes[index] = request->body.size;
     memcpy(fixture->bodies[index], request->body.data, request->body.size);
     if (fixture->at_once) answer_truly(fixture, index);
+    if (fixture->on_submit) fixture->on_submit(fixture, index);
+}
+
+/* And these that of txn/txn_coordinator.c. */
+void txn_run(struct txn_worker *worker, struct txn_request *request)
+{
+    struct fixture *fixture = (struct fixture *)worker;
+
+    assert_null(fixture->txn);
+    fixture->txn = request;
+    fixture->txn_count++;
+    if (fixture->on_txn) fixture->on_txn(fixture, request);
+}
+
+void txn_forget(struct txn_worker *worker, struct txn_request *request)
+{
+    struct fixture *fixture = (struct fixture *)worker;
+
+    assert_ptr_equal(fixture->txn, request);
+    fixture->txn = NULL;
+    fixture->txns_forgotten++;
+}
+
+static inline void txn_answer(struct fixture *fixture, enum txn_result result,
+                              const struct txn_piece *refused)
+{
+    struct txn_request *request = fixture->txn;
+
+    assert_non_null(request);
+    fixture->txn = NULL;
+    request->on_done(request, result, refused);
 }
 
 void gateway_forget(struct gateway *gateway, struct gateway_request *request)
@@ -203,6 +241,7 @@ static inline struct fixture *fixture_make_with(uint32_t worker, uint32_t worker
     struct redis_service_options options = {.world = &fixture->play.world,
                                             .gateway = (struct gateway *)fixture,
                                             .view = &fixture->view,
+                                            .txn = (struct txn_worker *)fixture,
                                             .max_connections = 3,
                                             .request_timeout = 60 * SECOND,
                                             .output_timeout = 20 * SECOND,

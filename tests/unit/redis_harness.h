@@ -36,6 +36,9 @@ struct redis_harness {
     uint64_t dep;
     int64_t chore_at;
     struct redis_limits limits;
+    bool dry;     /* nothing is applied */
+    bool refused; /* the last one: row_refuse() */
+    struct row_reads *reads;
 };
 
 static inline struct redis_harness *redis_harness_make(void)
@@ -97,13 +100,18 @@ static inline struct bytes redis_harness_evaluate(struct redis_harness *harness,
                       harness->time, harness->index + 1);
     rows.wanted = &harness->wanted;
     rows.engine_index = harness->engine_index;
+    rows.reads = harness->reads;
     harness->result = evaluate(&rows, &request, &reply);
     harness->effect_count = rows.effect_count;
     harness->wanted_count = rows.wanted_count;
     harness->dep = rows.dep;
     harness->chore_at = rows.chore_at;
+    harness->refused = rows.refused;
     row_context_end(&rows);
-    if (harness->result == EVALUATE_DONE) redis_harness_apply(harness);
+    if (rows.over_budget && harness->result == EVALUATE_DONE)
+        harness->result = EVALUATE_OVER_BUDGET;
+    bool applies = harness->result == EVALUATE_DONE && !rows.refused && !harness->dry;
+    if (applies) redis_harness_apply(harness);
     return buffer_bytes(&harness->reply);
 }
 

@@ -116,7 +116,9 @@ static void test_a_write_over_partitions_changes_nothing(void **state)
     assert_int_equal(f->request_count, 0);
     struct bytes output = buffer_bytes(&s->head.output);
     assert_true(bytes_starts_with(
-        output, bytes_of("-CROSSSLOT Keys in request don't hash to the same slot")));
+        output, bytes_of("-ERR 'mset' with keys like these needs transactions over partitions, but "
+                         "the cluster still runs at version 0; finish the upgrade (holon upgrade "
+                         "finalize). Nothing was changed\r\n-ERR 'del' ")));
 }
 
 static void test_keys_gathers_all_partitions(void **state)

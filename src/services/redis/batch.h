@@ -2,19 +2,23 @@
  * whose keys are all in one partition, and the pieces of transactions (txn/txn.h).
  *
  *   body: u8 format (2) | u8 flags (0) | varint count, watches: u8 database, u8 existed,
- *         u64 version, varint size, key | varint count, commands: u8 flags (1: expects) |
- *         with 1: u64, u64 digest of the reply it must give | varint size, body of
- *         request_body.h (format 1, no references)
- *   reply: u8 redis_batch_outcome | EXECUTED: for each command varint size, reply (RESP)
+ *         u64 version, varint size, key | u64 seed | varint count, commands: u8 flags (1: expects)
+ * | with 1: u64, u64 digest of the reply it must give, keyed with the seed | varint size, body of
+ * request_body.h (format 1, no references) reply: u8 redis_batch_outcome | EXECUTED: for each
+ * command u32 size, reply (RESP); REFUSED: an error (RESP)
  *
  * Each command sees what those before it wrote. A watch that fails, or a reply that is not the
  * expected one: nothing is changed (row_refuse()). Errors of commands are replies like others, and
- * change nothing by themselves, as in redis-server.
+ * change nothing by themselves, as in redis-server. What makes no sense, or does not fit, is
+ * refused as a whole: half of a transaction must not be executed.
+ *
+ * The seed is drawn for each batch, so that nobody can choose values that have one digest.
  *
  * Thread: any; redis_batch_evaluate() the partition's worker. */
 #ifndef HOLON_SERVICES_REDIS_BATCH_H
 #define HOLON_SERVICES_REDIS_BATCH_H
 
+#include "base/hash.h"
 #include "partition/row_context.h"
 #include "services/redis/request_body.h"
 
@@ -24,6 +28,7 @@ enum redis_batch_outcome {
     REDIS_BATCH_EXECUTED = 0,
     REDIS_BATCH_WATCH_FAILED = 1,
     REDIS_BATCH_UNEXPECTED = 2,
+    REDIS_BATCH_REFUSED = 3,
 };
 
 struct redis_watch {
@@ -33,8 +38,28 @@ struct redis_watch {
     struct bytes key;
 };
 
+struct redis_batch_command {
+    bool expects;
+    struct hash128 digest;
+    struct bytes body;
+};
+
 /* Called by redis_evaluate() for bodies of this format. */
 enum evaluate_result redis_batch_evaluate(struct row_context *rows, const struct request *request,
                                           struct reply *reply);
+/* Of what a command must reply, `reply`. */
+struct hash128 redis_batch_digest(uint64_t seed, uint16_t command, struct bytes reply);
+
+/* The body: a head, its watches, then redis_batch_begin_commands() and its commands. */
+void redis_batch_begin(struct writer *writer, uint64_t watch_count);
+void redis_batch_write_watch(struct writer *writer, const struct redis_watch *watch);
+void redis_batch_begin_commands(struct writer *writer, uint64_t seed, uint64_t command_count);
+void redis_batch_write_command(struct writer *writer, const struct redis_batch_command *command);
+
+/* The reply. False: it makes no sense. *ret_rest: replies of the commands, or the error. */
+bool redis_batch_read_outcome(struct bytes reply, enum redis_batch_outcome *ret_outcome,
+                              struct bytes *ret_rest);
+/* The next command's; *rest is left behind it. */
+bool redis_batch_read_reply(struct bytes *rest, struct bytes *ret_reply);
 
 #endif

@@ -81,6 +81,7 @@ bool redis_typed_find(struct redis_call *call, struct bytes key, uint8_t type,
 bool redis_effects_fit(struct redis_call *call, size_t size)
 {
     if (buffer_size(call->rows->effects) + size <= REDIS_EFFECTS_SIZE_MAX) return true;
+    if (call->batch) call->rows->over_budget = true; /* all of it is too big, not this one alone */
     redis_reply_error(call, "ERR keys and values of one write exceed what this version of Holon "
                             "can store at once (283 KiB); nothing was changed");
     return false;

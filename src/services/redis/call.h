@@ -41,7 +41,9 @@ struct redis_call {
     int64_t now_ms;
     const struct redis_limits *limits;
     const struct redis_body *body; /* for values that were sent ahead (stage.h) */
-    uint16_t ids_made;             /* parts.h */
+    bool batch;                    /* one of several in this evaluation (batch.h): what was written
+                                    * by those before is not in the table */
+    uint16_t ids_made;             /* parts.h; of all of them */
     uint32_t adopted;              /* values sent ahead that became values of keys, by bit */
     bool misrouted;                /* a key is not of this partition: a bug of the sender */
     struct resp_writer out;

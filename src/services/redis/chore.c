@@ -1,40 +1,8 @@
 #include "services/redis/chore.h"
 
 #include "services/redis/chore_step.h"
+#include "services/redis/fronts.h"
 #include "services/redis/request_body.h"
-
-enum { FRONT_KEY_SIZE = ROW_PREFIX_SIZE + 5 };
-
-/* --- fronts ---------------------------------------------------------------------------------- */
-
-static void front_key_store(uint8_t at[FRONT_KEY_SIZE], const struct row_context *rows,
-                            uint8_t kind, uint32_t namespace)
-{
-    row_prefix_store(at, rows->slot_first, SERVICE_REDIS, REDIS_NAMESPACE_FRONTS);
-    at[ROW_PREFIX_SIZE] = kind;
-    store_u32_be(at + ROW_PREFIX_SIZE + 1, namespace);
-}
-
-enum row_result chore_front_get(struct row_context *rows, uint8_t kind, uint32_t namespace,
-                                struct bytes from, struct bytes *ret_from)
-{
-    uint8_t key[FRONT_KEY_SIZE];
-    struct row_view row;
-
-    front_key_store(key, rows, kind, namespace);
-    enum row_result result = row_get(rows, bytes_make(key, sizeof(key)), &row);
-    bool behind = result == ROW_FOUND && bytes_compare(row.value, from) > 0;
-    *ret_from = behind ? row.value : from;
-    return result;
-}
-
-void chore_front_put(struct row_context *rows, uint8_t kind, uint32_t namespace, struct bytes at)
-{
-    uint8_t key[FRONT_KEY_SIZE];
-
-    front_key_store(key, rows, kind, namespace);
-    row_put(rows, bytes_make(key, sizeof(key)), REDIS_ROW_MARK, 0, 0, at);
-}
 
 /* --- expiry ---------------------------------------------------------------------------------- */
 
@@ -116,7 +84,7 @@ static enum row_result expire_keys(struct chore_step *step)
     row_prefix_store(to, rows->slot_first, SERVICE_REDIS, namespace + 1);
     due.reminders = arena_allocate(rows->arena, (step->rows_left + 1) * sizeof(due.reminders[0]));
     enum row_result result =
-        chore_front_get(rows, 0, namespace, bytes_make(from, sizeof(from)), &first);
+        redis_front_get(rows, 0, namespace, bytes_make(from, sizeof(from)), &first);
     if (result == ROW_STOP) return result;
     result = row_scan(rows, first, bytes_make(to, sizeof(to)), &due, on_reminder);
     for (uint32_t i = 0; i < due.count && result != ROW_STOP; i++) {
@@ -125,7 +93,7 @@ static enum row_result expire_keys(struct chore_step *step)
             break;
         }
         /* New reminders are for times to come: nothing will be put before this one. */
-        if (i == 0) chore_front_put(rows, 0, namespace, due.reminders[i]);
+        if (i == 0) redis_front_put(rows, 0, namespace, due.reminders[i]);
         result = expire_reminded(step, due.reminders[i]);
     }
     return result;

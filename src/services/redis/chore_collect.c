@@ -1,6 +1,7 @@
 /* Removes what was dropped, or sent ahead and given up, by the records of it. */
 #include "base/assert.h"
 #include "services/redis/chore_step.h"
+#include "services/redis/fronts.h"
 #include "services/redis/stage_clock.h"
 
 enum {
@@ -244,12 +245,12 @@ static enum row_result collect_kind(struct chore_step *step, uint8_t kind)
     redis_garbage_key_store(start, rows, kind, (struct redis_part_id){0});
     redis_garbage_key_store(to, rows, kind + 1, (struct redis_part_id){0});
     enum row_result result =
-        chore_front_get(rows, kind, 0, bytes_make(start, sizeof(start)), &from);
+        redis_front_get(rows, kind, 0, bytes_make(start, sizeof(start)), &from);
     if (result == ROW_STOP) return result;
     result = row_scan(rows, from, bytes_make(to, sizeof(to)), &search, on_record);
     /* The front moves only with an effect that is logged anyway: a look alone writes nothing. */
     if (result != ROW_STOP && search.due_count && !bytes_equal(search.first, from))
-        chore_front_put(rows, kind, 0, search.first);
+        redis_front_put(rows, kind, 0, search.first);
     if (result != ROW_STOP && search.staged && search.clock.due)
         redis_stage_clock_put(&step->call, &search.clock);
     for (uint32_t i = 0; i < search.due_count && result != ROW_STOP && !chore_spent(step); i++) {

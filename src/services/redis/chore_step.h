@@ -24,14 +24,6 @@ static inline bool chore_may_seek(const struct chore_step *step)
     return rows->effect_count == 0 || row_may_seek(rows);
 }
 
-/* In some ranges rows are removed in about the order in which they were put: a front is the key
- * from which on there may be any. Without it each step would walk over the tombstones of all
- * steps before. kind: of garbage records; 0: reminders of a namespace.
- * *ret_from: `from`, or the front behind it. */
-enum row_result chore_front_get(struct row_context *rows, uint8_t kind, uint32_t namespace,
-                                struct bytes from, struct bytes *ret_from);
-void chore_front_put(struct row_context *rows, uint8_t kind, uint32_t namespace, struct bytes at);
-
 /* Garbage records that are due, as far as the step goes. ROW_STOP as always. */
 enum row_result chore_collect(struct chore_step *step);
 

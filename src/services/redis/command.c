@@ -23,6 +23,12 @@ static const struct redis_command commands[REDIS_COMMAND_ID_END] = {
 #include "services/redis/commands.def"
 #undef REDIS_COMMAND
 #undef REDIS_LOCAL
+    [REDIS_READVALUE] = {"readvalue", REDIS_READVALUE, 2, READS | REDIS_HIDDEN, 1, 1, 1,
+                         evaluate_readvalue, "generic", "7.0.0", "O(N)",
+                         "A value as it goes to another partition."},
+    [REDIS_WRITEVALUE] = {"writevalue", REDIS_WRITEVALUE, 4, WRITES | GROWS | REDIS_HIDDEN, 1, 1, 1,
+                          evaluate_writevalue, "generic", "7.0.0", "O(N)",
+                          "Sets a key to what readvalue gave."},
     [REDIS_SLOTSCAN] = {"slotscan", REDIS_SLOTSCAN, 3, READS | FANOUT | REDIS_HIDDEN, 0, 0, 0,
                         evaluate_slotscan, "cluster", "3.0.0", "O(N)",
                         "Counts or iterates over the keys of a slot."},

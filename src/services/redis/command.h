@@ -13,7 +13,11 @@ enum redis_command_id {
 #include "services/redis/commands.def"
 #undef REDIS_COMMAND
 #undef REDIS_LOCAL
-    /* Between nodes, no client can name them: of CLUSTER ...KEYSINSLOT, of INFO. */
+    /* Between nodes, no client can name them: of RENAME and COPY, of CLUSTER ...KEYSINSLOT, of
+     * INFO.
+     */
+    REDIS_READVALUE = 252,
+    REDIS_WRITEVALUE = 253,
     REDIS_SLOTSCAN = 254,
     REDIS_KEYSPACE = 255,
     REDIS_COMMAND_ID_END = 256, /* ids are below it */

@@ -44,6 +44,8 @@ void connection_destroy(struct connection *connection)
 
     fanout_cancel(connection);
     staging_cancel(connection);
+    exec_cancel(connection);
+    multi_drop(connection);
     connection_forget_all(connection);
     reads_set_stale(connection, 0);
     connection_account_gone(connection);
@@ -91,7 +93,7 @@ void connection_kill(struct connection *connection, const char *why)
 static void end_if_answered(struct connection *connection)
 {
     bool open = !list_empty(&connection->slots) || connection->fanout != NULL ||
-                connection->staging != NULL;
+                connection->staging != NULL || connection->exec != NULL;
 
     if (!connection->closing || connection->ended || open) return;
     connection->ended = true;
@@ -123,8 +125,9 @@ static bool wait_is_over(const struct connection *connection)
 /* May the next command be looked at? */
 static bool may_go_on(struct connection *connection)
 {
-    if (connection->closing || connection->ended || connection->fanout || connection->staging)
-        return false;
+    bool alone = connection->fanout || connection->staging || connection->exec;
+
+    if (connection->closing || connection->ended || alone) return false;
     return connection_has_room(connection) && wait_is_over(connection);
 }
 
@@ -347,6 +350,7 @@ void connections_run_ready(struct redis_service *service)
         list_remove(link);
         if (connection->fanout) fanout_continue(connection);
         if (connection->staging) staging_continue(connection);
+        if (connection->exec) exec_continue(connection);
         process_waiting(connection);
     }
     service->backlogged = !through;

@@ -113,10 +113,11 @@ void connection_account(struct connection *connection)
     size_t replies = replies_held(connection);
 
     if (connection->killed) return; /* counted as gone: its memory is about to be */
-    bool alone = connection->fanout || connection->staging;
+    bool alone = connection->fanout || connection->staging || connection->exec || connection->multi;
     if (replies + buffer_size(&connection->input) == connection->bytes && !alone) return;
     account(connection, replies + buffer_size(&connection->input) + fanout_bytes(connection) +
-                            staging_bytes(connection));
+                            staging_bytes(connection) + exec_bytes(connection) +
+                            multi_bytes(connection));
     if (replies > OUTPUT_BYTES_MAX) {
         service->statistics.clients_stuck++;
         connection_kill(connection, "it does not read its replies: 64 MiB are waiting");
@@ -175,7 +176,7 @@ static bool is_idle(const struct connection *connection, uint64_t now)
 {
     uint64_t timeout = connection->service->options.idle_timeout;
     bool open = !list_empty(&connection->slots) || connection->fanout != NULL ||
-                connection->staging != NULL;
+                connection->staging != NULL || connection->exec != NULL;
 
     return timeout && !open && now - connection->active > timeout;
 }

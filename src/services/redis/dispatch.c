@@ -4,8 +4,10 @@
 
 #include "base/hash.h"
 #include "services/redis/cluster_table.h"
+#include "services/redis/exec.h"
 #include "services/redis/gather.h"
 #include "services/redis/local_functions.h"
+#include "services/redis/multi.h"
 #include "services/redis/slot_keys.h"
 
 enum { SHOWN_ARGUMENTS_BYTES = 128, SHOWN_NAME_BYTES = 128 };
@@ -79,6 +81,21 @@ static void refuse_arity(struct connection *connection, const struct redis_comma
     local_reply_end(&reply);
 }
 
+/* Nothing was executed, nor will be what was queued before it in MULTI. */
+static void refuse(struct connection *connection, const struct redis_command *command,
+                   bool unsupported, const struct bytes *arguments, uint32_t count)
+{
+    multi_spoil(connection);
+    if (command == NULL && unsupported)
+        refuse_unsupported(connection, arguments[0]);
+    else if (command == NULL)
+        refuse_unknown(connection, arguments, count);
+    else if (command->id == REDIS_EXEC)
+        multi_refuse_exec(connection);
+    else
+        refuse_arity(connection, command);
+}
+
 /* What runs alone begins when all earlier commands are answered. */
 static bool may_begin_alone(struct connection *connection)
 {
@@ -93,6 +110,31 @@ static bool fan_out(struct connection *connection, const struct redis_command *c
 {
     if (!may_begin_alone(connection)) return false;
     fanout_start(connection, command, arguments, count);
+    return true;
+}
+
+/* What cannot be, over partitions, before the upgrade is finished. */
+static void refuse_unready(struct connection *connection, const struct redis_command *command)
+{
+    char what[REDIS_NAME_SIZE_MAX + 32];
+    struct local_reply reply;
+
+    snprintf(what, sizeof(what), "'%s' with keys like these", command->name);
+    local_reply_begin(connection, &reply);
+    exec_write_unready(connection->service, &reply.out, what);
+    local_reply_end(&reply);
+}
+
+/* All of it at one instant. */
+static bool run_transaction(struct connection *connection, const struct redis_command *command,
+                            const struct bytes *arguments, uint32_t count)
+{
+    if (!exec_is_ready(connection->service)) {
+        refuse_unready(connection, command);
+        return true;
+    }
+    if (!may_begin_alone(connection)) return false;
+    exec_start_one(connection, command, arguments, count);
     return true;
 }
 
@@ -138,14 +180,18 @@ static bool dispatch_keyed(struct connection *connection, const struct redis_com
         refuse_arity(connection, command);
         return true;
     }
-    if (!(command->flags & REDIS_MERGES)) {
-        connection_reply_error(connection,
-                               "CROSSSLOT Keys in request don't hash to the same slot: they live "
-                               "in several partitions, and changing those together needs "
-                               "transactions, which come in a later version; nothing was changed");
-        return true;
-    }
-    return fan_out(connection, command, arguments, count);
+    /* Replicas that are behind answer key by key, and so does everybody in a cluster that is not
+     * upgraded yet. */
+    bool by_key =
+        (command->flags & REDIS_MERGES) && (connection->stale_ms > 0 || !exec_is_ready(service));
+    return by_key ? fan_out(connection, command, arguments, count)
+                  : run_transaction(connection, command, arguments, count);
+}
+
+void dispatch_local(struct local_call *call)
+{
+    call->service->statistics.local++;
+    local_function(call->command->id)(call);
 }
 
 static void run_local(struct connection *connection, const struct redis_command *command,
@@ -159,9 +205,8 @@ static void run_local(struct connection *connection, const struct redis_command 
                               .count = count,
                               .out = &reply.out};
 
-    connection->service->statistics.local++;
     local_reply_begin(connection, &reply);
-    local_function(command->id)(&call);
+    dispatch_local(&call);
     local_reply_end(&reply);
 }
 
@@ -171,18 +216,46 @@ static bool is_http(struct bytes name)
     return redis_word_is(name, "post") || redis_word_is(name, "host:");
 }
 
+/* About the whole database, and changes it in all partitions at once. On the cluster port FLUSHDB
+ * and FLUSHALL are about those that the node leads. */
+static bool is_one_transaction(const struct connection *connection,
+                               const struct redis_command *command)
+{
+    bool flushes = command->id == REDIS_FLUSHDB || command->id == REDIS_FLUSHALL;
+
+    if (command->id == REDIS_SWAPDB) return true;
+    return flushes && !connection->cluster_port && exec_is_ready(connection->service);
+}
+
+static bool watch(struct connection *connection, const struct redis_command *command,
+                  const struct bytes *arguments, uint32_t count)
+{
+    if (exec_is_ready(connection->service))
+        return multi_watch(connection, command, arguments, count);
+    refuse_unready(connection, command);
+    return true;
+}
+
 static bool dispatch_known(struct connection *connection, const struct redis_command *command,
                            const struct bytes *arguments, uint32_t count)
 {
     bool of_slot = command->evaluate == NULL && slot_keys_wanted(command, arguments, count);
     bool about_keys = command->evaluate != NULL || (command->flags & REDIS_FANOUT) || of_slot;
 
+    if (multi_takes(connection, command)) {
+        multi_queue(connection, command, arguments, count);
+        return true;
+    }
     if (about_keys && !service_has_view(connection->service)) {
         connection_reply_error(connection, "UNAVAILABLE the cluster is being formed; the command "
                                            "was not executed, try again");
         return true;
     }
+    if (is_one_transaction(connection, command))
+        return run_transaction(connection, command, arguments, count);
     if (command->flags & REDIS_FANOUT) return fan_out(connection, command, arguments, count);
+    if (command->id == REDIS_WATCH) return watch(connection, command, arguments, count);
+    if (command->id == REDIS_EXEC) return multi_exec(connection);
     if (of_slot) {
         if (!may_begin_alone(connection)) return false;
         slot_keys_start(connection, command, arguments, count);
@@ -215,12 +288,9 @@ bool dispatch_command(struct connection *connection, const struct bytes *argumen
         connection_kill(connection, "it speaks HTTP");
         return true;
     }
-    if (command == NULL && unsupported)
-        refuse_unsupported(connection, arguments[0]);
-    else if (command == NULL)
-        refuse_unknown(connection, arguments, count);
-    else if (!redis_arity_is_right(command, count))
-        refuse_arity(connection, command);
+    bool known = command != NULL && redis_arity_is_right(command, count);
+    if (!known)
+        refuse(connection, command, unsupported, arguments, count);
     else if (!dispatch_known(connection, command, arguments, count))
         return false;
 

@@ -1,16 +1,13 @@
 #include "services/redis/evaluate.h"
 
 #include "base/assert.h"
-#include "services/redis/call.h"
-#include "services/redis/request_body.h"
+#include "services/redis/batch.h"
+#include "services/redis/evaluate_internal.h"
 #include "services/redis/stage.h"
 
-/* The reply goes away with what was written of it; effects must not be there yet. */
-static enum evaluate_result refuse(struct redis_call *call, size_t reply_start, const char *text)
+enum evaluate_result redis_call_refuse(struct redis_call *call, size_t start, const char *text)
 {
-    struct buffer *buffer = call->out.buffer;
-
-    buffer->end = buffer->start + reply_start;
+    buffer_cut(call->out.buffer, start);
     call->out.failed = false;
     return redis_reply_error(call, text);
 }
@@ -36,9 +33,8 @@ static bool references_are_right(const struct redis_command *command, const stru
     return true;
 }
 
-static bool decode(struct redis_call *call, struct bytes bytes, struct redis_body *body)
+bool redis_call_take(struct redis_call *call, const struct redis_body *body)
 {
-    if (redis_body_decode(bytes, call->rows->arena, body)) return false;
     call->command =
         body->flags & REDIS_BODY_STAGE ? &stage_command : redis_command_by_id(body->command);
     if (call->command == NULL || call->command->evaluate == NULL) return false;
@@ -55,13 +51,12 @@ static bool decode(struct redis_call *call, struct bytes bytes, struct redis_bod
     return true;
 }
 
-/* All keys at once: those that are not in memory are fetched together. */
-static void want_keys(struct redis_call *call)
+void redis_call_want_keys(struct redis_call *call)
 {
     uint32_t count = redis_key_count(call->command, call->count);
     struct redis_key key;
 
-    if (count < 2 || row_table_complete(call->rows->table)) return;
+    if (row_table_complete(call->rows->table)) return;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = (uint32_t)call->command->first_key + i * (uint32_t)call->command->key_step;
         redis_key_locate(call, call->arguments[at], &key);
@@ -81,8 +76,8 @@ static enum evaluate_result run(struct redis_call *call)
     return redis_stage_drop_rest(call) == ROW_STOP ? redis_stop(call) : EVALUATE_DONE;
 }
 
-enum evaluate_result redis_evaluate(struct row_context *rows, const struct request *request,
-                                    struct reply *reply)
+static enum evaluate_result evaluate_one(struct row_context *rows, const struct request *request,
+                                         struct reply *reply)
 {
     size_t reply_start = buffer_size(reply->buffer);
     uint32_t effects_before = rows->effect_count;
@@ -94,28 +89,33 @@ enum evaluate_result redis_evaluate(struct row_context *rows, const struct reque
                               .out = resp_writer_make(reply->buffer, false)};
 
     /* Only another node sends bodies; a newer one may know commands that this one does not. */
-    if (!decode(&call, request->body, &body))
-        return redis_reply_error(&call, "ERR this node does not understand the request: it may "
-                                        "run an older version; nothing was executed");
+    if (redis_body_decode(request->body, rows->arena, &body) || !redis_call_take(&call, &body))
+        return redis_reply_error(&call, REDIS_NOT_UNDERSTOOD);
     if (redis_namespace_find(&call, call.database, &call.namespace) == ROW_STOP)
         return redis_stop(&call);
 
     rows->written_is_enough = rows->databases_in_memory >> call.database & 1;
-    want_keys(&call);
+    if (redis_key_count(call.command, call.count) > 1) redis_call_want_keys(&call);
     if (rows->need_rows) return redis_stop(&call);
     enum evaluate_result result = run(&call);
 
     /* Both cases would end the same way each time, so they are answers, not retries. */
     bool no_effects = rows->effect_count == effects_before;
-    if (call.misrouted && no_effects)
-        return refuse(&call, reply_start,
-                      "ERR a key is not of this partition; nothing was executed");
+    if (call.misrouted && no_effects) return redis_call_refuse(&call, reply_start, REDIS_MISROUTED);
     if (call.misrouted) return EVALUATE_OVER_BUDGET; /* throws the effects away */
     if (result == EVALUATE_OVER_BUDGET && no_effects)
-        return refuse(&call, reply_start, "ERR the command reads too many keys or bytes at once");
+        return redis_call_refuse(&call, reply_start,
+                                 "ERR the command reads too many keys or bytes at once");
     if (result == EVALUATE_DONE && call.out.failed && no_effects)
-        return refuse(&call, reply_start,
-                      "ERR the reply is larger than this version of Holon allows");
+        return redis_call_refuse(&call, reply_start, REDIS_REPLY_TOO_LARGE);
     if (result == EVALUATE_DONE && call.out.failed) return EVALUATE_OVER_BUDGET;
     return result;
+}
+
+enum evaluate_result redis_evaluate(struct row_context *rows, const struct request *request,
+                                    struct reply *reply)
+{
+    bool batch = request->body.size > 0 && request->body.data[0] == REDIS_BATCH_FORMAT;
+
+    return batch ? redis_batch_evaluate(rows, request, reply) : evaluate_one(rows, request, reply);
 }

@@ -18,5 +18,8 @@ enum evaluate_result evaluate_keyspace(struct redis_call *call);
  * cursor's slot, from there on, as SCAN replies; COUNT 0: their number instead of them. The cursor
  * is 0 at the end of the slot. */
 enum evaluate_result evaluate_slotscan(struct redis_call *call);
+/* Of RENAME and COPY over partitions: value_move.h. */
+enum evaluate_result evaluate_readvalue(struct redis_call *call);
+enum evaluate_result evaluate_writevalue(struct redis_call *call);
 
 #endif

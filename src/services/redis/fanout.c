@@ -1,6 +1,7 @@
-/* fanout.c - commands that ask several partitions: MGET, EXISTS and TOUCH over several of
- * them, and those about the whole database. Each runs alone on its connection: it begins when
- * all earlier commands are answered and later ones wait for it (rule C9).
+/* fanout.c - commands that ask several partitions, each by itself: those about the whole database,
+ * and MGET, EXISTS and TOUCH where they are not transactions (dispatch.c). Each runs alone on its
+ * connection: it begins when all earlier commands are answered and later ones wait for it (rule
+ * C9).
  *
  *   kind        asks                                        answers
  *   VALUES      MGET of its keys, per partition             values in the order of the keys
@@ -14,8 +15,7 @@
  *   SLOT_KEYS   needed
  *   CLIENTS,    other workers of the node; INFO also        gather.h
  *   INFO        each partition
- *
- * Not atomic until transactions across partitions exist. */
+ */
 #include <stdio.h>
 
 #include "base/assert.h"

@@ -114,6 +114,8 @@ struct connection {
     size_t reply_size;        /* supposed of the next reply: greatest of late, decaying */
     struct fanout *fanout;    /* running: nothing else is */
     struct staging *staging;  /* the same */
+    struct exec *exec;        /* the same */
+    struct multi *multi;      /* MULTI or WATCH was said; or NULL */
     uint64_t opened, active;  /* boot time */
     uint64_t request_since;   /* when the first part of an unfinished command came; 0: none */
     uint64_t output_moved;    /* when the other side took something last, or nothing waited */
@@ -258,11 +260,16 @@ void reads_prepare(const struct connection *connection, uint8_t open_class,
 /* It was answered. */
 void reads_answered(struct connection *connection, uint8_t open_class,
                     const struct gateway_request *request);
+/* A transaction was, which is never stale; it may have written anywhere. */
+void reads_after_transaction(struct connection *connection, bool wrote);
 void reads_set_stale(struct connection *connection, uint32_t stale_ms); /* 0: linearizable */
 
 /* dispatch.c */
 /* False: it must wait, connection->waits_for says what for; give it again then. */
 bool dispatch_command(struct connection *connection, const struct bytes *arguments, uint32_t count);
+struct local_call;
+/* Runs a command of local_*.c. */
+void dispatch_local(struct local_call *call);
 
 /* fanout.c: only while the queue is empty; sets connection->fanout until it is answered. */
 void fanout_start(struct connection *connection, const struct redis_command *command,
@@ -279,6 +286,14 @@ void staging_start(struct connection *connection, const struct redis_command *co
 void staging_continue(struct connection *connection); /* from connections_run_ready() */
 void staging_cancel(struct connection *connection);
 size_t staging_bytes(const struct connection *connection);
+
+/* exec.c: only while the queue is empty; sets connection->exec until it is answered. */
+void exec_continue(struct connection *connection); /* from connections_run_ready() */
+void exec_cancel(struct connection *connection);
+size_t exec_bytes(const struct connection *connection);
+/* multi.c */
+void multi_drop(struct connection *connection);
+size_t multi_bytes(const struct connection *connection);
 
 /* local_*.c: commands that the connection's own node answers. */
 struct local_call {

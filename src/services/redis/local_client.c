@@ -8,6 +8,7 @@
 #include "services/redis/gather.h"
 #include "services/redis/local.h"
 #include "services/redis/local_functions.h"
+#include "services/redis/multi.h"
 
 enum { LINE_SIZE_MAX = 4096, US_PER_S = 1000000 };
 
@@ -87,13 +88,14 @@ static bool write_line(struct buffer *text, struct connection *connection, uint6
     return buffer_append_format(
                text,
                "id=%" PRIu64 " addr=%s laddr=%s fd=0 name=%s age=%" PRIu64 " idle=%" PRIu64
-               " flags=N db=%u sub=0 psub=0 ssub=0 multi=-1 qbuf=%zu qbuf-free=0 argv-mem=0 "
-               "multi-mem=0 rbs=0 rbp=0 obl=0 oll=%u omem=%zu tot-mem=%zu events=r cmd=%s%s%s "
+               " flags=N db=%u sub=0 psub=0 ssub=0 multi=%" PRId64 " watch=%u qbuf=%zu "
+               "qbuf-free=0 argv-mem=0 multi-mem=%zu rbs=0 rbp=0 obl=0 oll=%u omem=%zu tot-mem=%zu events=r cmd=%s%s%s "
                "user=default redir=-1 resp=%d lib-name=%s lib-ver=%s\n",
                connection->id, stream_peer_address(connection->stream),
                stream_own_address(connection->stream), connection->name,
                (now - connection->opened) / US_PER_S, (now - connection->active) / US_PER_S,
-               connection->database, buffer_size(&connection->input), connection->slot_count,
+               connection->database, multi_commands(connection), multi_watches(connection),
+               buffer_size(&connection->input), multi_bytes(connection), connection->slot_count,
                buffer_size(stream_output(connection->stream)),
                sizeof(*connection) + connection->input.capacity, command, subcommand ? "|" : "",
                subcommand ? subcommand : "", connection->resp3 ? 3 : 2, connection->library,

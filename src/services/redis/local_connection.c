@@ -52,6 +52,7 @@ void local_reset(struct local_call *call)
     reads_set_stale(connection, 0);
     connection->resp3 = false;
     connection->readonly = false;
+    multi_drop(connection);
     connection->name[0] = 0;
     /* It ends OFF; what SKIP skips is its own reply. */
     if (connection->reply_mode == REPLY_OFF)

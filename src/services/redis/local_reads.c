@@ -53,6 +53,15 @@ void reads_answered(struct connection *connection, uint8_t open_class,
         connection->wrote_class_at[open_class] = connection->wrote_at;
 }
 
+void reads_after_transaction(struct connection *connection, bool wrote)
+{
+    connection->staleness = 0;
+    if (!wrote) return;
+    connection->wrote_at = world_now(connection->service->options.world);
+    for (uint32_t i = 0; connection->wrote_class_at != NULL && i < OPEN_CLASSES; i++)
+        connection->wrote_class_at[i] = connection->wrote_at;
+}
+
 static void write_mode(struct local_call *call)
 {
     char text[32] = "linearizable";

@@ -1,6 +1,7 @@
 #include "services/redis/parts.h"
 
 #include "partition/row_context.h"
+#include "services/redis/fronts.h"
 
 enum { PARTS_FORMAT = 1, GARBAGE_FORMAT = 1, SECOND_BITS = 40 };
 
@@ -25,7 +26,8 @@ bool redis_parts_decode(struct bytes value, struct redis_parts *ret_parts)
 
 bool redis_parts_exist(const struct redis_call *call)
 {
-    /* Those of this evaluation are not counted by the table yet. */
+    /* Those of this evaluation are not counted by the table yet, nor those of commands before it in
+     * a batch: ids are made in all of it. */
     return call->ids_made > 0 || call->adopted != 0 ||
            row_table_count(call->rows->table, SERVICE_REDIS,
                            call->namespace | REDIS_NAMESPACE_PARTS) > 0;
@@ -33,8 +35,9 @@ bool redis_parts_exist(const struct redis_call *call)
 
 bool redis_reminders_exist(const struct redis_call *call)
 {
-    return row_table_count(call->rows->table, SERVICE_REDIS,
-                           call->namespace | REDIS_NAMESPACE_REMINDERS) > 0;
+    bool own = call->batch && call->rows->effect_count > 0; /* not counted yet either */
+    return own || row_table_count(call->rows->table, SERVICE_REDIS,
+                                  call->namespace | REDIS_NAMESPACE_REMINDERS) > 0;
 }
 
 struct redis_part_id redis_part_id_new(struct redis_call *call)
@@ -157,6 +160,7 @@ void redis_garbage_add(struct redis_call *call, uint8_t kind, const struct redis
 {
     uint8_t key[REDIS_GARBAGE_KEY_SIZE];
 
+    redis_front_hold(call->rows, kind, 0);
     redis_garbage_key_store(key, call->rows, kind, redis_part_id_new(call));
     redis_garbage_put(call, bytes_make(key, sizeof(key)), garbage);
     row_want_chore(call->rows, call->rows->time);
@@ -183,6 +187,7 @@ void redis_remind(struct redis_call *call, const struct redis_key *key, uint64_t
 
     if (expiry_ms == 0 || (old_ms && old_ms <= expiry_ms)) return;
     if (second >> SECOND_BITS) return; /* in 34 865 years: whoever meets it then deletes it */
+    redis_front_hold(call->rows, 0, call->namespace | REDIS_NAMESPACE_REMINDERS);
     redis_reminder_store(reminder, call->rows, call->namespace, second, key->row_key);
     row_put(call->rows, bytes_make(reminder, sizeof(reminder)), REDIS_ROW_MARK, 0, 0,
             bytes_make(NULL, 0));

@@ -19,6 +19,7 @@ struct redis_service;
 struct redis_question;
 struct redis_question_part;
 struct admission;
+struct txn_worker;
 
 enum {
     REQUEST_BYTES_PER_SECOND = 64 << 10, /* slower is too slow */
@@ -43,6 +44,9 @@ struct redis_service_options {
     struct world *world;
     struct gateway *gateway;
     struct cluster_view *view; /* of the same worker; may be empty while the node founds */
+    /* Of the same worker, open until the service is closed. NULL: there are no transactions, and
+     * what needs them is refused. */
+    struct txn_worker *txn;
     /* Of the node, over all workers; NULL: max_connections are for this one alone. */
     struct admission *admission;
     uint32_t max_connections;
@@ -116,8 +120,10 @@ struct redis_statistics {
     uint64_t connections_received, connections_rejected;
     uint64_t address_rejected; /* of which by the limit of one address */
     uint64_t commands, reads, writes, local, fanouts, stages;
-    uint64_t moved;  /* of the cluster port: sent on to the leader */
-    uint64_t errors; /* error replies of any kind */
+    uint64_t moved;                /* of the cluster port: sent on to the leader */
+    uint64_t transactions;         /* EXEC, and commands over several partitions */
+    uint64_t transactions_watched; /* of those not executed: a watched key had changed */
+    uint64_t errors;               /* error replies of any kind */
     uint64_t errors_by_word[REDIS_ERROR_WORD_COUNT];
     uint64_t protocol_errors;                     /* connections closed for them */
     uint64_t unknown, unavailable, busy, too_big; /* outcomes of the gateway */
