@@ -138,9 +138,12 @@ bool txn_leads(struct replica *replica)
     replica->txn_proposed = replica->txn_told = 0;
     if (!has_rows(replica)) return true;
     if (!rows_are_here(replica)) return false;
-    if (!PLANTED(replica->host->world, "txn_locks_lost") && !lock_all(replica)) return false;
-    tell(replica);
-    return true;
+    return PLANTED(replica->host->world, "txn_locks_lost") || lock_all(replica);
+}
+
+void txn_ready(struct replica *replica)
+{
+    if (has_rows(replica)) tell(replica);
 }
 
 void txn_stops(struct replica *replica)
