@@ -4,7 +4,7 @@
  *   txn_attempt.c      one attempt with locks: prepare, decide, or give all up
  *   txn_read.c         pieces that are only read (C7), and pieces alone
  *   txn_errand.c       small requests that nobody waits for
- *   txn_settle.c       rows that transactions left behind, of groups led here (C4, C11) */
+ *   txn_settle.h       rows that transactions left behind, of groups led here (C4, C11) */
 #ifndef HOLON_TXN_TXN_INTERNAL_H
 #define HOLON_TXN_TXN_INTERNAL_H
 
@@ -90,9 +90,9 @@ struct txn_worker {
     uint32_t open;
     bool closing;
     /* Settling: */
-    struct map settled_groups;  /* by group: struct settled_group */
-    struct list changed_groups; /* whose rows are to be looked at */
-    struct world_deferred turn_end;
+    struct map settled_groups;     /* by group: struct settled_group */
+    struct list changed_groups;    /* whose rows are to be looked at */
+    struct world_timer look_timer; /* in the next turn; unlike deferred work it can be stopped */
     struct world_timer full_timer; /* runs while some rows are not looked after */
     uint32_t unsettled;
     struct txn_statistics statistics;
