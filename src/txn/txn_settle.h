@@ -13,7 +13,7 @@ enum {
     RETRY_FIRST_US = 100 * 1000, /* what was not answered */
     RETRY_LAST_US = 5 * 1000 * 1000,
     FORGET_FIRST_US = 1000 * 1000, /* what may still be asked for */
-    FORGET_LAST_US = 60 * 1000 * 1000,
+    FORGET_LAST_US = 5 * 1000 * 1000,
     FULL_RETRY_US = 1000 * 1000,
 };
 
