@@ -92,7 +92,7 @@ int sim_resp_parse(struct bytes input, struct sim_reply *ret_reply, size_t *ret_
     case '*':
     case '%':
         if (!parse_integer(line, &number) || number > LINE_SIZE_MAX) return -1;
-        ret_reply->kind = SIM_REPLY_OTHER;
+        ret_reply->kind = number < 0 ? SIM_REPLY_NIL : SIM_REPLY_OTHER;
         return skip_elements(input, input.data[0] == '%' ? number * 2 : number, after, ret_size);
     default:
         return -1;

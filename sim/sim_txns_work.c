@@ -430,14 +430,14 @@ static void take_end(struct sim_txn_client *client, const struct sim_reply *repl
 static void go_on(struct sim_txn_client *client)
 {
     uint32_t looked = client->step_count;
+    uint64_t from = client->steps[0].value, amount = 0;
 
+    if (client->shape == SIM_TXN_SHAPE_TRANSFER) amount = draw(client->txns, from + 1);
     for (uint32_t i = 0; i < looked; i++) {
         struct sim_txn_step step = client->steps[i];
         uint64_t value = ++client->txns->value_last;
-        if (client->shape == SIM_TXN_SHAPE_TRANSFER) {
-            uint64_t from = client->steps[0].value, amount = from == 0 ? 0 : 1 + value % from;
+        if (client->shape == SIM_TXN_SHAPE_TRANSFER)
             value = i == 0 ? step.value - amount : step.value + amount;
-        }
         add_step(client, SIM_TXN_WRITE, step.key, value);
     }
     send_multi(client, looked);

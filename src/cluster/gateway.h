@@ -98,6 +98,9 @@ void gateway_submit(struct gateway *gateway, struct gateway_request *request);
 bool gateway_reserve(struct gateway *gateway, struct gateway_request *request);
 /* `patience` runs from now on. */
 void gateway_submit_reserved(struct gateway *gateway, struct gateway_request *request);
+/* Of the stream to the partition of that slot: all seqs up to it are resolved, and requests that are
+ * submitted from now on say so. */
+uint64_t gateway_watermark(struct gateway *gateway, uint16_t slot);
 /* Of a reserved or open request. */
 static inline uint64_t gateway_request_seq(const struct gateway_request *request)
 {

@@ -85,3 +85,9 @@ void gateway_submit_reserved(struct gateway *gateway, struct gateway_request *re
         gateway_send_new(stream, request, now);
     gateway_keep_body(stream, request, seq);
 }
+
+uint64_t gateway_watermark(struct gateway *gateway, uint16_t slot)
+{
+    struct group_id group = cluster_view_group_of_slot(gateway->options.view, slot);
+    return gateway_stream_of(gateway, group)->watermark;
+}

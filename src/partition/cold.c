@@ -107,11 +107,26 @@ static struct parked *first_of_client(struct replica *replica, struct gateway_id
     return NULL;
 }
 
+/* What ends a transaction does not wait for those who wait for its locks. */
+static bool has_txn_of_client(struct replica *replica, const struct session *session,
+                              uint16_t client)
+{
+    struct list *head = &replica->parked;
+    if (*count_of(replica, session->gateway, client) == 0) return false;
+    for (struct list *at = head->next; at != head; at = at->next) {
+        const struct parked *parked = parked_at(at);
+        bool txn = parked->item.service == SERVICE_TXN && parked->state != PARKED_LOCKED;
+        if (txn && parked->item.client == client && is_of(parked, session->gateway)) return true;
+    }
+    return false;
+}
+
 bool cold_must_wait(struct replica *replica, const struct session *session,
                     const struct request_item *item)
 {
     if (list_empty(&replica->parked) || !item->ordered) return false;
     if (PLANTED(replica->host->world, "cold_order_lost")) return false;
+    if (item->service == SERVICE_TXN) return has_txn_of_client(replica, session, item->client);
     return first_of_client(replica, session->gateway, item->client) != NULL;
 }
 

@@ -447,7 +447,7 @@ static void refuse_no_space(struct replica *replica, struct session *session, ui
 static bool reads_past_expired(struct replica *replica, const struct request_item *item,
                                struct row_context *rows, uint64_t now)
 {
-    if (item->write) return false;
+    if (item->write || item->service == SERVICE_TXN) return false;
     bool full = space_refuses_all(replica);
     if (!full && !MAYBE(replica->host->world, EXPIRED_LEFT)) return false;
     return expired_for_good(replica, rows, now, &rows->dep);

@@ -626,6 +626,11 @@ bool row_request_is_over(struct row_context *rows, struct gateway_id gateway, ui
     return result != DEDUP_NEW;
 }
 
+void row_fence(struct row_context *rows, node_id_t node, boot_epoch_t epoch)
+{
+    appended(rows, effect_fence_encode(rows->effects, node, epoch));
+}
+
 struct bytes row_take_effects(struct row_context *rows)
 {
     struct bytes effects = arena_copy(rows->arena, buffer_bytes(rows->effects));

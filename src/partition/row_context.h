@@ -164,6 +164,9 @@ static inline void row_refuse(struct row_context *rows)
 /* The request of that gateway cannot be executed any more, here or by any later leader: it was, it
  * is below the watermark, or the gateway is fenced (C6). */
 bool row_request_is_over(struct row_context *rows, struct gateway_id gateway, uint64_t seq);
+/* Every request of that node under an earlier epoch is refused for ever, once this is applied (B4):
+ * it is known to have started again. */
+void row_fence(struct row_context *rows, node_id_t node, boot_epoch_t epoch);
 /* Takes the effects so far back, and gives them (in the arena): as if nothing had been written. */
 struct bytes row_take_effects(struct row_context *rows);
 /* Effects that were taken before, of rows that are locked for the owner since. */

@@ -34,15 +34,25 @@ static void part_give_up(struct txn_attempt *attempt, struct txn_part *part, boo
     if (holds && aborts) abort_part(attempt, part);
 }
 
+/* Its identity was used, and the primary has not logged an answer to DECIDE. */
+static bool is_not_over(const struct txn_attempt *attempt)
+{
+    const struct txn_part *primary = attempt->primary;
+    if (attempt->reserved) return true;
+    if (primary == NULL || attempt->part_count == 1 || primary->op != TXN_DECIDE) return false;
+    return primary->state != PART_IDLE && primary->state != PART_ANSWERED;
+}
+
 void txn_give_up(struct txn_attempt *attempt)
 {
-    bool aborts = !may_be_decided(attempt);
+    bool aborts = !may_be_decided(attempt), retires = is_not_over(attempt);
 
     world_timer_stop(attempt->worker->world, &attempt->timer);
     if (attempt->reserved) gateway_forget(attempt->worker->gateway, &attempt->primary->request);
     attempt->reserved = false;
     for (uint32_t i = 0; i < attempt->part_count; i++)
         part_give_up(attempt, &attempt->parts[i], aborts);
+    if (retires) txn_retire(attempt->worker, attempt->id);
 }
 
 /* --- prepare --- */

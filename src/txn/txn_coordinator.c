@@ -343,6 +343,7 @@ struct txn_worker *txn_open(const struct txn_worker_options *options)
     worker->gateway = options->gateway;
     list_init(&worker->attempts);
     list_init(&worker->errands);
+    txn_retire_open(worker);
     txn_settle_open(worker);
     return worker;
 }
@@ -361,6 +362,7 @@ void txn_close(struct txn_worker *worker)
     worker->closing = true; /* no errands any more: participants will ask */
     while (!list_empty(&worker->attempts))
         end_open(CONTAINER_OF(worker->attempts.next, struct txn_attempt, link));
+    txn_retire_close(worker);
     txn_settle_close(worker);
     while (!list_empty(&worker->errands))
         txn_errand_forget(CONTAINER_OF(worker->errands.next, struct txn_errand, link));

@@ -38,6 +38,17 @@ static struct bytes errand_body(struct txn_errand *errand, const struct txn_fram
     return bytes_make(errand->body, size);
 }
 
+bool txn_slot_of(const struct txn_worker *worker, struct group_id group, uint16_t *ret_slot)
+{
+    const struct cluster_view *view = worker->options.view;
+
+    if (group.value >= view->group_count) return false;
+    *ret_slot = view->groups[group.value].slot_first;
+    if (group.value == GROUP_META) *ret_slot = ROW_SLOT_META;
+    if (group.value == GROUP_COORD) *ret_slot = ROW_SLOT_COORD;
+    return true;
+}
+
 void txn_errand_send(struct txn_worker *worker, const struct txn_frame *frame,
                      const struct errand_options *options)
 {
@@ -48,10 +59,11 @@ void txn_errand_send(struct txn_worker *worker, const struct txn_frame *frame,
     errand->handle = options->handle;
     errand->done = options->done;
     errand->context = options->context;
-    /* Not a write: what changes nothing is not logged. */
+    /* Mostly not a write: what changes nothing is not logged. */
     errand->request = (struct gateway_request){.service = SERVICE_TXN,
                                                .slot = options->slot,
                                                .ordered = options->ordered,
+                                               .write = options->write,
                                                .client = options->client,
                                                .body = errand_body(errand, frame),
                                                .body_stays = true,

@@ -366,7 +366,13 @@ static enum evaluate_result forget(struct turn *turn)
 
     if (found == ROW_STOP) return row_context_stop(turn->rows);
     if (found == ROW_ABSENT) return answer(turn, TXN_STATUS_DONE);
-    if (!is_over(turn)) return answer(turn, TXN_STATUS_UNDECIDED);
+    if (!is_over(turn)) {
+        /* It goes when that is applied: until then the gateway's DECIDE might still be taken. */
+        boot_epoch_t own = turn->frame.id.gateway.epoch;
+        if (turn->frame.epoch > own)
+            row_fence(turn->rows, turn->frame.id.gateway.node, turn->frame.epoch);
+        return answer(turn, TXN_STATUS_UNDECIDED);
+    }
     row_delete(turn->rows, key);
     return answer(turn, TXN_STATUS_DONE);
 }

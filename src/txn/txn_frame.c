@@ -15,6 +15,7 @@ void txn_frame_encode(struct writer *writer, const struct txn_frame *frame)
     if (has_piece(frame->op)) write_u8(writer, frame->service);
     if (frame->op == TXN_RESOLVE) write_u8(writer, (uint8_t)frame->outcome);
     if (frame->op == TXN_QUERY) write_u8(writer, frame->may_abort);
+    if (frame->op == TXN_FORGET) write_u32(writer, frame->epoch);
     if (frame->op == TXN_DECIDE) {
         write_varint(writer, frame->group_count);
         write_bytes(writer, frame->groups);
@@ -54,6 +55,7 @@ enum status txn_frame_decode(struct bytes bytes, struct txn_frame *ret_frame)
     if (has_piece(frame.op)) frame.service = read_u8(&reader);
     if (frame.op == TXN_RESOLVE) frame.outcome = read_choice(&reader, TXN_COMMIT);
     if (frame.op == TXN_QUERY) frame.may_abort = read_choice(&reader, 1);
+    if (frame.op == TXN_FORGET) frame.epoch = read_u32(&reader);
     if (frame.op == TXN_DECIDE) read_groups(&reader, &frame);
     if (has_piece(frame.op)) frame.body = read_bytes(&reader, reader_left(&reader));
     if (reader.failed || reader_left(&reader) > 0) return STATUS_CORRUPT;

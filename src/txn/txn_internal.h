@@ -4,6 +4,7 @@
  *   txn_attempt.c      one attempt with locks: prepare, decide, or give all up
  *   txn_read.c         pieces that are only read (C7), and pieces alone
  *   txn_errand.c       small requests that nobody waits for
+ *   txn_retire.c       says to primaries that what was given up cannot be decided any more (C6)
  *   txn_settle.c       rows that transactions left behind, of groups led here (C4, C11) */
 #ifndef HOLON_TXN_TXN_INTERNAL_H
 #define HOLON_TXN_TXN_INTERNAL_H
@@ -87,6 +88,9 @@ struct txn_worker {
     struct world *world;
     struct gateway *gateway;
     struct list attempts, errands;
+    struct list retired; /* txn_retire.c */
+    struct world_timer retire_timer;
+    bool retire_runs;
     uint32_t open;
     bool closing;
     /* Settling: */
@@ -155,7 +159,7 @@ struct txn_errand {
 
 struct errand_options {
     uint16_t slot, client;
-    bool ordered;
+    bool ordered, write;
     struct txn_errand **handle;
     void (*done)(void *context, const struct txn_answer *answer);
     void *context;
@@ -164,6 +168,15 @@ struct errand_options {
 void txn_errand_send(struct txn_worker *worker, const struct txn_frame *frame,
                      const struct errand_options *options);
 void txn_errand_forget(struct txn_errand *errand); /* NULL is fine */
+
+/* False: the view does not know that group. */
+bool txn_slot_of(const struct txn_worker *worker, struct group_id group, uint16_t *ret_slot);
+
+/* txn_retire.c */
+void txn_retire_open(struct txn_worker *worker);
+void txn_retire_close(struct txn_worker *worker);
+/* The attempt was given up: whoever has prepared something may ask about it, and get a tombstone. */
+void txn_retire(struct txn_worker *worker, struct txn_id id);
 
 /* txn_settle.c */
 void txn_settle_open(struct txn_worker *worker);

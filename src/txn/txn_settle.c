@@ -14,7 +14,7 @@ enum {
     RETRY_FIRST_US = 100 * 1000, /* what was not answered */
     RETRY_LAST_US = 5 * 1000 * 1000,
     FORGET_FIRST_US = 1000 * 1000, /* what may still be asked for */
-    FORGET_LAST_US = 60 * 1000 * 1000,
+    FORGET_LAST_US = 5 * 1000 * 1000,
     FULL_RETRY_US = 1000 * 1000,
 };
 
@@ -130,25 +130,13 @@ static void rows_drop(struct settled_group *group)
 
 /* --- requests --- */
 
-/* False: the view does not know that group. */
-static bool slot_of(const struct txn_worker *worker, struct group_id group, uint16_t *ret_slot)
-{
-    const struct cluster_view *view = worker->options.view;
-
-    if (group.value >= view->group_count) return false;
-    *ret_slot = view->groups[group.value].slot_first;
-    if (group.value == GROUP_META) *ret_slot = ROW_SLOT_META;
-    if (group.value == GROUP_COORD) *ret_slot = ROW_SLOT_COORD;
-    return true;
-}
-
 static void send(struct unsettled *row, struct group_id to, struct txn_frame frame,
                  struct errand_options options)
 {
     struct txn_worker *worker = row->group->worker;
 
     frame.id = row->id;
-    if (slot_of(worker, to, &options.slot))
+    if (txn_slot_of(worker, to, &options.slot))
         txn_errand_send(worker, &frame, &options);
     else
         row_retry(row);
@@ -191,9 +179,21 @@ static void on_forgotten(void *context, const struct txn_answer *answer)
         row_later(row, doubled(&row->forget, FORGET_LAST_US));
 }
 
+/* Of its gateway, 0: that is the newest known. An id that meta has given and its table does not have
+ * is that of a node that was removed. */
+static boot_epoch_t later_epoch(const struct unsettled *row)
+{
+    const struct cluster_view *view = row->group->worker->options.view;
+    struct gateway_id gateway = row->id.gateway;
+    const struct view_node *node = cluster_view_node(view, gateway.node);
+
+    if (node != NULL) return node->epoch > gateway.epoch ? node->epoch : 0;
+    return gateway.node < view->next_node_id ? gateway.epoch + 1 : 0;
+}
+
 static void forget(struct unsettled *row)
 {
-    struct txn_frame frame = {.op = TXN_FORGET};
+    struct txn_frame frame = {.op = TXN_FORGET, .epoch = later_epoch(row)};
 
     send(row, row->group->group, frame,
          (struct errand_options){.handle = &row->errand, .done = on_forgotten, .context = row});

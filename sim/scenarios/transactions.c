@@ -1,0 +1,141 @@
+/* Transactions over several partitions, whatever happens meanwhile (rules C). */
+#include "partition/host.h"
+#include "services/redis/limits.h"
+#include "sim/scenarios/stage.h"
+#include "sim/sim_chaos.h"
+#include "sim/sim_plan.h"
+#include "sim/sim_txns.h"
+
+enum {
+    TXN_CLIENTS = 8,
+    LISTS = 5,
+    REGISTERS = 6,
+    ACCOUNTS = 6,
+    CALM_US = 5 * STAGE_S,
+    CALM_COMMITTED_MIN = 100,
+    SETTLED_US = 30 * STAGE_S, /* V-5: 30 s after healing nobody waits */
+    JUDGE_US = 60 * STAGE_S,
+};
+
+static struct sim_txns *txns_open(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    struct sim_txns_options options = {.clients = TXN_CLIENTS,
+                                       .lists = LISTS,
+                                       .registers = REGISTERS,
+                                       .accounts = ACCOUNTS,
+                                       .think_min = 500,
+                                       .think_max = 30 * STAGE_MS,
+                                       .give_up = plan->workload.give_up};
+    char addresses[SIM_ADDRESSES_MAX][64];
+
+    sim_cluster_addresses(bed->cluster, addresses);
+    struct sim_txns *txns = sim_txns_make(&bed->sim, &options, (const char(*)[64])addresses,
+                                          bed->cluster->options.nodes);
+    sim_txns_start(txns);
+    return txns;
+}
+
+static bool all_answered(struct sim_cluster *cluster, void *context)
+{
+    return sim_txns_idle(context);
+}
+
+static bool judge_has_read(struct sim_cluster *cluster, void *context)
+{
+    return sim_txns_judged(context);
+}
+
+static uint64_t rows_of(const struct partition_host *host, uint32_t partitions)
+{
+    uint64_t rows = 0;
+
+    for (uint32_t i = 0; i < partitions; i++) {
+        const struct row_table *table = host_rows(host, (struct group_id){GROUP_DATA_FIRST + i});
+        if (table == NULL) continue;
+        rows += row_table_count(table, SERVICE_TXN, TXN_ROW_PREPARED);
+        rows += row_table_count(table, SERVICE_TXN, TXN_ROW_DECISION);
+    }
+    return rows;
+}
+
+static uint64_t unsettled_rows(struct sim_cluster *cluster)
+{
+    uint64_t rows = 0;
+
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+        if (!sim_node_is_up(&cluster->nodes[i])) continue;
+        for (uint32_t worker = 0; worker < cluster->options.workers; worker++) {
+            struct partition_host *host = node_host(cluster->nodes[i].now->node, worker);
+            rows += host == NULL ? 0 : rows_of(host, cluster->options.partitions);
+        }
+    }
+    return rows;
+}
+
+static bool all_settled(struct sim_cluster *cluster, void *unused)
+{
+    return unsettled_rows(cluster) == 0;
+}
+
+/* What was said is true, nothing is left behind, and nobody waits. */
+static void judge(struct sim_bed *bed, struct sim_txns *txns)
+{
+    if (bed->sim.failed) return;
+    sim_txns_stop(txns);
+    if (!sim_cluster_wait(bed->cluster, SETTLED_US, all_answered, txns))
+        sim_violation(&bed->sim, "V-5: transactions are without an answer");
+    if (bed->sim.failed) return;
+    sim_txns_judge(txns);
+    if (!sim_cluster_wait(bed->cluster, JUDGE_US, judge_has_read, txns))
+        sim_violation(&bed->sim, "V-5: keys of transactions cannot be read");
+    if (bed->sim.failed) return;
+    if (!sim_cluster_wait(bed->cluster, SETTLED_US, all_settled, NULL))
+        sim_violation(&bed->sim, "V-5: %llu rows of transactions are not settled",
+                      (unsigned long long)unsettled_rows(bed->cluster));
+    if (!bed->sim.failed) sim_txns_check(txns);
+}
+
+/* Goal: transactions over eight partitions are strictly serializable, and get on, without faults.
+ */
+void scenario_transactions(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.cluster.partitions = 8;
+    plan.workload.clients = 2;
+    if (!stage_open(bed, &plan)) return;
+    struct sim_txns *txns = txns_open(bed, &plan);
+    sim_run_for(&bed->sim, CALM_US);
+    if (!bed->sim.failed && sim_txns_committed(txns) < CALM_COMMITTED_MIN)
+        sim_violation(&bed->sim, "V-2: %llu transactions in %u s",
+                      (unsigned long long)sim_txns_committed(txns), CALM_US / STAGE_S);
+    judge(bed, txns);
+    if (!bed->sim.failed) stage_judge(bed);
+    sim_txns_free(txns);
+}
+
+/* Goal: the same while nodes die, stop, lose power, are cut off, and clocks jump, as drawn. */
+void scenario_transactions_in_chaos(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    sim_plan_draw(&bed->sim, &plan);
+    plan.cluster.partitions = (uint32_t)stage_draw(bed, 2, 12);
+    if (plan.workload.clients > 3) plan.workload.clients = 3;
+    plan.cluster.redis_limits = redis_limits_default(); /* what is sent ahead is in no transaction */
+    if (!stage_open(bed, &plan)) return;
+    sim_network_options(bed->cluster->network)->keep_old = plan.keep_old;
+    bed->sim.maybe_permille = plan.maybe_permille;
+    struct sim_txns *txns = txns_open(bed, &plan);
+    struct sim_chaos *chaos = sim_chaos_start(bed->cluster, bed->clients, &plan, NULL, NULL);
+    sim_run_for(&bed->sim, plan.chaos_time);
+    if (!bed->sim.failed) sim_chaos_heal(chaos, ((1u << plan.cluster.nodes) - 1) << 1);
+    if (!bed->sim.failed) sim_run_until(&bed->sim, sim_chaos_stalled_until(chaos));
+    bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
+    if (!bed->sim.failed) stage_repair(bed);
+    judge(bed, txns);
+    if (!bed->sim.failed) stage_judge(bed);
+    sim_chaos_free(chaos);
+    sim_txns_free(txns);
+}

@@ -1,0 +1,276 @@
+"""bank.py - clients that move money between accounts by transactions, and others that count it, while somebody
+disturbs the cluster.
+
+Each mover has a counter that every transfer of its own increments in the same transaction. So the counter tells
+how many were done: what was acknowledged, plus some of those whose outcome is unknown (a lost connection, an
+UNKNOWN error). Every read of a reader is of all accounts and all counters at one instant: the sum of the accounts
+is what it was at the beginning, and no counter is below what anybody was told before the read began.
+
+`doors` are the nodes, or anything else with a name and client(timeout). Readers and the first movers stay at their
+door, so that every door has somebody who waits for nothing else; the other movers go on to the next one when
+their connection breaks, and now and then without a reason."""
+import random
+import threading
+import time
+from typing import Optional
+
+import resp
+from slots import keys_over
+
+BALANCE = 1000
+NOT_DONE = ("UNAVAILABLE", "EXECABORT", "BUSY")  # surely: nothing was executed
+AGAIN_SECONDS = 0.02
+TRANSFERS_PER_CONNECTION = 40
+
+
+class Client:
+    """A thread with one connection at a time. `work` does one thing with it; OSError breaks the connection."""
+
+    def __init__(self, bank: "Bank", number: int, stays: bool):
+        self.bank, self.number, self.stays = bank, number, stays
+        self.rng = random.Random(f"{bank.seed} {number}")
+        self.door = number
+        self.done = 0
+        self.lost = 0      # connections
+        self.refused = 0   # answers that say that nothing was done
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        connection: Optional[resp.Client] = None
+        turns = 0
+        while not self.bank.stopping.is_set():
+            turns += 1
+            try:
+                if connection is None:
+                    connection = self.bank.doors[self.door % len(self.bank.doors)].client(self.bank.timeout)
+                if self.work(connection) and turns % TRANSFERS_PER_CONNECTION:
+                    continue
+            except OSError:
+                self.lost += 1
+                self.bank.stopping.wait(AGAIN_SECONDS)
+            self.door += 0 if self.stays else 1
+            connection = connection.close() if connection else None
+        if connection:
+            connection.close()
+
+    def work(self, connection: resp.Client) -> bool:
+        """False: the connection is not to be used any more."""
+        raise NotImplementedError
+
+    def refusal(self, reply) -> bool:
+        """Whether it is an error; one that nobody expects is noted."""
+        if not isinstance(reply, resp.ErrorReply):
+            return False
+        self.refused += 1
+        if not reply.startswith((*NOT_DONE, "UNKNOWN")):
+            self.bank.note(f"an error nobody expects: {reply}")
+        return True
+
+
+class Mover(Client):
+    def __init__(self, bank: "Bank", number: int, counter: str):
+        super().__init__(bank, number, stays=number < len(bank.doors))
+        self.counter = counter
+        self.sent = 0
+        self.acknowledged = 0
+        self.conflicts = 0
+        self.unknown = 0  # all of them
+        self.known = 0    # what the counter holds at least
+        self.open = 0     # transfers of unknown outcome that it does not hold yet, as far as we know
+
+    def work(self, connection: resp.Client) -> bool:
+        source, target = self.rng.sample(self.bank.accounts, 2)
+        amount = self.rng.randrange(1, 20)
+        how = self.rng.choice((self._by_watch, self._by_watch_and_mset, self._blindly))
+        return how(connection, source, target, amount)
+
+    def _blindly(self, connection, source, target, amount) -> bool:
+        return self._execute(connection, [("DECRBY", source, amount), ("INCRBY", target, amount)], watched=False)
+
+    def _by_watch(self, connection, source, target, amount) -> bool:
+        balances = self._look(connection, source, target)
+        return bool(balances) and self._execute(connection, [
+            ("SET", source, balances[0] - amount), ("SET", target, balances[1] + amount)], watched=True)
+
+    def _by_watch_and_mset(self, connection, source, target, amount) -> bool:
+        balances = self._look(connection, source, target)
+        return bool(balances) and self._execute(connection, [
+            ("MSET", source, balances[0] - amount, target, balances[1] + amount)], watched=True)
+
+    def _look(self, connection, source, target):
+        watched = connection.call("WATCH", source, target)
+        if self.refusal(watched):
+            return None
+        replies = connection.pipeline([("GET", source), ("GET", target)])
+        if any(self.refusal(reply) for reply in replies):
+            return None
+        if None in replies:
+            self.bank.note(f"an account is gone: {source} {target} {replies}")
+            return None
+        return [int(reply) for reply in replies]
+
+    def _execute(self, connection, commands, watched: bool) -> bool:
+        commands = [("MULTI",), *commands, ("INCR", self.counter), ("EXEC",)]
+        self.sent += 1
+        try:
+            replies = connection.pipeline(commands)
+        except OSError:
+            self._note_unknown()
+            raise
+        return self._judge(replies, watched)
+
+    def _note_unknown(self) -> None:
+        self.unknown += 1
+        self.open += 1
+
+    def _judge(self, replies, watched: bool) -> bool:
+        multi, *queued, executed = replies
+        if multi != "OK":
+            self.bank.note(f"MULTI was answered {multi!r}")
+            return False
+        if isinstance(executed, resp.ErrorReply):
+            self.refusal(executed)
+            if not executed.startswith(NOT_DONE):
+                self._note_unknown()
+            return False
+        if any(reply != "QUEUED" for reply in queued):
+            self.bank.note(f"not everything was queued, but EXEC was answered {executed!r}: {queued}")
+        elif executed is None:
+            self.conflicts += 1
+            if not watched:
+                self.bank.note("EXEC was null, though nothing was watched")
+        elif any(isinstance(reply, resp.ErrorReply) for reply in executed):
+            self.bank.note(f"a part of a transaction failed: {executed}")
+        else:
+            self._acknowledge(executed[-1])
+        return True
+
+    def _acknowledge(self, value: int) -> None:
+        self.acknowledged += 1
+        self.done += 1
+        least = self.known + 1
+        if not least <= value <= least + self.open:
+            self.bank.note(f"{self.counter} is {value}, not {least} to {least + self.open}: "
+                           f"a transfer was {'lost' if value < least else 'done twice'}")
+        self.open -= value - least
+        self.known = value
+        self.bank.saw(self.counter, value)
+        self.bank.answered()
+
+
+class Reader(Client):
+    def work(self, connection: resp.Client) -> bool:
+        bank = self.bank
+        floors = bank.floors()
+        keys = [*bank.accounts, *floors]
+        if self.rng.random() < 0.5:
+            values = connection.call("MGET", *keys)
+        else:
+            values = connection.pipeline([("MULTI",), *(("GET", key) for key in keys), ("EXEC",)])[-1]
+        if self.refusal(values):
+            return False
+        self.done += 1
+        bank.judge(values, floors)
+        return True
+
+
+class Bank:
+    def __init__(self, doors, name: str = "bank", accounts: int = 64, partitions: int = 64, movers: int = 6,
+                 readers: int = 3, seed: int = 1, timeout: float = 15):
+        self.doors, self.seed, self.timeout = list(doors), seed, timeout
+        self.accounts = keys_over(accounts, partitions, f"{name}:account:")
+        self.total = accounts * BALANCE
+        self.stopping = threading.Event()
+        self.lock = threading.Lock()
+        self.wrong: list = []
+        self.longest_gap, self.last_answer = 0.0, time.monotonic()  # seconds in which nobody was acknowledged anything
+        counters = keys_over(movers, partitions, f"{name}:moved:")
+        self.told = {counter: 0 for counter in counters}  # what somebody has seen of them
+        self.movers = [Mover(self, number, counter) for number, counter in enumerate(counters)]
+        self.readers = [Reader(self, number, stays=True) for number in range(readers)]
+
+    def start(self) -> "Bank":
+        with self.doors[0].client(self.timeout) as client:
+            replies = client.pipeline([*(("SET", account, BALANCE) for account in self.accounts),
+                                       *(("SET", counter, 0) for counter in self.told)])
+            assert set(replies) == {"OK"}, replies
+        self.last_answer = time.monotonic()
+        for client in [*self.movers, *self.readers]:
+            client.thread.start()
+        return self
+
+    def finish(self, seconds: float = 40) -> "Bank":
+        self.stopping.set()
+        deadline = time.monotonic() + seconds
+        for client in [*self.movers, *self.readers]:
+            client.thread.join(max(0.1, deadline - time.monotonic()))
+            assert not client.thread.is_alive(), f"client {client.number} of the bank got no answer at all"
+        return self
+
+    # What the clients report.
+
+    def note(self, what: str) -> None:
+        with self.lock:
+            self.wrong.append(what)
+
+    def saw(self, counter: str, value: int) -> None:
+        with self.lock:
+            self.told[counter] = max(self.told[counter], value)
+
+    def answered(self) -> None:
+        with self.lock:
+            now = time.monotonic()
+            self.longest_gap = max(self.longest_gap, now - self.last_answer)
+            self.last_answer = now
+
+    def floors(self) -> dict:
+        with self.lock:
+            return dict(self.told)
+
+    def judge(self, values, floors: dict) -> None:
+        """What one read of all accounts and counters showed."""
+        if not isinstance(values, list) or len(values) != len(self.accounts) + len(floors) or not all(
+                isinstance(value, str) for value in values):
+            self.note(f"a read was answered {values!r}")
+            return
+        numbers = [int(value) for value in values]
+        total = sum(numbers[:len(self.accounts)])
+        if total != self.total:
+            self.note(f"the sum is {total}, not {self.total}")
+        for mover, value in zip(self.movers, numbers[len(self.accounts):]):
+            if value < floors[mover.counter]:
+                self.note(f"{mover.counter} is {value}, after somebody had seen {floors[mover.counter]}")
+            if value > mover.sent:
+                self.note(f"{mover.counter} is {value}, of {mover.sent} transfers")
+            self.saw(mover.counter, value)
+
+    # What a test asks.
+
+    @property
+    def transfers(self) -> int:
+        return sum(mover.acknowledged for mover in self.movers)
+
+    @property
+    def reads(self) -> int:
+        return sum(reader.done for reader in self.readers)
+
+    def summary(self) -> str:
+        everybody = [*self.movers, *self.readers]
+        return (f"{self.transfers} transfers, {sum(m.conflicts for m in self.movers)} conflicts, "
+                f"{sum(m.unknown for m in self.movers)} of unknown outcome, {sum(c.refused for c in everybody)} refused, "
+                f"{sum(c.lost for c in everybody)} connections lost, {self.reads} reads, "
+                f"longest time without a transfer {self.longest_gap:.2f} s")
+
+    def audit(self, via) -> dict:
+        """In the end, through one node: what the counters are."""
+        with via.client(self.timeout) as client:
+            values = client.call("MGET", *self.accounts, *self.told)
+        assert not isinstance(values, resp.ErrorReply), values
+        self.judge(values, self.floors())
+        counters = dict(zip(self.told, map(int, values[len(self.accounts):])))
+        for mover in self.movers:
+            value = counters[mover.counter]
+            assert mover.known <= value <= mover.known + mover.open, (mover.counter, mover.known, value, mover.open)
+            assert mover.acknowledged <= value <= mover.acknowledged + mover.unknown, (mover.counter, value)
+        assert self.wrong == [], self.wrong[:5]
+        return counters
