@@ -11,7 +11,7 @@ struct whole {
     struct play_stream *client;
     struct redis_harness *partitions[PARTITIONS];
     uint32_t looks, runs;
-    /* Between a look and what follows it; once. */
+    /* Said by somebody else behind a look, so many times. */
     const char *meanwhile;
     uint32_t meanwhile_times;
 };
@@ -41,6 +41,8 @@ static inline void whole_on_submit(struct fixture *front, size_t index)
     assert_int_equal(whole_partition(front->whole, request->slot)->result, EVALUATE_DONE);
     front->requests[index] = NULL;
     front->open_count--;
+    assert_int_equal(index, --front->request_count); /* its place is free: there may be many */
+    free(front->bodies[index]);
     request->on_reply(request, GATEWAY_REPLY, reply);
 }
 
