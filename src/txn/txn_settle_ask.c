@@ -35,6 +35,11 @@ static void tell(struct unsettled *row)
     for (uint32_t i = 0; i < row->target_count; i++) {
         struct target *target = &row->targets[i];
         if (target->told || target->errand != NULL) continue;
+        if (PLANTED(row->group->worker->world, "txn_forgotten_untold")) {
+            target->told = true;
+            if (--row->untold == 0) unsettled_due(row);
+            continue;
+        }
         send(
             row, target->group, frame,
             (struct errand_options){.handle = &target->errand, .done = on_told, .context = target});
@@ -123,8 +128,7 @@ static void query(struct unsettled *row)
 {
     struct txn_worker *worker = row->group->worker;
     uint64_t age = world_now(worker->world) - row->since;
-    bool at_once = PLANTED(worker->world, "txn_query_aborts_at_once");
-    struct txn_frame frame = {.op = TXN_QUERY, .may_abort = at_once || age >= ABORT_AFTER_US};
+    struct txn_frame frame = {.op = TXN_QUERY, .may_abort = age >= ABORT_AFTER_US};
 
     worker->statistics.queried++;
     send(row, row->id.primary, frame,
