@@ -353,6 +353,20 @@ static void test_a_watched_key_that_expires_fails(void **state)
     check_refused(test, REDIS_BATCH_WATCH_FAILED);
 }
 
+static void test_an_absent_key_that_came_and_went_is_noticed(void **state)
+{
+    struct batch_test *test = *state;
+
+    watch(test, "a");
+    assert_string_equal(execute(test), "");
+    watch(test, "a");
+    line(test, "SET a 1");
+    line(test, "DEL a");
+    check_refused(test, REDIS_BATCH_WATCH_FAILED);
+    watch(test, "a");
+    assert_string_equal(execute(test), "");
+}
+
 static void test_a_watch_follows_swapdb(void **state)
 {
     struct batch_test *test = *state;
@@ -555,6 +569,7 @@ int main(void)
         TEST(test_a_watch_fails_when_the_key_was_written),
         TEST(test_a_write_to_any_field_is_noticed),
         TEST(test_a_watched_key_that_expires_fails),
+        TEST(test_an_absent_key_that_came_and_went_is_noticed),
         TEST(test_a_watch_follows_swapdb),
         TEST(test_what_is_not_as_expected_changes_nothing),
         TEST(test_swapdb_exchanges_and_databases_never_meet),

@@ -34,7 +34,7 @@ enum redis_batch_outcome {
 struct redis_watch {
     uint8_t database;
     bool existed;     /* when it was watched: one that expires since fails */
-    uint64_t version; /* of its row; 0: absent */
+    uint64_t version; /* of its row, or of its deletion: watch.h */
     struct bytes key;
 };
 
