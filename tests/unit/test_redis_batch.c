@@ -96,13 +96,15 @@ static void watch(struct batch_test *test, const char *key)
 {
     struct bytes words[] = {bytes_of("WATCH"), bytes_of(key)};
     struct bytes reply = redis_harness_run(test->harness, words, 2);
-    uint64_t two;
-    int64_t version, alive;
+    uint64_t three;
+    int64_t version, alive, namespace;
 
-    assert_true(resp_read_array(&reply, &two) && two == 2);
-    assert_true(resp_read_integer(&reply, &version) && resp_read_integer(&reply, &alive));
+    assert_true(resp_read_array(&reply, &three) && three == 3);
+    assert_true(resp_read_integer(&reply, &version) && resp_read_integer(&reply, &alive) &&
+                resp_read_integer(&reply, &namespace));
     test->watches[test->watch_count++] = (struct redis_watch){.database = test->harness->database,
                                                               .existed = alive,
+                                                              .namespace = (uint32_t) namespace,
                                                               .version = (uint64_t)version,
                                                               .key = bytes_of(key)};
 }
@@ -365,6 +367,14 @@ static void test_an_absent_key_that_came_and_went_is_noticed(void **state)
     check_refused(test, REDIS_BATCH_WATCH_FAILED);
     watch(test, "a");
     assert_string_equal(execute(test), "");
+    watch(test, "a");
+    line(test, "SET b 1");
+    line(test, "FLUSHDB");
+    assert_string_equal(execute(test), "");
+    watch(test, "a");
+    line(test, "SET a 1");
+    line(test, "FLUSHDB");
+    check_refused(test, REDIS_BATCH_WATCH_FAILED);
 }
 
 static void test_a_watch_follows_swapdb(void **state)

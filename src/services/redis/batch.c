@@ -4,7 +4,7 @@
 #include "services/redis/watch.h"
 
 /* Of the encoding, so that a count is not believed that cannot be. */
-enum { WATCH_SIZE_MIN = 11, COMMAND_SIZE_MIN = 8 };
+enum { WATCH_SIZE_MIN = 15, COMMAND_SIZE_MIN = 8 };
 
 struct batch_item {
     bool expects;
@@ -38,6 +38,7 @@ static bool read_watches(struct batch *batch, struct reader *reader)
         struct redis_watch *watch = &batch->watches[i];
         watch->database = read_u8(reader);
         watch->existed = read_u8(reader);
+        watch->namespace = read_u32(reader);
         watch->version = read_u64(reader);
         watch->key = read_sized(reader);
         if (watch->database >= REDIS_DATABASES) return false;

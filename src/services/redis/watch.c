@@ -37,8 +37,8 @@ static enum row_result look(struct redis_call *call, struct bytes key, struct si
     return ROW_FOUND;
 }
 
-enum row_result redis_watch_holds(struct redis_call *call, const struct redis_watch *watch,
-                                  bool *ret_holds)
+static enum row_result holds(struct redis_call *call, const struct redis_watch *watch,
+                             bool *ret_holds)
 {
     struct sight sight;
 
@@ -53,15 +53,36 @@ enum row_result redis_watch_holds(struct redis_call *call, const struct redis_wa
     return result;
 }
 
-/* Not as clients know it: version and existence of each key, in one array. */
+/* In another namespace now, one that was absent must be so there, and must not have been made where
+ * it was watched: until FLUSHDB. */
+enum row_result redis_watch_holds(struct redis_call *call, const struct redis_watch *watch,
+                                  bool *ret_holds)
+{
+    struct redis_watch absent = {.key = watch->key};
+    uint32_t now = call->namespace;
+
+    if (now == watch->namespace) return holds(call, watch, ret_holds);
+    *ret_holds = false;
+    if (watch->existed) return ROW_FOUND;
+    absent.version = VERSION_EXPIRED;
+    enum row_result result = holds(call, &absent, ret_holds);
+    if (result == ROW_STOP || !*ret_holds) return result;
+    call->namespace = watch->namespace;
+    result = holds(call, watch, ret_holds);
+    call->namespace = now;
+    return result;
+}
+
+/* Not as clients know it: version, existence and namespace of each key, in one array. */
 enum evaluate_result evaluate_watch(struct redis_call *call)
 {
-    resp_write_array(&call->out, 2 * (uint64_t)(call->count - 1));
+    resp_write_array(&call->out, 3 * (uint64_t)(call->count - 1));
     for (uint32_t i = 1; i < call->count; i++) {
         struct sight sight;
         if (look(call, call->arguments[i], &sight) == ROW_STOP) return redis_stop(call);
         resp_write_integer(&call->out, (int64_t)sight.version);
         resp_write_integer(&call->out, sight.alive);
+        resp_write_integer(&call->out, call->namespace);
     }
     return EVALUATE_DONE;
 }

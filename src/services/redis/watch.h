@@ -2,7 +2,7 @@
  *
  * Every write of a key's value or expiry writes its row (hash_value.h: also that of a field), so
  * the version of the row tells; of an absent key, that of its deletion. Not noticed: a key that was
- * absent, came and went again, if its deletion was flushed meanwhile, or FLUSHDB was what took it.
+ * absent, came and went again, if its deletion was flushed meanwhile.
  */
 #ifndef HOLON_SERVICES_REDIS_WATCH_H
 #define HOLON_SERVICES_REDIS_WATCH_H
