@@ -11,7 +11,8 @@
 
 enum {
     CHORE_STEP_US = 4000,
-    CHORE_AGAIN_US = 1000 * 1000, /* after a step that could not be done */
+    CHORE_AGAIN_US = 1000 * 1000, /* after a step that could not be done, */
+    CHORE_LOCKED_US = 20 * 1000,  /* for a lock of a transaction was in the way */
     CHORE_UNCOMMITTED_BYTES_MAX = 2 << 20,
     CHORE_BEHIND_US = 5000 * 1000, /* so long behind: light ones are spared no longer, at first */
     CHORE_FORCED_US = 32 * 1000,   /* by a step in such a time; each CHORE_BEHIND_US halves it */
@@ -149,8 +150,11 @@ static void run_step(struct replica *replica, uint8_t service, struct parked *pa
 
     host->statistics.chores++;
     replica->chore_parked = false;
-    replica->chore_at[service] = done ? rows.chore_at : time + CHORE_AGAIN_US;
-    if (done) note_behind(replica, service, rows.chore_at <= time, now);
+    bool locked = result == EVALUATE_WAIT;
+    replica->chore_at[service] =
+        done ? rows.chore_at : time + (locked ? CHORE_LOCKED_US : CHORE_AGAIN_US);
+    if (locked) SOMETIMES(host->world, "a chore met the lock of a transaction");
+    if (done || locked) note_behind(replica, service, locked || rows.chore_at <= time, now);
     if (result == EVALUATE_NEED_ROWS)
         park(replica, service, time, parked, scratch);
     else if (done && rows.effect_count > 0)

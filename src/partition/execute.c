@@ -338,6 +338,7 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
     rows->options = host->options.service_options[request->service];
     rows->databases_in_memory = host->databases_in_memory;
     rows->locks = replica->locks;
+    if (rows->locks) rows->locks_full = locks_bytes(rows->locks) >= LOCKS_BYTES_MAX;
     rows->dedup = replica->dedup;
     rows->services = host->options.evaluate;
     rows->service_options = host->options.service_options;
@@ -479,6 +480,13 @@ static bool has_no_space(const struct replica *replica, const struct request_ite
     "BUSY too many requests wait for transactions that hold their keys; the command was not "      \
     "executed, try again"
 
+/* Little, bounded by what was logged before, and it lets go of locks. */
+static bool ends_transaction(const struct replica *replica, const struct request_item *item)
+{
+    return item->service == SERVICE_TXN && !item->grows &&
+           space_log_takes_small_here(replica->host);
+}
+
 /* `parked`: it waited for rows and runs again; NULL: for the first time. */
 static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, struct parked *parked, uint64_t now)
@@ -533,7 +541,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else if (reads_past_expired(replica, item, &rows, now)) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
-    } else if (!item->write && space_refuses_all(replica)) {
+    } else if (!item->write && space_refuses_all(replica) && !ends_transaction(replica, item)) {
         refuse_no_space(replica, session, route, item, now);
     } else {
         uint8_t type = rows.written_is_enough ? RAFT_ENTRY_WRITTEN : RAFT_ENTRY_NORMAL;

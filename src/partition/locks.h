@@ -10,6 +10,9 @@
 
 #include "partition/txn_record.h"
 
+/* Of one partition: with more, nothing else is prepared until some are gone. */
+enum { LOCKS_BYTES_MAX = 32 << 20 };
+
 struct locks;
 
 struct locks *locks_make(void);

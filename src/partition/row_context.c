@@ -4,7 +4,7 @@
 #include "base/hash.h"
 #include "partition/dedup.h"
 
-enum { PENDING_LINEAR_MAX = 8, DROPS_MAX = 16, TOMBSTONES_PER_ROW = 16 };
+enum { PENDING_LINEAR_MAX = 8, DROPS_MAX = 16, TOMBSTONES_PER_ROW = 16, NOTED_FIRST = 64 };
 
 enum pending_kind { PENDING_PUT, PENDING_DELETE };
 
@@ -66,6 +66,7 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->written_is_enough = false;
     rows->locks = NULL;
     rows->lock_owner = NULL;
+    rows->locks_full = false;
     rows->must_wait = false;
     rows->refused = false;
     rows->reads = NULL;
@@ -211,10 +212,42 @@ static void note_consulted(struct row_context *rows, struct bytes key, uint64_t 
     digest(rows->reads, hash64(rows->hash_secret[0], key), known);
 }
 
+/* Into the set of hashes; false: it is there. */
+static bool noted_put(struct row_reads *reads, uint64_t hash)
+{
+    size_t mask = reads->noted_size - 1;
+    for (size_t at = hash & mask;; at = (at + 1) & mask) {
+        if (reads->noted[at] == hash) return false;
+        if (reads->noted[at] != 0) continue;
+        reads->noted[at] = hash;
+        return true;
+    }
+}
+
+static void noted_grow(struct row_context *rows)
+{
+    struct row_reads *reads = rows->reads;
+    uint64_t *before = reads->noted;
+    uint32_t size = reads->noted_size;
+    reads->noted_size = size ? size * 4 : NOTED_FIRST;
+    size_t bytes = reads->noted_size * sizeof(*reads->noted);
+    reads->noted = memset(arena_allocate(rows->arena, bytes), 0, bytes);
+    for (uint32_t i = 0; i < size; i++)
+        if (before[i] != 0) noted_put(reads, before[i]);
+}
+
+/* Two keys of one hash would lock one of them only: the hash is keyed, and of 64 bits. */
+static bool is_first_read(struct row_context *rows, struct bytes key)
+{
+    struct row_reads *reads = rows->reads;
+    if (2 * (reads->key_count + 1) > reads->noted_size) noted_grow(rows);
+    return noted_put(reads, hash64(rows->hash_secret[1], key) | 1);
+}
+
 static void note_read(struct row_context *rows, struct bytes key, uint64_t version)
 {
     note_consulted(rows, key, version);
-    if (rows->reads->keys == NULL) return;
+    if (rows->reads->keys == NULL || !is_first_read(rows, key)) return;
     struct writer writer = writer_make(rows->reads->keys);
     write_sized(&writer, key);
     rows->reads->key_count++;

@@ -56,6 +56,8 @@ struct row_reads {
     struct buffer *keys, *ranges, *namespaces; /* as txn_record.h has them; NULL: not wanted */
     uint32_t key_count, range_count, namespace_count;
     uint64_t digest[2]; /* of all that was consulted: keys, versions, absences */
+    uint64_t *noted;    /* private: hashes of the keys above, so that each is there once */
+    uint32_t noted_size;
 };
 
 struct row_context {
@@ -96,6 +98,7 @@ struct row_context {
     /* Transactions: */
     const struct locks *locks;        /* NULL: none in this partition */
     const struct txn_id *lock_owner;  /* evaluated for it: its own locks are not in the way */
+    bool locks_full;                  /* nothing more may be locked */
     bool must_wait;                   /* a lock is in the way: whatever the evaluation says */
     bool refused;                     /* row_refuse() */
     struct row_reads *reads;          /* NULL: not recorded */

@@ -257,10 +257,12 @@ static void unknown(struct txn_part *part)
     struct txn_attempt *attempt = part->attempt;
 
     part->state = PART_UNSURE;
-    if (PLANTED(attempt->worker->world, "txn_retry_without_outcome"))
-        txn_fail(attempt);
-    else
+    if (!PLANTED(attempt->worker->world, "txn_retry_without_outcome")) {
         txn_fail_for_good(attempt, TXN_UNKNOWN, NULL);
+        return;
+    }
+    attempt->ends += attempt->worker->options.patience;
+    txn_fail(attempt);
 }
 
 void txn_on_decided(struct txn_part *part, enum gateway_outcome outcome, struct bytes reply)

@@ -23,9 +23,10 @@ enum {
     TXN_PAUSE_FIRST_US = 1000, /* before another attempt: a random part of it */
     TXN_PAUSE_LAST_US = 64 * 1000,
     /* An attempt gives up that is not prepared by then: it would hold locks, and the place in its
-     * stream, for nothing, as participants ask for an abort after that time. Doubles. */
-    TXN_PREPARE_FIRST_US = 1000 * 1000,
-    TXN_PREPARE_LAST_US = 8 * 1000 * 1000,
+     * stream, which a busy one needs (SEQ_SPREAD_MAX). Doubles, until participants would ask for an
+     * abort. */
+    TXN_PREPARE_FIRST_US = 300 * 1000,
+    TXN_PREPARE_LAST_US = 1000 * 1000,
     TXN_UNSETTLED_MAX = 1 << 16, /* rows of a worker that are looked after at once */
 };
 

@@ -75,6 +75,7 @@ enum evaluate_result turn_prepare(struct turn *turn)
     struct recorded recorded;
     enum evaluate_result result;
 
+    if (turn->rows->locks_full) return turn_answer_nothing(turn, TXN_STATUS_CONFLICT);
     recorded_begin(&recorded);
     result = turn_piece(turn, &recorded.reads);
     if (!turn_is_over(turn, result, &result)) result = keep_prepared(turn, &recorded);

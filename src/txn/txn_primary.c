@@ -57,7 +57,6 @@ static enum evaluate_result log_decision(struct turn *turn)
         break;
     }
     put_decision(turn, key, TXN_COMMIT);
-    rows->written_is_enough = false; /* what participants prepared is on disks */
     if (rows->over_budget) return turn_answer_nothing(turn, TXN_STATUS_TOO_BIG);
     return turn_answer(turn, TXN_STATUS_DONE);
 }
@@ -70,6 +69,8 @@ enum evaluate_result turn_decide(struct turn *turn)
 
     if (has_participants) row_want(turn->rows, turn_key(turn, TXN_ROW_DECISION, &memory));
     result = turn_piece(turn, NULL);
+    /* Whatever it says: participants rely on it, and they may be on disks. */
+    if (has_participants) turn->rows->written_is_enough = false;
     if (turn_is_over(turn, result, &result)) return result;
     return has_participants ? log_decision(turn) : turn_answer(turn, TXN_STATUS_DONE);
 }

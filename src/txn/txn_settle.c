@@ -186,7 +186,11 @@ static void settle(struct settled_group *group)
         rows_drop(group);
         return;
     }
-    if (!look(group)) return; /* there will be news */
+    if (!look(group)) { /* there will be news, but if its rows cannot be read just now */
+        group->partial = true;
+        world_timer_start(group->worker->world, &group->worker->full_timer, FULL_RETRY_US);
+        return;
+    }
     while (!list_empty(&group->due)) {
         struct unsettled *row = CONTAINER_OF(group->due.next, struct unsettled, due);
         list_remove(&row->due);

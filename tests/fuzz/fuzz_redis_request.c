@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "partition/effects.h"
+#include "services/redis/batch.h"
 #include "services/redis/evaluate.h"
 #include "wire/resp.h"
 
@@ -29,6 +30,25 @@ static void apply(struct run *run)
     ASSERT(status == STATUS_NOT_FOUND);
 }
 
+static void check_value(struct bytes value)
+{
+    ASSERT(value.size > 0 && resp_value_size(value) == value.size);
+}
+
+static void check_batch(struct bytes reply, bool refused)
+{
+    enum redis_batch_outcome outcome;
+    struct bytes rest, value;
+
+    ASSERT(redis_batch_read_outcome(reply, &outcome, &rest));
+    ASSERT(refused == (outcome != REDIS_BATCH_EXECUTED));
+    if (outcome == REDIS_BATCH_REFUSED) check_value(rest);
+    while (outcome == REDIS_BATCH_EXECUTED && rest.size > 0) {
+        ASSERT(redis_batch_read_reply(&rest, &value));
+        check_value(value);
+    }
+}
+
 static void evaluate(struct run *run, struct bytes body)
 {
     struct row_context rows = {.slot_last = SLOT_COUNT - 1, .hash_secret = {1, 2}};
@@ -41,11 +61,14 @@ static void evaluate(struct run *run, struct bytes body)
     row_context_begin(&rows, run->table, &run->arena, &run->effects, run->index, run->time,
                       run->index + 1);
     enum evaluate_result result = redis_evaluate(&rows, &request, &reply);
-    if (result == EVALUATE_DONE) {
+    if (result == EVALUATE_DONE && !rows.over_budget) {
         struct bytes value = buffer_bytes(&run->reply);
-        ASSERT(value.size > 0 && resp_value_size(value) == value.size);
+        if (body.size > 0 && body.data[0] == REDIS_BATCH_FORMAT)
+            check_batch(value, rows.refused);
+        else
+            check_value(value);
         ASSERT(buffer_size(&run->effects) < ENTRY_BODY_MAX - OUTCOME_SIZE_MAX);
-        if (rows.effect_count) apply(run);
+        if (rows.effect_count && !rows.refused) apply(run);
     }
     row_context_end(&rows);
 }

@@ -96,13 +96,15 @@ static void watch(struct batch_test *test, const char *key)
 {
     struct bytes words[] = {bytes_of("WATCH"), bytes_of(key)};
     struct bytes reply = redis_harness_run(test->harness, words, 2);
-    uint64_t two;
-    int64_t version, alive;
+    uint64_t three;
+    int64_t version, alive, namespace;
 
-    assert_true(resp_read_array(&reply, &two) && two == 2);
-    assert_true(resp_read_integer(&reply, &version) && resp_read_integer(&reply, &alive));
+    assert_true(resp_read_array(&reply, &three) && three == 3);
+    assert_true(resp_read_integer(&reply, &version) && resp_read_integer(&reply, &alive) &&
+                resp_read_integer(&reply, &namespace));
     test->watches[test->watch_count++] = (struct redis_watch){.database = test->harness->database,
                                                               .existed = alive,
+                                                              .namespace = (uint32_t) namespace,
                                                               .version = (uint64_t)version,
                                                               .key = bytes_of(key)};
 }
@@ -353,6 +355,28 @@ static void test_a_watched_key_that_expires_fails(void **state)
     check_refused(test, REDIS_BATCH_WATCH_FAILED);
 }
 
+static void test_an_absent_key_that_came_and_went_is_noticed(void **state)
+{
+    struct batch_test *test = *state;
+
+    watch(test, "a");
+    assert_string_equal(execute(test), "");
+    watch(test, "a");
+    line(test, "SET a 1");
+    line(test, "DEL a");
+    check_refused(test, REDIS_BATCH_WATCH_FAILED);
+    watch(test, "a");
+    assert_string_equal(execute(test), "");
+    watch(test, "a");
+    line(test, "SET b 1");
+    line(test, "FLUSHDB");
+    assert_string_equal(execute(test), "");
+    watch(test, "a");
+    line(test, "SET a 1");
+    line(test, "FLUSHDB");
+    check_refused(test, REDIS_BATCH_WATCH_FAILED);
+}
+
 static void test_a_watch_follows_swapdb(void **state)
 {
     struct batch_test *test = *state;
@@ -555,6 +579,7 @@ int main(void)
         TEST(test_a_watch_fails_when_the_key_was_written),
         TEST(test_a_write_to_any_field_is_noticed),
         TEST(test_a_watched_key_that_expires_fails),
+        TEST(test_an_absent_key_that_came_and_went_is_noticed),
         TEST(test_a_watch_follows_swapdb),
         TEST(test_what_is_not_as_expected_changes_nothing),
         TEST(test_swapdb_exchanges_and_databases_never_meet),

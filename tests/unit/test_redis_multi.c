@@ -192,6 +192,8 @@ static void test_unwatch_and_own_writes(void **state)
     check(whole, "WATCH a\r\nSET a 1\r\nUNWATCH\r\nMULTI\r\nSET a 2\r\nEXEC\r\n",
           "+OK\r\n+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n");
     check(whole, "WATCH a b c\r\nMULTI\r\nEXEC\r\n", "+OK\r\n+OK\r\n*0\r\n");
+    check(whole, "WATCH a\r\nGET\r\nMULTI\r\nEXEC\r\n",
+          "+OK\r\n-ERR wrong number of arguments for 'get' command\r\n+OK\r\n*0\r\n");
     check(whole, "WATCH a b\r\nMULTI\r\nUNWATCH\r\nSET a 3\r\nEXEC\r\n",
           "+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n");
 }

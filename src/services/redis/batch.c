@@ -3,6 +3,9 @@
 #include "services/redis/evaluate_internal.h"
 #include "services/redis/watch.h"
 
+/* Of the encoding, so that a count is not believed that cannot be. */
+enum { WATCH_SIZE_MIN = 15, COMMAND_SIZE_MIN = 8 };
+
 struct batch_item {
     bool expects;
     struct hash128 digest;
@@ -28,13 +31,14 @@ static bool read_watches(struct batch *batch, struct reader *reader)
 {
     uint64_t count = read_varint(reader);
 
-    if (count > reader_left(reader)) return false;
+    if (count > reader_left(reader) / WATCH_SIZE_MIN) return false;
     batch->watches = arena_allocate(batch->rows->arena, count * sizeof(batch->watches[0]));
     batch->watch_count = (uint32_t)count;
     for (uint32_t i = 0; i < batch->watch_count; i++) {
         struct redis_watch *watch = &batch->watches[i];
         watch->database = read_u8(reader);
         watch->existed = read_u8(reader);
+        watch->namespace = read_u32(reader);
         watch->version = read_u64(reader);
         watch->key = read_sized(reader);
         if (watch->database >= REDIS_DATABASES) return false;
@@ -77,7 +81,7 @@ static bool decode(struct batch *batch, struct bytes body)
     if (!read_watches(batch, &reader)) return false;
     batch->seed = read_u64(&reader);
     uint64_t count = read_varint(&reader);
-    if (count > reader_left(&reader)) return false; /* each takes a byte at least */
+    if (count > reader_left(&reader) / COMMAND_SIZE_MIN) return false;
     batch->items = arena_allocate(batch->rows->arena, count * sizeof(batch->items[0]));
     batch->item_count = (uint32_t)count;
     for (uint32_t i = 0; i < batch->item_count; i++)

@@ -2,10 +2,10 @@
  * whose keys are all in one partition, and the pieces of transactions (txn/txn.h).
  *
  *   body: u8 format (2) | u8 flags (0) | varint count, watches: u8 database, u8 existed,
- *         u64 version, varint size, key | u64 seed | varint count, commands: u8 flags (1: expects)
- * | with 1: u64, u64 digest of the reply it must give, keyed with the seed | varint size, body of
- * request_body.h (format 1, no references) reply: u8 redis_batch_outcome | EXECUTED: for each
- * command u32 size, reply (RESP); REFUSED: an error (RESP)
+ *         u32 namespace, u64 version, varint size, key | u64 seed | varint count, commands: u8
+ * flags (1: expects) | with 1: u64, u64 digest of the reply it must give, keyed with the seed |
+ * varint size, body of request_body.h (format 1, no references) reply: u8 redis_batch_outcome |
+ * EXECUTED: for each command u32 size, reply (RESP); REFUSED: an error (RESP)
  *
  * Each command sees what those before it wrote. A watch that fails, or a reply that is not the
  * expected one: nothing is changed (row_refuse()). Errors of commands are replies like others, and
@@ -33,8 +33,9 @@ enum redis_batch_outcome {
 
 struct redis_watch {
     uint8_t database;
-    bool existed;     /* when it was watched: one that expires since fails */
-    uint64_t version; /* of its row; 0: absent */
+    bool existed;       /* when it was watched: one that expires since fails */
+    uint32_t namespace; /* of the database then: FLUSHDB and SWAPDB change it */
+    uint64_t version;   /* of its row, or of its deletion: watch.h */
     struct bytes key;
 };
 

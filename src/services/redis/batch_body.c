@@ -15,6 +15,7 @@ void redis_batch_write_watch(struct writer *writer, const struct redis_watch *wa
 {
     write_u8(writer, watch->database);
     write_u8(writer, watch->existed);
+    write_u32(writer, watch->namespace);
     write_u64(writer, watch->version);
     write_sized(writer, watch->key);
 }

@@ -4,6 +4,11 @@
 #include "services/redis/fronts.h"
 #include "services/redis/request_body.h"
 
+enum {
+    DUE_END_SIZE = ROW_PREFIX_SIZE + 5,
+    HELD_AGAIN_US = 100 * 1000, /* where transactions were in the way */
+};
+
 /* --- expiry ---------------------------------------------------------------------------------- */
 
 struct due {
@@ -54,6 +59,17 @@ static bool on_reminded_key(void *context, struct bytes key, const struct row_vi
     return true;
 }
 
+/* Where the reminders begin that are not due yet. */
+static void due_end_store(uint8_t at[DUE_END_SIZE], const struct redis_call *call)
+{
+    uint64_t second = (uint64_t)call->now_ms / 1000;
+
+    row_prefix_store(at, call->rows->slot_first, SERVICE_REDIS,
+                     call->namespace | REDIS_NAMESPACE_REMINDERS);
+    at[ROW_PREFIX_SIZE] = (uint8_t)(second >> 32);
+    store_u32_be(at + ROW_PREFIX_SIZE + 1, (uint32_t)second);
+}
+
 static enum row_result expire_reminded(struct chore_step *step, struct bytes reminder)
 {
     uint8_t from[REDIS_ROW_PREFIX_SIZE], to[REDIS_ROW_PREFIX_SIZE + 1];
@@ -66,6 +82,11 @@ static enum row_result expire_reminded(struct chore_step *step, struct bytes rem
     size_t i = sizeof(from);
     while (i > 3 && ++to[i - 1] == 0)
         i--;
+    if (redis_walk_is_held(step->call.rows, bytes_make(from, sizeof(from)),
+                           bytes_make(to, sizeof(from)))) {
+        row_want_chore(step->call.rows, step->call.rows->time + HELD_AGAIN_US);
+        return ROW_FOUND; /* the reminder stays */
+    }
     enum row_result result = row_scan(step->call.rows, bytes_make(from, sizeof(from)),
                                       bytes_make(to, sizeof(from)), step, on_reminded_key);
     if (result != ROW_STOP) row_delete(step->call.rows, reminder);
@@ -75,8 +96,9 @@ static enum row_result expire_reminded(struct chore_step *step, struct bytes rem
 static enum row_result expire_keys(struct chore_step *step)
 {
     struct row_context *rows = step->call.rows;
-    uint8_t from[ROW_PREFIX_SIZE], to[ROW_PREFIX_SIZE];
+    uint8_t from[ROW_PREFIX_SIZE], to[ROW_PREFIX_SIZE], due_end[DUE_END_SIZE];
     uint32_t namespace = step->call.namespace | REDIS_NAMESPACE_REMINDERS;
+    struct bytes end = bytes_make(to, sizeof(to));
     struct due due = {.step = step};
     struct bytes first;
 
@@ -86,7 +108,14 @@ static enum row_result expire_keys(struct chore_step *step)
     enum row_result result =
         redis_front_get(rows, 0, namespace, bytes_make(from, sizeof(from)), &first);
     if (result == ROW_STOP) return result;
-    result = row_scan(rows, first, bytes_make(to, sizeof(to)), &due, on_reminder);
+    if (redis_walk_is_held(rows, first, end)) { /* by some that are yet to come, most likely */
+        row_want_chore(rows, rows->time + HELD_AGAIN_US);
+        due_end_store(due_end, &step->call);
+        end = bytes_make(due_end, sizeof(due_end));
+        if (bytes_compare(first, end) >= 0 || redis_walk_is_held(rows, first, end))
+            return ROW_ABSENT;
+    }
+    result = row_scan(rows, first, end, &due, on_reminder);
     for (uint32_t i = 0; i < due.count && result != ROW_STOP; i++) {
         if (buffer_size(rows->effects) >= EFFECTS_BYTES_MAX || (i > 0 && !chore_may_seek(step))) {
             row_want_chore(rows, rows->time);

@@ -5,8 +5,10 @@
 #include "services/redis/stage_clock.h"
 
 enum {
-    RECORDS_MAX = 32,     /* garbage records of one step */
-    LOOKED_AT_MAX = 1024, /* and of those that may not be due */
+    RECORDS_MAX = 32,           /* garbage records of one step */
+    LOOKED_AT_MAX = 1024,       /* and of those that may not be due */
+    HELD_AGAIN_US = 100 * 1000, /* where transactions were in the way */
+    LATE_ENTRIES = 4096,        /* transactions are hardly ever older than so many entries */
 };
 
 /* --- removing a range ------------------------------------------------------------------------ */
@@ -247,7 +249,14 @@ static enum row_result collect_kind(struct chore_step *step, uint8_t kind)
     enum row_result result =
         redis_front_get(rows, kind, 0, bytes_make(start, sizeof(start)), &from);
     if (result == ROW_STOP) return result;
-    result = row_scan(rows, from, bytes_make(to, sizeof(to)), &search, on_record);
+    struct bytes end = bytes_make(to, sizeof(to));
+    if (redis_walk_is_held(rows, from, end)) { /* by records of late */
+        uint64_t late = rows->next_index > LATE_ENTRIES ? rows->next_index - LATE_ENTRIES : 0;
+        row_want_chore(rows, rows->time + HELD_AGAIN_US);
+        redis_garbage_key_store(to, rows, kind, (struct redis_part_id){.index = late});
+        if (bytes_compare(from, end) >= 0 || redis_walk_is_held(rows, from, end)) return ROW_ABSENT;
+    }
+    result = row_scan(rows, from, end, &search, on_record);
     /* The front moves only with an effect that is logged anyway: a look alone writes nothing. */
     if (result != ROW_STOP && search.due_count && !bytes_equal(search.first, from))
         redis_front_put(rows, kind, 0, search.first);

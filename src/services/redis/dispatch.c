@@ -153,6 +153,13 @@ static bool one_partition(const struct redis_service *service, const struct redi
     return true;
 }
 
+/* Leaders of the version before do not know it. */
+static bool is_new(const struct redis_command *command)
+{
+    return command->id == REDIS_RENAME || command->id == REDIS_RENAMENX ||
+           command->id == REDIS_COPY;
+}
+
 static bool dispatch_keyed(struct connection *connection, const struct redis_command *command,
                            const struct bytes *arguments, uint32_t count)
 {
@@ -167,6 +174,10 @@ static bool dispatch_keyed(struct connection *connection, const struct redis_com
     }
     if (connection->cluster_port && cluster_moved(connection, command, arguments, count))
         return true;
+    if (is_new(command) && !exec_is_ready(service)) {
+        refuse_unready(connection, command);
+        return true;
+    }
     if (key_count == 1 || one_partition(service, command, arguments, key_count, slot)) {
         if (staging_wanted(service, command, arguments, count)) {
             if (!may_begin_alone(connection)) return false;

@@ -281,7 +281,8 @@ size_t exec_bytes(const struct connection *connection)
     size_t size = 0;
 
     if (exec == NULL) return 0;
-    size = buffer_size(&exec->queue) + buffer_size(&exec->watches);
+    size = buffer_size(&exec->queue) + buffer_size(&exec->watches) +
+           exec->command_count * sizeof(exec->commands[0]);
     for (uint32_t i = 0; i < exec->piece_count; i++)
         size += exec->txn_pieces[i].body.size + buffer_size(&exec->txn_pieces[i].reply);
     return size;

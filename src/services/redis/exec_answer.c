@@ -81,17 +81,20 @@ static void write_values(const struct exec_command *command, struct resp_writer 
     }
 }
 
-/* Version and existence of each key. */
+/* Version, existence and namespace of each key. */
 static void keep_versions(struct exec *exec, const struct exec_command *command)
 {
     for (uint32_t k = 0; k < command->key_count; k++) {
         struct bytes version = next_element(command->key_subs[k]);
         struct bytes exists = next_element(command->key_subs[k]);
-        int64_t number = 0, alive = 0;
+        struct bytes namespace = next_element(command->key_subs[k]);
+        int64_t number = 0, alive = 0, space = 0;
         resp_read_integer(&version, &number);
         resp_read_integer(&exists, &alive);
+        resp_read_integer(&namespace, &space);
         struct redis_watch watch = {.database = command->database,
                                     .existed = alive != 0,
+                                    .namespace = (uint32_t)space,
                                     .version = (uint64_t)number,
                                     .key = command->arguments[1 + k]};
         multi_add_watch(exec->connection, &watch);

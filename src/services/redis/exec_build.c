@@ -20,6 +20,7 @@ static bool read_watch(struct reader *reader, struct redis_watch *ret_watch)
     if (reader_left(reader) == 0) return false;
     ret_watch->database = read_u8(reader);
     ret_watch->existed = read_u8(reader);
+    ret_watch->namespace = read_u32(reader);
     ret_watch->version = read_u64(reader);
     ret_watch->key = read_sized(reader);
     return !reader->failed;

@@ -31,5 +31,8 @@ void redis_front_put(struct row_context *rows, uint8_t kind, uint32_t namespace,
     uint8_t key[FRONT_KEY_SIZE];
 
     front_key_store(key, rows, kind, namespace);
+    bool held = rows->locks != NULL &&
+                locks_stop_write(rows->locks, bytes_make(key, sizeof(key)), rows->lock_owner);
+    if (held) return;
     row_put(rows, bytes_make(key, sizeof(key)), REDIS_ROW_MARK, 0, 0, at);
 }

@@ -36,7 +36,11 @@ static void write_categories(struct local_call *call, const struct redis_command
     resp_write_set(call->out, 2 + touches);
     if (touches) resp_write_simple(call->out, command->flags & REDIS_WRITES ? "@write" : "@read");
     char name[32];
-    snprintf(name, sizeof(name), "@%s", keyspace ? "keyspace" : command->group);
+    bool transaction = command->group[0] == 't';
+    snprintf(name, sizeof(name), "@%s",
+             keyspace      ? "keyspace"
+             : transaction ? "transaction"
+                           : command->group);
     resp_write_simple(call->out, name);
     resp_write_simple(call->out, command->flags & REDIS_FAST ? "@fast" : "@slow");
 }
@@ -193,6 +197,7 @@ static bool is_listed(const struct local_call *call, const struct redis_command 
         if (redis_word_is(value, "fast")) return command->flags & REDIS_FAST;
         if (redis_word_is(value, "slow")) return !(command->flags & REDIS_FAST);
         if (redis_word_is(value, "keyspace")) return command->group[0] == 'g';
+        if (redis_word_is(value, "transaction")) return command->group[0] == 't';
         return redis_word_is(value, command->group);
     }
     return false; /* there are no modules */

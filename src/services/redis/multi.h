@@ -40,7 +40,7 @@ void multi_queue(struct connection *connection, const struct redis_command *comm
 /* A command was refused. */
 static inline void multi_spoil(struct connection *connection)
 {
-    if (connection->multi) connection->multi->spoilt = true;
+    if (connection->multi && connection->multi->open) connection->multi->spoilt = true;
 }
 /* EXEC with arguments: it ends the transaction all the same. */
 void multi_refuse_exec(struct connection *connection);

@@ -11,7 +11,11 @@ enum evaluate_result evaluate_append(struct redis_call *call)
 
     if (!redis_string_find(call, call->arguments[1], &string, &result)) return result;
     uint64_t size = string.size + more.size;
-    if (more.size == 0 && string.key.exists) return redis_reply_integer(call, (int64_t)size);
+    if (more.size == 0 && string.key.exists) { /* whoever watches the key is told all the same */
+        if (redis_key_put_expiry(call, &string.key, redis_key_expiry(&string.key)))
+            redis_reply_integer(call, (int64_t)size);
+        return EVALUATE_DONE;
+    }
     if (redis_string_write(call, &string, string.size, more, &result))
         redis_reply_integer(call, (int64_t)size);
     return result;

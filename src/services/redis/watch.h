@@ -1,7 +1,9 @@
 /* watch.h - WATCH at the leader of a key: what is there now, and is that still so?
  *
  * Every write of a key's value or expiry writes its row (hash_value.h: also that of a field), so
- * the version of the row tells. Not noticed: a key that was absent, came and went again. */
+ * the version of the row tells; of an absent key, that of its deletion. Not noticed: a key that was
+ * absent, came and went again, if its deletion was flushed meanwhile.
+ */
 #ifndef HOLON_SERVICES_REDIS_WATCH_H
 #define HOLON_SERVICES_REDIS_WATCH_H
 
