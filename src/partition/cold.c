@@ -3,46 +3,8 @@
 #include <stdatomic.h>
 
 #include "base/hash.h"
+#include "partition/cold_internal.h"
 #include "partition/host_internal.h"
-
-enum parked_state {
-    PARKED_WAITS,    /* behind an earlier one of its client */
-    PARKED_QUEUED,   /* its rows are to be read */
-    PARKED_FETCHING, /* its rows are being read */
-    PARKED_DELAYED,  /* a read failed: again in a moment */
-    PARKED_HEAVY,    /* light requests of others go first */
-    PARKED_LOCKED,   /* a transaction holds what it needs */
-    PARKED_UNLOCKED, /* it may have let go */
-    PARKED_RUNS,
-};
-
-struct parked {
-    struct list by_replica;  /* in the order in which they came */
-    struct list by_queue;    /* of the host's queue, of a job, of those delayed or heavy */
-    struct replica *replica; /* NULL: dropped while its rows are read */
-    struct gateway_id gateway;
-    bool local;
-    bool governed; /* had to wait as heavy, and need not again */
-    bool overdue;  /* ... for too long */
-    bool light;    /* waits among heavy ones for the next turn only */
-    bool left_out; /* nothing of what it wants was in its job */
-    bool alone;    /* a read failed: its own job, so that the cause is found */
-    uint64_t route;
-    struct request_item item; /* body is in `body` */
-    enum parked_state state;
-    int64_t time;
-    uint64_t parked_at; /* boot clock, for the first time */
-    uint32_t rounds, errors;
-    struct buffer wanted; /* as row_context.h has it */
-    uint32_t wanted_count;
-    struct row_range *ranges; /* owned; room for the next power of two */
-    uint32_t range_count;
-    uint64_t evictions; /* of the table when they were loaded */
-    /* Of the table when the read began: what it gives is stale if one of them moved. */
-    uint64_t flush_generation, cold_generation;
-    size_t size;
-    uint8_t body[];
-};
 
 /* What is asked for, and what the engine said. */
 struct cold_want {
@@ -77,18 +39,8 @@ struct cold_job {
 
 /* --- order --- */
 
-static bool is_of(const struct parked *parked, struct gateway_id gateway)
-{
-    return parked->gateway.node == gateway.node && parked->gateway.worker == gateway.worker;
-}
 
-static struct parked *parked_at(struct list *link)
-{
-    return CONTAINER_OF(link, struct parked, by_replica);
-}
-
-/* How many are parked of clients like this one: most that come have none, and need no walk. */
-static uint16_t *count_of(const struct replica *replica, struct gateway_id gateway, uint16_t client)
+uint16_t *parked_count_of(const struct replica *replica, struct gateway_id gateway, uint16_t client)
 {
     uint64_t who = (uint64_t)gateway.node << 32 ^ (uint64_t)gateway.worker << 16 ^ client;
     uint64_t hash = hash_u64(who ^ (uint64_t)replica->group.value << 40);
@@ -98,27 +50,13 @@ static uint16_t *count_of(const struct replica *replica, struct gateway_id gatew
 static struct parked *first_of_client(struct replica *replica, struct gateway_id gateway,
                                       uint16_t client)
 {
-    if (*count_of(replica, gateway, client) == 0) return NULL;
+    if (*parked_count_of(replica, gateway, client) == 0) return NULL;
     struct list *head = &replica->parked;
     for (struct list *at = head->next; at != head; at = at->next) {
         struct parked *parked = parked_at(at);
-        if (parked->item.client == client && is_of(parked, gateway)) return parked;
+        if (parked->item.client == client && parked_is_of(parked, gateway)) return parked;
     }
     return NULL;
-}
-
-/* What ends a transaction does not wait for those who wait for its locks. */
-static bool has_txn_of_client(struct replica *replica, const struct session *session,
-                              uint16_t client)
-{
-    struct list *head = &replica->parked;
-    if (*count_of(replica, session->gateway, client) == 0) return false;
-    for (struct list *at = head->next; at != head; at = at->next) {
-        const struct parked *parked = parked_at(at);
-        bool txn = parked->item.service == SERVICE_TXN && parked->state != PARKED_LOCKED;
-        if (txn && parked->item.client == client && is_of(parked, session->gateway)) return true;
-    }
-    return false;
 }
 
 bool cold_must_wait(struct replica *replica, const struct session *session,
@@ -126,13 +64,13 @@ bool cold_must_wait(struct replica *replica, const struct session *session,
 {
     if (list_empty(&replica->parked) || !item->ordered) return false;
     if (PLANTED(replica->host->world, "cold_order_lost")) return false;
-    if (item->service == SERVICE_TXN) return has_txn_of_client(replica, session, item->client);
+    if (item->service == SERVICE_TXN) return parked_txn_of_client(replica, session, item->client);
     return first_of_client(replica, session->gateway, item->client) != NULL;
 }
 
 /* --- parking --- */
 
-static struct parked *parked_make(struct replica *replica, const struct session *session,
+struct parked *parked_make(struct replica *replica, const struct session *session,
                                   uint64_t route, const struct request_item *item)
 {
     struct partition_host *host = replica->host;
@@ -156,7 +94,7 @@ static struct parked *parked_make(struct replica *replica, const struct session 
     buffer_init(&parked->wanted, SIZE_MAX / 2);
     list_init(&parked->by_queue);
     list_insert_before(&replica->parked, &parked->by_replica);
-    ++*count_of(replica, parked->gateway, item->client);
+    ++*parked_count_of(replica, parked->gateway, item->client);
     host->cold.parked_count++;
     host->cold.parked_bytes += size;
     return parked;
@@ -177,13 +115,8 @@ static void leave_replica(struct parked *parked)
 {
     if (parked->replica == NULL) return;
     list_remove(&parked->by_replica);
-    --*count_of(parked->replica, parked->gateway, parked->item.client);
+    --*parked_count_of(parked->replica, parked->gateway, parked->item.client);
     parked->replica = NULL;
-}
-
-static bool is_locked(const struct parked *parked)
-{
-    return parked->state == PARKED_LOCKED || parked->state == PARKED_UNLOCKED;
 }
 
 static void parked_free(struct partition_host *host, struct parked *parked)
@@ -191,7 +124,7 @@ static void parked_free(struct partition_host *host, struct parked *parked)
     leave_replica(parked);
     list_remove(&parked->by_queue);
     host->cold.heavy_count -= parked->state == PARKED_HEAVY;
-    host->cold.locked_count -= is_locked(parked);
+    host->cold.locked_count -= parked_is_locked(parked);
     host->cold.parked_count--;
     host->cold.parked_bytes -= parked->size + buffer_size(&parked->wanted);
     ranges_drop(parked);
@@ -243,41 +176,6 @@ bool cold_park(struct replica *replica, struct session *session, uint64_t route,
     return true;
 }
 
-/* --- locks of transactions --- */
-
-bool cold_park_locked(struct replica *replica, struct session *session, uint64_t route,
-                      const struct request_item *item, struct parked *again)
-{
-    struct partition_host *host = replica->host;
-    struct parked *parked = again;
-    if (host->cold.locked_count >= LOCKED_COUNT_MAX) return false;
-    if (parked == NULL) parked = parked_make(replica, session, route, item);
-    if (parked == NULL) return false;
-    parked->time = 0; /* it has not seen anything yet */
-    parked->state = PARKED_LOCKED;
-    host->cold.locked_count++;
-    list_insert_before(&host->cold.locked, &parked->by_queue);
-    host->statistics.lock_waits++;
-    SOMETIMES(host->world, "a request waited for the lock of a transaction");
-    return true;
-}
-
-void cold_unlocked(struct replica *replica)
-{
-    struct partition_host *host = replica->host;
-    struct list *head = &replica->parked;
-    if (host->cold.locked_count == 0) return;
-    for (struct list *at = head->next; at != head; at = at->next) {
-        struct parked *parked = parked_at(at);
-        if (parked->state != PARKED_LOCKED) continue;
-        parked->state = PARKED_UNLOCKED;
-        list_remove(&parked->by_queue);
-        list_insert_before(&host->cold.unlocked, &parked->by_queue);
-    }
-    if (!list_empty(&host->cold.unlocked) && !host->closing)
-        world_timer_start(host->world, &host->cold.unlock_timer, 0);
-}
-
 int64_t cold_time(const struct parked *parked)
 {
     return parked->time;
@@ -312,7 +210,7 @@ void cold_drop_session(struct replica *replica, const struct session *session)
     for (struct list *at = head->next; at != head;) {
         struct parked *parked = parked_at(at);
         at = at->next;
-        if (!is_of(parked, session->gateway) || parked->state == PARKED_RUNS) continue;
+        if (!parked_is_of(parked, session->gateway) || parked->state == PARKED_RUNS) continue;
         SOMETIMES(replica->host->world, "a request waiting for cold rows lost its route");
         drop(replica->host, parked);
     }
@@ -483,7 +381,7 @@ static bool is_fresh(const struct parked *parked)
            replica->cold_generation == parked->cold_generation;
 }
 
-static bool may_go_on(const struct parked *parked)
+bool parked_may_go_on(const struct parked *parked)
 {
     const struct replica *replica = parked->replica;
     return !replica->halted && replica->was_leader && raft_role(replica->raft) == RAFT_LEADER &&
@@ -500,7 +398,7 @@ static void wake_next(struct replica *replica, struct gateway_id gateway, uint16
     struct cold *cold = &replica->host->cold;
     for (;;) {
         struct parked *next = first_of_client(replica, gateway, client);
-        if (next == NULL || next->state != PARKED_WAITS || !may_go_on(next)) return;
+        if (next == NULL || next->state != PARKED_WAITS || !parked_may_go_on(next)) return;
         if (cold->turn_left == 0) {
             next->light = true; /* until it runs, and is judged */
             heavy_put(next);
@@ -514,7 +412,7 @@ static void wake_next(struct replica *replica, struct gateway_id gateway, uint16
     }
 }
 
-static void run_again(struct parked *parked, uint64_t now)
+void parked_run_again(struct parked *parked, uint64_t now)
 {
     struct replica *replica = parked->replica;
     struct partition_host *host = replica->host;
@@ -604,7 +502,7 @@ void cold_heavy_ran(struct replica *replica, const struct parked *parked,
 static bool heavy_may(struct partition_host *host, struct parked *parked, uint64_t now)
 {
     if (PLANTED(host->world, "heavy_starves")) return false;
-    if (parked->light || !may_go_on(parked)) return true;
+    if (parked->light || !parked_may_go_on(parked)) return true;
     parked->overdue = now - parked->parked_at >= HEAVY_WAIT_MAX_US || crowded(host);
     return parked->overdue || governor_may(&host->governor, GOVERNOR_REQUEST, true, now);
 }
@@ -617,7 +515,7 @@ static void heavy_run(struct parked *parked, uint64_t now)
     list_remove(&parked->by_queue);
     parked->light = false;
     parked->state = PARKED_DELAYED;
-    if (may_go_on(parked)) run_again(parked, now); /* else step_down() is about to drop it */
+    if (parked_may_go_on(parked)) parked_run_again(parked, now); /* else step_down() is about to drop it */
 }
 
 /* However many may go on now: what one turn of the loop does is bounded, and so is what a
@@ -635,7 +533,7 @@ static void on_heavy(struct world_timer *timer)
     while (!list_empty(&cold->heavy) && cold->turn_left > 0 &&
            host->statistics.heavy_cost - cost < HEAVY_TURN_COST_MAX) {
         struct parked *parked = heavy_at(cold->heavy.next);
-        if (may_go_on(parked) && !execute_has_room(parked->replica, now)) {
+        if (parked_may_go_on(parked) && !execute_has_room(parked->replica, now)) {
             list_remove(&parked->by_queue);
             list_insert_before(&full, &parked->by_queue);
             continue;
@@ -653,24 +551,6 @@ static void on_heavy(struct world_timer *timer)
         list_insert_before(cold->heavy.next, last);
     }
     heavy_arm(host, pause);
-}
-
-static void on_unlocked(struct world_timer *timer)
-{
-    struct partition_host *host = timer->context;
-    struct cold *cold = &host->cold;
-    uint64_t now = world_now(host->world);
-    cold->turn_left = COLD_TURN_MAX;
-    while (!list_empty(&cold->unlocked) && cold->turn_left > 0) {
-        struct parked *parked = CONTAINER_OF(cold->unlocked.next, struct parked, by_queue);
-        cold->turn_left--;
-        cold->locked_count--;
-        list_remove(&parked->by_queue);
-        parked->state = PARKED_DELAYED;
-        if (may_go_on(parked)) run_again(parked, now); /* else step_down() is about to drop it */
-    }
-    if (!list_empty(&cold->unlocked))
-        world_timer_start(host->world, &cold->unlock_timer, 0);
 }
 
 static void on_retry(struct world_timer *timer)
@@ -758,13 +638,13 @@ static void job_take(struct cold_job *job)
             parked_free(host, parked);
         } else if (job->status) {
             read_failed(parked, job, shared);
-        } else if (!may_go_on(parked)) {
+        } else if (!parked_may_go_on(parked)) {
             parked->state = PARKED_DELAYED; /* step_down() is about to drop it */
         } else if (parked->left_out) {
             SOMETIMES(host->world, "a cold read was too much and left requests out");
             queue_up(parked);
         } else {
-            run_again(parked, now);
+            parked_run_again(parked, now);
         }
     }
     uint32_t store = job->store;
@@ -872,7 +752,7 @@ void cold_open(struct partition_host *host)
     cold->turn_end = (struct world_deferred){.run = cold_turn_end, .context = host};
     cold->retry_timer = (struct world_timer){.fire = on_retry, .context = host};
     cold->heavy_timer = (struct world_timer){.fire = on_heavy, .context = host};
-    cold->unlock_timer = (struct world_timer){.fire = on_unlocked, .context = host};
+    cold->unlock_timer = (struct world_timer){.fire = cold_on_unlocked, .context = host};
     histogram_init(&cold->latency);
 }
 

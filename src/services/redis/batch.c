@@ -109,17 +109,29 @@ static enum evaluate_result refuse(struct batch *batch, enum redis_batch_outcome
 
 /* Where FLUSHDB and SWAPDB in the batch itself change that, the guess is wrong and a command
  * fetches for itself. */
+/* Of the databases that the batch names, by bit. */
+static uint32_t databases_of(const struct batch *batch)
+{
+    uint32_t databases = 0;
+
+    for (uint32_t i = 0; i < batch->watch_count; i++)
+        databases |= 1u << batch->watches[i].database;
+    for (uint32_t i = 0; i < batch->item_count; i++)
+        databases |= 1u << batch->items[i].body.database;
+    return databases;
+}
+
 static void want_all(struct batch *batch)
 {
     struct redis_call call = call_make(batch);
-    uint32_t namespaces[REDIS_DATABASES];
-    enum row_result found[REDIS_DATABASES];
+    uint32_t namespaces[REDIS_DATABASES], databases = databases_of(batch);
     struct redis_key key;
 
     if (row_table_complete(batch->rows->table)) return;
     for (uint8_t database = 0; database < REDIS_DATABASES; database++)
-        found[database] = redis_namespace_find(&call, database, &namespaces[database]);
-    if (batch->rows->need_rows) return;
+        if (databases >> database & 1)
+            redis_namespace_find(&call, database, &namespaces[database]);
+    if (batch->rows->need_rows || batch->rows->must_wait) return;
     for (uint32_t i = 0; i < batch->watch_count; i++) {
         call.namespace = namespaces[batch->watches[i].database];
         redis_key_locate(&call, batch->watches[i].key, &key);
@@ -127,9 +139,7 @@ static void want_all(struct batch *batch)
     }
     for (uint32_t i = 0; i < batch->item_count; i++) {
         call.namespace = namespaces[batch->items[i].body.database];
-        if (found[batch->items[i].body.database] != ROW_STOP &&
-            redis_call_take(&call, &batch->items[i].body))
-            redis_call_want_keys(&call);
+        if (redis_call_take(&call, &batch->items[i].body)) redis_call_want_keys(&call);
     }
 }
 
@@ -243,7 +253,7 @@ enum evaluate_result redis_batch_evaluate(struct row_context *rows, const struct
     if (!decode(&batch, request->body))
         return refuse(&batch, REDIS_BATCH_REFUSED, REDIS_NOT_UNDERSTOOD);
     want_all(&batch);
-    if (rows->need_rows) return row_context_stop(rows);
+    if (rows->need_rows || rows->must_wait) return row_context_stop(rows);
     enum evaluate_result result = run(&batch);
     rows->written_is_enough = batch.written_is_enough && batch.item_count > 0;
     return result;
