@@ -93,13 +93,14 @@ struct gateway *gateway_open(const struct gateway_options *options);
 void gateway_close(struct gateway *gateway);
 void gateway_submit(struct gateway *gateway, struct gateway_request *request);
 /* Takes the next seq of the stream to the partition of request->slot, and sends nothing (C1): what
- * is submitted with gateway_submit_reserved() has it. False: refused, on_reply is not called. Counts
- * as open; patience does not run. Given back by gateway_forget(): the seq is resolved then. */
+ * is submitted with gateway_submit_reserved() has it. False: refused, on_reply is not called.
+ * Counts as open; patience does not run. Given back by gateway_forget(): the seq is resolved then.
+ */
 bool gateway_reserve(struct gateway *gateway, struct gateway_request *request);
 /* `patience` runs from now on. */
 void gateway_submit_reserved(struct gateway *gateway, struct gateway_request *request);
-/* Of the stream to the partition of that slot: all seqs up to it are resolved, and requests that are
- * submitted from now on say so. */
+/* Of the stream to the partition of that slot: all seqs up to it are resolved, and requests that
+ * are submitted from now on say so. */
 uint64_t gateway_watermark(struct gateway *gateway, uint16_t slot);
 /* Of a reserved or open request. */
 static inline uint64_t gateway_request_seq(const struct gateway_request *request)

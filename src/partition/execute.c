@@ -302,6 +302,17 @@ static bool propose_write(struct replica *replica, struct session *session, uint
     return true;
 }
 
+/* Deliberate bugs of what evaluations know of transactions. */
+static inline void plant(const struct partition_host *host, const struct request *request,
+                         struct row_context *rows)
+{
+    if (host->world->table->planted == NULL) return;
+    bool ordinary = request->service == SERVICE_REDIS;
+    if (ordinary && PLANTED(host->world, "txn_locks_ignored")) rows->locks = NULL;
+    if (!ordinary && PLANTED(host->world, "txn_locks_of_others_ignored")) rows->locks = NULL;
+    rows->planted_over = PLANTED(host->world, "txn_tombstone_forgotten");
+}
+
 enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *evaluate,
                                       const struct request *request, uint64_t seed, int64_t time,
                                       struct evaluate_scratch *scratch, struct row_context *rows,
@@ -332,6 +343,7 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
     rows->service_options = host->options.service_options;
     rows->term = raft_term(replica->raft);
     rows->chore_service = request->service;
+    plant(host, request, rows);
     enum evaluate_result result = evaluate(rows, request, &reply);
     if (rows->need_rows)
         result = EVALUATE_NEED_ROWS;

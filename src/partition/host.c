@@ -297,7 +297,9 @@ static void poll_ready(struct world_timer *timer)
         bool waits = replica != NULL && replica->was_leader &&
                      (!replica->was_ready || replica->held_first != NULL);
         if (!waits) continue;
-        replica->was_ready = replica_may_evaluate(replica, now);
+        bool ready = replica_may_evaluate(replica, now);
+        if (ready && !replica->was_ready) txn_ready(replica);
+        replica->was_ready = ready;
         if (replica->held_first != NULL) execute_held(replica, now);
         host_mark_dirty(replica);
         again = again || !replica->was_ready || replica->held_first != NULL;

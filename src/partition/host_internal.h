@@ -523,6 +523,8 @@ void replica_stop(struct replica *replica); /* the same without a word */
 void txn_proposed(struct replica *replica, const struct effect *effect, uint64_t index);
 /* It begins to evaluate: what is prepared is locked (A1). False: not yet. */
 bool txn_leads(struct replica *replica);
+/* From now on host_txn_rows_each() can tell. */
+void txn_ready(struct replica *replica);
 void txn_stops(struct replica *replica);
 /* Something of its own was applied. */
 void txn_applied(struct replica *replica);

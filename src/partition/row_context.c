@@ -74,6 +74,7 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->service_options = NULL;
     rows->term = 0;
     rows->chore_service = 0;
+    rows->planted_over = false;
     rows->pending = NULL;
     rows->pending_count = 0;
     rows->pending_capacity = 0;
@@ -568,7 +569,9 @@ void row_delete(struct row_context *rows, struct bytes key)
 {
     if (!key_fits(rows, key)) return;
     if (rows->locks && held_up(rows, locks_stop_write(rows->locks, key, rows->lock_owner))) return;
-    if (lives(rows, key) != ROW_FOUND) return;
+    enum row_result before = lives(rows, key);
+    if (before == ROW_ABSENT && rows->reads) note_read(rows, key, 0); /* it rests on that */
+    if (before != ROW_FOUND) return;
     if (!appended(rows, effect_delete_encode(rows->effects, key))) return;
     size_t key_at = buffer_size(rows->effects) - key.size;
     struct pending_write *write = pending_of(rows, key_at, key.size);
@@ -620,6 +623,7 @@ bool row_request_is_over(struct row_context *rows, struct gateway_id gateway, ui
     struct bytes outcome;
     bool too_big;
     if (rows->dedup == NULL) return false;
+    if (rows->planted_over) return true;
     enum dedup_result result =
         dedup_find(rows->dedup, gateway, seq, &index, &outcome, &too_big);
     if (result == DEDUP_KNOWN) consult(rows, index);

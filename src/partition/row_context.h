@@ -104,6 +104,7 @@ struct row_context {
     const void *const *service_options; /* with these options */
     uint64_t term;
     uint8_t chore_service;            /* whose chore `chore_at` is of */
+    bool planted_over;                /* simulator only: every request is over */
     struct row_pending *pending;  /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;

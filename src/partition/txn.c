@@ -65,6 +65,7 @@ static enum status load(struct replica *replica, enum txn_row_kind kind, struct 
 static bool rows_are_here(struct replica *replica)
 {
     struct error error;
+    if (PLANTED(replica->host->world, "txn_rows_stay_on_disk")) return true;
     for (unsigned kind = 0; kind < KINDS; kind++) {
         if (rows_counted(replica, kind) == 0 || row_table_complete(replica->table)) continue;
         if (rows_held(replica, kind) == rows_counted(replica, kind)) continue;
@@ -138,9 +139,13 @@ bool txn_leads(struct replica *replica)
     replica->txn_proposed = replica->txn_told = 0;
     if (!has_rows(replica)) return true;
     if (!rows_are_here(replica)) return false;
-    if (!PLANTED(replica->host->world, "txn_locks_lost") && !lock_all(replica)) return false;
-    tell(replica);
-    return true;
+    return PLANTED(replica->host->world, "txn_locks_lost") || lock_all(replica);
+}
+
+void txn_ready(struct replica *replica)
+{
+    if (PLANTED(replica->host->world, "txn_leader_tells_nothing")) return;
+    if (has_rows(replica)) tell(replica);
 }
 
 void txn_stops(struct replica *replica)

@@ -1,5 +1,6 @@
 /* txn.h - transactions across partitions: the coordinator of a worker (rules C1 to C8, C10), and
- * who settles what coordinators left behind (C4, C11). The protocol: docs/reference/transactions.md.
+ * who settles what coordinators left behind (C4, C11). The protocol:
+ * docs/reference/transactions.md.
  *
  * A transaction is a piece for each partition: a body that its service evaluates there. All of
  * them take effect at one instant between txn_run() and on_done(), or none. Thread: its worker. */
@@ -61,7 +62,8 @@ void txn_close(struct txn_worker *worker);
 void txn_run(struct txn_worker *worker, struct txn_request *request);
 /* The client is gone: on_done will not be called. It may still be committed. */
 void txn_forget(struct txn_worker *worker, struct txn_request *request);
-/* host_events.on_txn: a group led by this worker has new rows of transactions, or new leadership. */
+/* host_events.on_txn: a group led by this worker has new rows of transactions, or new leadership.
+ */
 void txn_rows_changed(struct txn_worker *worker, struct group_id group);
 
 struct txn_statistics {

@@ -242,7 +242,7 @@ static void on_timer(struct world_timer *timer)
     struct txn_attempt *attempt = timer->context;
     bool over = world_now(attempt->worker->world) >= attempt->ends;
 
-    if (attempt->stage == STAGE_PAUSE && over) {
+    if (attempt->request == NULL || (attempt->stage == STAGE_PAUSE && over)) {
         txn_fail(attempt);
         txn_step(attempt);
         return;
@@ -308,6 +308,7 @@ static bool writes(const struct txn_request *request)
 
 void txn_run(struct txn_worker *worker, struct txn_request *request)
 {
+    ASSERT(request->piece_count > 0);
     request->attempt = NULL;
     if (worker->closing || worker->open >= worker->options.open_max) {
         enum txn_result result = worker->closing ? TXN_UNAVAILABLE : TXN_BUSY;
@@ -330,7 +331,9 @@ void txn_forget(struct txn_worker *worker, struct txn_request *request)
     ASSERT(attempt->worker == worker);
     attempt->request = NULL;
     request->attempt = NULL;
-    txn_step(attempt); /* or whoever is at it does */
+    /* Not from inside: whoever closes everything forgets all clients first, and then nothing may
+     * be asked of the gateway any more. */
+    if (!attempt->stepping) world_timer_start(worker->world, &attempt->timer, 0);
 }
 
 struct txn_worker *txn_open(const struct txn_worker_options *options)

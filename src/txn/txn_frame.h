@@ -38,10 +38,10 @@ struct txn_frame {
     uint8_t service;          /* PREPARE, DECIDE, READ: of the piece */
     enum txn_outcome outcome; /* RESOLVE */
     bool may_abort;           /* QUERY */
-    boot_epoch_t epoch;       /* FORGET: its gateway's node is known to run under it; 0: it is not */
-    uint32_t group_count;     /* DECIDE: participants, */
-    struct bytes groups;      /* u32 each */
-    struct bytes body;        /* PREPARE, DECIDE, READ: the piece */
+    boot_epoch_t epoch;   /* FORGET: its gateway's node is known to run under it; 0: it is not */
+    uint32_t group_count; /* DECIDE: participants, */
+    struct bytes groups;  /* u32 each */
+    struct bytes body;    /* PREPARE, DECIDE, READ: the piece */
 };
 
 void txn_frame_encode(struct writer *writer, const struct txn_frame *frame);

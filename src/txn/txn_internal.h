@@ -5,7 +5,7 @@
  *   txn_read.c         pieces that are only read (C7), and pieces alone
  *   txn_errand.c       small requests that nobody waits for
  *   txn_retire.c       says to primaries that what was given up cannot be decided any more (C6)
- *   txn_settle.c       rows that transactions left behind, of groups led here (C4, C11) */
+ *   txn_settle.h       rows that transactions left behind, of groups led here (C4, C11) */
 #ifndef HOLON_TXN_TXN_INTERNAL_H
 #define HOLON_TXN_TXN_INTERNAL_H
 
@@ -94,9 +94,9 @@ struct txn_worker {
     uint32_t open;
     bool closing;
     /* Settling: */
-    struct map settled_groups;  /* by group: struct settled_group */
-    struct list changed_groups; /* whose rows are to be looked at */
-    struct world_deferred turn_end;
+    struct map settled_groups;     /* by group: struct settled_group */
+    struct list changed_groups;    /* whose rows are to be looked at */
+    struct world_timer look_timer; /* in the next turn; unlike deferred work it can be stopped */
     struct world_timer full_timer; /* runs while some rows are not looked after */
     uint32_t unsettled;
     struct txn_statistics statistics;
@@ -175,7 +175,8 @@ bool txn_slot_of(const struct txn_worker *worker, struct group_id group, uint16_
 /* txn_retire.c */
 void txn_retire_open(struct txn_worker *worker);
 void txn_retire_close(struct txn_worker *worker);
-/* The attempt was given up: whoever has prepared something may ask about it, and get a tombstone. */
+/* The attempt was given up: whoever has prepared something may ask about it, and get a tombstone.
+ */
 void txn_retire(struct txn_worker *worker, struct txn_id id);
 
 /* txn_settle.c */

@@ -23,7 +23,8 @@ void txn_on_read(struct txn_part *part, enum gateway_outcome outcome, struct byt
 
     part->state = PART_CLEAN;
     if (outcome != GATEWAY_REPLY || txn_answer_decode(reply, TXN_READ, &answer)) {
-        txn_fail_by_outcome(attempt, part, outcome, bytes_make(NULL, 0));
+        bool text = outcome != GATEWAY_REPLY;
+        txn_fail_by_outcome(attempt, part, outcome, text ? reply : bytes_make(NULL, 0));
         return;
     }
     part->state = PART_ANSWERED;

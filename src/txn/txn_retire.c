@@ -1,9 +1,10 @@
-/* txn_retire.c - says to primaries that attempts which were given up cannot be decided any more (C6).
+/* txn_retire.c - says to primaries that attempts which were given up cannot be decided any more
+ * (C6).
  *
  * A participant that was not told of the end asks the primary, and may get a tombstone, which stays
- * until the window of the primary says that DECIDE is over. If its seq was not used for anything, the
- * window learns that by the watermark of a later entry of this gateway, and there may be none. So one
- * is made, for each group at most so often, and only behind attempts that were given up. */
+ * until the window of the primary says that DECIDE is over. If its seq was not used for anything,
+ * the window learns that by the watermark of a later entry of this gateway, and there may be none.
+ * So one is made, for each group at most so often, and only behind attempts that were given up. */
 #include "txn/txn_internal.h"
 
 enum { RETIRE_US = 500 * 1000 };

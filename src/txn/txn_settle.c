@@ -4,51 +4,9 @@
  *
  * The rows themselves are the state: what is known of them here is dropped with the leadership, and
  * the next leader finds them in its table. Each change of them, and each thing that is due, leads
- * to a look at the group's rows at the end of the turn; only what is still there then is acted
+ * to a look at the group's rows in the next turn; only what is still there then is acted
  * upon. Every row has a timer of its own, so nothing runs when there are none. */
-#include "txn/txn_internal.h"
-
-enum {
-    QUERY_AFTER_US = 300 * 1000, /* and again after as much */
-    ABORT_AFTER_US = 1000 * 1000,
-    RETRY_FIRST_US = 100 * 1000, /* what was not answered */
-    RETRY_LAST_US = 5 * 1000 * 1000,
-    FORGET_FIRST_US = 1000 * 1000, /* what may still be asked for */
-    FORGET_LAST_US = 5 * 1000 * 1000,
-    FULL_RETRY_US = 1000 * 1000,
-};
-
-struct settled_group {
-    struct txn_worker *worker;
-    struct group_id group;
-    struct list changed; /* of the worker; else linked to itself */
-    struct list rows;    /* in the order of their keys */
-    struct list due;     /* those to be acted upon */
-    bool partial;        /* there are more */
-};
-
-struct target { /* a participant that is to be told */
-    struct unsettled *row;
-    struct group_id group;
-    bool told;
-    struct txn_errand *errand;
-};
-
-struct unsettled { /* a row */
-    struct settled_group *group;
-    struct list link, due;
-    uint8_t key[TXN_ROW_KEY_SIZE];
-    enum txn_row_kind kind;
-    struct txn_id id;
-    uint64_t since; /* boot clock: known here */
-    struct world_timer timer;
-    uint64_t retry, forget;    /* us: before it is tried once more */
-    struct txn_errand *errand; /* the one to its primary, or to its own group */
-    bool decided;              /* the outcome is known */
-    enum txn_outcome outcome;
-    uint32_t target_count, untold;
-    struct target targets[];
-};
+#include "txn/txn_settle.h"
 
 /* --- books --- */
 
@@ -62,7 +20,7 @@ static void group_changed(struct settled_group *group)
     struct txn_worker *worker = group->worker;
 
     if (list_empty(&group->changed)) list_insert_before(&worker->changed_groups, &group->changed);
-    world_defer(worker->world, &worker->turn_end);
+    world_timer_start(worker->world, &worker->look_timer, 0);
 }
 
 static struct settled_group *group_of(struct txn_worker *worker, struct group_id id)
@@ -80,7 +38,7 @@ static struct settled_group *group_of(struct txn_worker *worker, struct group_id
     return group;
 }
 
-static void row_free(struct unsettled *row)
+void unsettled_free(struct unsettled *row)
 {
     struct txn_worker *worker = row->group->worker;
 
@@ -94,7 +52,7 @@ static void row_free(struct unsettled *row)
     memory_free(row);
 }
 
-static void row_due(struct unsettled *row)
+void unsettled_due(struct unsettled *row)
 {
     if (list_empty(&row->due)) list_insert_before(&row->group->due, &row->due);
     group_changed(row->group);
@@ -102,175 +60,23 @@ static void row_due(struct unsettled *row)
 
 static void on_row_timer(struct world_timer *timer)
 {
-    row_due(timer->context);
+    unsettled_due(timer->context);
 }
 
-static void row_later(struct unsettled *row, uint64_t delay)
+void unsettled_later(struct unsettled *row, uint64_t delay)
 {
     world_timer_start(row->group->worker->world, &row->timer, delay);
 }
 
-static uint64_t doubled(uint64_t *delay, uint64_t last)
+void unsettled_retry(struct unsettled *row)
 {
-    uint64_t now = *delay;
-    *delay = now * 2 < last ? now * 2 : last;
-    return now;
-}
-
-static void row_retry(struct unsettled *row)
-{
-    row_later(row, doubled(&row->retry, RETRY_LAST_US));
+    unsettled_later(row, delay_doubled(&row->retry, RETRY_LAST_US));
 }
 
 static void rows_drop(struct settled_group *group)
 {
     while (!list_empty(&group->rows))
-        row_free(row_at(group->rows.next));
-}
-
-/* --- requests --- */
-
-static void send(struct unsettled *row, struct group_id to, struct txn_frame frame,
-                 struct errand_options options)
-{
-    struct txn_worker *worker = row->group->worker;
-
-    frame.id = row->id;
-    if (txn_slot_of(worker, to, &options.slot))
-        txn_errand_send(worker, &frame, &options);
-    else
-        row_retry(row);
-}
-
-static void on_told(void *context, const struct txn_answer *answer)
-{
-    struct target *target = context;
-    struct unsettled *row = target->row;
-
-    if (answer == NULL || answer->status != TXN_STATUS_DONE) {
-        row_retry(row);
-        return;
-    }
-    target->told = true;
-    if (--row->untold == 0) row_due(row);
-}
-
-static void tell(struct unsettled *row)
-{
-    struct txn_frame frame = {.op = TXN_RESOLVE, .outcome = row->outcome};
-
-    /* What is answered meanwhile does not end the row: that takes another look. */
-    for (uint32_t i = 0; i < row->target_count; i++) {
-        struct target *target = &row->targets[i];
-        if (target->told || target->errand != NULL) continue;
-        send(
-            row, target->group, frame,
-            (struct errand_options){.handle = &target->errand, .done = on_told, .context = target});
-    }
-}
-
-static void on_forgotten(void *context, const struct txn_answer *answer)
-{
-    struct unsettled *row = context;
-
-    if (answer != NULL && answer->status == TXN_STATUS_DONE)
-        row_free(row);
-    else
-        row_later(row, doubled(&row->forget, FORGET_LAST_US));
-}
-
-/* Of its gateway, 0: that is the newest known. An id that meta has given and its table does not have
- * is that of a node that was removed. */
-static boot_epoch_t later_epoch(const struct unsettled *row)
-{
-    const struct cluster_view *view = row->group->worker->options.view;
-    struct gateway_id gateway = row->id.gateway;
-    const struct view_node *node = cluster_view_node(view, gateway.node);
-
-    if (node != NULL) return node->epoch > gateway.epoch ? node->epoch : 0;
-    return gateway.node < view->next_node_id ? gateway.epoch + 1 : 0;
-}
-
-static void forget(struct unsettled *row)
-{
-    struct txn_frame frame = {.op = TXN_FORGET, .epoch = later_epoch(row)};
-
-    send(row, row->group->group, frame,
-         (struct errand_options){.handle = &row->errand, .done = on_forgotten, .context = row});
-}
-
-static void on_resolved(void *context, const struct txn_answer *answer)
-{
-    struct unsettled *row = context;
-
-    if (answer != NULL && answer->status == TXN_STATUS_DONE)
-        row_free(row);
-    else
-        row_retry(row);
-}
-
-static void resolve(struct unsettled *row)
-{
-    struct txn_frame frame = {.op = TXN_RESOLVE, .outcome = row->outcome};
-
-    send(row, row->group->group, frame,
-         (struct errand_options){.handle = &row->errand, .done = on_resolved, .context = row});
-}
-
-static void learn(struct unsettled *row, enum txn_outcome outcome)
-{
-    struct txn_worker *worker = row->group->worker;
-
-    if (outcome == TXN_ABORT) {
-        worker->statistics.orphaned++;
-        SOMETIMES(worker->world, "a participant heard of an abort by asking");
-    } else {
-        SOMETIMES(worker->world, "a participant heard of a commit by asking");
-    }
-    bool wrong = outcome == TXN_ABORT && PLANTED(worker->world, "txn_absent_means_committed");
-    row->outcome = wrong ? TXN_COMMIT : outcome;
-    row->decided = true;
-    row_due(row);
-}
-
-static void on_queried(void *context, const struct txn_answer *answer)
-{
-    struct unsettled *row = context;
-
-    if (answer != NULL && answer->status == TXN_STATUS_COMMITTED)
-        learn(row, TXN_COMMIT);
-    else if (answer != NULL && answer->status == TXN_STATUS_ABORTED)
-        learn(row, TXN_ABORT);
-    else if (answer != NULL && answer->status == TXN_STATUS_UNDECIDED)
-        row_later(row, QUERY_AFTER_US);
-    else
-        row_retry(row);
-}
-
-static void query(struct unsettled *row)
-{
-    struct txn_worker *worker = row->group->worker;
-    uint64_t age = world_now(worker->world) - row->since;
-    bool at_once = PLANTED(worker->world, "txn_query_aborts_at_once");
-    struct txn_frame frame = {.op = TXN_QUERY, .may_abort = at_once || age >= ABORT_AFTER_US};
-
-    worker->statistics.queried++;
-    send(row, row->id.primary, frame,
-         (struct errand_options){.handle = &row->errand, .done = on_queried, .context = row});
-}
-
-/* May free it. */
-static void act(struct unsettled *row)
-{
-    if (row->errand != NULL) return; /* its answer goes on */
-    if (row->untold > 0)
-        tell(row);
-    else if (row->kind == TXN_ROW_DECISION)
-        forget(row);
-    else if (row->decided)
-        resolve(row);
-    else
-        query(row);
+        unsettled_free(row_at(group->rows.next));
 }
 
 /* --- a look at the rows of a group --- */
@@ -317,7 +123,7 @@ static void row_first(struct unsettled *row)
     if (row->untold > 0)
         list_insert_before(&row->group->due, &row->due);
     else
-        row_later(row, row->kind == TXN_ROW_DECISION ? row->forget : QUERY_AFTER_US);
+        unsettled_later(row, row->kind == TXN_ROW_DECISION ? row->forget : QUERY_AFTER_US);
 }
 
 static void row_found(struct walk *walk, struct bytes key, struct bytes value)
@@ -352,7 +158,7 @@ static void on_row(void *context, struct bytes key, struct bytes value)
         order = bytes_compare(bytes_make(row->key, sizeof(row->key)), key);
         if (order >= 0) break;
         walk->at = row->link.next;
-        row_free(row);
+        unsettled_free(row);
     }
     if (walk->at != &walk->group->rows && order == 0)
         walk->at = walk->at->next;
@@ -369,7 +175,7 @@ static bool look(struct settled_group *group)
     while (walk.at != &group->rows) {
         struct unsettled *row = row_at(walk.at);
         walk.at = row->link.next;
-        row_free(row);
+        unsettled_free(row);
     }
     return true;
 }
@@ -384,13 +190,13 @@ static void settle(struct settled_group *group)
     while (!list_empty(&group->due)) {
         struct unsettled *row = CONTAINER_OF(group->due.next, struct unsettled, due);
         list_remove(&row->due);
-        act(row);
+        unsettled_act(row);
     }
 }
 
-static void on_turn_end(struct world_deferred *deferred)
+static void on_look_timer(struct world_timer *timer)
 {
-    struct txn_worker *worker = deferred->context;
+    struct txn_worker *worker = timer->context;
 
     while (!list_empty(&worker->changed_groups)) {
         struct settled_group *group =
@@ -421,7 +227,7 @@ void txn_settle_open(struct txn_worker *worker)
 {
     map_init(&worker->settled_groups);
     list_init(&worker->changed_groups);
-    worker->turn_end = (struct world_deferred){.run = on_turn_end, .context = worker};
+    worker->look_timer = (struct world_timer){.fire = on_look_timer, .context = worker};
     worker->full_timer = (struct world_timer){.fire = on_full_timer, .context = worker};
 }
 
@@ -435,5 +241,6 @@ void txn_settle_close(struct txn_worker *worker)
         memory_free(value);
     }
     map_free(&worker->settled_groups);
+    world_timer_stop(worker->world, &worker->look_timer);
     world_timer_stop(worker->world, &worker->full_timer);
 }

@@ -22,6 +22,7 @@ enum redis_planted_bug {
     REDIS_BUG_STAGED_NOT_COLLECTED = 1 << 2, /* values nobody came for stay for ever */
     REDIS_BUG_ID_USED_TWICE = 1 << 3,        /* ids are not those of the own entry */
     REDIS_BUG_STAGED_AGAIN = 1 << 4,         /* each leader gives them their whole time again */
+    REDIS_BUG_WATCH_IGNORED = 1 << 5,        /* whatever was watched has not changed */
 };
 
 struct redis_limits {
