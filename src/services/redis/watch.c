@@ -50,7 +50,6 @@ static enum row_result holds(struct redis_call *call, const struct redis_watch *
         *ret_holds = !sight.alive && same;
     else
         *ret_holds = sight.version <= watch->version; /* an older one may be forgotten by now */
-    if (call->limits->planted & REDIS_BUG_WATCH_IGNORED) *ret_holds = true;
     return result;
 }
 
@@ -62,6 +61,10 @@ enum row_result redis_watch_holds(struct redis_call *call, const struct redis_wa
     struct redis_watch absent = {.key = watch->key};
     uint32_t now = call->namespace;
 
+    if (call->limits->planted & REDIS_BUG_WATCH_IGNORED) {
+        *ret_holds = true;
+        return ROW_FOUND;
+    }
     if (now == watch->namespace) return holds(call, watch, ret_holds);
     *ret_holds = false;
     if (watch->existed) return ROW_FOUND;
