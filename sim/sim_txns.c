@@ -65,9 +65,9 @@ static void on_closed(void *context, struct stream *stream, enum status reason)
     world_timer_stop(world_of(txns), &client->give_up);
     world_timer_stop(world_of(txns), &client->next);
     if (client->judge ? client->judged : !txns->running) return;
-    world_timer_start(world_of(txns), &client->next,
-                      sim_log_uniform(txns->sim, SIM_RANDOM_WORKLOAD, RECONNECT_MIN_US,
-                                      RECONNECT_MAX_US));
+    world_timer_start(
+        world_of(txns), &client->next,
+        sim_log_uniform(txns->sim, SIM_RANDOM_WORKLOAD, RECONNECT_MIN_US, RECONNECT_MAX_US));
 }
 
 static const struct stream_events client_events = {
@@ -82,8 +82,8 @@ static void connect_client(struct sim_txn_client *client)
         client->node = 1 + (uint32_t)sim_below(txns->sim, SIM_RANDOM_WORKLOAD, txns->address_count);
     } while (!(txns->nodes >> client->node & 1));
     client->connecting = true;
-    client->stream = world_connect(world_of(txns), txns->addresses[client->node - 1],
-                                   &client_events, client);
+    client->stream =
+        world_connect(world_of(txns), txns->addresses[client->node - 1], &client_events, client);
 }
 
 static void on_next(struct world_timer *timer)
@@ -275,8 +275,7 @@ void sim_txns_check(struct sim_txns *txns)
     uint64_t judged = 0;
 
     check_appends(txns);
-    struct sim_serializable_report report =
-        check_serializable(&txns->history, text, sizeof(text));
+    struct sim_serializable_report report = check_serializable(&txns->history, text, sizeof(text));
     if (report.anomaly != SIM_ANOMALY_NONE)
         sim_violation(txns->sim, "T-1: %s: %s", sim_anomaly_name(report.anomaly), text);
     if (!check_bank(&txns->bank, bank, text, sizeof(text), &judged))

@@ -99,8 +99,7 @@ static void draw_accounts(struct sim_txn_client *client, uint32_t count)
 
     while (client->step_count < count) {
         bool all = count == txns->options.accounts;
-        uint32_t nth =
-            all ? client->step_count : (uint32_t)draw(txns, txns->options.accounts);
+        uint32_t nth = all ? client->step_count : (uint32_t)draw(txns, txns->options.accounts);
         if (!is_named(client, SIM_TXN_FIRST_ACCOUNT + nth))
             add_step(client, SIM_TXN_READ, SIM_TXN_FIRST_ACCOUNT + nth, 0);
     }
@@ -263,8 +262,7 @@ void sim_txn_send(struct sim_txn_client *client)
         draw_opening(client);
     else
         draw_steps(client);
-    bool looks =
-        client->shape == SIM_TXN_SHAPE_UPDATE || client->shape == SIM_TXN_SHAPE_TRANSFER;
+    bool looks = client->shape == SIM_TXN_SHAPE_UPDATE || client->shape == SIM_TXN_SHAPE_TRANSFER;
     bool in_multi = client->shape == SIM_TXN_SHAPE_MULTI ||
                     (client->shape == SIM_TXN_SHAPE_AUDIT && draw(txns, 2) == 0);
     if (looks)
@@ -391,8 +389,7 @@ static bool take_array(struct sim_txn_client *client, struct bytes array, uint32
 /* What was read under WATCH is where the first steps are; the others are written behind them. */
 static uint32_t first_in_exec(const struct sim_txn_client *client)
 {
-    bool looked =
-        client->shape == SIM_TXN_SHAPE_UPDATE || client->shape == SIM_TXN_SHAPE_TRANSFER;
+    bool looked = client->shape == SIM_TXN_SHAPE_UPDATE || client->shape == SIM_TXN_SHAPE_TRANSFER;
     return looked ? client->step_count / 2 : 0;
 }
 
@@ -417,9 +414,9 @@ static void take_end(struct sim_txn_client *client, const struct sim_reply *repl
         end(client, SIM_TXN_FAILED);
         return;
     }
-    bool good = mset ? reply->kind == SIM_REPLY_STATUS
-                     : reply->kind == SIM_REPLY_OTHER &&
-                           take_array(client, whole, first_in_exec(client));
+    bool good =
+        mset ? reply->kind == SIM_REPLY_STATUS
+             : reply->kind == SIM_REPLY_OTHER && take_array(client, whole, first_in_exec(client));
     if (!good)
         unexpected(client, reply);
     else

@@ -123,7 +123,8 @@ void scenario_transactions_in_chaos(struct sim_bed *bed)
     sim_plan_draw(&bed->sim, &plan);
     plan.cluster.partitions = (uint32_t)stage_draw(bed, 2, 12);
     if (plan.workload.clients > 3) plan.workload.clients = 3;
-    plan.cluster.redis_limits = redis_limits_default(); /* what is sent ahead is in no transaction */
+    plan.cluster.redis_limits =
+        redis_limits_default(); /* what is sent ahead is in no transaction */
     plan.cluster.big_replies_bytes_max = plan.cluster.partial_bytes_max = 0; /* lists grow */
     if (!stage_open(bed, &plan)) return;
     sim_network_options(bed->cluster->network)->keep_old = plan.keep_old;

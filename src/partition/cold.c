@@ -39,7 +39,6 @@ struct cold_job {
 
 /* --- order --- */
 
-
 uint16_t *parked_count_of(const struct replica *replica, struct gateway_id gateway, uint16_t client)
 {
     uint64_t who = (uint64_t)gateway.node << 32 ^ (uint64_t)gateway.worker << 16 ^ client;
@@ -70,8 +69,8 @@ bool cold_must_wait(struct replica *replica, const struct session *session,
 
 /* --- parking --- */
 
-struct parked *parked_make(struct replica *replica, const struct session *session,
-                                  uint64_t route, const struct request_item *item)
+struct parked *parked_make(struct replica *replica, const struct session *session, uint64_t route,
+                           const struct request_item *item)
 {
     struct partition_host *host = replica->host;
     size_t size = sizeof(struct parked) + item->body.size;
@@ -515,7 +514,8 @@ static void heavy_run(struct parked *parked, uint64_t now)
     list_remove(&parked->by_queue);
     parked->light = false;
     parked->state = PARKED_DELAYED;
-    if (parked_may_go_on(parked)) parked_run_again(parked, now); /* else step_down() is about to drop it */
+    if (parked_may_go_on(parked))
+        parked_run_again(parked, now); /* else step_down() is about to drop it */
 }
 
 /* However many may go on now: what one turn of the loop does is bounded, and so is what a

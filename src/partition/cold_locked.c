@@ -1,6 +1,6 @@
 /* cold_locked.c - requests that wait for locks of transactions. They hold nothing meanwhile, and go
- * on, in the order in which they came, in the turn of the loop behind the one in which a lock of their
- * partition was let go. */
+ * on, in the order in which they came, in the turn of the loop behind the one in which a lock of
+ * their partition was let go. */
 #include "partition/cold_internal.h"
 
 bool parked_txn_of_client(struct replica *replica, const struct session *session, uint16_t client)
@@ -10,7 +10,8 @@ bool parked_txn_of_client(struct replica *replica, const struct session *session
     for (struct list *at = head->next; at != head; at = at->next) {
         const struct parked *parked = parked_at(at);
         bool txn = parked->item.service == SERVICE_TXN && parked->state != PARKED_LOCKED;
-        if (txn && parked->item.client == client && parked_is_of(parked, session->gateway)) return true;
+        if (txn && parked->item.client == client && parked_is_of(parked, session->gateway))
+            return true;
     }
     return false;
 }
@@ -65,8 +66,8 @@ void cold_on_unlocked(struct world_timer *timer)
         cold->locked_count--;
         list_remove(&parked->by_queue);
         parked->state = PARKED_DELAYED;
-        if (parked_may_go_on(parked)) parked_run_again(parked, now); /* else step_down() is about to drop it */
+        if (parked_may_go_on(parked))
+            parked_run_again(parked, now); /* else step_down() is about to drop it */
     }
-    if (!list_empty(&cold->unlocked))
-        world_timer_start(host->world, &cold->unlock_timer, pause);
+    if (!list_empty(&cold->unlocked)) world_timer_start(host->world, &cold->unlock_timer, pause);
 }

@@ -236,10 +236,10 @@ struct replica {
     struct session *session_last;
     struct pending_write *pending; /* ring by index */
     size_t pending_capacity;
-    uint64_t released; /* writes <= it are answered */
-    struct locks *locks;    /* of prepared transactions; NULL: there are none (txn.c) */
-    uint64_t txn_proposed;  /* newest entry of this term that wrote rows of SERVICE_TXN */
-    uint64_t txn_told;      /* on_txn() was called for what was applied up to here */
+    uint64_t released;     /* writes <= it are answered */
+    struct locks *locks;   /* of prepared transactions; NULL: there are none (txn.c) */
+    uint64_t txn_proposed; /* newest entry of this term that wrote rows of SERVICE_TXN */
+    uint64_t txn_told;     /* on_txn() was called for what was applied up to here */
     uint64_t uncommitted_bytes;
     size_t read_wait_count, read_wait_capacity, read_wait_bytes;
     size_t read_wait_big_bytes; /* of which host->big_bytes has, too */

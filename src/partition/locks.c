@@ -27,8 +27,8 @@ struct holder { /* a prepared transaction */
 };
 
 struct locks {
-    struct map by_hash;  /* struct lock */
-    struct list holders; /* in the order in which they came */
+    struct map by_hash;         /* struct lock */
+    struct list holders;        /* in the order in which they came */
     uint32_t count, wide_count; /* the latter hold ranges or counts, too */
     uint64_t bytes;
 };

@@ -390,7 +390,8 @@ enum row_result row_get(struct row_context *rows, struct bytes key, struct row_v
         *ret = (struct row_view){.header = write->header, .value = pending_value(rows, write)};
         return ROW_FOUND;
     }
-    if (rows->locks && held_up(rows, locks_stop_read(rows->locks, key, rows->lock_owner))) return ROW_STOP;
+    if (rows->locks && held_up(rows, locks_stop_read(rows->locks, key, rows->lock_owner)))
+        return ROW_STOP;
     enum row_result result = table_get(rows, key, &found);
     if (result == ROW_STOP) return ROW_STOP;
     if (rows->reads) note_read(rows, key, found.header.version);
@@ -429,7 +430,8 @@ static struct own_writes own_writes_between(struct row_context *rows, struct byt
     own.positions = arena_allocate(rows->arena, rows->pending_count * sizeof(*own.positions));
     for (uint32_t i = 0; i < rows->pending_count; i++) {
         struct bytes key = own_key(rows, i);
-        bool between = bytes_compare(from, key) <= 0 && (to.size == 0 || bytes_compare(key, to) < 0);
+        bool between =
+            bytes_compare(from, key) <= 0 && (to.size == 0 || bytes_compare(key, to) < 0);
         if (between) own_insert(rows, &own, i);
     }
     return own;
@@ -506,7 +508,8 @@ row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *con
          bool (*on_row)(void *context, struct bytes key, const struct row_view *row))
 {
     bool ended = false;
-    if (rows->locks && held_up(rows, locks_stop_scan(rows->locks, from, to, rows->lock_owner))) return ROW_STOP;
+    if (rows->locks && held_up(rows, locks_stop_scan(rows->locks, from, to, rows->lock_owner)))
+        return ROW_STOP;
     note_scan(rows, from, to);
     if (row_table_complete(rows->table)) return scan_table(rows, from, to, context, on_row, &ended);
     ASSERT(to.size > 0);
@@ -532,7 +535,9 @@ bool row_may_seek(const struct row_context *rows)
 
 uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace)
 {
-    if (rows->locks && held_up(rows, locks_stop_count(rows->locks, service, namespace, rows->lock_owner))) return 0;
+    if (rows->locks &&
+        held_up(rows, locks_stop_count(rows->locks, service, namespace, rows->lock_owner)))
+        return 0;
     note_count(rows, service, namespace);
     /* Any proposal may have changed the count; which ones did is not kept. */
     consult(rows, row_table_newest_proposed(rows->table));
@@ -657,8 +662,7 @@ bool row_request_is_over(struct row_context *rows, struct gateway_id gateway, ui
     bool too_big;
     if (rows->dedup == NULL) return false;
     if (rows->planted_over) return true;
-    enum dedup_result result =
-        dedup_find(rows->dedup, gateway, seq, &index, &outcome, &too_big);
+    enum dedup_result result = dedup_find(rows->dedup, gateway, seq, &index, &outcome, &too_big);
     if (result == DEDUP_KNOWN) consult(rows, index);
     return result != DEDUP_NEW;
 }

@@ -96,19 +96,19 @@ struct row_context {
     int64_t chore_at;             /* us, as `time`: the service wants its chore to run then (see
                                    * row_want_chore()); INT64_MAX: it does not */
     /* Transactions: */
-    const struct locks *locks;        /* NULL: none in this partition */
-    const struct txn_id *lock_owner;  /* evaluated for it: its own locks are not in the way */
-    bool locks_full;                  /* nothing more may be locked */
-    bool must_wait;                   /* a lock is in the way: whatever the evaluation says */
-    bool refused;                     /* row_refuse() */
-    struct row_reads *reads;          /* NULL: not recorded */
-    const struct dedup *dedup;        /* row_request_is_over() */
+    const struct locks *locks;          /* NULL: none in this partition */
+    const struct txn_id *lock_owner;    /* evaluated for it: its own locks are not in the way */
+    bool locks_full;                    /* nothing more may be locked */
+    bool must_wait;                     /* a lock is in the way: whatever the evaluation says */
+    bool refused;                       /* row_refuse() */
+    struct row_reads *reads;            /* NULL: not recorded */
+    const struct dedup *dedup;          /* row_request_is_over() */
     evaluate_fn *const *services;       /* by enum row_service: for pieces, */
     const void *const *service_options; /* with these options */
     uint64_t term;
-    uint8_t chore_service;            /* whose chore `chore_at` is of */
-    bool planted_over;                /* simulator only: every request is over */
-    struct row_pending *pending;  /* private: this evaluation's own writes, seen by its reads */
+    uint8_t chore_service;       /* whose chore `chore_at` is of */
+    bool planted_over;           /* simulator only: every request is over */
+    struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
 };

@@ -50,8 +50,8 @@ static enum status load(struct replica *replica, enum txn_row_kind kind, struct 
     struct row_header header;
     enum status status = STATUS_OK;
     range_store(replica, kind, from, to);
-    struct engine_iterator *iterator = engine_iterate(engine, bytes_make(from, sizeof(from)),
-                                                      bytes_make(to, sizeof(to)));
+    struct engine_iterator *iterator =
+        engine_iterate(engine, bytes_make(from, sizeof(from)), bytes_make(to, sizeof(to)));
     while (status == STATUS_OK && engine_iterator_next(engine, iterator, &key, &stored)) {
         status = row_value_decode(stored, &header, &value);
         if (status == STATUS_OK) row_table_load(replica->table, key, &header, value);

@@ -16,7 +16,7 @@ COMMANDS = [
     (2, "EXPIREAT K 99999999999"), (2, "EXPIRETIME K"), (2, "PERSIST K"), (1, "EXPIREAT K 1"),
     (4, "MSET K V K V K V"), (4, "MGET K K K"), (3, "MSETNX K V K V"), (3, "DEL K K"), (2, "UNLINK K"),
     (3, "EXISTS K K K"), (2, "TOUCH K K"), (4, "RENAME K K"), (3, "RENAMENX K K"), (3, "COPY K K"),
-    (3, "COPY K K REPLACE"), (2, "COPY K K DB D"), (2, "COPY K K DB D REPLACE"), (2, "SWAPDB D D"),
+    (3, "COPY K K REPLACE"), (2, "COPY K K DB D"), (2, "COPY K K DB D REPLACE"),
     (3, "SELECT D"), (2, "DBSIZE"), (1, "FLUSHDB"), (1, "FLUSHALL"), (1, "PING"),
 ]
 OF_TRANSACTIONS = [

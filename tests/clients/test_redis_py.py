@@ -59,10 +59,11 @@ def test_keys_of_all_partitions(client):
     assert client.randomkey() is None
 
 
-def test_writes_over_partitions_are_refused_whole(client):
-    with pytest.raises(redis.ResponseError, match="CROSSSLOT|same slot"):
-        client.mset({"a": 1, "b": 2, "c": 3})
-    assert client.dbsize() == 0
+def test_writes_over_partitions(client):
+    assert client.mset({"a": 1, "b": 2, "c": 3})
+    assert client.msetnx({"c": 4, "d": 4, "e": 4}) is False
+    assert client.rename("a", "f") and client.mget("a", "b", "f") == [None, b"2", b"1"]
+    assert client.delete("a", "b", "c", "f") == 3 and client.dbsize() == 0
     assert client.mset({"{t}a": 1, "{t}b": 2})
     assert client.msetnx({"{t}b": 3, "{t}c": 3}) is False
     assert client.delete("{t}a", "{t}b", "{t}x") == 2

@@ -296,8 +296,6 @@ MULTI = {
         DEL k0
         DBSIZE
         DEL k1 k2
-        KEYS *
-        RANDOMKEY
         DBSIZE
         EXEC
         DBSIZE

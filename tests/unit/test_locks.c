@@ -190,7 +190,8 @@ static void test_rows_round_trip(void **state)
     assert_int_equal(back.namespace_count, 1);
     assert_true(bytes_equal(back.effects, buffer_bytes(&lists.effects)));
     assert_true(bytes_equal(back.keys, buffer_bytes(&lists.keys)));
-    /* Cut short anywhere it is found out, but where only whole effects are missing: there is one. */
+    /* Cut short anywhere it is found out, but where only whole effects are missing: there is one.
+     */
     size_t head = whole.size - buffer_size(&lists.effects);
     for (size_t size = 0; size < whole.size; size++) {
         if (size == head) continue;

@@ -129,8 +129,7 @@ static void want_all(struct batch *batch)
 
     if (row_table_complete(batch->rows->table)) return;
     for (uint8_t database = 0; database < REDIS_DATABASES; database++)
-        if (databases >> database & 1)
-            redis_namespace_find(&call, database, &namespaces[database]);
+        if (databases >> database & 1) redis_namespace_find(&call, database, &namespaces[database]);
     if (batch->rows->need_rows || batch->rows->must_wait) return;
     for (uint32_t i = 0; i < batch->watch_count; i++) {
         call.namespace = namespaces[batch->watches[i].database];
