@@ -47,10 +47,26 @@ static uint32_t a_register(struct sim_txns *txns)
     return SIM_TXN_FIRST_REGISTER + (uint32_t)draw(txns, txns->options.registers);
 }
 
+/* One of two registers is read, and the other written: what two of these do at once shows whether
+ * reads are locked (write skew). */
+static void draw_skew(struct sim_txn_client *client)
+{
+    struct sim_txns *txns = client->txns;
+    uint32_t first = (uint32_t)draw(txns, 2);
+
+    add_step(client, SIM_TXN_READ, SIM_TXN_FIRST_REGISTER + first, 0);
+    add_step(client, SIM_TXN_WRITE, SIM_TXN_FIRST_REGISTER + 1 - first, ++txns->value_last);
+}
+
 static void draw_multi(struct sim_txn_client *client)
 {
     struct sim_txns *txns = client->txns;
     uint64_t count = 1 + draw(txns, 4);
+
+    if (draw(txns, 3) == 0) {
+        draw_skew(client);
+        return;
+    }
 
     for (uint64_t i = 0; i < count; i++) {
         uint32_t list = (uint32_t)draw(txns, txns->options.lists);

@@ -13,6 +13,11 @@ enum {
     ACCOUNTS = 6,
     CALM_US = 5 * STAGE_S,
     CALM_COMMITTED_MIN = 100,
+    CUTS = 8,
+    PATIENCE_US = 2 * STAGE_S,
+    MOVES = 200,
+    MOVE_MS_MIN = 5,
+    MOVE_MS_MAX = 60,
     SETTLED_US = 30 * STAGE_S, /* V-5: 30 s after healing nobody waits */
     JUDGE_US = 60 * STAGE_S,
 };
@@ -110,6 +115,53 @@ void scenario_transactions(struct sim_bed *bed)
     if (!bed->sim.failed && sim_txns_committed(txns) < CALM_COMMITTED_MIN)
         sim_violation(&bed->sim, "V-2: %llu transactions in %u s",
                       (unsigned long long)sim_txns_committed(txns), CALM_US / STAGE_S);
+    judge(bed, txns);
+    if (!bed->sim.failed) stage_judge(bed);
+    sim_txns_free(txns);
+}
+
+/* Goal: what is prepared stays locked, shared or not, whoever leads (WHY 3.1, 3.8).
+ * Method: leaderships move all the time, so that hardly any transaction ends under the leaders that it
+ * began under. */
+void scenario_transactions_move(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.cluster.partitions = 8;
+    plan.workload.clients = 2;
+    if (!stage_open(bed, &plan)) return;
+    struct sim_txns *txns = txns_open(bed, &plan);
+    for (int i = 0; i < MOVES && !bed->sim.failed; i++) {
+        stage_transfer(bed, (node_id_t)stage_draw(bed, 1, plan.cluster.nodes));
+        sim_run_for(&bed->sim, stage_draw(bed, MOVE_MS_MIN, MOVE_MS_MAX) * STAGE_MS);
+    }
+    judge(bed, txns);
+    if (!bed->sim.failed) stage_judge(bed);
+    sim_txns_free(txns);
+}
+
+/* Goal: a coordinator that does not learn an outcome begins no other attempt (C5, WHY 2.2), and what it
+ * had prepared is settled without it (WHY 2.4, 3.7).
+ * Method: a node is cut off from both others for longer than its clients' patience, again and again. */
+void scenario_transactions_cut_off(struct sim_bed *bed)
+{
+    struct sim_plan plan;
+
+    stage_plan(&plan);
+    plan.cluster.partitions = 8;
+    plan.cluster.patience = plan.workload.patience = PATIENCE_US;
+    plan.workload.give_up = PATIENCE_US + 3 * STAGE_S;
+    plan.workload.clients = 2;
+    if (!stage_open(bed, &plan)) return;
+    struct sim_txns *txns = txns_open(bed, &plan);
+    uint32_t all = ((1u << plan.cluster.nodes) - 1) << 1;
+    for (int i = 0; i < CUTS && !bed->sim.failed; i++) {
+        sim_run_for(&bed->sim, stage_draw(bed, 300, 900) * STAGE_MS);
+        stage_only(bed, all & ~(1u << stage_draw(bed, 1, plan.cluster.nodes)));
+        sim_run_for(&bed->sim, PATIENCE_US + stage_draw(bed, 100, 900) * STAGE_MS);
+        sim_network_heal_all(bed->cluster->network);
+    }
     judge(bed, txns);
     if (!bed->sim.failed) stage_judge(bed);
     sim_txns_free(txns);
