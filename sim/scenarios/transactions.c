@@ -121,8 +121,8 @@ void scenario_transactions(struct sim_bed *bed)
 }
 
 /* Goal: what is prepared stays locked, shared or not, whoever leads (WHY 3.1, 3.8).
- * Method: leaderships move all the time, so that hardly any transaction ends under the leaders that it
- * began under. */
+ * Method: leaderships move all the time, so that hardly any transaction ends under the leaders that
+ * it began under. */
 void scenario_transactions_move(struct sim_bed *bed)
 {
     struct sim_plan plan;
@@ -141,9 +141,9 @@ void scenario_transactions_move(struct sim_bed *bed)
     sim_txns_free(txns);
 }
 
-/* Goal: a coordinator that does not learn an outcome begins no other attempt (C5, WHY 2.2), and what it
- * had prepared is settled without it (WHY 2.4, 3.7).
- * Method: a node is cut off from both others for longer than its clients' patience, again and again. */
+/* Goal: a coordinator that does not learn an outcome begins no other attempt (C5, WHY 2.2), and
+ * what it had prepared is settled without it (WHY 2.4, 3.7). Method: a node is cut off from both
+ * others for longer than its clients' patience, again and again. */
 void scenario_transactions_cut_off(struct sim_bed *bed)
 {
     struct sim_plan plan;

@@ -153,7 +153,6 @@ static void run_step(struct replica *replica, uint8_t service, struct parked *pa
     bool locked = result == EVALUATE_WAIT;
     replica->chore_at[service] =
         done ? rows.chore_at : time + (locked ? CHORE_LOCKED_US : CHORE_AGAIN_US);
-    if (locked) SOMETIMES(host->world, "a chore met the lock of a transaction");
     if (done || locked) note_behind(replica, service, locked || rows.chore_at <= time, now);
     if (result == EVALUATE_NEED_ROWS)
         park(replica, service, time, parked, scratch);

@@ -71,7 +71,6 @@ bool txn_read_over(struct txn_attempt *attempt)
 
     if (attempt->request->look) return true;
     if (wants_to_write(attempt)) {
-        SOMETIMES(worker->world, "a transaction of reads wanted to write");
         read_with_locks(attempt);
         return false;
     }
