@@ -57,6 +57,14 @@ void arena_reset(struct arena *arena)
     arena->end = keep ? keep->body + keep->size : NULL;
 }
 
+size_t arena_bytes(const struct arena *arena)
+{
+    size_t size = 0;
+    for (const struct arena_block *block = arena->blocks; block != NULL; block = block->next)
+        size += sizeof(*block) + block->size;
+    return size;
+}
+
 static void arena_add_block(struct arena *arena, size_t size)
 {
     size_t block_size = arena->blocks ? arena->blocks->size * 2 : BLOCK_SIZE_MIN;

@@ -18,6 +18,9 @@ void arena_init(struct arena *arena, size_t keep_max);
 void arena_free(struct arena *arena);
 void arena_reset(struct arena *arena);
 
+/* Memory that it holds. O(blocks). */
+size_t arena_bytes(const struct arena *arena);
+
 /* 16-byte aligned, uninitialised, never NULL; valid until reset. */
 void *arena_allocate(struct arena *arena, size_t size);
 struct bytes arena_copy(struct arena *arena, struct bytes bytes);

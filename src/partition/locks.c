@@ -30,7 +30,7 @@ struct locks {
     struct map by_hash;         /* struct lock */
     struct list holders;        /* in the order in which they came */
     uint32_t count, wide_count; /* the latter hold ranges or counts, too */
-    uint64_t bytes;
+    uint64_t bytes, keys;
 };
 
 static bool is_wide(const struct holder *holder)
@@ -72,6 +72,11 @@ void locks_free(struct locks *locks)
 uint32_t locks_count(const struct locks *locks)
 {
     return locks == NULL ? 0 : locks->count;
+}
+
+uint64_t locks_keys(const struct locks *locks)
+{
+    return locks == NULL ? 0 : locks->keys;
 }
 
 uint64_t locks_bytes(const struct locks *locks)
@@ -161,6 +166,7 @@ void locks_add(struct locks *locks, struct txn_id id, const struct txn_prepared 
     locks->count++;
     locks->wide_count += is_wide(holder);
     locks->bytes += holder->bytes;
+    locks->keys += keys;
 }
 
 /* --- removing --- */
@@ -189,6 +195,7 @@ bool locks_remove(struct locks *locks, struct txn_id id)
     locks->count--;
     locks->wide_count -= is_wide(holder);
     locks->bytes -= holder->bytes;
+    locks->keys -= holder->lock_count;
     holder_free(holder);
     return true;
 }

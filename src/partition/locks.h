@@ -21,6 +21,7 @@ void locks_free(struct locks *locks); /* NULL is fine */
 void locks_add(struct locks *locks, struct txn_id id, const struct txn_prepared *prepared);
 bool locks_remove(struct locks *locks, struct txn_id id); /* false: it was not there */
 uint32_t locks_count(const struct locks *locks);          /* transactions */
+uint64_t locks_keys(const struct locks *locks);           /* of all of them */
 uint64_t locks_bytes(const struct locks *locks);
 
 /* Is there a lock of another than `owner` (NULL: of anybody) in the way? `locks` may be NULL. */

@@ -1,10 +1,19 @@
 #include "partition/row_context.h"
 
+#include <stdlib.h>
+
 #include "base/assert.h"
 #include "base/hash.h"
 #include "partition/dedup.h"
 
-enum { PENDING_LINEAR_MAX = 8, DROPS_MAX = 16, TOMBSTONES_PER_ROW = 16, NOTED_FIRST = 64 };
+enum {
+    PENDING_LINEAR_MAX = 8,
+    DROPS_MAX = 16,
+    TOMBSTONES_PER_ROW = 16,
+    NOTED_FIRST = 64,
+    OWN_PER_ROW = 4,
+    LOCKS_PER_ROW = 64
+};
 
 enum pending_kind { PENDING_PUT, PENDING_DELETE };
 
@@ -267,17 +276,42 @@ static void note_scan(struct row_context *rows, struct bytes from, struct bytes 
     if (writer.failed) rows->over_budget = true;
 }
 
+/* They are few: databases. */
+static bool is_counted(const struct row_reads *reads, uint8_t service, uint32_t namespace)
+{
+    struct reader reader = reader_make(buffer_bytes(reads->namespaces));
+    while (reader_left(&reader) > 0) {
+        uint8_t known = read_u8(&reader);
+        if (read_u32(&reader) == namespace && known == service) return true;
+    }
+    return false;
+}
+
 static void note_count(struct row_context *rows, uint8_t service, uint32_t namespace)
 {
     if (rows->reads == NULL) return;
     /* Any entry may have changed it, and changed it back. */
     digest(rows->reads, (uint64_t)service << 32 | namespace, rows->next_index ^ rows->term << 32);
-    if (rows->reads->namespaces == NULL) return;
+    if (rows->reads->namespaces == NULL || is_counted(rows->reads, service, namespace)) return;
     struct writer writer = writer_make(rows->reads->namespaces);
     write_u8(&writer, service);
     write_u32(&writer, namespace);
     rows->reads->namespace_count++;
     if (writer.failed) rows->over_budget = true;
+}
+
+/* What is walked over and not shown counts, too. */
+static bool spend_rows(struct row_context *rows, uint64_t count)
+{
+    if (count > rows->rows_left) rows->over_budget = true;
+    rows->rows_left -= (uint32_t)(count > rows->rows_left ? rows->rows_left : count);
+    return !rows->over_budget;
+}
+
+/* A walk and a count look at every lock. */
+static bool spend_locks(struct row_context *rows)
+{
+    return rows->locks == NULL || spend_rows(rows, locks_keys(rows->locks) / LOCKS_PER_ROW);
 }
 
 /* Reads. */
@@ -412,28 +446,26 @@ static struct bytes own_key(const struct row_context *rows, uint32_t position)
     return pending_key(rows, &rows->pending->writes[position]);
 }
 
-/* Into its place among those before it: they are few, or come in order. */
-static void own_insert(const struct row_context *rows, struct own_writes *own, uint32_t position)
+static int own_compare(const void *a, const void *b, void *context)
 {
-    struct bytes key = own_key(rows, position);
-    uint32_t at = own->count++;
-    for (; at > 0 && bytes_compare(own_key(rows, own->positions[at - 1]), key) > 0; at--)
-        own->positions[at] = own->positions[at - 1];
-    own->positions[at] = position;
+    const struct row_context *rows = context;
+    return bytes_compare(own_key(rows, *(const uint32_t *)a), own_key(rows, *(const uint32_t *)b));
 }
 
 static struct own_writes own_writes_between(struct row_context *rows, struct bytes from,
                                             struct bytes to)
 {
     struct own_writes own = {0};
-    if (rows->pending_count == 0) return own;
+    if (rows->pending_count == 0 || !spend_rows(rows, rows->pending_count / OWN_PER_ROW))
+        return own;
     own.positions = arena_allocate(rows->arena, rows->pending_count * sizeof(*own.positions));
     for (uint32_t i = 0; i < rows->pending_count; i++) {
         struct bytes key = own_key(rows, i);
         bool between =
             bytes_compare(from, key) <= 0 && (to.size == 0 || bytes_compare(key, to) < 0);
-        if (between) own_insert(rows, &own, i);
+        if (between) own.positions[own.count++] = i;
     }
+    qsort_r(own.positions, own.count, sizeof(*own.positions), own_compare, rows);
     return own;
 }
 
@@ -474,6 +506,7 @@ scan_table(struct row_context *rows, struct bytes from, struct bytes to, void *c
     *ret_ended = false;
     uint32_t passed = 0;
     struct own_writes own = own_writes_between(rows, from, to);
+    if (rows->over_budget) return ROW_STOP;
     row_cursor_seek(&cursor, rows->table, from);
     while (row_cursor_next(&cursor, to, &found)) {
         bool hidden = false;
@@ -508,6 +541,7 @@ row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *con
          bool (*on_row)(void *context, struct bytes key, const struct row_view *row))
 {
     bool ended = false;
+    if (!spend_locks(rows)) return ROW_STOP;
     if (rows->locks && held_up(rows, locks_stop_scan(rows->locks, from, to, rows->lock_owner)))
         return ROW_STOP;
     note_scan(rows, from, to);
@@ -535,12 +569,14 @@ bool row_may_seek(const struct row_context *rows)
 
 uint64_t row_count(struct row_context *rows, uint8_t service, uint32_t namespace)
 {
+    if (!spend_locks(rows)) return 0;
     if (rows->locks &&
         held_up(rows, locks_stop_count(rows->locks, service, namespace, rows->lock_owner)))
         return 0;
     note_count(rows, service, namespace);
     /* Any proposal may have changed the count; which ones did is not kept. */
     consult(rows, row_table_newest_proposed(rows->table));
+    if (!spend_rows(rows, rows->pending_count)) return 0;
     uint64_t name = (uint64_t)service << 32 | namespace;
     bool all_dropped = dropped(rows, name);
     uint64_t count = all_dropped ? 0 : row_table_count(rows->table, service, namespace);

@@ -419,3 +419,22 @@ def test_transactions_of_what_the_node_leads_on_the_cluster_port(cluster_port):
     assert wire.call("EXEC") == b"*%d\r\n" % len(keys) + b":1\r\n" * len(keys)
     assert wire.call("QUIT") == b"+OK\r\n" and wire.reply() == CLOSED
     wire.close()
+
+
+def test_what_is_too_much_is_refused_whole(nodes):
+    """However little it takes to ask for it, one client does not keep the others waiting."""
+    big = "x" * (160 << 10)
+    fields = [word for number in range(3000) for word in (f"field{number}", "v")]
+    with nodes[0].client(60) as one:
+        one.call("FLUSHALL")
+        replies = one.pipeline([("MULTI",)] + [("PING",)] * 129 + [("EXEC",)])
+        assert "at most 128" in replies[129] and replies[-1].startswith("EXECABORT")
+        replies = one.pipeline([("MULTI",), ("SET", "k0", "v")] + [("DBSIZE",)] * 9000 + [("EXEC",)])
+        assert isinstance(replies[-1], ErrorReply) and "65536" in replies[-1], replies[-1]
+        replies = one.pipeline([("MULTI",), ("HSET", "{t}h", *fields)] + [("HSCAN", "{t}h", "0", "COUNT", "1")] * 3000
+                               + [("EXEC",)])
+        assert isinstance(replies[-1], ErrorReply) and "TOOBIG" in replies[-1], replies[-1]
+        assert one.call("SET", "{t}b", big) == "OK"
+        replies = one.pipeline([("MULTI",), ("SET", "{t}a", big), ("COPY", "{t}b", "{t}c"), ("DEL", "{t}b"), ("EXEC",)])
+        assert isinstance(replies[-1], ErrorReply) and "TOOBIG" in replies[-1], replies[-1]
+        assert one.call("EXISTS", "k0", "{t}h", "{t}a", "{t}c") == 0 and one.call("DEL", "{t}b") == 1

@@ -196,6 +196,15 @@ static const struct txn_piece *refusing_piece(const struct exec *exec)
     return NULL;
 }
 
+static bool replies_are_too_big(const struct exec *exec)
+{
+    size_t size = 0;
+
+    for (uint32_t i = 0; i < exec->piece_count; i++)
+        size += buffer_size(&exec->txn_pieces[i].reply);
+    return size > EXEC_REPLIES_MAX;
+}
+
 static void take_result(struct exec *exec)
 {
     exec->answered = false;
@@ -209,7 +218,12 @@ static void take_result(struct exec *exec)
         begin_again(exec);
         return;
     }
-    if (exec->refused == NULL && !exec_take_replies(exec))
+    if (exec->refused == NULL && replies_are_too_big(exec))
+        exec->wrong = exec->looking ? "ERR the values are larger than this version of Holon allows "
+                                      "(64 MiB); nothing was executed"
+                                    : "ERR the replies are larger than this version of Holon "
+                                      "allows (64 MiB); all of it was executed";
+    else if (exec->refused == NULL && !exec_take_replies(exec))
         exec->wrong = "ERR a partition gave an answer that this node does not understand";
     if (exec->refused || exec->wrong) {
         finish(exec, true);
@@ -282,7 +296,8 @@ size_t exec_bytes(const struct connection *connection)
 
     if (exec == NULL) return 0;
     size = buffer_size(&exec->queue) + buffer_size(&exec->watches) +
-           exec->command_count * sizeof(exec->commands[0]);
+           exec->command_count * sizeof(exec->commands[0]) + arena_bytes(&exec->arena) +
+           arena_bytes(&exec->plan) + arena_bytes(&exec->looked);
     for (uint32_t i = 0; i < exec->piece_count; i++)
         size += exec->txn_pieces[i].body.size + buffer_size(&exec->txn_pieces[i].reply);
     return size;

@@ -23,7 +23,9 @@
 enum {
     EXEC_LOOKS_MAX = 64, /* commands of one transaction that have to be looked at */
     EXEC_ATTEMPTS_MAX = 16,
-    EXEC_REPLY_MAX = 32 << 20, /* of one piece */
+    EXEC_REPLY_MAX = 32 << 20,   /* of one piece, */
+    EXEC_REPLIES_MAX = 64 << 20, /* and of all: more than is sent to a client anyway */
+    EXEC_SUBS_MAX = 1 << 16,     /* of one plan */
 };
 
 struct multi;
@@ -83,8 +85,9 @@ struct exec {
     struct buffer queue;   /* bodies of the commands */
     struct buffer watches; /* as in a batch */
     uint32_t watch_count;
-    struct arena arena;  /* commands */
-    struct arena plan;   /* subs of this round */
+    struct arena arena; /* commands */
+    struct arena plan;  /* subs of this round, */
+    uint32_t sub_count;
     struct arena looked; /* replies of this attempt */
     uint32_t command_count;
     struct exec_command *commands;

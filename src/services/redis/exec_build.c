@@ -88,10 +88,11 @@ static void put_subs(struct exec *exec)
             put_sub(exec, sub);
 }
 
-/* The watches of all pieces, behind their counts. */
-static void write_watches(struct exec *exec)
+/* The watches of all pieces, behind their counts. False: they do not fit. */
+static bool write_watches(struct exec *exec)
 {
     struct redis_watch watch;
+    bool fits = true;
 
     for (int pass = 0; pass < 2; pass++) {
         struct reader reader = reader_make(buffer_bytes(&exec->watches));
@@ -106,8 +107,10 @@ static void write_watches(struct exec *exec)
                 piece->watch_count++;
             else
                 redis_batch_write_watch(&writer, &watch);
+            fits = fits && !writer.failed;
         }
     }
+    return fits;
 }
 
 static bool write_subs(struct exec *exec, struct exec_piece *piece)
@@ -124,6 +127,12 @@ static bool write_subs(struct exec *exec, struct exec_piece *piece)
     return !writer.failed;
 }
 
+static void refuse_too_big(struct exec *exec)
+{
+    exec_format_too_big(exec->connection->service, exec->wrong_text, sizeof(exec->wrong_text));
+    exec->wrong = exec->wrong_text;
+}
+
 static bool finish_piece(struct exec *exec, uint32_t index)
 {
     const struct redis_service *service = exec->connection->service;
@@ -136,10 +145,8 @@ static bool finish_piece(struct exec *exec, uint32_t index)
         fits = false;
     txn->slot = service->options.view->groups[GROUP_DATA_FIRST + piece->partition].slot_first;
     txn->body = buffer_bytes(&piece->body);
-    if (fits) return true;
-    exec_format_too_big(service, exec->wrong_text, sizeof(exec->wrong_text));
-    exec->wrong = exec->wrong_text;
-    return false;
+    if (!fits) refuse_too_big(exec);
+    return fits;
 }
 
 bool exec_build(struct exec *exec)
@@ -150,7 +157,10 @@ bool exec_build(struct exec *exec)
     number_pieces(exec);
     make_pieces(exec);
     put_subs(exec);
-    write_watches(exec);
+    if (fits && !write_watches(exec)) {
+        refuse_too_big(exec);
+        fits = false;
+    }
     for (uint32_t i = 0; i < exec->piece_count && fits; i++)
         fits = finish_piece(exec, i);
     memset(exec->numbers, 0, partitions * sizeof(exec->numbers[0]));

@@ -12,6 +12,9 @@ static struct exec_sub *add_body(struct exec *exec, struct exec_command *command
 {
     struct exec_sub *sub = arena_allocate(&exec->plan, sizeof(*sub));
 
+    if (++exec->sub_count > EXEC_SUBS_MAX)
+        exec->wrong = "ERR too much in one transaction: its commands about whole databases, times "
+                      "the partitions, are more than 65536; nothing was executed";
     *sub = (struct exec_sub){.command = sub_command, .partition = partition, .body = body};
     if (command->last)
         command->last->next_of_command = sub;
@@ -110,7 +113,7 @@ static void plan_everywhere(struct exec *exec, struct exec_command *command)
 {
     uint32_t partitions = exec->connection->service->options.view->partition_count;
 
-    for (uint32_t i = 0; i < partitions; i++)
+    for (uint32_t i = 0; i < partitions && exec->wrong == NULL; i++)
         add_body(exec, command, command->command, i, command->body);
     command->answer = command->command->id == REDIS_DBSIZE ? EXEC_SUM : EXEC_OK;
 }
@@ -198,9 +201,11 @@ static bool plan_command(struct exec *exec, struct exec_command *command)
 void exec_plan(struct exec *exec)
 {
     arena_reset(&exec->plan);
+    exec->sub_count = 0;
     exec->looking = NULL;
     for (uint32_t i = 0; i < exec->command_count; i++)
         exec->commands[i].first = exec->commands[i].last = NULL; /* they were of the plan before */
-    for (uint32_t i = 0; i < exec->command_count && exec->looking == NULL; i++)
+    for (uint32_t i = 0; i < exec->command_count && exec->looking == NULL && exec->wrong == NULL;
+         i++)
         if (!plan_command(exec, &exec->commands[i])) exec->looking = &exec->commands[i];
 }

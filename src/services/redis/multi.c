@@ -132,6 +132,10 @@ static bool is_refused(struct connection *connection, const struct redis_command
     } else if (size_of(arguments, count) > connection->service->options.limits.stage_from) {
         exec_format_too_big(connection->service, text, sizeof(text));
         refuse(connection, text);
+    } else if (command->evaluate == NULL && multi->own_count == MULTI_OWN_MAX) {
+        refuse(connection,
+               "ERR too many commands in MULTI that the node answers by itself: at most "
+               "128 in this version of Holon");
     } else if (multi->command_count == MULTI_COMMANDS_MAX) {
         refuse(connection,
                "ERR too many commands in MULTI: at most 16384 in this version of Holon");
@@ -170,6 +174,7 @@ void multi_queue(struct connection *connection, const struct redis_command *comm
     }
     write_sized(&writer, buffer_bytes(&service->body));
     multi->command_count++;
+    multi->own_count += command->evaluate == NULL;
     if (command->id == REDIS_SELECT) follow_select(multi, arguments[1]);
     reply_simple(connection, "QUEUED");
     connection_account(connection);

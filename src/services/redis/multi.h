@@ -13,6 +13,7 @@
 
 enum {
     MULTI_COMMANDS_MAX = 16384,
+    MULTI_OWN_MAX = 128, /* of which the node answers by itself, all in one turn of the loop */
     MULTI_WATCHES_MAX = 16384,
     MULTI_BYTES_MAX = 1 << 20, /* of commands; the same again of watches */
 };
@@ -22,6 +23,7 @@ struct multi {
     bool spoilt;      /* EXEC will be refused */
     uint8_t database; /* of the next command: SELECT is followed while it is queued */
     uint32_t command_count, watch_count;
+    uint32_t own_count;     /* commands that this node answers by itself */
     struct buffer commands; /* each: varint size, body of request_body.h */
     struct buffer watches;  /* each as in a batch */
 };

@@ -66,13 +66,16 @@ static bool copy_parts(struct redis_call *call, const struct relocation *relocat
 {
     const struct redis_key *from = &relocation->from, *to = &relocation->to;
     struct redis_part_rows rows;
-    size_t used = buffer_size(call->rows->effects) + 2 * REDIS_KEY_SIZE_MAX + 1024;
+    size_t before = buffer_size(call->rows->effects);
+    size_t used = before + from->row_key.size + to->row_key.size + 1024;
     size_t most = used < REDIS_EFFECTS_SIZE_MAX ? REDIS_EFFECTS_SIZE_MAX - used : 0;
 
     *ret_result = redis_stop(call);
     if (redis_part_rows_get(call, from->row_key, parts.id, most, &rows) == ROW_STOP) return false;
     *ret_result = EVALUATE_DONE;
     if (rows.too_many) {
+        /* Alone it might fit: then the whole is refused, and not this command only. */
+        if (call->batch && before > 0) call->rows->over_budget = true;
         reply_too_big(call);
         return false;
     }
