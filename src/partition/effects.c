@@ -9,7 +9,7 @@ bool entry_header_encode(const struct entry_header *header, struct buffer *buffe
     ASSERT(header->outcome.size <= OUTCOME_SIZE_MAX);
     uint8_t *at = buffer_reserve(buffer, ENTRY_HEADER_SIZE + header->outcome.size);
     if (at == NULL) return false;
-    at[0] = ENTRY_FORMAT;
+    at[0] = header->format ? header->format : ENTRY_FORMAT;
     at[1] = header->flags;
     store_u32(at + 2, header->gateway.node);
     store_u32(at + 6, header->gateway.epoch);
@@ -29,13 +29,15 @@ bool entry_header_encode(const struct entry_header *header, struct buffer *buffe
 enum status entry_header_decode(struct reader *reader, struct entry_header *ret_header)
 {
     if (reader->failed || reader_left(reader) == 0) return STATUS_CORRUPT;
-    if (reader->next[0] != ENTRY_FORMAT) return STATUS_VERSION;
+    uint8_t format = reader->next[0];
+    if (format != ENTRY_FORMAT && format != ENTRY_FORMAT_TXN) return STATUS_VERSION;
     if (reader_left(reader) < ENTRY_HEADER_SIZE) return STATUS_CORRUPT;
 
     const uint8_t *at = read_bytes(reader, ENTRY_HEADER_SIZE).data;
     struct bytes outcome = read_bytes(reader, load_u32(at + 40));
     if (reader->failed || outcome.size > OUTCOME_SIZE_MAX) return STATUS_CORRUPT;
     *ret_header = (struct entry_header){
+        .format = format,
         .flags = at[1],
         .gateway = {.node = load_u32(at + 2),
                     .epoch = load_u32(at + 6),

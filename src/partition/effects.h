@@ -1,19 +1,16 @@
 /* effects.h - what goes through the log: effects, not commands (DESIGN.md 2, 15).
  *
  * Entry body (RAFT_ENTRY_NORMAL): header, then effects until the end. Little-endian.
- *   header: u8 format (1) | u8 flags | u32 node | u32 boot epoch | u16 worker | u64 seq |
- *           u16 attempt | u16 watermark distance (seq - watermark) | i64 entry time (us) |
- *           i64 commit time (0 if none) | u32 outcome size | outcome
- *   effect: u8 kind |
- *           put:    varint key size, key, u8 type, u8 flags, u64 expiry, varint size, value
- *           insert: as put; the key had no live row, so that counts stay exact on a replica
- *                   that does not hold all rows in memory. A delete is of a live row.
- *           delete: varint key size, key
- *           add:    varint key size, key, i64 delta  (value is an i64; absent counts as 0)
- *           drop:   u8 service, u32 namespace        (all rows of the namespace)
- *           fence:  u32 node, u32 boot epoch         (rule B4)
- * On a replica that does not hold all rows an add needs its row in the table.
- * Applying is blind and pure; an unknown kind or format stops the replica (WHY 13.1). */
+ *   header: u8 format (1; 2: asked for by transactions, see below) | u8 flags | u32 node | u32 boot
+ * epoch | u16 worker | u64 seq | u16 attempt | u16 watermark distance (seq - watermark) | i64 entry
+ * time (us) | i64 commit time (0 if none) | u32 outcome size | outcome effect: u8 kind | put:
+ * varint key size, key, u8 type, u8 flags, u64 expiry, varint size, value insert: as put; the key
+ * had no live row, so that counts stay exact on a replica that does not hold all rows in memory. A
+ * delete is of a live row. delete: varint key size, key add:    varint key size, key, i64 delta
+ * (value is an i64; absent counts as 0) drop:   u8 service, u32 namespace        (all rows of the
+ * namespace) fence:  u32 node, u32 boot epoch         (rule B4) On a replica that does not hold all
+ * rows an add needs its row in the table. Applying is blind and pure; an unknown kind or format
+ * stops the replica (WHY 13.1). */
 #ifndef HOLON_PARTITION_EFFECTS_H
 #define HOLON_PARTITION_EFFECTS_H
 
@@ -21,7 +18,14 @@
 #include "base/ids.h"
 #include "partition/row_table.h"
 
-enum { ENTRY_FORMAT = 1, ENTRY_HEADER_SIZE = 44, OUTCOME_SIZE_MAX = 16 << 10 };
+/* Entries of transactions differ in this number alone: a replica of before cluster version 4 would
+ * apply their rows and pass over the locks that these mean, so it must stop at them (WHY 13.1). */
+enum {
+    ENTRY_FORMAT = 1,
+    ENTRY_FORMAT_TXN = 2,
+    ENTRY_HEADER_SIZE = 44,
+    OUTCOME_SIZE_MAX = 16 << 10
+};
 enum { ENTRY_BODY_MAX = 300 << 10 };
 
 enum effect_kind {
@@ -42,6 +46,7 @@ struct gateway_id { /* rule B1 */
 };
 
 struct entry_header {
+    uint8_t format; /* 0: ENTRY_FORMAT */
     uint8_t flags;
     struct gateway_id gateway; /* node 0: the system itself, no dedup */
     uint64_t seq;

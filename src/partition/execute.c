@@ -269,6 +269,7 @@ static bool propose_write(struct replica *replica, struct session *session, uint
     bool big_reply = reply.size > OUTCOME_SIZE_MAX;
     uint64_t distance = item->seq - session->watermark;
     struct entry_header header = {
+        .format = item->service == SERVICE_TXN ? ENTRY_FORMAT_TXN : ENTRY_FORMAT,
         .flags = big_reply || refused ? ENTRY_OUTCOME_TOO_BIG : 0,
         .gateway = session->gateway,
         .seq = item->seq,
@@ -480,10 +481,12 @@ static bool has_no_space(const struct replica *replica, const struct request_ite
     "BUSY too many requests wait for transactions that hold their keys; the command was not "      \
     "executed, try again"
 
-/* Little, bounded by what was logged before, and it lets go of locks. */
-static bool ends_transaction(const struct replica *replica, const struct request_item *item)
+/* It lets go of locks, and is so little that members take it whose logs are full. */
+static bool ends_transaction(const struct replica *replica, const struct request_item *item,
+                             const struct buffer *effects)
 {
-    return item->service == SERVICE_TXN && !item->grows &&
+    bool ends = item->service == SERVICE_TXN && txn_request_ends(item->body);
+    return ends && ENTRY_HEADER_SIZE + buffer_size(effects) < APPEND_SMALL_BYTES_MAX &&
            space_log_takes_small_here(replica->host);
 }
 
@@ -541,7 +544,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else if (reads_past_expired(replica, item, &rows, now)) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
-    } else if (!item->write && space_refuses_all(replica) && !ends_transaction(replica, item)) {
+    } else if (!item->write && space_refuses_all(replica) &&
+               !ends_transaction(replica, item, &scratch->effects)) {
         refuse_no_space(replica, session, route, item, now);
     } else {
         uint8_t type = rows.written_is_enough ? RAFT_ENTRY_WRITTEN : RAFT_ENTRY_NORMAL;

@@ -57,14 +57,15 @@ static enum status load(struct replica *replica, enum txn_row_kind kind, struct 
         if (status == STATUS_OK) row_table_load(replica->table, key, &header, value);
     }
     enum status closed = engine_iterator_close(engine, iterator, error);
-    return status ? status : closed;
+    if (status) return error_set(error, status, "a row cannot be decoded");
+    return closed;
 }
 
 /* Rows that were flushed and evicted, or not loaded at the start, come back. That is seldom, and
  * they are few: it is done at once. */
 static bool rows_are_here(struct replica *replica)
 {
-    struct error error;
+    struct error error = {0};
     if (PLANTED(replica->host->world, "txn_rows_stay_on_disk")) return true;
     for (unsigned kind = 0; kind < KINDS; kind++) {
         if (rows_counted(replica, kind) == 0 || row_table_complete(replica->table)) continue;

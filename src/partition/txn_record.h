@@ -29,6 +29,22 @@ static inline bool txn_id_equal(struct txn_id a, struct txn_id b)
            a.seq == b.seq;
 }
 
+/* The second byte of a request; the others: txn/txn_frame.h. */
+enum txn_op {
+    TXN_PREPARE = 1,
+    TXN_DECIDE = 2,
+    TXN_RESOLVE = 3,
+    TXN_QUERY = 4,
+    TXN_FORGET = 5,
+    TXN_READ = 6,
+};
+
+/* What it writes ends what was begun before. */
+static inline bool txn_request_ends(struct bytes body)
+{
+    return body.size > 1 && body.data[1] >= TXN_RESOLVE && body.data[1] <= TXN_FORGET;
+}
+
 void txn_id_encode(struct writer *writer, struct txn_id id); /* little-endian, in requests */
 struct txn_id txn_id_decode(struct reader *reader);
 /* Of the partition that begins with that slot. */

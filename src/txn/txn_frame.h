@@ -12,15 +12,6 @@ enum { TXN_FRAME_SIZE_MAX = 2 + TXN_ID_SIZE + 1 + VARINT_SIZE_MAX };
 /* What stands before the reply in the answer of READ, and of all others. */
 enum { TXN_READ_HEADER_SIZE = 17, TXN_ANSWER_HEADER_SIZE = 1 };
 
-enum txn_op {
-    TXN_PREPARE = 1,
-    TXN_DECIDE = 2,
-    TXN_RESOLVE = 3,
-    TXN_QUERY = 4,
-    TXN_FORGET = 5,
-    TXN_READ = 6,
-};
-
 enum txn_status {
     TXN_STATUS_DONE = 0,
     TXN_STATUS_CONFLICT = 1,

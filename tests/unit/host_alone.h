@@ -41,17 +41,19 @@ static inline void setup_leader(void)
     run(open_alone, NULL);
 }
 
-/* "g": a read; "p", "b": writes that add data; others: writes. */
+/* "g": a read; "p", "b": writes that add data; "t", "T": what ends transactions, or begins them
+ * (little, much), by the other byte; others: writes. */
 static inline void send_request(void *context)
 {
     const uint8_t *body = context;
-    bool write = body[0] != 'g';
+    bool txn = body[0] == 't' || body[0] == 'T';
+    bool write = body[0] != 'g' && !txn;
     struct host_request request = {.gateway = {.node = SELF, .epoch = 7},
                                    .route = ++answered.seq, /* one request of each */
                                    .term = host_leads(bed.host, (struct group_id){GROUP}),
                                    .seq = answered.seq,
                                    .watermark = answered.seq - 1,
-                                   .service = SERVICE_REDIS,
+                                   .service = txn ? SERVICE_TXN : SERVICE_REDIS,
                                    .write = write,
                                    .grows = strchr("pb", body[0]) != NULL,
                                    .slot = 7,

@@ -49,7 +49,11 @@ static void test_an_entry_header_comes_back(void **state)
         reader = reader_make(bytes_make(buffer_bytes(&buffer).data, size));
         assert_int_equal(entry_header_decode(&reader, &got), STATUS_CORRUPT);
     }
-    buffer.memory[0] = 2;
+    buffer.memory[0] = ENTRY_FORMAT_TXN; /* of transactions: otherwise the same */
+    reader = reader_make(buffer_bytes(&buffer));
+    assert_int_equal(entry_header_decode(&reader, &got), STATUS_OK);
+    assert_int_equal(got.format, ENTRY_FORMAT_TXN);
+    buffer.memory[0] = 3;
     reader = reader_make(buffer_bytes(&buffer));
     assert_int_equal(entry_header_decode(&reader, &got), STATUS_VERSION);
     buffer_free(&buffer);

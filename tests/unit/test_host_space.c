@@ -145,6 +145,10 @@ static enum evaluate_result evaluate(struct row_context *rows, const struct requ
     case 'p':
         row_put(rows, key, 1, 0, (uint64_t)rows->time / 1000 + TTL_MS, bytes_of("value"));
         break;
+    case 't':
+        row_put(rows, key, 1, 0, 0, bytes_of("value"));
+        break;
+    case 'T':
     case 'b':
         row_put(rows, key, 1, 0, 0, bytes_make(zeros, sizeof(zeros)));
         break;
@@ -256,6 +260,20 @@ static void test_a_log_that_frees_segments_is_busy(void **state)
     assert_int_equal(ask('b', ROW_BIG), OUTCOME_REPLY);
 }
 
+/* F27: locks are let go while nothing else is written; nothing is locked any more, and what is
+ * large waits, as members whose logs are full would not take it. */
+static void test_a_full_log_takes_what_ends_transactions(void **state)
+{
+    bed.host->options.evaluate[SERVICE_TXN] = evaluate;
+    assert_int_equal(ask('t', TXN_PREPARE), OUTCOME_REPLY);
+    fill_leader(ROW_EXPIRES, 2);
+    assert_int_equal(ask('t', TXN_PREPARE), OUTCOME_NO_SPACE);
+    assert_int_equal(ask('t', TXN_RESOLVE), OUTCOME_REPLY);
+    assert_int_equal(ask('t', TXN_QUERY), OUTCOME_REPLY);
+    assert_int_equal(ask('t', TXN_FORGET), OUTCOME_REPLY);
+    assert_int_equal(ask('T', TXN_RESOLVE), OUTCOME_NO_SPACE);
+}
+
 /* The clock does not decide what was answered: an entry does, so that no later leader's clock can
  * bring the row back. */
 static void test_what_was_answered_as_expired_stays_so_when_the_clock_goes_back(void **state)
@@ -310,6 +328,8 @@ int main(void)
                                         setup_small_log, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_read_of_an_expired_row_is_answered_while_the_log_is_full, setup_alone, teardown),
+        cmocka_unit_test_setup_teardown(test_a_full_log_takes_what_ends_transactions, setup_alone,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_log_that_frees_segments_is_busy, setup_alone,
                                         teardown),
         cmocka_unit_test_setup_teardown(
