@@ -90,12 +90,14 @@ def test_forward_back_and_forward_without_an_error_for_clients(make_cluster, pre
             assert len(node.call("GET", "large")) == 3000000 and node.call("HLEN", "hash") == 1000
     assert "0.1.0 and cannot grow" in holon(one, "node", "drain", "n2", code=1).replace(",", "")
     assert one.status()["cluster_version"] == 1
+    assert "holon upgrade finalize" in one.call("MULTI") and "holon upgrade finalize" in one.call("MSET", "a", 1, "b", 2)
     load = Load(cluster)
-    until("all know what the others run", lambda: all(node["supports"] == 3 for node in one.status()["nodes"]), 20)
+    until("all know what the others run", lambda: all(node["supports"] == 4 for node in one.status()["nodes"]), 20)
     holon(one, "upgrade", "finalize")
-    until("all have the new version", lambda: all(node.status()["cluster_version"] == 3 for node in cluster), 20)
+    until("all have the new version", lambda: all(node.status()["cluster_version"] == 4 for node in cluster), 20)
     end(load, total)
     holon(one, "upgrade", "finalize")  # once more is no error
+    assert one.call("MSET", "a", 1, "b", 2) == "OK" and one.call("MGET", "a", "b") == ["1", "2"]
     two = cluster[1]
     assert two.stop(30) == 0
     two.binary = previous
