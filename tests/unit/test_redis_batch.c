@@ -100,8 +100,9 @@ static void watch(struct batch_test *test, const char *key)
     int64_t version, alive, namespace;
 
     assert_true(resp_read_array(&reply, &three) && three == 3);
-    assert_true(resp_read_integer(&reply, &version) && resp_read_integer(&reply, &alive) &&
-                resp_read_integer(&reply, &namespace));
+    assert_true(resp_read_integer(&reply, &version));
+    assert_true(resp_read_integer(&reply, &alive));
+    assert_true(resp_read_integer(&reply, &namespace));
     test->watches[test->watch_count++] = (struct redis_watch){.database = test->harness->database,
                                                               .existed = alive,
                                                               .namespace = (uint32_t) namespace,
