@@ -510,6 +510,33 @@ static void test_a_decision_is_forgotten_when_it_cannot_be_asked_for_again(void 
     assert_nothing_changed(fixture);
 }
 
+/* B4, C6: the fence is an entry of its own. If the row went with it, a DECIDE that was evaluated
+ * before the fence is applied would find neither. */
+static void test_of_a_dead_epoch_the_row_goes_after_the_fence(void **state)
+{
+    struct fixture *fixture = *state;
+    struct txn_frame frame = {.op = TXN_FORGET, .id = id_of(1), .epoch = 7};
+    struct effect effect;
+
+    assert_int_equal(query(fixture, 1, true), TXN_STATUS_ABORTED); /* a tombstone */
+    commit(fixture);
+    assert_int_equal(evaluate(fixture, &frame), TXN_STATUS_UNDECIDED); /* it lives */
+    assert_nothing_changed(fixture);
+    frame.epoch = 8;
+    assert_int_equal(evaluate(fixture, &frame), TXN_STATUS_UNDECIDED);
+    assert_int_equal(fixture->rows.effect_count, 1);
+    struct reader reader = reader_make(buffer_bytes(&fixture->effects));
+    assert_int_equal(effect_decode(&reader, &effect), STATUS_OK);
+    assert_int_equal(effect.kind, EFFECT_FENCE);
+    assert_int_equal(effect.node, GATEWAY_NODE);
+    assert_int_equal(effect.epoch, 8);
+    assert_int_equal(decide(fixture, 1, "wa"), TXN_STATUS_ABORTED); /* not applied yet */
+    dedup_fence(fixture->dedup, GATEWAY_NODE, 8);
+    assert_int_equal(evaluate(fixture, &frame), TXN_STATUS_DONE);
+    commit(fixture);
+    assert_false(has_row(fixture, TXN_ROW_DECISION, 1));
+}
+
 /* WHY 2.4 */
 static void test_a_tombstone_stays_while_its_decision_may_come(void **state)
 {
@@ -623,6 +650,7 @@ int main(void)
         TEST(test_a_tombstone_is_found_by_a_late_decision),
         TEST(test_what_cannot_be_decided_any_more_needs_no_tombstone),
         TEST(test_a_decision_is_forgotten_when_it_cannot_be_asked_for_again),
+        TEST(test_of_a_dead_epoch_the_row_goes_after_the_fence),
         TEST(test_a_tombstone_stays_while_its_decision_may_come),
         TEST(test_equal_digests_mean_that_nothing_changed),
         TEST(test_a_read_that_would_write_says_so),

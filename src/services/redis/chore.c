@@ -48,8 +48,8 @@ static bool on_reminded_key(void *context, struct bytes key, const struct row_vi
     struct redis_key none = {.row_key = key}; /* it has no other reminder */
     struct row_view now;
 
-    /* Two reminders of one key may be due at once, and a scan does not see own writes: dropping
-     * its parts twice would leave two records of them. */
+    /* Two reminders of one key may be due at once, and a walk sees own writes as of its beginning:
+     * dropping its parts twice would leave two records of them. */
     enum row_result result = row_get(call->rows, key, &now);
     if (result != ROW_FOUND) return result != ROW_STOP;
     if (redis_row_is_expired(call, &row->header))

@@ -160,8 +160,8 @@ static bool on_row(void *context, struct bytes key, const struct row_view *row)
     walk->last = place;
     if (redis_row_is_expired(call, &row->header)) {
         if (buffer_size(call->rows->effects) >= EXPIRED_SIZE_MAX) return true;
-        /* A scan does not see own writes, and RANDOMKEY comes by a second time: dropping its parts
-         * twice would leave two records of them. */
+        /* A walk sees own writes as of its beginning: dropping its parts twice would leave two
+         * records of them. */
         struct row_view now;
         enum row_result result = row_get(call->rows, key, &now);
         if (result == ROW_FOUND) redis_row_remove(call, key, row);
