@@ -52,6 +52,7 @@ static uint64_t take_entries(struct raft *raft, struct raft_message *message)
         if (known) continue;
         if (is_config && !raft_config_of_entry(entry, &config)) return matched - 1;
         if (entry->term < raft_term_at(raft, entry->index - 1)) return matched - 1;
+        if (entry->index <= raft->matched) return matched - 1; /* two logs in one term */
         if (entry->index <= last) raft_log_truncate(raft, entry->index);
         raft_log_append(raft, entry);
         message->entries[i] = NULL;

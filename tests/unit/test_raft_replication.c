@@ -82,6 +82,17 @@ static void test_a_conflict_never_cuts_what_is_committed(void **state)
     one_close(one);
 }
 
+static void test_a_second_log_of_one_term_is_not_taken(void **state)
+{
+    (void)state;
+    struct one *one = one_open((struct one_disk){.term = 5, .terms = {4, 5, 5, 5}});
+    one_append(one, 2, 6, 4, 5, 0, 0); /* all four are as the leader of term 6 has them */
+    one_append(one, 2, 6, 1, 4, 1, 4); /* no correct leader says something else then */
+    assert_int_equal(raft_last_index(one->raft), 4);
+    assert_int_equal(raft_term_at(one->raft, 2), 5);
+    one_close(one);
+}
+
 static void test_a_delayed_append_does_not_shorten_the_log(void **state)
 {
     (void)state;
@@ -482,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_a_refusal_names_where_the_logs_may_agree),
         cmocka_unit_test(test_a_conflict_cuts_the_tail_and_what_is_on_its_way),
         cmocka_unit_test(test_a_conflict_never_cuts_what_is_committed),
+        cmocka_unit_test(test_a_second_log_of_one_term_is_not_taken),
         cmocka_unit_test(test_a_delayed_append_does_not_shorten_the_log),
         cmocka_unit_test(test_the_leaders_copy_counts_only_when_durable),
         cmocka_unit_test(test_two_followers_commit_before_the_leaders_disk),
