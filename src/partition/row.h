@@ -25,8 +25,10 @@ enum row_service {
     SERVICE_SYSTEM = 0,
     SERVICE_REDIS = 1,
     SERVICE_META = 2,
-    SERVICE_TXN = 3, /* transactions: src/txn */
-    SERVICE_COUNT = 4,
+    SERVICE_TXN = 3,  /* transactions: src/txn */
+    SERVICE_CUT = 4,  /* cuts through the whole cluster: partition/cut.h; it has no rows */
+    SERVICE_LOCK = 5, /* rows of locks, which commands of redis write (services/redis/lock.h) */
+    SERVICE_COUNT = 6,
 };
 
 struct row_header {

@@ -462,7 +462,7 @@ static void test_the_version_rises_once_all_starts_are_those_that_support_it(voi
     assert_refused(ask_as_is(fixture, &one_less), "n3 has started again meanwhile, or joined");
     later = finalize_of(fixture);
     later.cluster_version = VIEW_VERSION + 1;
-    assert_refused(ask_as_is(fixture, &later), "supports cluster version 4, not 5");
+    assert_refused(ask_as_is(fixture, &later), "supports cluster version 5, not 6");
     assert_refused(about(fixture, META_DRAIN, 1), "holon upgrade finalize");
 
     struct meta_request all = finalize_of(fixture);
