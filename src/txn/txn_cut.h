@@ -45,7 +45,8 @@ struct txn_cut *txn_cut_take(struct txn_cuts *cuts, uint64_t lifetime, void *con
 struct txn_cut *txn_cut_use(struct txn_cuts *cuts, uint64_t id, void *context,
                             void (*on_done)(void *context, struct txn_cut *cut,
                                             enum txn_cut_result result));
-/* on_done is not called any more. `close`: the partitions give it up, else only this handle does. */
+/* on_done is not called any more. `close`: the partitions give it up, else only this handle does.
+ */
 void txn_cut_leave(struct txn_cut *cut, bool close);
 
 uint64_t txn_cut_id(const struct txn_cut *cut);
