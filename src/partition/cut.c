@@ -1,5 +1,6 @@
-/* cut.c - a partition's part in a cut through the whole cluster: its leader stops, and says so; logs
- * the cut; goes on. Then who asks for the part. The parts themselves: cut_part.c, cut_read.c. */
+/* cut.c - a partition's part in a cut through the whole cluster: its leader stops, and says so;
+ * logs the cut; goes on. Then who asks for the part. The parts themselves: cut_part.c, cut_read.c.
+ */
 #include "partition/cut_internal.h"
 
 #include "base/assert.h"

@@ -38,9 +38,9 @@ enum {
 #define CUT_LIFETIME_MAX_US ((int64_t)86400 * 1000000)
 
 struct replica_freeze {
-    uint64_t cut;   /* for which it is frozen; 0: it is not */
-    uint64_t freeze; /* drawn for each freeze: of one that had ended, and began again, nobody
-                      * believes that it went on */
+    uint64_t cut;          /* for which it is frozen; 0: it is not */
+    uint64_t freeze;       /* drawn for each freeze: of one that had ended, and began again, nobody
+                            * believes that it went on */
     uint64_t since, until; /* boot clock */
 };
 

@@ -30,10 +30,10 @@ struct cut_part {
     size_t count_count;
     struct engine *engine;
     struct engine_iterator *iterator; /* NULL: not yet */
-    bool settled;        /* what was prepared, and counts as committed, is applied */
-    bool failed;         /* a row cannot be read */
-    struct buffer state; /* reply of STATE, once it is open */
-    struct list reads;   /* parked requests that wait, by by_queue */
+    bool settled;                     /* what was prepared, and counts as committed, is applied */
+    bool failed;                      /* a row cannot be read */
+    struct buffer state;              /* reply of STATE, once it is open */
+    struct list reads;                /* parked requests that wait, by by_queue */
     uint32_t read_count;
     /* The job's, while it runs: */
     struct world_job job;

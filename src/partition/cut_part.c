@@ -68,8 +68,7 @@ static void copy_deletion(struct row_table *table, const struct row_found *row)
     uint8_t service = row->key.data[2];
     uint32_t namespace = load_u32_be(row->key.data + 3);
 
-    row_table_count_load(table, service, namespace,
-                         row_table_count(table, service, namespace) + 1);
+    row_table_count_load(table, service, namespace, row_table_count(table, service, namespace) + 1);
     row_table_delete(table, row->key, row->header.version, 0);
 }
 
@@ -203,8 +202,8 @@ void cut_part_begin(struct replica *replica, uint64_t cut, int64_t lifetime, uin
     int64_t left = lifetime_left(replica, lifetime, now);
     bool may = left > 0 && left <= CUT_LIFETIME_MAX_US && cut_count(replica) < CUTS_MAX;
 
-    if (!may || cut_part_find(replica, cut) != NULL || replica->receive != NULL ||
-        host->stopping || host->closing)
+    if (!may || cut_part_find(replica, cut) != NULL || replica->receive != NULL || host->stopping ||
+        host->closing)
         return;
     struct cut_part *part = memory_allocate_zero(sizeof(*part));
     part->replica = replica;
@@ -216,8 +215,7 @@ void cut_part_begin(struct replica *replica, uint64_t cut, int64_t lifetime, uin
     part->time = replica->applied_time;
     part->expires = now + (uint64_t)left;
     part->timer = (struct world_timer){.fire = on_timer, .context = part};
-    part->copies =
-        (struct row_cut){.context = part, .on_row = on_row, .on_replaced = on_replaced};
+    part->copies = (struct row_cut){.context = part, .on_row = on_row, .on_replaced = on_replaced};
     part->engine = host->options.engines[replica->store];
     part->table = row_table_make();
     row_table_set_incomplete(part->table);

@@ -1,5 +1,6 @@
 /* cut_read.c - requests that are evaluated at a part of a cut, by a job that has the part's table
- * and iterator to itself. What an evaluation wants, and the table does not know, is read at once. */
+ * and iterator to itself. What an evaluation wants, and the table does not know, is read at once.
+ */
 #include "partition/cut_internal.h"
 
 #include "base/assert.h"
