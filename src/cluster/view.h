@@ -15,13 +15,14 @@
 enum { ADDRESS_SIZE_MAX = 128, NODE_NAME_SIZE_MAX = 64, VIEW_REPLICAS_MAX = 8 };
 
 enum {
-    VIEW_VERSION = 5,         /* of the clusters that are founded now */
-    VIEW_VERSION_ELASTIC = 2, /* from then on: nodes come and go (meta.h), labels */
-    VIEW_VERSION_MEMORY = 3,  /* databases with durability memory, entries of RAFT_ENTRY_WRITTEN */
-    VIEW_VERSION_RELAY = 3,   /* every node passes frames on between two others (net/relay.h) */
-    VIEW_VERSION_TXN = 4,     /* transactions across partitions (src/txn) */
-    VIEW_VERSION_CUT = 5,     /* cuts (partition/cut.h) */
-    VIEW_VERSION_LOCK = 5,    /* locks (services/redis/lock.h) */
+    VIEW_VERSION = 5,          /* of the clusters that are founded now */
+    VIEW_VERSION_ELASTIC = 2,  /* from then on: nodes come and go (meta.h), labels */
+    VIEW_VERSION_MEMORY = 3,   /* databases with durability memory, entries of RAFT_ENTRY_WRITTEN */
+    VIEW_VERSION_RELAY = 3,    /* every node passes frames on between two others (net/relay.h) */
+    VIEW_VERSION_TXN = 4,      /* transactions across partitions (src/txn) */
+    VIEW_VERSION_CUT = 5,      /* cuts (partition/cut.h) */
+    VIEW_VERSION_LOCK = 5,     /* locks (services/redis/lock.h) */
+    VIEW_VERSION_TOGETHER = 5, /* transactions that contend are one (txn/txn_together.c) */
     VIEW_DATABASES_MAX = 16,
 };
 

@@ -63,7 +63,7 @@ bool cold_must_wait(struct replica *replica, const struct session *session,
 {
     if (list_empty(&replica->parked) || !item->ordered) return false;
     if (PLANTED(replica->host->world, "cold_order_lost")) return false;
-    if (item->service == SERVICE_TXN) return parked_txn_of_client(replica, session, item->client);
+    if (item->service == SERVICE_TXN) return parked_txn_of(replica, session, item);
     return first_of_client(replica, session->gateway, item->client) != NULL;
 }
 

@@ -67,6 +67,9 @@ bool cold_park(struct replica *replica, struct session *session, uint64_t route,
  * partition's is gone. `again` as above. False: too many wait, answer BUSY. */
 bool cold_park_locked(struct replica *replica, struct session *session, uint64_t route,
                       const struct request_item *item, struct parked *again);
+/* A transaction ends: of it a PREPARE may still wait for a lock, which must not come behind it. */
+void cold_drop_prepare(struct replica *replica, const struct session *session,
+                       const struct request_item *item);
 /* The partition is frozen for a cut (cut.h): the same, until that is over. */
 bool cold_park_frozen(struct replica *replica, struct session *session, uint64_t route,
                       const struct request_item *item, struct parked *again);

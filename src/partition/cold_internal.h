@@ -74,8 +74,10 @@ void parked_answered(struct partition_host *host, struct parked *parked, uint64_
 void parked_run_again(struct parked *parked, uint64_t now);
 
 /* cold_locked.c */
-/* What ends a transaction does not wait for those who wait for its locks. */
-bool parked_txn_of_client(struct replica *replica, const struct session *session, uint16_t client);
+/* What is for a transaction waits behind what is parked of the same one, and for nothing else: it
+ * ends what others wait for. */
+bool parked_txn_of(struct replica *replica, const struct session *session,
+                   const struct request_item *item);
 void cold_on_unlocked(struct world_timer *timer);
 
 #endif

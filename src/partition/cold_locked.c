@@ -3,17 +3,46 @@
  * their partition was let go. */
 #include "partition/cold_internal.h"
 
-bool parked_txn_of_client(struct replica *replica, const struct session *session, uint16_t client)
+/* Of one transaction. */
+static bool is_its(const struct parked *parked, struct bytes body)
+{
+    enum { ID_AT = 2 };
+    const struct request_item *item = &parked->item;
+    size_t size = ID_AT + TXN_ID_SIZE;
+
+    return item->service == SERVICE_TXN && item->body.size >= size && body.size >= size &&
+           memcmp(item->body.data + ID_AT, body.data + ID_AT, TXN_ID_SIZE) == 0;
+}
+
+bool parked_txn_of(struct replica *replica, const struct session *session,
+                   const struct request_item *item)
 {
     struct list *head = &replica->parked;
-    if (*parked_count_of(replica, session->gateway, client) == 0) return false;
+    if (*parked_count_of(replica, session->gateway, item->client) == 0) return false;
     for (struct list *at = head->next; at != head; at = at->next) {
         const struct parked *parked = parked_at(at);
-        bool txn = parked->item.service == SERVICE_TXN && parked->state != PARKED_LOCKED;
-        if (txn && parked->item.client == client && parked_is_of(parked, session->gateway))
-            return true;
+        if (parked_is_of(parked, session->gateway) && is_its(parked, item->body)) return true;
     }
     return false;
+}
+
+void cold_drop_prepare(struct replica *replica, const struct session *session,
+                       const struct request_item *item)
+{
+    struct list *head = &replica->parked;
+    uint64_t now = world_now(replica->host->world);
+
+    if (*parked_count_of(replica, session->gateway, item->client) == 0) return;
+    for (struct list *at = head->next; at != head; at = at->next) {
+        struct parked *parked = parked_at(at);
+        if (!parked_is_locked(parked) || !parked_is_of(parked, session->gateway)) continue;
+        if (parked->item.body.data[1] != TXN_PREPARE || !is_its(parked, item->body)) continue;
+        SOMETIMES(replica->host->world, "a PREPARE that waited was given up");
+        execute_parked_busy(replica, parked->gateway, parked->local, parked->route, &parked->item,
+                            "BUSY");
+        parked_answered(replica->host, parked, now);
+        return;
+    }
 }
 
 static bool park(struct replica *replica, struct session *session, uint64_t route,

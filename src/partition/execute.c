@@ -620,6 +620,9 @@ static void execute_item(struct replica *replica, struct session *session, uint6
                              "not executed, try again"));
         return;
     }
+    if (!list_empty(&replica->parked) && item->service == SERVICE_TXN &&
+        txn_request_ends(item->body))
+        cold_drop_prepare(replica, session, item);
     if (parked == NULL && cold_must_wait(replica, session, item)) {
         if (!cold_wait(replica, session, route, item))
             refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));

@@ -85,6 +85,8 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->term = 0;
     rows->chore_service = 0;
     rows->planted_over = false;
+    rows->names_made = 0;
+    rows->frozen_for = rows->freeze = 0;
     rows->pending = NULL;
     rows->pending_count = 0;
     rows->pending_capacity = 0;

@@ -89,6 +89,7 @@ struct row_context {
     struct bytes born;     /* private: see row_born() */
     uint64_t next_index;   /* of the entry, if one is made: with a number of the service's own it
                             * names things for ever (DESIGN.md 6, collections) */
+    uint16_t names_made;   /* so many such numbers were given in this evaluation */
     const void *options;   /* host_options.service_options of the service; may be NULL */
     uint64_t databases_in_memory; /* host_set_memory() */
     bool written_is_enough;       /* the service: the request is of one of them, and of no other */

@@ -37,6 +37,10 @@ struct txn_request {
     /* Not at one instant: each piece is answered by itself, nothing is locked or changed (effects
      * are dropped). What follows from it must be validated by another transaction (C8). */
     bool look;
+    /* It refuses nothing because of what others do: where many contend it may be executed together
+     * with others, in one attempt (txn_together.c). */
+    bool together;
+    bool several; /* private: of such an attempt */
     uint32_t piece_count;
     struct txn_piece *pieces;
     /* Once; maybe before txn_run() returns. `refused`: the piece whose reply tells why. */
@@ -68,6 +72,7 @@ void txn_rows_changed(struct txn_worker *worker, struct group_id group);
 
 struct txn_statistics {
     uint64_t committed, refused, conflicts, reads, read_retries, unknown, unavailable, busy;
+    uint64_t together;          /* of those committed: in one attempt with others */
     uint64_t resolved;          /* RESOLVE requests that were answered */
     uint64_t queried, orphaned; /* prepared rows that were asked about; of those aborted */
     uint64_t open, unsettled;   /* now: transactions; rows that are not settled yet */

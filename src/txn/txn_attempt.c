@@ -122,6 +122,7 @@ static void conflict(struct txn_attempt *attempt)
 {
     SOMETIMES(attempt->worker->world, "a transaction met a lock of another");
     attempt->worker->statistics.conflicts++;
+    txn_together_note(attempt);
     attempt->overdue = false;
     txn_fail(attempt);
 }

@@ -11,6 +11,15 @@
 
 /* --- parts --- */
 
+/* In the queue for a lock, as it holds none meanwhile; not at once, for then it would not be seen
+ * that many want the same (txn_together.c). Nodes of before do not understand it. */
+static bool may_wait(const struct txn_attempt *attempt)
+{
+    bool known = attempt->worker->options.view->cluster_version >= VIEW_VERSION_TOGETHER;
+
+    return known && attempt->part_count == 2 && (attempt->once || attempt->met_lock);
+}
+
 void txn_part_make(struct txn_part *part, struct txn_frame frame)
 {
     struct txn_attempt *attempt = part->attempt;
@@ -18,6 +27,8 @@ void txn_part_make(struct txn_part *part, struct txn_frame frame)
 
     frame.id = attempt->id;
     frame.service = attempt->request->service;
+    frame.several = attempt->request->several;
+    frame.waits = frame.op == TXN_PREPARE && may_wait(attempt);
     frame.body = part->piece->body;
     buffer_clear(&part->body);
     txn_frame_encode(&writer, &frame);
@@ -106,10 +117,11 @@ static void attempt_free(struct txn_attempt *attempt)
     struct txn_worker *worker = attempt->worker;
 
     world_timer_stop(worker->world, &attempt->timer);
+    txn_together_left(attempt);
     for (uint32_t i = 0; i < attempt->part_count; i++)
         buffer_free(&attempt->parts[i].body);
     list_remove(&attempt->link);
-    worker->open--;
+    worker->open -= !attempt->once;
     memory_free(attempt);
 }
 
@@ -123,9 +135,7 @@ static void count_result(struct txn_statistics *statistics, enum txn_result resu
     statistics->busy += result == TXN_BUSY;
 }
 
-/* It is gone when this returns. */
-static void attempt_end(struct txn_attempt *attempt, enum txn_result result,
-                        const struct txn_piece *refused)
+void txn_end(struct txn_attempt *attempt, enum txn_result result, const struct txn_piece *refused)
 {
     struct txn_worker *worker = attempt->worker;
     bool read = attempt->stage == STAGE_READ;
@@ -134,22 +144,25 @@ static void attempt_end(struct txn_attempt *attempt, enum txn_result result,
     struct txn_request *request = attempt->request;
     attempt_free(attempt);
     if (request == NULL) return; /* its client has gone, maybe meanwhile */
-    count_result(&worker->statistics, result, read);
+    if (!request->several) count_result(&worker->statistics, result, read);
     request->attempt = NULL;
     request->on_done(request, result, refused);
 }
 
-static void attempt_pause(struct txn_attempt *attempt, uint64_t now)
+static void pause_for(struct txn_attempt *attempt, uint64_t pause, uint64_t now)
 {
-    struct world *world = attempt->worker->world;
     uint64_t left = attempt->ends - now;
-    uint64_t pause = world_random(world) % (attempt->pause + 1);
 
     attempt->stage = STAGE_PAUSE;
     attempt->failed = false;
+    world_timer_start(attempt->worker->world, &attempt->timer, pause < left ? pause : left);
+}
+
+static void attempt_pause(struct txn_attempt *attempt, uint64_t now)
+{
+    pause_for(attempt, world_random(attempt->worker->world) % (attempt->pause + 1), now);
     attempt->pause *= 2;
     if (attempt->pause > TXN_PAUSE_LAST_US) attempt->pause = TXN_PAUSE_LAST_US;
-    world_timer_start(world, &attempt->timer, pause < left ? pause : left);
 }
 
 /* False: it is gone. */
@@ -158,16 +171,23 @@ static bool attempt_failed(struct txn_attempt *attempt)
     uint64_t now = world_now(attempt->worker->world);
 
     if (attempt->final) {
-        attempt_end(attempt, attempt->result, attempt->refused);
+        txn_end(attempt, attempt->result, attempt->refused);
         return false;
     }
-    if (now >= attempt->ends) {
-        attempt_end(attempt, attempt->overdue ? TXN_UNAVAILABLE : TXN_BUSY, NULL);
+    if (now >= attempt->ends || attempt->once) {
+        txn_end(attempt, attempt->overdue ? TXN_UNAVAILABLE : TXN_BUSY, NULL);
         return false;
     }
     txn_give_up(attempt);
     attempt_pause(attempt, now);
     return true;
+}
+
+void txn_pause(struct txn_attempt *attempt)
+{
+    attempt->overdue = false;
+    txn_fail(attempt);
+    txn_step(attempt);
 }
 
 static bool first_is_prepared(const struct txn_attempt *attempt)
@@ -189,6 +209,7 @@ static bool is_due(const struct txn_attempt *attempt)
     case STAGE_DECIDE:
         return attempt->primary->state != PART_ASKED;
     case STAGE_PAUSE:
+    case STAGE_JOINED:
         return false;
     }
     return false;
@@ -215,7 +236,7 @@ static bool go_on(struct txn_attempt *attempt)
         if (!txn_read_over(attempt)) return true;
         refused = first_refused(attempt);
     }
-    attempt_end(attempt, refused != NULL ? TXN_REFUSED : TXN_DONE, refused);
+    txn_end(attempt, refused != NULL ? TXN_REFUSED : TXN_DONE, refused);
     return false;
 }
 
@@ -228,8 +249,7 @@ void txn_step(struct txn_attempt *attempt)
     attempt->stepping = false;
 }
 
-/* With all that answers at once. */
-static void attempt_begin(struct txn_attempt *attempt, void (*begin)(struct txn_attempt *attempt))
+void txn_attempt_begin(struct txn_attempt *attempt, void (*begin)(struct txn_attempt *attempt))
 {
     attempt->stepping = true;
     begin(attempt);
@@ -247,8 +267,9 @@ static void on_timer(struct world_timer *timer)
         txn_step(attempt);
         return;
     }
+    if (attempt->stage == STAGE_PAUSE && txn_together_begin(attempt)) return;
     if (attempt->stage == STAGE_PAUSE) {
-        attempt_begin(attempt, attempt->part_count > 1 ? txn_lock_all : txn_decide_alone);
+        txn_attempt_begin(attempt, attempt->part_count > 1 ? txn_lock_all : txn_decide_alone);
         return;
     }
     if (attempt->stage == STAGE_READ) {
@@ -278,7 +299,7 @@ static void part_init(struct txn_part *part, struct txn_attempt *attempt, struct
     buffer_init(&part->body, SIZE_MAX / 2); /* pieces are bounded by who makes them */
 }
 
-static struct txn_attempt *attempt_make(struct txn_worker *worker, struct txn_request *request)
+struct txn_attempt *txn_attempt_make(struct txn_worker *worker, struct txn_request *request)
 {
     size_t size = request->piece_count * sizeof(struct txn_part);
     struct txn_attempt *attempt = memory_allocate_zero(sizeof(*attempt) + size);
@@ -293,8 +314,10 @@ static struct txn_attempt *attempt_make(struct txn_worker *worker, struct txn_re
     attempt->part_count = request->piece_count;
     for (uint32_t i = 0; i < attempt->part_count; i++)
         part_init(&attempt->parts[i], attempt, &request->pieces[i]);
+    attempt->groups_hash = txn_together_hash(attempt);
     list_insert_before(&worker->attempts, &attempt->link);
-    worker->open++;
+    attempt->once = request->several;
+    worker->open += !attempt->once;
     request->attempt = attempt;
     return attempt;
 }
@@ -316,11 +339,13 @@ void txn_run(struct txn_worker *worker, struct txn_request *request)
         request->on_done(request, result, NULL);
         return;
     }
-    struct txn_attempt *attempt = attempt_make(worker, request);
+    struct txn_attempt *attempt = txn_attempt_make(worker, request);
     if (request->look || !writes(request))
-        attempt_begin(attempt, txn_read_all);
+        txn_attempt_begin(attempt, txn_read_all);
+    else if (txn_together_waits(attempt))
+        pause_for(attempt, TXN_GATHER_US, world_now(worker->world));
     else
-        attempt_begin(attempt, attempt->part_count > 1 ? txn_lock_all : txn_decide_alone);
+        txn_attempt_begin(attempt, attempt->part_count > 1 ? txn_lock_all : txn_decide_alone);
 }
 
 void txn_forget(struct txn_worker *worker, struct txn_request *request)
@@ -353,10 +378,10 @@ struct txn_worker *txn_open(const struct txn_worker_options *options)
 
 static void end_open(struct txn_attempt *attempt)
 {
-    bool decides = attempt->stage == STAGE_DECIDE;
+    bool decides = attempt->stage == STAGE_DECIDE || txn_together_decides(attempt);
 
     attempt->stepping = true;
-    attempt_end(attempt, decides ? TXN_UNKNOWN : TXN_UNAVAILABLE, NULL);
+    txn_end(attempt, decides ? TXN_UNKNOWN : TXN_UNAVAILABLE, NULL);
 }
 
 void txn_close(struct txn_worker *worker)

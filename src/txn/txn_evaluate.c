@@ -82,6 +82,37 @@ static evaluate_fn *service_of(const struct turn *turn)
     return known ? turn->rows->services[service] : NULL;
 }
 
+/* One of several: its reply gets its size in front. */
+static enum evaluate_result evaluate_one(struct turn *turn, evaluate_fn *evaluate,
+                                         const struct request *piece)
+{
+    struct reply reply = {.buffer = turn->reply};
+    size_t at = buffer_size(turn->reply);
+    uint8_t *room = buffer_reserve(turn->reply, sizeof(uint32_t));
+
+    if (room == NULL) return EVALUATE_OVER_BUDGET;
+    buffer_commit(turn->reply, sizeof(uint32_t));
+    enum evaluate_result result = evaluate(turn->rows, piece, &reply);
+    size_t size = buffer_size(turn->reply) - at - sizeof(uint32_t);
+    store_u32(turn->reply->memory + turn->reply->start + at, (uint32_t)size);
+    return result;
+}
+
+/* Each sees what those before it wrote. One that refuses, or cannot go on, ends all. */
+static enum evaluate_result evaluate_several(struct turn *turn, evaluate_fn *evaluate,
+                                             struct request *piece)
+{
+    struct row_context *rows = turn->rows;
+    struct bytes rest = turn->frame.body;
+
+    while (txn_bodies_next(&rest, &piece->body)) {
+        enum evaluate_result result = evaluate_one(turn, evaluate, piece);
+        bool stops = rows->need_rows || rows->must_wait || rows->over_budget || rows->refused;
+        if (result != EVALUATE_DONE || stops) return result;
+    }
+    return rest.size == 0 ? EVALUATE_DONE : NOT_UNDERSTOOD;
+}
+
 enum evaluate_result turn_piece(struct turn *turn, struct row_reads *reads)
 {
     struct row_context *rows = turn->rows;
@@ -96,7 +127,8 @@ enum evaluate_result turn_piece(struct turn *turn, struct row_reads *reads)
     rows->chore_service = piece.service;
     rows->lock_owner = NULL; /* nothing is locked for it here yet */
     rows->reads = reads;
-    enum evaluate_result result = evaluate(rows, &piece, &reply);
+    enum evaluate_result result = turn->frame.several ? evaluate_several(turn, evaluate, &piece)
+                                                      : evaluate(rows, &piece, &reply);
     rows->reads = NULL;
     rows->options = options;
     if (rows->need_rows) return EVALUATE_NEED_ROWS;
@@ -104,9 +136,10 @@ enum evaluate_result turn_piece(struct turn *turn, struct row_reads *reads)
 }
 
 /* It never waits for locks of others while its transaction holds some elsewhere; a piece that is
- * all of its transaction does, like any request. */
+ * all of its transaction does, like any request, and so does the only one that is prepared. */
 static bool may_wait(const struct turn *turn)
 {
+    if (turn->frame.op == TXN_PREPARE) return turn->frame.waits;
     return turn->frame.op == TXN_DECIDE && turn->frame.group_count == 0;
 }
 

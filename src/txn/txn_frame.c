@@ -1,10 +1,41 @@
 #include "txn/txn_frame.h"
 
+#include "base/assert.h"
+
 enum { FRAME_FORMAT = 1 };
+enum { SERVICE_SEVERAL = 0x80, SERVICE_WAITS = 0x40, SERVICE_FLAGS = 0xc0 }; /* of the service */
 
 static bool has_piece(enum txn_op op)
 {
     return op == TXN_PREPARE || op == TXN_DECIDE || op == TXN_READ;
+}
+
+static uint8_t service_byte(const struct txn_frame *frame)
+{
+    ASSERT((frame->service & SERVICE_FLAGS) == 0);
+    return (uint8_t)(frame->service | (frame->several ? SERVICE_SEVERAL : 0) |
+                     (frame->waits ? SERVICE_WAITS : 0));
+}
+
+static void read_service(struct reader *reader, struct txn_frame *frame)
+{
+    uint8_t byte = read_u8(reader);
+
+    frame->service = byte & (uint8_t)~SERVICE_FLAGS;
+    frame->several = (byte & SERVICE_SEVERAL) != 0;
+    frame->waits = (byte & SERVICE_WAITS) != 0;
+    if (frame->waits && frame->op != TXN_PREPARE) reader->failed = true;
+}
+
+bool txn_bodies_next(struct bytes *rest, struct bytes *ret_body)
+{
+    struct reader reader = reader_make(*rest);
+    struct bytes body = read_bytes(&reader, read_u32(&reader));
+
+    if (reader.failed) return false;
+    *rest = bytes_make(reader.next, reader_left(&reader));
+    *ret_body = body;
+    return true;
 }
 
 void txn_frame_encode(struct writer *writer, const struct txn_frame *frame)
@@ -12,7 +43,7 @@ void txn_frame_encode(struct writer *writer, const struct txn_frame *frame)
     write_u8(writer, FRAME_FORMAT);
     write_u8(writer, (uint8_t)frame->op);
     txn_id_encode(writer, frame->id);
-    if (has_piece(frame->op)) write_u8(writer, frame->service);
+    if (has_piece(frame->op)) write_u8(writer, service_byte(frame));
     if (frame->op == TXN_RESOLVE) write_u8(writer, (uint8_t)frame->outcome);
     if (frame->op == TXN_QUERY) write_u8(writer, frame->may_abort);
     if (frame->op == TXN_FORGET) write_u32(writer, frame->epoch);
@@ -52,7 +83,7 @@ enum status txn_frame_decode(struct bytes bytes, struct txn_frame *ret_frame)
     if (format != FRAME_FORMAT || op < TXN_PREPARE || op > TXN_READ) return STATUS_VERSION;
     frame.op = op;
     frame.id = txn_id_decode(&reader);
-    if (has_piece(frame.op)) frame.service = read_u8(&reader);
+    if (has_piece(frame.op)) read_service(&reader, &frame);
     if (frame.op == TXN_RESOLVE) frame.outcome = read_choice(&reader, TXN_COMMIT);
     if (frame.op == TXN_QUERY) frame.may_abort = read_choice(&reader, 1);
     if (frame.op == TXN_FORGET) frame.epoch = read_u32(&reader);

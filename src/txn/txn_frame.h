@@ -27,6 +27,8 @@ struct txn_frame {
     enum txn_op op;
     struct txn_id id;
     uint8_t service;          /* PREPARE, DECIDE, READ: of the piece */
+    bool several;             /* ... which is several bodies: txn_bodies_next() */
+    bool waits;               /* PREPARE: its transaction holds nothing else meanwhile */
     enum txn_outcome outcome; /* RESOLVE */
     bool may_abort;           /* QUERY */
     boot_epoch_t epoch;   /* FORGET: its gateway's node is known to run under it; 0: it is not */
@@ -38,6 +40,10 @@ struct txn_frame {
 void txn_frame_encode(struct writer *writer, const struct txn_frame *frame);
 /* STATUS_CORRUPT; STATUS_VERSION: of a newer node. */
 enum status txn_frame_decode(struct bytes bytes, struct txn_frame *ret_frame);
+
+/* Bodies, or replies, of several: each u32 size, bytes. False: there is none, or it makes no sense,
+ * and then *rest is not empty. */
+bool txn_bodies_next(struct bytes *rest, struct bytes *ret_body);
 
 struct txn_answer {
     enum txn_status status;

@@ -3,6 +3,7 @@
  *   txn_coordinator.c  transactions and their life
  *   txn_attempt.c      one attempt with locks: prepare, decide, or give all up
  *   txn_read.c         pieces that are only read (C7), and pieces alone
+ *   txn_together.c     transactions that contend become one
  *   txn_errand.c       small requests that nobody waits for
  *   txn_retire.c       says to primaries that what was given up cannot be decided any more (C6)
  *   txn_settle.h       rows that transactions left behind, of groups led here (C4, C11) */
@@ -27,7 +28,12 @@ enum {
      * abort. */
     TXN_PREPARE_FIRST_US = 300 * 1000,
     TXN_PREPARE_LAST_US = 1000 * 1000,
-    TXN_UNSETTLED_MAX = 1 << 16, /* rows of a worker that are looked after at once */
+    TXN_UNSETTLED_MAX = 1 << 16,       /* rows of a worker that are looked after at once */
+    TXN_TOGETHER_MAX = 64,             /* in one attempt, */
+    TXN_TOGETHER_BYTES_MAX = 16 << 10, /* with bodies of so much in each partition */
+    TXN_GATHER_US = 500,               /* new ones wait for company where others met locks, */
+    TXN_CONTENDED_US = 50 * 1000,      /* for so long after */
+    TXN_CONTENDED_SETS = 64,           /* sets of partitions, by hash */
 };
 
 /* --- a transaction under way --- */
@@ -57,6 +63,7 @@ enum txn_stage {
     STAGE_PREPARE, /* all but the primary's */
     STAGE_DECIDE,  /* the primary's, or the only one */
     STAGE_PAUSE,
+    STAGE_JOINED, /* another attempt is executed for it */
 };
 
 /* All attempts of one transaction, one after the other. */
@@ -78,6 +85,11 @@ struct txn_attempt {
     uint32_t read_rounds, read_failures, lost_replies;
     uint32_t waiting; /* parts that are asked */
     struct world_timer timer;
+    bool met_lock;               /* of another, in an attempt before */
+    bool alone;                  /* not together with others any more */
+    bool once;                   /* it is several: who is in it begins again, not it */
+    struct txn_together *joined; /* STAGE_JOINED */
+    uint64_t groups_hash;
     struct txn_id id;
     struct txn_part *primary;
     uint32_t part_count;
@@ -100,6 +112,7 @@ struct txn_worker {
     struct world_timer look_timer; /* in the next turn; unlike deferred work it can be stopped */
     struct world_timer full_timer; /* runs while some rows are not looked after */
     uint32_t unsettled;
+    uint64_t contended_until[TXN_CONTENDED_SETS]; /* boot clock; txn_together.c */
     struct txn_statistics statistics;
 };
 
@@ -108,6 +121,13 @@ struct txn_worker {
 void txn_step(struct txn_attempt *attempt);
 /* The attempt cannot go on: another one follows. Not if something was said before. */
 void txn_fail(struct txn_attempt *attempt);
+/* Another one begins after a pause, or its patience is over, and it is gone. */
+void txn_pause(struct txn_attempt *attempt);
+/* It is gone when this returns. */
+void txn_end(struct txn_attempt *attempt, enum txn_result result, const struct txn_piece *refused);
+struct txn_attempt *txn_attempt_make(struct txn_worker *worker, struct txn_request *request);
+/* With all that answers at once. */
+void txn_attempt_begin(struct txn_attempt *attempt, void (*begin)(struct txn_attempt *attempt));
 /* The transaction ends so. */
 void txn_fail_for_good(struct txn_attempt *attempt, enum txn_result result,
                        const struct txn_piece *refused);
@@ -136,6 +156,18 @@ void txn_on_prepared(struct txn_part *part, enum gateway_outcome outcome, struct
 void txn_on_decided(struct txn_part *part, enum gateway_outcome outcome, struct bytes reply);
 /* Whatever is open or may be prepared is given up, in the background. */
 void txn_give_up(struct txn_attempt *attempt);
+
+/* txn_together.c */
+/* Its pause is over. True: it was joined by others, or there are such that wait like it. */
+bool txn_together_begin(struct txn_attempt *attempt);
+uint64_t txn_together_hash(const struct txn_attempt *attempt); /* attempt.groups_hash */
+/* It met a lock of another. */
+void txn_together_note(struct txn_attempt *attempt);
+/* A new one: wait for company first? */
+bool txn_together_waits(const struct txn_attempt *attempt);
+void txn_together_left(struct txn_attempt *attempt); /* it goes */
+/* What is executed for it may have been decided. */
+bool txn_together_decides(const struct txn_attempt *attempt);
 
 /* txn_read.c */
 void txn_read_all(struct txn_attempt *attempt);

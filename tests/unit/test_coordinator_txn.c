@@ -125,6 +125,75 @@ static void test_a_refusal_anywhere_changes_nothing_anywhere(void **state)
     ask_free(&primary);
 }
 
+/* Many at once over the same rows: most are done together, each once, and in some order. */
+static void test_those_that_contend_are_executed_together(void **state)
+{
+    struct ask asks[8];
+
+    bench->view.cluster_version = VIEW_VERSION_TOGETHER;
+    for (int i = 0; i < 8; i++) {
+        ask_init(&asks[i]);
+        asks[i].request.together = true;
+        ask_add(&asks[i], i % 2 ? GROUP : SECOND, "wa");
+        ask_add(&asks[i], i % 2 ? SECOND : GROUP, "wa");
+        run(&asks[i], 0);
+    }
+    sim_run_for(&bed.sim, 300 * MS);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(asks[i].answers, 1);
+        assert_int_equal(asks[i].result, TXN_DONE);
+        ask_free(&asks[i]);
+    }
+    assert_int_equal(value_of(GROUP, 'a'), '0' + 8);
+    assert_int_equal(value_of(SECOND, 'a'), '0' + 8);
+    assert_true(statistics().together >= 4);
+    assert_int_equal(statistics().committed, 8);
+    assert_int_equal(rows_left(), 0);
+    assert_int_equal(statistics().open, 0);
+    assert_int_equal(gateway_pending(bench->gateway), 0);
+}
+
+static void forget_inside(void *context)
+{
+    struct ask *ask = context;
+    txn_forget(bench->worker, &ask->request);
+    memset(&ask->pieces, 0x55, sizeof(ask->pieces)); /* it is the caller's again */
+    ask->request.piece_count = 0;
+}
+
+/* One that refuses is refused alone, and one whose client goes does not keep others. */
+static void test_those_together_are_refused_and_forgotten_one_by_one(void **state)
+{
+    struct ask first, asks[6];
+
+    bench->view.cluster_version = VIEW_VERSION_TOGETHER;
+    ask_init(&first);
+    ask_add(&first, GROUP, "wb");
+    ask_add(&first, SECOND, "wb");
+    run(&first, SECONDS);
+    for (int i = 0; i < 6; i++) {
+        ask_init(&asks[i]);
+        asks[i].request.together = true;
+        ask_add(&asks[i], GROUP, i == 3 ? "wanb" : "wa");
+        ask_add(&asks[i], SECOND, "wa");
+        run(&asks[i], 0);
+    }
+    sim_run_for(&bed.sim, 100); /* some have met a lock, none is over */
+    bed_call(forget_inside, &asks[5], 0);
+    sim_run_for(&bed.sim, SECONDS);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(asks[i].answers, 1);
+        assert_int_equal(asks[i].result, i == 3 ? TXN_REFUSED : TXN_DONE);
+    }
+    assert_int_equal(asks[5].answers, 0);
+    assert_true(value_of(GROUP, 'a') == value_of(SECOND, 'a'));
+    assert_int_equal(rows_left(), 0);
+    assert_int_equal(statistics().open, 0);
+    ask_free(&first);
+    for (int i = 0; i < 6; i++)
+        ask_free(&asks[i]);
+}
+
 /* Many at once over the same rows: each is done once, whatever they meet. */
 static void test_those_in_each_others_way_are_all_done(void **state)
 {
@@ -463,14 +532,6 @@ static void test_what_the_decision_says_is_told(void **state)
 
 /* --- clients that go --- */
 
-static void forget_inside(void *context)
-{
-    struct ask *ask = context;
-    txn_forget(bench->worker, &ask->request);
-    memset(&ask->pieces, 0x55, sizeof(ask->pieces)); /* it is the caller's again */
-    ask->request.piece_count = 0;
-}
-
 static void test_who_is_gone_hears_nothing_and_leaves_nothing(void **state)
 {
     struct ask ask;
@@ -539,6 +600,8 @@ int main(void)
         TEST(test_reads_leave_nothing_and_are_done_twice),
         TEST(test_a_look_is_taken_once),
         TEST(test_a_refusal_anywhere_changes_nothing_anywhere),
+        TEST(test_those_that_contend_are_executed_together),
+        TEST(test_those_together_are_refused_and_forgotten_one_by_one),
         TEST(test_those_in_each_others_way_are_all_done),
         TEST(test_more_than_the_limit_are_refused),
         TEST(test_nothing_is_decided_before_all_are_prepared),

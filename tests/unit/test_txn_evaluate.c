@@ -621,7 +621,7 @@ static void test_what_is_not_understood_changes_nothing(void **state)
 static void test_a_piece_of_no_service_or_of_this_one_is_not_evaluated(void **state)
 {
     struct fixture *fixture = *state;
-    static const uint8_t wrong[] = {SERVICE_TXN, SERVICE_SYSTEM, SERVICE_META, SERVICE_COUNT, 255};
+    static const uint8_t wrong[] = {SERVICE_TXN, SERVICE_SYSTEM, SERVICE_META, SERVICE_COUNT, 63};
 
     for (size_t i = 0; i < sizeof(wrong); i++) {
         struct txn_frame frame = {

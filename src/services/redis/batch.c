@@ -183,7 +183,7 @@ static enum evaluate_result run_command(struct batch *batch, const struct batch_
         return redis_stop(call);
     rows->written_is_enough = rows->databases_in_memory >> call->database & 1;
     enum evaluate_result result = call->command->evaluate(call);
-    batch->ids_made = call->ids_made;
+    batch->ids_made = rows->names_made = call->ids_made;
     batch->written_is_enough = batch->written_is_enough && rows->written_is_enough;
     return result;
 }
@@ -246,6 +246,7 @@ enum evaluate_result redis_batch_evaluate(struct row_context *rows, const struct
                           .limits = rows->options ? rows->options : &limits,
                           .reply = reply->buffer,
                           .reply_start = buffer_size(reply->buffer),
+                          .ids_made = rows->names_made, /* by batches before it, of one entry */
                           .written_is_enough = true};
 
     rows->written_is_enough = false;

@@ -156,6 +156,7 @@ static void begin_round(struct exec *exec)
     exec->request = (struct txn_request){.service = SERVICE_REDIS,
                                          .client = (uint16_t)connection->id,
                                          .look = exec->looking != NULL || exec->watching,
+                                         .together = !exec->conditional,
                                          .piece_count = exec->piece_count,
                                          .pieces = exec->txn_pieces,
                                          .on_done = on_done};

@@ -78,9 +78,10 @@ struct exec_piece {
 struct exec {
     struct connection *connection;
     bool multi, silent, writes;
-    bool watching; /* it is WATCH */
-    bool open;     /* txn_run() has not said how it ended */
-    bool answered; /* it has */
+    bool watching;    /* it is WATCH */
+    bool open;        /* txn_run() has not said how it ended */
+    bool answered;    /* it has */
+    bool conditional; /* of the present plan: pieces refuse what is not as they expect it */
     uint64_t started;
     struct buffer queue;   /* bodies of the commands */
     struct buffer watches; /* as in a batch */

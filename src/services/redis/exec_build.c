@@ -94,6 +94,7 @@ static bool write_watches(struct exec *exec)
     struct redis_watch watch;
     bool fits = true;
 
+    exec->conditional = false;
     for (int pass = 0; pass < 2; pass++) {
         struct reader reader = reader_make(buffer_bytes(&exec->watches));
         for (uint32_t i = 0; pass == 1 && i < exec->piece_count; i++) {
@@ -118,10 +119,12 @@ static bool write_subs(struct exec *exec, struct exec_piece *piece)
     struct writer writer = writer_make(&piece->body);
 
     redis_batch_begin_commands(&writer, exec->seed, piece->sub_count);
+    exec->conditional = exec->conditional || piece->watch_count > 0;
     for (struct exec_sub *sub = piece->first; sub; sub = sub->next_of_piece) {
         struct redis_batch_command command = {.expects = sub->expects && exec->looking == NULL,
                                               .digest = sub->digest,
                                               .body = sub->body};
+        exec->conditional = exec->conditional || command.expects;
         redis_batch_write_command(&writer, &command);
     }
     return !writer.failed;

@@ -1,0 +1,275 @@
+/* txn_together.c - transactions that contend become one.
+ *
+ * While a transaction over partitions holds its locks, for two commits and a message, nobody else
+ * gets on who needs the same rows: one after the other they would be as slow as the disks. So those
+ * of a worker that met locks, or come where others just did, and go to the same partitions, are
+ * executed in one attempt: it prepares and decides all of them at once, in the order in which they
+ * came, each seeing what those before it wrote. All of them commit or none, which is no weaker than
+ * one after the other. If one of them cannot be executed so, each is tried alone.
+ *
+ * What is executed is a request of its own; who is in it waits in STAGE_JOINED, and may go at any
+ * time: then nobody hears its replies. */
+#include "base/hash.h"
+#include "txn/txn_internal.h"
+
+struct txn_together {
+    struct txn_worker *worker;
+    struct txn_request request;
+    uint32_t count;
+    struct txn_attempt *members[TXN_TOGETHER_MAX]; /* NULL: gone */
+    struct buffer *bodies;                         /* for each piece */
+    struct group_id *groups;                       /* the same */
+    struct txn_piece *pieces;
+};
+
+/* --- where there is contention --- */
+
+static uint64_t *contended(const struct txn_attempt *attempt)
+{
+    return &attempt->worker->contended_until[attempt->groups_hash % TXN_CONTENDED_SETS];
+}
+
+static bool may_join(const struct txn_attempt *attempt)
+{
+    const struct txn_worker *worker = attempt->worker;
+    bool known = worker->options.view->cluster_version >= VIEW_VERSION_TOGETHER;
+
+    return known && attempt->request != NULL && attempt->request->together && !attempt->alone &&
+           attempt->part_count > 1;
+}
+
+uint64_t txn_together_hash(const struct txn_attempt *attempt)
+{
+    uint64_t hash = 0;
+
+    for (uint32_t i = 0; i < attempt->part_count; i++)
+        hash ^= hash_u64(attempt->parts[i].group.value);
+    return hash;
+}
+
+void txn_together_note(struct txn_attempt *attempt)
+{
+    attempt->met_lock = true;
+    *contended(attempt) = world_now(attempt->worker->world) + TXN_CONTENDED_US;
+}
+
+bool txn_together_waits(const struct txn_attempt *attempt)
+{
+    return may_join(attempt) && *contended(attempt) > world_now(attempt->worker->world);
+}
+
+/* --- who is in it --- */
+
+/* Of that partition, or NULL. */
+static struct txn_part *part_at(struct txn_attempt *attempt, struct group_id group)
+{
+    for (uint32_t i = 0; i < attempt->part_count; i++)
+        if (attempt->parts[i].group.value == group.value) return &attempt->parts[i];
+    return NULL;
+}
+
+static bool same_groups(const struct txn_attempt *a, struct txn_attempt *b)
+{
+    if (a->groups_hash != b->groups_hash || a->part_count != b->part_count) return false;
+    for (uint32_t i = 0; i < a->part_count; i++)
+        if (part_at(b, a->parts[i].group) == NULL) return false;
+    return a->request->service == b->request->service;
+}
+
+static bool waits_like(const struct txn_attempt *first, struct txn_attempt *other)
+{
+    return other != first && other->stage == STAGE_PAUSE && !other->failed && !other->stepping &&
+           may_join(other) && same_groups(first, other);
+}
+
+static bool has_room(const struct txn_together *together, struct txn_attempt *attempt)
+{
+    if (together->count == TXN_TOGETHER_MAX) return false;
+    for (uint32_t i = 0; i < attempt->part_count; i++) {
+        const struct txn_part *part = part_at(attempt, together->groups[i]);
+        size_t size = buffer_size(&together->bodies[i]) + part->piece->body.size;
+        if (size > TXN_TOGETHER_BYTES_MAX) return false;
+    }
+    return true;
+}
+
+static void join(struct txn_together *together, struct txn_attempt *attempt)
+{
+    for (uint32_t i = 0; i < attempt->part_count; i++) {
+        const struct txn_piece *piece = part_at(attempt, together->groups[i])->piece;
+        struct writer writer = writer_make(&together->bodies[i]);
+        write_u32(&writer, (uint32_t)piece->body.size);
+        write_bytes(&writer, piece->body);
+        together->pieces[i].write |= piece->write;
+        together->pieces[i].grows |= piece->grows;
+    }
+    together->members[together->count++] = attempt;
+    attempt->joined = together;
+    attempt->stage = STAGE_JOINED;
+    world_timer_stop(attempt->worker->world, &attempt->timer);
+}
+
+void txn_together_left(struct txn_attempt *attempt)
+{
+    struct txn_together *together = attempt->joined;
+
+    attempt->joined = NULL;
+    for (uint32_t i = 0; together != NULL && i < together->count; i++)
+        if (together->members[i] == attempt) together->members[i] = NULL;
+}
+
+bool txn_together_decides(const struct txn_attempt *attempt)
+{
+    const struct txn_together *together = attempt->joined;
+
+    return together != NULL && together->request.attempt != NULL &&
+           together->request.attempt->stage == STAGE_DECIDE;
+}
+
+/* --- its end --- */
+
+static void together_free(struct txn_together *together)
+{
+    for (uint32_t i = 0; i < together->request.piece_count; i++) {
+        buffer_free(&together->bodies[i]);
+        buffer_free(&together->pieces[i].reply);
+    }
+    memory_free(together->groups);
+    memory_free(together->bodies);
+    memory_free(together->pieces);
+    memory_free(together);
+}
+
+/* Of each piece the next reply, to the member's (NULL: it is gone). False: they make no sense, or
+ * are too much. */
+static bool take_replies(const struct txn_together *together, struct txn_attempt *member,
+                         struct bytes *replies)
+{
+    bool sound = true;
+
+    for (uint32_t i = 0; i < together->request.piece_count; i++) {
+        struct bytes reply;
+        sound = txn_bodies_next(&replies[i], &reply) && sound;
+        if (member != NULL && sound)
+            sound = txn_part_take_reply(part_at(member, together->groups[i]), reply);
+    }
+    return sound;
+}
+
+static void end_members(struct txn_together *together, enum txn_result result)
+{
+    uint32_t count = together->request.piece_count;
+    struct bytes *replies = memory_allocate(count * sizeof(*replies));
+
+    for (uint32_t i = 0; i < count; i++)
+        replies[i] = buffer_bytes(&together->pieces[i].reply);
+    for (uint32_t i = 0; i < together->count; i++) {
+        struct txn_attempt *attempt = together->members[i];
+        enum txn_result own = result;
+        bool heard = attempt != NULL && attempt->request != NULL;
+        if (result == TXN_DONE && !take_replies(together, heard ? attempt : NULL, replies))
+            own = TXN_LOST_REPLY;
+        if (attempt == NULL) continue;
+        together->worker->statistics.together += result == TXN_DONE;
+        attempt->joined = NULL;
+        attempt->stage = STAGE_DECIDE; /* as if it had been alone */
+        txn_end(attempt, own, NULL);
+    }
+    memory_free(replies);
+}
+
+static void begin_again(struct txn_together *together, bool alone)
+{
+    for (uint32_t i = 0; i < together->count; i++) {
+        struct txn_attempt *attempt = together->members[i];
+        if (attempt == NULL) continue;
+        attempt->joined = NULL;
+        attempt->alone = attempt->alone || alone;
+        txn_pause(attempt);
+    }
+}
+
+static void on_done(struct txn_request *request, enum txn_result result,
+                    const struct txn_piece *refused)
+{
+    struct txn_together *together = request->context;
+
+    (void)refused;
+    switch (result) {
+    case TXN_DONE:
+    case TXN_UNKNOWN:
+    case TXN_LOST_REPLY:
+        end_members(together, result);
+        break;
+    case TXN_UNAVAILABLE:
+    case TXN_BUSY:
+        begin_again(together, false);
+        break;
+    case TXN_REFUSED:
+    case TXN_NO_SPACE:
+    case TXN_TOO_BIG:
+        SOMETIMES(together->worker->world, "transactions could not be executed together");
+        begin_again(together, true);
+        break;
+    }
+    together_free(together);
+}
+
+/* --- its beginning --- */
+
+static struct txn_together *together_make(struct txn_attempt *first)
+{
+    struct txn_together *together = memory_allocate_zero(sizeof(*together));
+    uint32_t count = first->part_count;
+
+    together->worker = first->worker;
+    together->bodies = memory_allocate_zero(count * sizeof(*together->bodies));
+    together->pieces = memory_allocate_zero(count * sizeof(*together->pieces));
+    together->groups = memory_allocate_zero(count * sizeof(*together->groups));
+    for (uint32_t i = 0; i < count; i++) {
+        buffer_init(&together->bodies[i], SIZE_MAX / 2);
+        buffer_init(&together->pieces[i].reply, SIZE_MAX / 2);
+        together->pieces[i].slot = first->parts[i].piece->slot;
+        together->groups[i] = first->parts[i].group;
+    }
+    together->request = (struct txn_request){.service = first->request->service,
+                                             .client = first->client,
+                                             .several = true,
+                                             .piece_count = count,
+                                             .pieces = together->pieces,
+                                             .on_done = on_done,
+                                             .context = together};
+    return together;
+}
+
+bool txn_together_begin(struct txn_attempt *attempt)
+{
+    struct txn_worker *worker = attempt->worker;
+    struct txn_together *together = NULL;
+
+    if (!may_join(attempt) || worker->closing) return false;
+    for (struct list *at = worker->attempts.next; at != &worker->attempts; at = at->next) {
+        struct txn_attempt *other = CONTAINER_OF(at, struct txn_attempt, link);
+        if (!waits_like(attempt, other)) continue;
+        if (together == NULL) {
+            together = together_make(attempt);
+            if (!has_room(together, attempt)) break;
+            join(together, attempt);
+        }
+        if (has_room(together, other)) join(together, other);
+    }
+    if (together == NULL) return false;
+    if (together->count < 2) { /* no room for another */
+        if (together->count == 1) {
+            attempt->joined = NULL;
+            attempt->stage = STAGE_PAUSE;
+        }
+        together_free(together);
+        return false;
+    }
+    SOMETIMES(worker->world, "transactions were executed together");
+    for (uint32_t i = 0; i < attempt->part_count; i++)
+        together->pieces[i].body = buffer_bytes(&together->bodies[i]);
+    txn_attempt_begin(txn_attempt_make(worker, &together->request), txn_lock_all);
+    return true;
+}
