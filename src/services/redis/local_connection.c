@@ -50,6 +50,7 @@ void local_reset(struct local_call *call)
 
     connection->database = 0;
     reads_set_stale(connection, 0);
+    snapshot_drop(connection);
     connection->resp3 = false;
     connection->readonly = false;
     multi_drop(connection);
