@@ -139,7 +139,10 @@ static void test_bad_effects_are_told_apart(void **state)
     assert_int_equal(decode("\x00", 1), STATUS_VERSION);
     assert_int_equal(decode("\x08", 1), STATUS_VERSION);
     assert_int_equal(decode("\x07\x01", 2), STATUS_CORRUPT); /* cut short */
-    assert_int_equal(decode("\x07\x02aaaaaaaabbbbbbbb", 18), STATUS_CORRUPT);
+    assert_int_equal(decode("\x07\x02"
+                            "aaaaaaaabbbbbbbb",
+                            18),
+                     STATUS_CORRUPT);
     assert_int_equal(decode("\x02", 1), STATUS_CORRUPT);
     assert_int_equal(decode("\x02\x08key", 5), STATUS_CORRUPT); /* cut */
     assert_int_equal(decode("\x02\x03key", 5), STATUS_CORRUPT); /* no row has so short a key */
