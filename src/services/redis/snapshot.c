@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 #include "base/parse.h"
-#include "partition/cut.h"
+#include "base/assert.h"
 #include "services/redis/local_functions.h"
 
 enum { ID_DIGITS = 16 };
@@ -110,8 +110,7 @@ void snapshot_start(struct connection *connection, const struct bytes *arguments
     snapshot->opener = question.opens;
     snapshot->opening = true;
     snapshot->id = question.id;
-    snapshot->silent =
-        connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
+    snapshot->silent = connection->reply_mode == REPLY_OFF || connection->reply_mode == REPLY_SKIP;
     list_init(&snapshot->asks);
     connection->snapshot = snapshot;
     snapshot->cut = question.opens ? txn_cut_take(cuts, question.lifetime, snapshot, on_done)
@@ -131,11 +130,12 @@ static void write_failure(const struct snapshot *snapshot, struct resp_writer *o
                                 (unsigned long long)snapshot->id);
         break;
     case TXN_CUT_FULL:
-        resp_write_error_format(out,
-                                "BUSY %d snapshots are open in the cluster, as many as there may "
-                                "be; this connection reads the present. Close one (HOLON.SNAPSHOT "
-                                "CLOSE on the connection that opened it), or wait until one expires",
-                                CUTS_MAX);
+        resp_write_error_format(
+            out,
+            "BUSY %d snapshots are open in the cluster, as many as there may "
+            "be; this connection reads the present. Close one (HOLON.SNAPSHOT "
+            "CLOSE on the connection that opened it), or wait until one expires",
+            CUTS_MAX);
         break;
     case TXN_CUT_BUSY:
         resp_write_error(out, "BUSY the partitions could not be stopped together within the "
@@ -143,8 +143,9 @@ static void write_failure(const struct snapshot *snapshot, struct resp_writer *o
                               "present. Try again");
         break;
     case TXN_CUT_UNAVAILABLE:
-        resp_write_error(out, "UNAVAILABLE a partition did not answer within the patience, so there "
-                              "is no snapshot; this connection reads the present. Try again");
+        resp_write_error(out,
+                         "UNAVAILABLE a partition did not answer within the patience, so there "
+                         "is no snapshot; this connection reads the present. Try again");
         break;
     }
 }
@@ -183,8 +184,8 @@ void snapshot_continue(struct connection *connection)
 
 bool snapshot_refuses(struct connection *connection, const struct redis_command *command)
 {
-    bool changes = (command->flags & REDIS_WRITES) || command->id == REDIS_MULTI ||
-                   command->id == REDIS_WATCH;
+    bool changes =
+        (command->flags & REDIS_WRITES) || command->id == REDIS_MULTI || command->id == REDIS_WATCH;
     struct local_reply reply;
 
     if (!connection_at_snapshot(connection) || !changes) return false;

@@ -1,5 +1,5 @@
-/* snapshot.h - HOLON.SNAPSHOT: a connection reads the whole cluster as of one instant, at a cut that
- * it opened or that another one did (txn/txn_cut.h; docs/reference/cuts.md).
+/* snapshot.h - HOLON.SNAPSHOT: a connection reads the whole cluster as of one instant, at a cut
+ * that it opened or that another one did (txn/txn_cut.h; docs/reference/cuts.md).
  *
  * OPEN and USE run alone on their connection, as EXEC does, and so does what ends it: what was said
  * before is answered before. At a snapshot every request to a partition goes inside a READ of the
@@ -15,7 +15,7 @@
 enum {
     SNAPSHOT_LIFETIME_S = 300,
     SNAPSHOT_LIFETIME_MAX_S = 86400,
-    SNAPSHOT_POLL_US = 5 * 1000,           /* of a part whose rows are being copied, */
+    SNAPSHOT_POLL_US = 5 * 1000,            /* of a part whose rows are being copied, */
     SNAPSHOT_COPYING_US = 10 * 1000 * 1000, /* for so long */
 };
 

@@ -47,10 +47,11 @@ static void finish_error(struct snapshot_ask *ask, enum cut_status status)
     char text[320];
 
     if (status == CUT_GONE)
-        snprintf(text, sizeof(text),
-                 "-SNAPSHOTGONE the snapshot %016llx has expired or was closed, or partition %u has "
-                 "moved to a node that does not have it; open a new one (HOLON.SNAPSHOT OPEN)\r\n",
-                 id, partition);
+        snprintf(
+            text, sizeof(text),
+            "-SNAPSHOTGONE the snapshot %016llx has expired or was closed, or partition %u has "
+            "moved to a node that does not have it; open a new one (HOLON.SNAPSHOT OPEN)\r\n",
+            id, partition);
     else if (status == CUT_OPENING)
         snprintf(text, sizeof(text),
                  "-BUSY partition %u still copies its rows of the snapshot %016llx; try again\r\n",
