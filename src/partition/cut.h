@@ -30,7 +30,6 @@ struct parked;
 struct cut_part;
 
 enum {
-    CUTS_MAX = 8,
     CUT_READS_MAX = 1024,
     CUT_CACHE_BYTES_MAX = 4 << 20,
     CUT_LOOK_US = 20 * 1000, /* for the end of a flush */

@@ -52,7 +52,9 @@ void txn_cut_leave(struct txn_cut *cut, bool close);
 uint64_t txn_cut_id(const struct txn_cut *cut);
 int64_t txn_cut_time(const struct txn_cut *cut); /* us since 1970: the latest of its parts */
 uint32_t txn_cut_parts(const struct txn_cut *cut);
-/* Appends the body of a READ at the part that has `slot`. */
+/* Appends the body of a READ at the part that has `slot`: TXN_CUT_READ_OVERHEAD bytes at most
+ * beside the body in it, for which there is room. */
+enum { TXN_CUT_READ_OVERHEAD = 64 + CUT_TXNS_MAX * TXN_ID_SIZE };
 void txn_cut_write_read(const struct txn_cut *cut, uint16_t slot, uint8_t service,
                         struct bytes body, struct buffer *out);
 
