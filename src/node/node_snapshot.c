@@ -130,9 +130,25 @@ static void snapshot_add_cut(struct txn_cut_statistics *sum, const struct txn_cu
     sum->stall_max_us = part->stall_max_us > longest ? part->stall_max_us : longest;
 }
 
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* How long something lasted at most is not added up. */
+static void snapshot_add_host(struct host_statistics *sum, const struct host_statistics *part)
+{
+    uint64_t frozen_max = greater(sum->cut_frozen_max_us, part->cut_frozen_max_us);
+    uint64_t frozen_last = greater(sum->cut_frozen_last_us, part->cut_frozen_last_us);
+
+    add_counters(sum, part, sizeof(*sum));
+    sum->cut_frozen_max_us = frozen_max;
+    sum->cut_frozen_last_us = frozen_last;
+}
+
 static void snapshot_add(struct worker_snapshot *sum, const struct worker_snapshot *part)
 {
-    add_counters(&sum->host, &part->host, sizeof(sum->host));
+    snapshot_add_host(&sum->host, &part->host);
     add_counters(&sum->gateway, &part->gateway, sizeof(sum->gateway));
     add_counters(&sum->relay, &part->relay, sizeof(sum->relay));
     add_counters(&sum->txn, &part->txn, sizeof(sum->txn));

@@ -44,6 +44,9 @@ void cut_unfreeze(struct replica *replica)
 
     if (!cut_is_frozen(&replica->freeze)) return;
     uint64_t lasted = world_now(host->world) - replica->freeze.since;
+    if (host->frozen_last != replica->freeze.cut) host->statistics.cut_frozen_last_us = 0;
+    host->frozen_last = replica->freeze.cut;
+    if (lasted > host->statistics.cut_frozen_last_us) host->statistics.cut_frozen_last_us = lasted;
     if (lasted > host->statistics.cut_frozen_max_us) host->statistics.cut_frozen_max_us = lasted;
     replica->freeze = (struct replica_freeze){.cut = 0};
     cold_unlocked(replica);

@@ -240,6 +240,11 @@ static void release(struct cut_part *part)
 
 void cut_part_free(struct cut_part *part)
 {
+    for (size_t i = 0; i < part->answer_count; i++) { /* the process is killed while a job runs */
+        buffer_free(&part->answers[i].reply);
+        parked_answered(part->host, part->answers[i].parked, 0);
+    }
+    memory_free(part->answers);
     if (part->table != NULL) release(part);
     buffer_free(&part->state);
     memory_free(part->counts);

@@ -465,6 +465,7 @@ struct partition_host {
     uint64_t big_bytes;      /* of big replies kept anywhere */
     uint64_t big_unacked;
     struct world_timer freeze_timer;
+    uint64_t frozen_last;  /* the last cut that something was frozen for */
     uint64_t frozen_until; /* boot clock: it fires then; 0: it does not run */
     uint32_t depth;
     bool closing;
