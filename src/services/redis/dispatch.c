@@ -253,6 +253,13 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
     bool of_slot = command->evaluate == NULL && slot_keys_wanted(command, arguments, count);
     bool about_keys = command->evaluate != NULL || (command->flags & REDIS_FANOUT) || of_slot;
 
+    if (command->id == REDIS_HOLON_EXPORT) { /* has no keys: never dispatched by them */
+        multi_spoil(connection);
+        connection_reply_error(connection,
+                               "ERR HOLON.EXPORT reads at a cut: HOLON.SNAPSHOT OPEN or "
+                               "USE goes before it");
+        return true;
+    }
     if (multi_takes(connection, command)) {
         multi_queue(connection, command, arguments, count);
         return true;
