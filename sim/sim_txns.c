@@ -93,6 +93,8 @@ static void on_next(struct world_timer *timer)
 
     if (client->stream == NULL) {
         connect_client(client);
+    } else if (client->phase == SIM_TXN_WAITS) {
+        sim_txn_snapshot_read(client);
     } else if (!client->connecting && client->phase == SIM_TXN_IDLE &&
                (txns->running || client->judge)) {
         sim_txn_send(client);
@@ -184,6 +186,11 @@ bool sim_txns_idle(const struct sim_txns *txns)
     for (uint32_t i = 0; i < txns->count; i++)
         if (txns->all[i]->phase != SIM_TXN_IDLE) return false;
     return true;
+}
+
+uint64_t sim_txns_snapshots(const struct sim_txns *txns)
+{
+    return txns->snapshots;
 }
 
 uint64_t sim_txns_committed(const struct sim_txns *txns)

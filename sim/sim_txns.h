@@ -17,6 +17,7 @@ struct sim_txns_options {
     uint32_t lists, registers, accounts; /* at most SIM_TXN_KEYS_MAX each */
     uint64_t think_min, think_max;       /* us */
     uint64_t give_up;                    /* a client waits no longer for a reply */
+    bool snapshots;                      /* some of them read at a HOLON.SNAPSHOT */
 };
 
 struct sim_txns;
@@ -30,6 +31,8 @@ void sim_txns_stop(struct sim_txns *txns);
 bool sim_txns_idle(const struct sim_txns *txns);
 /* Committed so far. */
 uint64_t sim_txns_committed(const struct sim_txns *txns);
+/* Of which all was read at a snapshot. */
+uint64_t sim_txns_snapshots(const struct sim_txns *txns);
 /* Nodes (bit 1 << node) that clients may connect to from now on. */
 void sim_txns_use(struct sim_txns *txns, uint32_t nodes);
 /* Reads all keys in one more transaction; sim_txns_judged() once it has. */

@@ -5,6 +5,7 @@
 
 #include "base/buffer.h"
 #include "sim/checkers/bank.h"
+#include "sim/sim_resp.h"
 #include "sim/sim_txns.h"
 
 enum {
@@ -18,6 +19,9 @@ enum sim_txn_phase {
     SIM_TXN_IDLE,
     SIM_TXN_LOOKS,    /* WATCH and what is read under it were sent */
     SIM_TXN_EXECUTES, /* what ends it was sent */
+    SIM_TXN_OPENS,    /* HOLON.SNAPSHOT OPEN was sent */
+    SIM_TXN_WAITS,    /* it is open; others go on meanwhile */
+    SIM_TXN_READS,    /* what reads at it, and CLOSE, were sent */
 };
 
 enum sim_txn_shape {
@@ -27,6 +31,7 @@ enum sim_txn_shape {
     SIM_TXN_SHAPE_MGET,     /* one command, of registers, */
     SIM_TXN_SHAPE_TRANSFER, /* as UPDATE, of two accounts */
     SIM_TXN_SHAPE_AUDIT,    /* of all accounts, by MGET or in a MULTI */
+    SIM_TXN_SHAPE_SNAPSHOT, /* all keys, or all accounts, at a snapshot */
 };
 
 struct sim_txn_step {
@@ -52,6 +57,8 @@ struct sim_txn_client {
     uint32_t replies_due; /* of this phase */
     uint32_t replies_taken;
     bool queue_failed;
+    bool read_failed;     /* of a snapshot */
+    uint64_t snapshot_at; /* it was open */
 };
 
 struct sim_txns {
@@ -65,7 +72,7 @@ struct sim_txns {
     uint32_t count;
     bool running, opened; /* money is there */
     uint64_t value_last;
-    uint64_t committed, conflicts;
+    uint64_t committed, conflicts, snapshots;
     struct sim_txn_history history, bank;
 };
 
@@ -74,6 +81,23 @@ struct sim_txns {
 void sim_txn_send(struct sim_txn_client *client);
 /* Takes the replies in `input`; false: the stream is to be closed. */
 bool sim_txn_replies(struct sim_txn_client *client);
+/* What the shapes share. */
+void sim_txn_add_step(struct sim_txn_client *client, enum sim_txn_op_kind kind, uint32_t key,
+                      uint64_t value);
+void sim_txn_send_step(struct buffer *output, const struct sim_txn_step *step);
+bool sim_txn_take_result(struct sim_txn_client *client, struct sim_txn_step *step,
+                         const struct sim_reply *reply);
+bool sim_txn_is_refusal(struct bytes text);
+void sim_txn_unexpected(struct sim_txn_client *client, const struct sim_reply *reply);
+void sim_txn_ended(struct sim_txn_client *client, enum sim_txn_outcome outcome, uint64_t at);
+
+/* sim_txns_snapshot.c */
+void sim_txn_snapshot_open(struct sim_txn_client *client);
+/* The timer of a client that waits with an open snapshot. */
+void sim_txn_snapshot_read(struct sim_txn_client *client);
+/* False: the connection is to be closed. */
+bool sim_txn_snapshot_reply(struct sim_txn_client *client, const struct sim_reply *reply);
+
 /* The connection is lost. */
 void sim_txn_lost(struct sim_txn_client *client);
 

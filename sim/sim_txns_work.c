@@ -18,8 +18,8 @@ static uint64_t draw(struct sim_txns *txns, uint64_t bound)
 
 /* --- what to do --- */
 
-static struct sim_txn_step *add_step(struct sim_txn_client *client, enum sim_txn_op_kind kind,
-                                     uint32_t key, uint64_t value)
+void sim_txn_add_step(struct sim_txn_client *client, enum sim_txn_op_kind kind, uint32_t key,
+                      uint64_t value)
 {
     struct sim_txn_step *step = &client->steps[client->step_count++];
 
@@ -39,7 +39,6 @@ static struct sim_txn_step *add_step(struct sim_txn_client *client, enum sim_txn
         step->op = sim_txn_read(client->history, client->txn, key);
         break;
     }
-    return step;
 }
 
 static uint32_t a_register(struct sim_txns *txns)
@@ -54,8 +53,8 @@ static void draw_skew(struct sim_txn_client *client)
     struct sim_txns *txns = client->txns;
     uint32_t first = (uint32_t)draw(txns, 2);
 
-    add_step(client, SIM_TXN_READ, SIM_TXN_FIRST_REGISTER + first, 0);
-    add_step(client, SIM_TXN_WRITE, SIM_TXN_FIRST_REGISTER + 1 - first, ++txns->value_last);
+    sim_txn_add_step(client, SIM_TXN_READ, SIM_TXN_FIRST_REGISTER + first, 0);
+    sim_txn_add_step(client, SIM_TXN_WRITE, SIM_TXN_FIRST_REGISTER + 1 - first, ++txns->value_last);
 }
 
 static void draw_multi(struct sim_txn_client *client)
@@ -73,16 +72,16 @@ static void draw_multi(struct sim_txn_client *client)
         switch (draw(txns, 5)) {
         case 0:
         case 1:
-            add_step(client, SIM_TXN_APPEND, list, ++txns->value_last);
+            sim_txn_add_step(client, SIM_TXN_APPEND, list, ++txns->value_last);
             break;
         case 2:
-            add_step(client, SIM_TXN_LIST, list, 0);
+            sim_txn_add_step(client, SIM_TXN_LIST, list, 0);
             break;
         case 3:
-            add_step(client, SIM_TXN_WRITE, a_register(txns), ++txns->value_last);
+            sim_txn_add_step(client, SIM_TXN_WRITE, a_register(txns), ++txns->value_last);
             break;
         default:
-            add_step(client, SIM_TXN_READ, a_register(txns), 0);
+            sim_txn_add_step(client, SIM_TXN_READ, a_register(txns), 0);
         }
     }
 }
@@ -103,9 +102,9 @@ static void draw_registers(struct sim_txn_client *client, bool write)
         uint32_t key = a_register(client->txns);
         if (is_named(client, key)) continue;
         if (write)
-            add_step(client, SIM_TXN_WRITE, key, ++client->txns->value_last);
+            sim_txn_add_step(client, SIM_TXN_WRITE, key, ++client->txns->value_last);
         else
-            add_step(client, SIM_TXN_READ, key, 0);
+            sim_txn_add_step(client, SIM_TXN_READ, key, 0);
     }
 }
 
@@ -117,7 +116,7 @@ static void draw_accounts(struct sim_txn_client *client, uint32_t count)
         bool all = count == txns->options.accounts;
         uint32_t nth = all ? client->step_count : (uint32_t)draw(txns, txns->options.accounts);
         if (!is_named(client, SIM_TXN_FIRST_ACCOUNT + nth))
-            add_step(client, SIM_TXN_READ, SIM_TXN_FIRST_ACCOUNT + nth, 0);
+            sim_txn_add_step(client, SIM_TXN_READ, SIM_TXN_FIRST_ACCOUNT + nth, 0);
     }
 }
 
@@ -125,6 +124,7 @@ static enum sim_txn_shape draw_shape(struct sim_txns *txns)
 {
     uint64_t which = draw(txns, 20);
 
+    if (txns->options.snapshots && draw(txns, 8) == 0) return SIM_TXN_SHAPE_SNAPSHOT;
     if (which < 8) return SIM_TXN_SHAPE_MULTI;
     if (which < 10) return SIM_TXN_SHAPE_UPDATE;
     if (which < 12) return SIM_TXN_SHAPE_MSET;
@@ -144,7 +144,7 @@ static void draw_opening(struct sim_txn_client *client)
 
     client->shape = SIM_TXN_SHAPE_MSET;
     for (uint32_t i = 0; i < txns->options.accounts; i++)
-        add_step(client, SIM_TXN_WRITE, SIM_TXN_FIRST_ACCOUNT + i, MONEY);
+        sim_txn_add_step(client, SIM_TXN_WRITE, SIM_TXN_FIRST_ACCOUNT + i, MONEY);
 }
 
 static void draw_judgement(struct sim_txn_client *client)
@@ -153,9 +153,9 @@ static void draw_judgement(struct sim_txn_client *client)
 
     client->shape = SIM_TXN_SHAPE_MULTI;
     for (uint32_t i = 0; i < txns->options.lists; i++)
-        add_step(client, SIM_TXN_LIST, i, 0);
+        sim_txn_add_step(client, SIM_TXN_LIST, i, 0);
     for (uint32_t i = 0; i < txns->options.registers; i++)
-        add_step(client, SIM_TXN_READ, SIM_TXN_FIRST_REGISTER + i, 0);
+        sim_txn_add_step(client, SIM_TXN_READ, SIM_TXN_FIRST_REGISTER + i, 0);
 }
 
 /* --- sending --- */
@@ -182,7 +182,7 @@ static void value_argument(struct buffer *output, uint64_t value, bool list)
     sim_resp_text(output, text);
 }
 
-static void send_step(struct buffer *output, const struct sim_txn_step *step)
+void sim_txn_send_step(struct buffer *output, const struct sim_txn_step *step)
 {
     bool list = step->kind == SIM_TXN_APPEND;
     bool reads = step->kind == SIM_TXN_LIST || step->kind == SIM_TXN_READ;
@@ -198,7 +198,7 @@ static void send_multi(struct sim_txn_client *client, uint32_t first)
 
     command(output, 1, "MULTI");
     for (uint32_t i = first; i < client->step_count; i++)
-        send_step(output, &client->steps[i]);
+        sim_txn_send_step(output, &client->steps[i]);
     command(output, 1, "EXEC");
     client->phase = SIM_TXN_EXECUTES;
     client->replies_due = client->step_count - first + 2;
@@ -231,7 +231,7 @@ static void send_look(struct sim_txn_client *client)
     for (uint32_t i = 0; i < client->step_count; i++)
         key_argument(output, client->steps[i].key);
     for (uint32_t i = 0; i < client->step_count; i++)
-        send_step(output, &client->steps[i]);
+        sim_txn_send_step(output, &client->steps[i]);
     client->phase = SIM_TXN_LOOKS;
     client->replies_due = 1 + client->step_count;
     client->replies_taken = 0;
@@ -257,6 +257,13 @@ static void draw_steps(struct sim_txn_client *client)
     case SIM_TXN_SHAPE_AUDIT:
         draw_accounts(client, client->txns->options.accounts);
         return;
+    case SIM_TXN_SHAPE_SNAPSHOT:
+        if (client->history == &client->txns->bank)
+            draw_accounts(client, client->txns->options.accounts);
+        else
+            draw_judgement(client);
+        client->shape = SIM_TXN_SHAPE_SNAPSHOT;
+        return;
     }
 }
 
@@ -266,8 +273,11 @@ void sim_txn_send(struct sim_txn_client *client)
     bool opens = !txns->opened && client->number == 0;
 
     client->shape = draw_shape(txns);
-    if (is_of_bank(client->shape) && !txns->opened) client->shape = SIM_TXN_SHAPE_MULTI;
-    client->history = is_of_bank(client->shape) || opens ? &txns->bank : &txns->history;
+    bool early = !txns->opened && client->shape == SIM_TXN_SHAPE_SNAPSHOT;
+    if ((is_of_bank(client->shape) && !txns->opened) || early) client->shape = SIM_TXN_SHAPE_MULTI;
+    bool bank = is_of_bank(client->shape) || opens;
+    if (client->shape == SIM_TXN_SHAPE_SNAPSHOT) bank = draw(txns, 2) == 0;
+    client->history = bank ? &txns->bank : &txns->history;
     if (client->judge) client->history = &txns->history;
     client->step_count = 0;
     client->txn = sim_txn_begin(client->history, client->number, txns->sim->now);
@@ -281,7 +291,9 @@ void sim_txn_send(struct sim_txn_client *client)
     bool looks = client->shape == SIM_TXN_SHAPE_UPDATE || client->shape == SIM_TXN_SHAPE_TRANSFER;
     bool in_multi = client->shape == SIM_TXN_SHAPE_MULTI ||
                     (client->shape == SIM_TXN_SHAPE_AUDIT && draw(txns, 2) == 0);
-    if (looks)
+    if (client->shape == SIM_TXN_SHAPE_SNAPSHOT)
+        sim_txn_snapshot_open(client);
+    else if (looks)
         send_look(client);
     else if (in_multi)
         send_multi(client, 0);
@@ -291,11 +303,11 @@ void sim_txn_send(struct sim_txn_client *client)
 
 /* --- replies --- */
 
-static void end(struct sim_txn_client *client, enum sim_txn_outcome outcome)
+void sim_txn_ended(struct sim_txn_client *client, enum sim_txn_outcome outcome, uint64_t at)
 {
     struct sim_txns *txns = client->txns;
 
-    sim_txn_end(client->history, client->txn, outcome, txns->sim->now);
+    sim_txn_end(client->history, client->txn, outcome, at);
     sim_trace(txns->sim, (uint64_t)client->number << 40 ^ (uint64_t)outcome << 36 ^ client->txn);
     sim_trace_text(txns->sim, "txn client %u: %s %u ends as %d", client->number,
                    client->history == &txns->bank ? "bank" : "txn", client->txn, (int)outcome);
@@ -306,13 +318,18 @@ static void end(struct sim_txn_client *client, enum sim_txn_outcome outcome)
     client->phase = SIM_TXN_IDLE;
 }
 
+static void end(struct sim_txn_client *client, enum sim_txn_outcome outcome)
+{
+    sim_txn_ended(client, outcome, client->txns->sim->now);
+}
+
 void sim_txn_lost(struct sim_txn_client *client)
 {
     if (client->phase == SIM_TXN_IDLE) return;
     end(client, client->phase == SIM_TXN_EXECUTES ? SIM_TXN_UNKNOWN : SIM_TXN_FAILED);
 }
 
-static void unexpected(struct sim_txn_client *client, const struct sim_reply *reply)
+void sim_txn_unexpected(struct sim_txn_client *client, const struct sim_reply *reply)
 {
     sim_violation(client->txns->sim, "transactions: client %u got a reply of kind %d: %.*s",
                   client->number, (int)reply->kind,
@@ -326,7 +343,7 @@ static bool starts_with(struct bytes text, const char *word)
 }
 
 /* Whether it surely had no effect. */
-static bool is_refusal(struct bytes text)
+bool sim_txn_is_refusal(struct bytes text)
 {
     return starts_with(text, "UNAVAILABLE") || starts_with(text, "BUSY") ||
            starts_with(text, "MISCONF") || starts_with(text, "TOOBIG what");
@@ -357,8 +374,8 @@ static uint64_t number_of(struct bytes text)
     return value;
 }
 
-static bool take_result(struct sim_txn_client *client, struct sim_txn_step *step,
-                        const struct sim_reply *reply)
+bool sim_txn_take_result(struct sim_txn_client *client, struct sim_txn_step *step,
+                         const struct sim_reply *reply)
 {
     bool nil = reply->kind == SIM_REPLY_NIL;
     struct bytes text = nil ? bytes_make(NULL, 0) : reply->text;
@@ -393,8 +410,8 @@ static bool take_array(struct sim_txn_client *client, struct bytes array, uint32
     at++;
     for (uint32_t i = first; i < client->step_count; i++) {
         if (sim_resp_parse(bytes_from(array, at), &element, &size) != 1) return false;
-        if (!take_result(client, &client->steps[i], &element)) {
-            unexpected(client, &element);
+        if (!sim_txn_take_result(client, &client->steps[i], &element)) {
+            sim_txn_unexpected(client, &element);
             return false;
         }
         at += size;
@@ -419,10 +436,10 @@ static void take_end(struct sim_txn_client *client, const struct sim_reply *repl
         bool abort = starts_with(reply->text, "EXECABORT") && client->queue_failed;
         if (starts_with(reply->text, "UNKNOWN"))
             end(client, SIM_TXN_UNKNOWN);
-        else if (abort || is_refusal(reply->text))
+        else if (abort || sim_txn_is_refusal(reply->text))
             end(client, SIM_TXN_FAILED);
         else
-            unexpected(client, reply);
+            sim_txn_unexpected(client, reply);
         return;
     }
     if (reply->kind == SIM_REPLY_NIL && !one && first_in_exec(client) > 0) {
@@ -434,7 +451,7 @@ static void take_end(struct sim_txn_client *client, const struct sim_reply *repl
         mset ? reply->kind == SIM_REPLY_STATUS
              : reply->kind == SIM_REPLY_OTHER && take_array(client, whole, first_in_exec(client));
     if (!good)
-        unexpected(client, reply);
+        sim_txn_unexpected(client, reply);
     else
         end(client, SIM_TXN_COMMITTED);
 }
@@ -451,7 +468,7 @@ static void go_on(struct sim_txn_client *client)
         uint64_t value = ++client->txns->value_last;
         if (client->shape == SIM_TXN_SHAPE_TRANSFER)
             value = i == 0 ? step.value - amount : step.value + amount;
-        add_step(client, SIM_TXN_WRITE, step.key, value);
+        sim_txn_add_step(client, SIM_TXN_WRITE, step.key, value);
     }
     send_multi(client, looked);
 }
@@ -460,12 +477,12 @@ static void go_on(struct sim_txn_client *client)
 static bool take_look(struct sim_txn_client *client, const struct sim_reply *reply)
 {
     if (reply->kind == SIM_REPLY_ERROR) {
-        if (!is_refusal(reply->text)) unexpected(client, reply);
+        if (!sim_txn_is_refusal(reply->text)) sim_txn_unexpected(client, reply);
         return false;
     }
     uint32_t nth = client->replies_taken - 1;
-    if (nth > 0 && !take_result(client, &client->steps[nth - 1], reply)) {
-        unexpected(client, reply);
+    if (nth > 0 && !sim_txn_take_result(client, &client->steps[nth - 1], reply)) {
+        sim_txn_unexpected(client, reply);
         return false;
     }
     if (client->replies_taken == client->replies_due) go_on(client);
@@ -491,12 +508,14 @@ bool sim_txn_replies(struct sim_txn_client *client)
         bool good = true;
         if (client->phase == SIM_TXN_LOOKS)
             good = take_look(client, &reply);
+        else if (client->phase == SIM_TXN_OPENS || client->phase == SIM_TXN_READS)
+            good = sim_txn_snapshot_reply(client, &reply);
         else if (client->replies_taken == client->replies_due)
             take_end(client, &reply, bytes_make(input.data, size));
-        else if (reply.kind == SIM_REPLY_ERROR && is_refusal(reply.text))
+        else if (reply.kind == SIM_REPLY_ERROR && sim_txn_is_refusal(reply.text))
             client->queue_failed = true;
         else if (reply.kind != SIM_REPLY_STATUS)
-            unexpected(client, &reply);
+            sim_txn_unexpected(client, &reply);
         buffer_consume(&client->input, size);
         if (!good || sim->failed) return false;
     }

@@ -1,10 +1,9 @@
 /* Transactions over several partitions, whatever happens meanwhile (rules C). */
+#include "sim/scenarios/transactions.h"
+
 #include "partition/host.h"
 #include "services/redis/limits.h"
-#include "sim/scenarios/stage.h"
 #include "sim/sim_chaos.h"
-#include "sim/sim_plan.h"
-#include "sim/sim_txns.h"
 
 enum {
     TXN_CLIENTS = 8,
@@ -22,7 +21,7 @@ enum {
     JUDGE_US = 60 * STAGE_S,
 };
 
-static struct sim_txns *txns_open(struct sim_bed *bed, const struct sim_plan *plan)
+struct sim_txns *transactions_open(struct sim_bed *bed, const struct sim_plan *plan, bool snapshots)
 {
     struct sim_txns_options options = {.clients = TXN_CLIENTS,
                                        .lists = LISTS,
@@ -30,7 +29,8 @@ static struct sim_txns *txns_open(struct sim_bed *bed, const struct sim_plan *pl
                                        .accounts = ACCOUNTS,
                                        .think_min = 500,
                                        .think_max = 30 * STAGE_MS,
-                                       .give_up = plan->workload.give_up};
+                                       .give_up = plan->workload.give_up,
+                                       .snapshots = snapshots};
     char addresses[SIM_ADDRESSES_MAX][64];
 
     sim_cluster_addresses(bed->cluster, addresses);
@@ -82,8 +82,7 @@ static bool all_settled(struct sim_cluster *cluster, void *unused)
     return unsettled_rows(cluster) == 0;
 }
 
-/* What was said is true, nothing is left behind, and nobody waits. */
-static void judge(struct sim_bed *bed, struct sim_txns *txns)
+void transactions_judge(struct sim_bed *bed, struct sim_txns *txns)
 {
     if (bed->sim.failed) return;
     sim_txns_stop(txns);
@@ -110,12 +109,12 @@ void scenario_transactions(struct sim_bed *bed)
     plan.cluster.partitions = 8;
     plan.workload.clients = 2;
     if (!stage_open(bed, &plan)) return;
-    struct sim_txns *txns = txns_open(bed, &plan);
+    struct sim_txns *txns = transactions_open(bed, &plan, false);
     sim_run_for(&bed->sim, CALM_US);
     if (!bed->sim.failed && sim_txns_committed(txns) < CALM_COMMITTED_MIN)
         sim_violation(&bed->sim, "V-2: %llu transactions in %u s",
                       (unsigned long long)sim_txns_committed(txns), CALM_US / STAGE_S);
-    judge(bed, txns);
+    transactions_judge(bed, txns);
     if (!bed->sim.failed) stage_judge(bed);
     sim_txns_free(txns);
 }
@@ -131,12 +130,12 @@ void scenario_transactions_move(struct sim_bed *bed)
     plan.cluster.partitions = 8;
     plan.workload.clients = 2;
     if (!stage_open(bed, &plan)) return;
-    struct sim_txns *txns = txns_open(bed, &plan);
+    struct sim_txns *txns = transactions_open(bed, &plan, false);
     for (int i = 0; i < MOVES && !bed->sim.failed; i++) {
         stage_transfer(bed, (node_id_t)stage_draw(bed, 1, plan.cluster.nodes));
         sim_run_for(&bed->sim, stage_draw(bed, MOVE_MS_MIN, MOVE_MS_MAX) * STAGE_MS);
     }
-    judge(bed, txns);
+    transactions_judge(bed, txns);
     if (!bed->sim.failed) stage_judge(bed);
     sim_txns_free(txns);
 }
@@ -154,7 +153,7 @@ void scenario_transactions_cut_off(struct sim_bed *bed)
     plan.workload.give_up = PATIENCE_US + 3 * STAGE_S;
     plan.workload.clients = 2;
     if (!stage_open(bed, &plan)) return;
-    struct sim_txns *txns = txns_open(bed, &plan);
+    struct sim_txns *txns = transactions_open(bed, &plan, false);
     uint32_t all = ((1u << plan.cluster.nodes) - 1) << 1;
     for (int i = 0; i < CUTS && !bed->sim.failed; i++) {
         sim_run_for(&bed->sim, stage_draw(bed, 300, 900) * STAGE_MS);
@@ -162,7 +161,7 @@ void scenario_transactions_cut_off(struct sim_bed *bed)
         sim_run_for(&bed->sim, PATIENCE_US + stage_draw(bed, 100, 900) * STAGE_MS);
         sim_network_heal_all(bed->cluster->network);
     }
-    judge(bed, txns);
+    transactions_judge(bed, txns);
     if (!bed->sim.failed) stage_judge(bed);
     sim_txns_free(txns);
 }
@@ -181,14 +180,14 @@ void scenario_transactions_in_chaos(struct sim_bed *bed)
     if (!stage_open(bed, &plan)) return;
     sim_network_options(bed->cluster->network)->keep_old = plan.keep_old;
     bed->sim.maybe_permille = plan.maybe_permille;
-    struct sim_txns *txns = txns_open(bed, &plan);
+    struct sim_txns *txns = transactions_open(bed, &plan, false);
     struct sim_chaos *chaos = sim_chaos_start(bed->cluster, bed->clients, &plan, NULL, NULL);
     sim_run_for(&bed->sim, plan.chaos_time);
     if (!bed->sim.failed) sim_chaos_heal(chaos, ((1u << plan.cluster.nodes) - 1) << 1);
     if (!bed->sim.failed) sim_run_until(&bed->sim, sim_chaos_stalled_until(chaos));
     bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
     if (!bed->sim.failed) stage_repair(bed);
-    judge(bed, txns);
+    transactions_judge(bed, txns);
     if (!bed->sim.failed) stage_judge(bed);
     sim_chaos_free(chaos);
     sim_txns_free(txns);

@@ -31,6 +31,7 @@
 #include "cluster/join_message.h"
 #include "cluster/gateway.h"
 #include "txn/txn.h"
+#include "txn/txn_cut.h"
 #include "partition/copy_gate.h"
 #include "partition/rest_board.h"
 #include "cluster/identity.h"
@@ -104,6 +105,7 @@ struct node_worker {
     struct partition_host *host;
     struct gateway *gateway;
     struct txn_worker *txn; /* over it; NULL: nobody is served yet */
+    struct txn_cuts *cuts;  /* the same */
     struct redis_service *redis;
     struct cluster_view view;
     /* Leaders that replicas of this worker learned of in this turn. */
@@ -617,6 +619,7 @@ enum status worker_add_replica(struct node_worker *worker, uint32_t group, struc
                                const struct log_recovered *recovered, struct error *error);
 void worker_init(struct node_worker *worker, struct node *node, uint32_t index);
 void worker_open_transport(struct node_worker *worker);
+void worker_close_txn(struct node_worker *worker); /* after the services, before the gateway */
 void worker_open(struct node_worker *worker, void *unused);
 void worker_open_late(struct node_worker *worker, void *unused);
 void worker_close(struct node_worker *worker);

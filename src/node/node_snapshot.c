@@ -95,6 +95,7 @@ static void snapshot_take_part(struct node_worker *worker, void *argument)
         part->pending = gateway_pending(worker->gateway);
     }
     if (worker->txn != NULL) txn_statistics(worker->txn, &part->txn);
+    if (worker->cuts != NULL) txn_cut_statistics(worker->cuts, &part->cut);
     if (worker->relay != NULL) relay_statistics(worker->relay, &part->relay);
     if (worker->redis != NULL) {
         redis_service_statistics(worker->redis, &part->redis);
@@ -118,12 +119,24 @@ static void add_counters(void *to, const void *from, size_t size)
         sum[i] += part[i];
 }
 
+/* Stalls are no counters: of a worker that had none the last one is 0. */
+static void snapshot_add_cut(struct txn_cut_statistics *sum, const struct txn_cut_statistics *part)
+{
+    struct txn_cut_statistics before = *sum;
+    uint64_t last = before.stall_last_us, longest = before.stall_max_us;
+
+    add_counters(sum, part, sizeof(*sum));
+    sum->stall_last_us = part->stall_last_us > last ? part->stall_last_us : last;
+    sum->stall_max_us = part->stall_max_us > longest ? part->stall_max_us : longest;
+}
+
 static void snapshot_add(struct worker_snapshot *sum, const struct worker_snapshot *part)
 {
     add_counters(&sum->host, &part->host, sizeof(sum->host));
     add_counters(&sum->gateway, &part->gateway, sizeof(sum->gateway));
     add_counters(&sum->relay, &part->relay, sizeof(sum->relay));
     add_counters(&sum->txn, &part->txn, sizeof(sum->txn));
+    snapshot_add_cut(&sum->cut, &part->cut);
     add_counters(&sum->redis, &part->redis, sizeof(sum->redis));
     add_counters(&sum->traffic, &part->traffic, sizeof(sum->traffic));
     histogram_merge(&sum->read_latency, &part->read_latency);

@@ -43,6 +43,7 @@ struct worker_snapshot {
     struct gateway_statistics gateway;
     struct relay_statistics relay;
     struct txn_statistics txn;
+    struct txn_cut_statistics cut;
     struct redis_statistics redis;
     struct node_traffic traffic;
     struct histogram read_latency, write_latency, cold_latency;

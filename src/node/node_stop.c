@@ -77,8 +77,7 @@ static void worker_begin_close(struct node_worker *worker, void *unused)
 {
     if (worker->redis != NULL) redis_service_close(worker->redis);
     worker->redis = NULL;
-    txn_close(worker->txn);
-    worker->txn = NULL;
+    worker_close_txn(worker);
     if (worker->gateway != NULL) gateway_close(worker->gateway);
     worker->gateway = NULL;
     worker->close_began = world_now(worker->world);

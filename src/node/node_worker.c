@@ -454,10 +454,24 @@ static void worker_open_txn(struct node_worker *worker)
                                          .host = worker->host,
                                          .patience = worker->node->options.patience};
 
+    struct txn_cuts_options cuts = {.world = worker->world,
+                                    .gateway = worker->gateway,
+                                    .view = &worker->view,
+                                    .patience = worker->node->options.patience};
+
+    worker->cuts = txn_cuts_open(&cuts);
     worker->txn = txn_open(&options);
     for (uint32_t i = GROUP_DATA_FIRST; i < worker->view.group_count; i++)
         if (host_leads(worker->host, (struct group_id){i}) != 0)
             txn_rows_changed(worker->txn, (struct group_id){i});
+}
+
+void worker_close_txn(struct node_worker *worker)
+{
+    txn_close(worker->txn);
+    worker->txn = NULL;
+    txn_cuts_close(worker->cuts);
+    worker->cuts = NULL;
 }
 
 static void worker_on_txn(void *context, struct group_id group)
@@ -476,6 +490,7 @@ static enum status worker_open_services(struct node_worker *worker, struct error
         .world = worker->world,
         .gateway = worker->gateway,
         .txn = worker->txn,
+        .cuts = worker->cuts,
         .view = &worker->view,
         .admission = worker->node->admission,
         .max_connections = node_options->max_connections,
@@ -649,8 +664,7 @@ void worker_close(struct node_worker *worker)
     world_timer_stop(worker->world, &worker->detach_timer);
     if (worker->redis != NULL) redis_service_close(worker->redis);
     worker->redis = NULL;
-    txn_close(worker->txn);
-    worker->txn = NULL;
+    worker_close_txn(worker);
     gateway_close(worker->gateway);
     worker->gateway = NULL;
     host_close(worker->host);

@@ -17,6 +17,8 @@ static enum status apply_effects(struct replica *replica, struct reader *reader,
     while ((status = effect_decode(reader, &effect)) == STATUS_OK) {
         if (effect.kind == EFFECT_FENCE) {
             dedup_fence(replica->dedup, effect.node, effect.epoch);
+        } else if (effect.kind == EFFECT_CUT) {
+            replica->cut_effect = effect;
         } else if (!own && !PLANTED(replica->host->world, "apply_drops_effects")) {
             effect_apply(&effect, index, false, replica->table);
         }
@@ -61,6 +63,14 @@ static enum status apply_entry(struct replica *replica, const struct raft_entry 
     }
 }
 
+/* The table is as of this entry, with nothing behind it. */
+static void reach_cut(struct replica *replica)
+{
+    if (replica->was_leader) row_table_commit(replica->table, replica->applied);
+    cut_applied(replica, &replica->cut_effect, replica->applied);
+    replica->cut_effect = (struct effect){.kind = 0};
+}
+
 static void apply_up_to(struct replica *replica, uint64_t commit)
 {
     struct partition_host *host = replica->host;
@@ -80,6 +90,7 @@ static void apply_up_to(struct replica *replica, uint64_t commit)
         }
         replica->applied = entry->index;
         replica->applied_term = entry->term;
+        if (replica->cut_effect.kind != 0) reach_cut(replica);
     }
     if (replica->applied == before) return;
     if (replica->was_leader) row_table_commit(replica->table, replica->applied);
@@ -122,6 +133,7 @@ static void step_down(struct replica *replica)
         row_table_revert(replica->table);
         dedup_revert(replica->dedup);
     }
+    cut_unfreeze(replica);
     chore_stops(replica);
     txn_stops(replica);
     verify_leader_gone(replica);

@@ -94,7 +94,7 @@ uint64_t chore_behind_count(const struct partition_host *host, uint64_t now)
 static bool may_run(const struct replica *replica, uint64_t now)
 {
     return replica_may_evaluate(replica, now) && replica->held_first == NULL &&
-           !space_refuses_all(replica) &&
+           !space_refuses_all(replica) && !cut_is_frozen(&replica->freeze) &&
            replica->uncommitted_bytes < CHORE_UNCOMMITTED_BYTES_MAX &&
            replica->chore_index <= raft_commit_index(replica->raft) && !replica->chore_parked;
 }

@@ -411,6 +411,15 @@ static void wake_next(struct replica *replica, struct gateway_id gateway, uint16
     }
 }
 
+void parked_answered(struct partition_host *host, struct parked *parked, uint64_t now)
+{
+    struct replica *replica = parked->replica;
+    struct gateway_id gateway = parked->gateway;
+    uint16_t client = parked->item.client;
+    parked_free(host, parked);
+    if (replica != NULL) wake_next(replica, gateway, client, now);
+}
+
 void parked_run_again(struct parked *parked, uint64_t now)
 {
     struct replica *replica = parked->replica;

@@ -67,6 +67,9 @@ bool cold_park(struct replica *replica, struct session *session, uint64_t route,
  * partition's is gone. `again` as above. False: too many wait, answer BUSY. */
 bool cold_park_locked(struct replica *replica, struct session *session, uint64_t route,
                       const struct request_item *item, struct parked *again);
+/* The partition is frozen for a cut (cut.h): the same, until that is over. */
+bool cold_park_frozen(struct replica *replica, struct session *session, uint64_t route,
+                      const struct request_item *item, struct parked *again);
 /* One is gone: in the next turn of the loop, in the order in which they came. */
 void cold_unlocked(struct replica *replica);
 /* Does a heavy request have to wait for light ones of others (governor.h)? Then it is parked.

@@ -68,6 +68,8 @@ struct parked *parked_make(struct replica *replica, const struct session *sessio
                            const struct request_item *item);
 /* Its leader leads still. */
 bool parked_may_go_on(const struct parked *parked);
+/* Its job answered it, or nobody waits for that: frees it. The next of its client goes on. */
+void parked_answered(struct partition_host *host, struct parked *parked, uint64_t now);
 /* Evaluates it, and frees it unless it is parked again. */
 void parked_run_again(struct parked *parked, uint64_t now);
 

@@ -16,18 +16,35 @@ bool parked_txn_of_client(struct replica *replica, const struct session *session
     return false;
 }
 
-bool cold_park_locked(struct replica *replica, struct session *session, uint64_t route,
-                      const struct request_item *item, struct parked *again)
+static bool park(struct replica *replica, struct session *session, uint64_t route,
+                 const struct request_item *item, struct parked *again)
 {
     struct partition_host *host = replica->host;
     struct parked *parked = again;
-    if (host->cold.locked_count >= LOCKED_COUNT_MAX) return false;
     if (parked == NULL) parked = parked_make(replica, session, route, item);
     if (parked == NULL) return false;
     parked->time = 0; /* it has not seen anything yet */
     parked->state = PARKED_LOCKED;
     host->cold.locked_count++;
     list_insert_before(&host->cold.locked, &parked->by_queue);
+    return true;
+}
+
+bool cold_park_frozen(struct replica *replica, struct session *session, uint64_t route,
+                      const struct request_item *item, struct parked *again)
+{
+    if (!park(replica, session, route, item, again)) return false;
+    replica->host->statistics.cut_waits++;
+    SOMETIMES(replica->host->world, "a request waited while its partition was frozen for a cut");
+    return true;
+}
+
+bool cold_park_locked(struct replica *replica, struct session *session, uint64_t route,
+                      const struct request_item *item, struct parked *again)
+{
+    struct partition_host *host = replica->host;
+    if (host->cold.locked_count >= LOCKED_COUNT_MAX) return false;
+    if (!park(replica, session, route, item, again)) return false;
     host->statistics.lock_waits++;
     SOMETIMES(host->world, "a request waited for the lock of a transaction");
     return true;

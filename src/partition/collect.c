@@ -153,6 +153,7 @@ static bool collect_begin(struct partition_host *host)
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         struct replica *replica = host->replicas[i];
         if (replica == NULL || replica->halted || replica->receive != NULL) continue;
+        if (cut_holds_flush(replica)) continue; /* what later drops hide is still to be seen */
         struct collect_job found = {.index = 0};
         row_table_drops_each(replica->table, &found, take_drop);
         if (found.index == 0) continue;

@@ -20,6 +20,7 @@
 #include "partition/txn_record.h"
 
 enum { CUT_FORMAT = 1, CUT_FREEZE_MS_MAX = 200, CUT_TXNS_MAX = 4096 };
+enum { CUTS_MAX = 8 }; /* open at once in a cluster */
 
 enum cut_op { CUT_FREEZE = 1, CUT_TAKE, CUT_CLOSE, CUT_STATE, CUT_OUTCOMES, CUT_READ };
 

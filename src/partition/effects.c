@@ -2,7 +2,7 @@
 
 #include "base/assert.h"
 
-enum { PUT_FIELDS_SIZE = 10, DROP_SIZE = 6, FENCE_SIZE = 9 };
+enum { PUT_FIELDS_SIZE = 10, DROP_SIZE = 6, FENCE_SIZE = 9, CUT_SIZE = 18 };
 
 bool entry_header_encode(const struct entry_header *header, struct buffer *buffer)
 {
@@ -149,6 +149,28 @@ bool effect_fence_encode(struct buffer *buffer, node_id_t node, boot_epoch_t epo
     return true;
 }
 
+bool effect_cut_encode(struct buffer *buffer, bool takes, uint64_t cut, int64_t lifetime)
+{
+    uint8_t *at = buffer_reserve(buffer, CUT_SIZE);
+    if (at == NULL) return false;
+    at[0] = EFFECT_CUT;
+    at[1] = takes;
+    store_u64(at + 2, cut);
+    store_u64(at + 10, (uint64_t)lifetime);
+    buffer_commit(buffer, CUT_SIZE);
+    return true;
+}
+
+/* Of an effect on a cut. */
+static bool read_cut(struct reader *reader, struct effect *effect)
+{
+    uint8_t takes = read_u8(reader);
+    effect->takes = takes == 1;
+    effect->cut = read_u64(reader);
+    effect->lifetime = read_i64(reader);
+    return takes <= 1;
+}
+
 enum status effect_decode(struct reader *reader, struct effect *ret_effect)
 {
     if (reader->failed) return STATUS_CORRUPT;
@@ -182,6 +204,9 @@ enum status effect_decode(struct reader *reader, struct effect *ret_effect)
     case EFFECT_FENCE:
         effect.node = read_u32(reader);
         effect.epoch = read_u32(reader);
+        break;
+    case EFFECT_CUT:
+        if (!read_cut(reader, &effect)) return STATUS_CORRUPT;
         break;
     default:
         return STATUS_VERSION;
@@ -240,7 +265,7 @@ void effect_apply(const struct effect *effect, uint64_t index, bool proposed,
         row_table_drop(table, effect->service, effect->namespace, index, flags);
         break;
     default:
-        ASSERT(effect->kind == EFFECT_FENCE);
+        ASSERT(effect->kind == EFFECT_FENCE || effect->kind == EFFECT_CUT);
         break;
     }
 }

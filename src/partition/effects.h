@@ -8,9 +8,10 @@
  * had no live row, so that counts stay exact on a replica that does not hold all rows in memory. A
  * delete is of a live row. delete: varint key size, key add:    varint key size, key, i64 delta
  * (value is an i64; absent counts as 0) drop:   u8 service, u32 namespace        (all rows of the
- * namespace) fence:  u32 node, u32 boot epoch         (rule B4) On a replica that does not hold all
- * rows an add needs its row in the table. Applying is blind and pure; an unknown kind or format
- * stops the replica (WHY 13.1). */
+ * namespace) fence:  u32 node, u32 boot epoch         (rule B4) cut:    u8 1 (take) or 0 (close),
+ * u64 cut, i64 lifetime (us)   (cut.h) On a replica that does not hold all rows an add needs its
+ * row in the table. Applying is blind and pure; an unknown kind or format stops the replica
+ * (WHY 13.1). */
 #ifndef HOLON_PARTITION_EFFECTS_H
 #define HOLON_PARTITION_EFFECTS_H
 
@@ -34,7 +35,8 @@ enum effect_kind {
     EFFECT_ADD,
     EFFECT_DROP,
     EFFECT_FENCE,
-    EFFECT_INSERT
+    EFFECT_INSERT,
+    EFFECT_CUT
 };
 /* Executed, but the reply was too big to keep; with an outcome, a text: the write was too big. */
 enum entry_flags { ENTRY_OUTCOME_TOO_BIG = 1 };
@@ -67,6 +69,9 @@ struct effect {
     uint32_t namespace;
     node_id_t node;
     boot_epoch_t epoch;
+    bool takes; /* EFFECT_CUT: it is taken, else closed */
+    uint64_t cut;
+    int64_t lifetime; /* us */
 };
 
 /* Encoders append the whole, or nothing and return false if the buffer's size_max forbids. */
@@ -87,7 +92,9 @@ bool effect_delete_encode(struct buffer *buffer, struct bytes key);
 bool effect_add_encode(struct buffer *buffer, struct bytes key, int64_t delta);
 bool effect_drop_encode(struct buffer *buffer, uint8_t service, uint32_t namespace);
 bool effect_fence_encode(struct buffer *buffer, node_id_t node, boot_epoch_t epoch);
-/* Applies put, insert, delete, add and drop to the table at `index` (fences are the caller's). */
+bool effect_cut_encode(struct buffer *buffer, bool takes, uint64_t cut, int64_t lifetime);
+/* Applies put, insert, delete, add and drop to the table at `index` (fences and cuts are the
+ * caller's). */
 void effect_apply(const struct effect *effect, uint64_t index, bool proposed,
                   struct row_table *table);
 /* The number that `add` finds in a value: an i64; anything of another size counts as 0. Sums

@@ -210,7 +210,9 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
     struct effect effect;
     enum status status;
     while ((status = effect_decode(&reader, &effect)) == STATUS_OK) {
-        if (effect.kind == EFFECT_FENCE) replica->fence_proposed = index;
+        if (effect.kind == EFFECT_FENCE || effect.kind == EFFECT_CUT)
+            replica->fence_proposed = index;
+        if (effect.kind == EFFECT_CUT && effect.takes) cut_unfreeze(replica);
         if (effect.key.size > 0 && effect.key.data[2] == SERVICE_TXN)
             txn_proposed(replica, &effect, index);
         effect_apply(&effect, index, true, replica->table);
@@ -344,6 +346,8 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
     rows->services = host->options.evaluate;
     rows->service_options = host->options.service_options;
     rows->term = raft_term(replica->raft);
+    rows->frozen_for = replica->freeze.cut;
+    rows->freeze = replica->freeze.freeze;
     rows->chore_service = request->service;
     plant(host, request, rows);
     enum evaluate_result result = evaluate(rows, request, &reply);
@@ -490,6 +494,24 @@ static bool ends_transaction(const struct replica *replica, const struct request
            space_log_takes_small_here(replica->host);
 }
 
+#define FROZEN_TEXT                                                                                \
+    "BUSY too many requests wait while a snapshot of the cluster is taken; the command was not "   \
+    "executed, try again"
+
+/* Nothing is changed while a cut is taken. */
+static bool is_frozen(const struct replica *replica, const struct request_item *item)
+{
+    return cut_is_frozen(&replica->freeze) && item->service != SERVICE_CUT &&
+           !PLANTED(replica->host->world, "cut_freezes_nothing");
+}
+
+static void wait_frozen(struct replica *replica, struct session *session, uint64_t route,
+                        const struct request_item *item, struct parked *parked)
+{
+    if (!cold_park_frozen(replica, session, route, item, parked))
+        refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(FROZEN_TEXT));
+}
+
 /* `parked`: it waited for rows and runs again; NULL: for the first time. */
 static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, struct parked *parked, uint64_t now)
@@ -504,6 +526,11 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     }
     if (has_no_space(replica, item)) { /* by now, if it was parked */
         refuse_no_space(replica, session, route, item, now);
+        return;
+    }
+    if (item->service == SERVICE_CUT && cut_takes(replica, session, route, item, now)) return;
+    if (item->write && is_frozen(replica, item)) {
+        wait_frozen(replica, session, route, item, parked);
         return;
     }
     if (parked == NULL && memory_may_evict(replica) &&
@@ -544,6 +571,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else if (reads_past_expired(replica, item, &rows, now)) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
+    } else if (is_frozen(replica, item)) {
+        wait_frozen(replica, session, route, item, parked);
     } else if (!item->write && space_refuses_all(replica) &&
                !ends_transaction(replica, item, &scratch->effects)) {
         refuse_no_space(replica, session, route, item, now);
@@ -645,6 +674,17 @@ void execute_parked_busy(struct replica *replica, struct gateway_id gateway, boo
     struct session *session = session_of_parked(replica, gateway, local, route);
     if (session == NULL) return;
     refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(why));
+}
+
+void execute_parked_answer(struct replica *replica, struct gateway_id gateway, bool local,
+                           uint64_t route, const struct request_item *item, struct bytes reply)
+{
+    struct session *session = session_of_parked(replica, gateway, local, route);
+    if (session == NULL) return;
+    if (refuses_big(replica->host, session, reply.size))
+        refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
+    else
+        reply_deliver(replica, session, route, item->seq, OUTCOME_REPLY, reply);
 }
 
 /* A5. The age is that of a sample, the first entry proposed after the last sample committed. */

@@ -25,7 +25,7 @@ enum {
 static void flush_free(struct flush_job *flush)
 {
     if (flush->waits_for != NULL) flush->waits_for->flush_holds_apply = false;
-    if (flush->copying != NULL) row_table_cut_end(flush->copying->table);
+    if (flush->copying != NULL) row_table_cut_end(flush->copying->table, &flush->cut);
     world_timer_stop(flush->host->world, &flush->timer);
     flush->host->stores[flush->store].flush = NULL;
     buffer_free(&flush->rows);
@@ -99,8 +99,8 @@ uint32_t host_copy_work(struct partition_host *host)
 static bool copy_step(struct flush_job *flush)
 {
     struct row_table *table = flush->copying->table;
-    if (row_table_cut_step(table, host_copy_work(flush->host))) return true;
-    row_table_cut_end(table);
+    if (row_table_cut_step(table, &flush->cut, host_copy_work(flush->host))) return true;
+    row_table_cut_end(table, &flush->cut);
     flush->copying = NULL;
     return false;
 }
@@ -108,7 +108,7 @@ static bool copy_step(struct flush_job *flush)
 /* The replica goes: nothing of it is flushed. */
 static void copy_cancel(struct flush_job *flush)
 {
-    row_table_cut_end(flush->copying->table);
+    row_table_cut_end(flush->copying->table, &flush->cut);
     flush->copying = NULL;
     flush->part_count--;
     buffer_cut(&flush->rows, flush->rows_before);
@@ -119,7 +119,7 @@ static void copy_cancel(struct flush_job *flush)
 static bool wants_flush(const struct replica *replica)
 {
     return !replica->halted && replica->applied > replica->flushed && replica->receive == NULL &&
-           !drop_is_of(replica);
+           !drop_is_of(replica) && !cut_holds_flush(replica);
 }
 
 static struct replica *part_replica(struct partition_host *host, const struct flush_part *part)
@@ -218,6 +218,7 @@ static void flush_done(struct world_job *job)
     store_job_ended(host, number, status, &error);
     if (status) snapshot_store_free(host, number);
     snapshot_cuts_begin(host, number);
+    cut_flush_ended(host, number);
 }
 
 /* What the engine has becomes clean, replica by replica. */
@@ -247,6 +248,7 @@ static void job_start(struct flush_job *flush)
         flush_free(flush);
         snapshot_store_free(host, number);
         snapshot_cuts_begin(host, number);
+        cut_flush_ended(host, number);
         return;
     }
     flush->copied_bytes = buffer_size(&flush->rows) + buffer_size(&flush->replaced);

@@ -330,6 +330,8 @@ struct partition_host *host_open(const struct host_options *options)
     ASSERT(options->store_count >= 1 && options->store_count <= STORES_MAX);
     host->options = *options;
     host->options.evaluate[SERVICE_SYSTEM] = stale_evaluate;
+    host->options.evaluate[SERVICE_CUT] = cut_evaluate;
+    host->freeze_timer = (struct world_timer){.fire = cut_freeze_over, .context = host};
     host->world = options->world;
     host->turn_end = (struct world_deferred){.run = turn_end, .context = host};
     host->tick_timer = (struct world_timer){.fire = tick, .context = host};
@@ -401,6 +403,7 @@ void host_close(struct partition_host *host)
     world_timer_stop(host->world, &host->drive_timer);
     world_timer_stop(host->world, &host->memory_timer);
     world_timer_stop(host->world, &host->chore_timer);
+    world_timer_stop(host->world, &host->freeze_timer);
     copy_turns_close(host);
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         if (host->replicas[i] == NULL) continue;
@@ -799,6 +802,7 @@ void host_statistics(struct partition_host *host, struct host_statistics *ret)
     ret->entry_bytes = host->memory.entries;
     ret->waiting_bytes = host->memory.waiting;
     ret->copy_bytes = host->memory.copies;
+    cuts_count(host, &ret->cuts_open, &ret->cut_bytes);
     ret->window_bytes = host->memory.windows;
     ret->buffer_bytes = host->memory.buffers;
     ret->incomplete_tables = host->memory.incomplete;

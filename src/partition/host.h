@@ -291,14 +291,19 @@ struct host_statistics {
     uint64_t verify_disputed;           /* of which it cannot be told who is wrong */
     uint64_t replicas_fenced;           /* of this worker */
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
-    uint64_t cold_parked;   /* evaluations that waited for rows of the engine */
-    uint64_t lock_waits;    /* requests that met the lock of a transaction */
-    uint64_t heavy_delayed; /* large writes that waited for light ones of others */
-    uint64_t heavy_overdue; /* of which so long that they went on all the same */
-    uint64_t heavy_cost;    /* rows, or KiB, of large writes and of collection */
-    uint64_t cold_reads;    /* keys and ranges asked of the engine, */
-    uint64_t cold_rows;     /* and rows that came */
-    uint64_t cold_refused;  /* BUSY, because too much waited or an evaluation wanted too often */
+    uint64_t cold_parked;       /* evaluations that waited for rows of the engine */
+    uint64_t lock_waits;        /* requests that met the lock of a transaction */
+    uint64_t cut_freezes;       /* of groups led here, for cuts through the cluster; */
+    uint64_t cut_waits;         /* requests that waited meanwhile, */
+    uint64_t cut_frozen_max_us; /* and the longest */
+    uint64_t cut_parts;         /* parts of cuts that were begun here, */
+    uint64_t cut_reads;         /* and requests that were answered at one */
+    uint64_t heavy_delayed;     /* large writes that waited for light ones of others */
+    uint64_t heavy_overdue;     /* of which so long that they went on all the same */
+    uint64_t heavy_cost;        /* rows, or KiB, of large writes and of collection */
+    uint64_t cold_reads;        /* keys and ranges asked of the engine, */
+    uint64_t cold_rows;         /* and rows that came */
+    uint64_t cold_refused; /* BUSY, because too much waited or an evaluation wanted too often */
     uint64_t evicted_bytes;
     uint64_t rows_foreseen;  /* whose memory was asked for before they were applied */
     uint64_t collected_rows; /* of dropped namespaces, deleted from the engine */
@@ -308,6 +313,7 @@ struct host_statistics {
     /* As of now: */
     uint64_t table_bytes, clean_bytes, dirty_bytes, entry_bytes, waiting_bytes, copy_bytes;
     uint64_t window_bytes, buffer_bytes;
+    uint64_t cuts_open, cut_bytes; /* parts of replicas here, and memory that they hold */
     uint64_t incomplete_tables, parked, memory_limit, refusing;
     uint64_t uncommitted_entries, uncommitted_bytes; /* of leaders (A5) */
     uint64_t read_waits, read_wait_bytes;            /* replies that wait for a commit or a round */

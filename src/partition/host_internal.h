@@ -41,6 +41,7 @@
 #include "base/slabs.h"
 #include "partition/cold.h"
 #include "partition/copies.h"
+#include "partition/cut.h"
 #include "partition/dedup.h"
 #include "partition/governor.h"
 #include "partition/host.h"
@@ -246,6 +247,7 @@ struct replica {
     struct read_wait *read_waits;
     uint64_t sample_index, sample_at; /* an entry that was proposed, and when */
     struct list parked;               /* cold.c */
+    struct replica_freeze freeze;     /* cut.c */
     struct map sessions;
     uint64_t led_term;
     uint64_t fence_proposed; /* index of the newest own entry with one */
@@ -274,13 +276,15 @@ struct replica {
     bool wish_known;
     uint64_t wish_ids_end; /* the table knows of ids below it */
     uint64_t wish_number;
-    bool wish_tell;         /* on_settled() is waited for */
-    uint64_t settled_at;    /* when it was called last; 0: not for this wish */
-    uint64_t unheard_since; /* a leader does not hear one that is wished for; 0: it does */
-    uint32_t unheard_tries; /* leaderships that were handed over for that, for this wish */
-    uint64_t crowded_since; /* a successor has no room; 0: it has */
-    uint64_t kept_at;       /* when on_kept() was called last; 0: never */
-    struct list by_store;   /* host->stores[store].replicas, in slot order */
+    bool wish_tell;           /* on_settled() is waited for */
+    uint64_t settled_at;      /* when it was called last; 0: not for this wish */
+    uint64_t unheard_since;   /* a leader does not hear one that is wished for; 0: it does */
+    uint32_t unheard_tries;   /* leaderships that were handed over for that, for this wish */
+    uint64_t crowded_since;   /* a successor has no room; 0: it has */
+    uint64_t kept_at;         /* when on_kept() was called last; 0: never */
+    struct list by_store;     /* host->stores[store].replicas, in slot order */
+    struct list cuts;         /* parts of cuts, of any role */
+    struct effect cut_effect; /* of the entry that is being applied; kind 0: none */
     struct replica_fresh fresh;
 };
 
@@ -460,6 +464,8 @@ struct partition_host {
     struct list big_replies; /* in the order in which they were given */
     uint64_t big_bytes;      /* of big replies kept anywhere */
     uint64_t big_unacked;
+    struct world_timer freeze_timer;
+    uint64_t frozen_until; /* boot clock: it fires then; 0: it does not run */
     uint32_t depth;
     bool closing;
     bool stopping; /* host_begin_close(): no job is begun any more */
@@ -540,6 +546,9 @@ void execute_parked(struct replica *replica, struct gateway_id gateway, bool loc
                     const struct request_item *item, struct parked *parked, uint64_t now);
 void execute_parked_busy(struct replica *replica, struct gateway_id gateway, bool local,
                          uint64_t route, const struct request_item *item, const char *why);
+/* What a job found for one that was parked; nothing, if its route is over. */
+void execute_parked_answer(struct replica *replica, struct gateway_id gateway, bool local,
+                           uint64_t route, const struct request_item *item, struct bytes reply);
 /* A5: may one more be proposed? */
 bool execute_has_room(const struct replica *replica, uint64_t now);
 bool replica_may_evaluate(const struct replica *replica, uint64_t now);

@@ -49,7 +49,7 @@ void memory_measure(struct partition_host *host)
         use.dirty += row_table_dirty_bytes(replica->table);
         use.entries += replica->entries_bytes;
         use.waiting += replica->held_bytes + snapshot_receive_bytes(replica);
-        use.copies += snapshot_send_bytes(replica);
+        use.copies += snapshot_send_bytes(replica) + cut_bytes(replica);
         use.waiting += replica->read_wait_bytes - replica->read_wait_big_bytes;
         use.windows += dedup_bytes(replica->dedup);
         use.incomplete += !row_table_complete(replica->table);

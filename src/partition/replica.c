@@ -405,6 +405,7 @@ static struct replica *replica_make(struct partition_host *host,
     map_init(&replica->sessions);
     list_init(&replica->by_store);
     list_init(&replica->parked);
+    list_init(&replica->cuts);
     return replica;
 }
 
@@ -464,6 +465,7 @@ void replica_free(struct replica *replica)
     snapshot_replica_gone(replica);
     verify_replica_gone(replica);
     leader_state_drop(replica, false);
+    cut_replica_gone(replica);
     txn_stops(replica);
     memory_free(replica->read_waits);
     map_free(&replica->sessions);
@@ -507,6 +509,7 @@ void replica_stop(struct replica *replica)
         replica->was_leader = false;
         leader_state_drop(replica, true);
     }
+    cut_replica_gone(replica);
     txn_stops(replica);
     replica_leader_news(replica);
 }

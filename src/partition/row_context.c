@@ -708,6 +708,16 @@ void row_fence(struct row_context *rows, node_id_t node, boot_epoch_t epoch)
     appended(rows, effect_fence_encode(rows->effects, node, epoch));
 }
 
+void row_cut_take(struct row_context *rows, uint64_t cut, int64_t lifetime)
+{
+    appended(rows, effect_cut_encode(rows->effects, true, cut, lifetime));
+}
+
+void row_cut_close(struct row_context *rows, uint64_t cut)
+{
+    appended(rows, effect_cut_encode(rows->effects, false, cut, 0));
+}
+
 struct bytes row_take_effects(struct row_context *rows)
 {
     struct bytes effects = arena_copy(rows->arena, buffer_bytes(rows->effects));

@@ -106,6 +106,8 @@ struct row_context {
     evaluate_fn *const *services;       /* by enum row_service: for pieces, */
     const void *const *service_options; /* with these options */
     uint64_t term;
+    uint64_t frozen_for;         /* the cut that evaluation waits for here, */
+    uint64_t freeze;             /* and which freeze that is; 0: none */
     uint8_t chore_service;       /* whose chore `chore_at` is of */
     bool planted_over;           /* simulator only: every request is over */
     struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
@@ -171,6 +173,10 @@ bool row_request_is_over(struct row_context *rows, struct gateway_id gateway, ui
 /* Every request of that node under an earlier epoch is refused for ever, once this is applied (B4):
  * it is known to have started again. */
 void row_fence(struct row_context *rows, node_id_t node, boot_epoch_t epoch);
+/* From this entry on every replica keeps its rows as they are with it, for that long (us), or gives
+ * that up: cut.h. */
+void row_cut_take(struct row_context *rows, uint64_t cut, int64_t lifetime);
+void row_cut_close(struct row_context *rows, uint64_t cut);
 /* Takes the effects so far back, and gives them (in the arena): as if nothing had been written. */
 struct bytes row_take_effects(struct row_context *rows);
 /* Effects that were taken before, of rows that are locked for the owner since. */

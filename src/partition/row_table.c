@@ -32,7 +32,7 @@ static void free_chain(struct row_table *table, struct row *row)
 void row_table_free(struct row_table *table)
 {
     if (table == NULL) return;
-    ASSERT(table->cut == NULL);
+    ASSERT(table->cuts == NULL);
     for (struct node *leaf = table->tree.first; leaf; leaf = leaf->next) {
         for (uint32_t i = 0; i < leaf->count; i++)
             free_chain(table, leaf_row(leaf, i));

@@ -128,20 +128,21 @@ void row_table_dirty_each(const struct row_table *table, void *context,
 /* A cut: those same rows as of now, copied in steps while the table goes on, so that no turn of
  * the loop is long. `index`: what is applied now. Each row is given once: by a step, in key
  * order, or through on_replaced before a newer version takes the place of one that no step has
- * come to. One cut of a table at a time. */
+ * come to. A table may have several cuts at a time. */
 struct row_cut {
     void *context;
     void (*on_row)(void *context, const struct row_found *row);
     void (*on_replaced)(void *context, const struct row_found *row);
     uint64_t index;      /* private from here on */
     struct buffer after; /* key: up to here all are given */
+    struct row_cut *next;
 };
 void row_table_cut_begin(struct row_table *table, struct row_cut *cut, uint64_t index);
 /* Goes on for `work`: rows, leaves and pieces of ROW_CUT_WORK_BYTES. False: all are given. */
 enum { ROW_CUT_WORK_BYTES = 512 };
-bool row_table_cut_step(struct row_table *table, uint32_t work);
+bool row_table_cut_step(struct row_table *table, struct row_cut *cut, uint32_t work);
 /* Before it is freed, or earlier: what was not given will not be. */
-void row_table_cut_end(struct row_table *table);
+void row_table_cut_end(struct row_table *table, struct row_cut *cut);
 
 /* When the run of a cut at `index` is durable: rows whose committed version is <= index become
  * clean, and tombstones among them go; in steps of so many rows and leaves. `after`: where the

@@ -12,26 +12,36 @@ static bool is_of_cut(const struct row_cut *cut, const struct row *row)
     return row->state == ROW_COMMITTED && row->version <= cut->index;
 }
 
-void row_cut_replaced(struct row_cut *cut, const struct row *row)
+static void cut_replaced(struct row_cut *cut, const struct row *row)
 {
     if (!is_of_cut(cut, row) || bytes_compare(row_key(row), buffer_bytes(&cut->after)) <= 0) return;
     struct row_found found = row_found_make(row);
     cut->on_replaced(cut->context, &found);
 }
 
-void row_table_cut_begin(struct row_table *table, struct row_cut *cut, uint64_t index)
+void row_cuts_replaced(struct row_cut *first, const struct row *row)
 {
-    ASSERT(table->cut == NULL);
-    cut->index = index;
-    buffer_init(&cut->after, SIZE_MAX / 2);
-    table->cut = cut;
+    for (struct row_cut *cut = first; cut != NULL; cut = cut->next)
+        cut_replaced(cut, row);
 }
 
-void row_table_cut_end(struct row_table *table)
+void row_table_cut_begin(struct row_table *table, struct row_cut *cut, uint64_t index)
 {
-    ASSERT(table->cut != NULL);
-    buffer_free(&table->cut->after);
-    table->cut = NULL;
+    cut->index = index;
+    buffer_init(&cut->after, SIZE_MAX / 2);
+    cut->next = table->cuts;
+    table->cuts = cut;
+}
+
+void row_table_cut_end(struct row_table *table, struct row_cut *cut)
+{
+    struct row_cut **at = &table->cuts;
+    while (*at != cut) {
+        ASSERT(*at != NULL);
+        at = &(*at)->next;
+    }
+    *at = cut->next;
+    buffer_free(&cut->after);
 }
 
 static void stop_at(struct row_cut *cut, const struct row *row)
@@ -40,9 +50,8 @@ static void stop_at(struct row_cut *cut, const struct row *row)
     buffer_append(&cut->after, row_key(row));
 }
 
-bool row_table_cut_step(struct row_table *table, uint32_t work)
+bool row_table_cut_step(struct row_table *table, struct row_cut *cut, uint32_t work)
 {
-    struct row_cut *cut = table->cut;
     struct bytes after = buffer_bytes(&cut->after);
     struct node *leaf = table->tree.first;
     uint32_t first = 0;

@@ -59,7 +59,7 @@ struct row_table {
     uint64_t flush_generation;
     uint64_t evictions;
     struct row_writes writes;
-    struct row_cut *cut; /* under way, or NULL */
+    struct row_cut *cuts; /* under way */
 };
 
 static inline uint64_t row_bytes(const struct row *row)
@@ -144,10 +144,10 @@ void row_table_count_add(struct row_table *table, uint64_t name, int64_t change)
 /* The number of live rows of the key's namespace goes from `before` to `now`. */
 void row_table_count_change(struct row_table *table, struct bytes key, bool before, bool now);
 /* row_table_cut.c: an applied row is about to be changed, replaced or freed. */
-void row_cut_replaced(struct row_cut *cut, const struct row *row);
+void row_cuts_replaced(struct row_cut *first, const struct row *row);
 static inline void row_replaced(const struct row_table *table, const struct row *row)
 {
-    if (table->cut != NULL) row_cut_replaced(table->cut, row);
+    if (table->cuts != NULL) row_cuts_replaced(table->cuts, row);
 }
 
 /* A live row took its place as applied; or one of that version goes again, with the same entry. */

@@ -286,6 +286,7 @@ static void ingested(struct replica *replica)
 static void load_table(struct replica *replica, const struct snapshot_receive *receive)
 {
     struct error error;
+    cut_table_gone(replica);
     row_table_free(replica->table);
     replica->table = row_table_make_in(replica->host->row_memory);
     replica_table_begin(replica, &receive->record);

@@ -41,7 +41,7 @@ static void cut_stop(struct snapshot_cut *cut)
     struct partition_host *host = cut->replica->host;
 
     world_timer_stop(host->world, &cut->timer);
-    row_table_cut_end(cut->replica->table);
+    row_table_cut_end(cut->replica->table, &cut->cut);
     host->stores[cut->replica->store].cut = NULL;
     cut->under_way = false;
 }
@@ -51,7 +51,7 @@ static void cut_step(struct world_timer *timer)
     struct snapshot_cut *cut = timer->context;
     struct replica *replica = cut->replica;
 
-    if (row_table_cut_step(replica->table, host_copy_work(replica->host))) {
+    if (row_table_cut_step(replica->table, &cut->cut, host_copy_work(replica->host))) {
         SOMETIMES(replica->host->world, "a state was cut in several turns");
         world_timer_start(replica->host->world, timer, 0);
         return;

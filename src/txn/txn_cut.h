@@ -45,13 +45,16 @@ struct txn_cut *txn_cut_take(struct txn_cuts *cuts, uint64_t lifetime, void *con
 struct txn_cut *txn_cut_use(struct txn_cuts *cuts, uint64_t id, void *context,
                             void (*on_done)(void *context, struct txn_cut *cut,
                                             enum txn_cut_result result));
-/* on_done is not called any more. `close`: the partitions give it up, else only this handle does. */
+/* on_done is not called any more. `close`: the partitions give it up, else only this handle does.
+ */
 void txn_cut_leave(struct txn_cut *cut, bool close);
 
 uint64_t txn_cut_id(const struct txn_cut *cut);
 int64_t txn_cut_time(const struct txn_cut *cut); /* us since 1970: the latest of its parts */
 uint32_t txn_cut_parts(const struct txn_cut *cut);
-/* Appends the body of a READ at the part that has `slot`. */
+/* Appends the body of a READ at the part that has `slot`: TXN_CUT_READ_OVERHEAD bytes at most
+ * beside the body in it, for which there is room. */
+enum { TXN_CUT_READ_OVERHEAD = 64 + CUT_TXNS_MAX * TXN_ID_SIZE };
 void txn_cut_write_read(const struct txn_cut *cut, uint16_t slot, uint8_t service,
                         struct bytes body, struct buffer *out);
 

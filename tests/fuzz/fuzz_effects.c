@@ -22,6 +22,9 @@ static void encode_again(const struct effect *effect, struct buffer *buffer)
     case EFFECT_DROP:
         ASSERT(effect_drop_encode(buffer, effect->service, effect->namespace));
         break;
+    case EFFECT_CUT:
+        ASSERT(effect_cut_encode(buffer, effect->takes, effect->cut, effect->lifetime));
+        break;
     default:
         ASSERT(effect_fence_encode(buffer, effect->node, effect->epoch));
         break;

@@ -12,6 +12,7 @@
 #include "services/redis/redis_service.h"
 #include "services/redis/request_body.h"
 #include "txn/txn.h"
+#include "txn/txn_cut.h"
 #include "wire/resp.h"
 
 enum { REQUESTS_MAX = 8192, PARTITIONS = 4, BYTES_MAX = 40 << 20 };
@@ -20,6 +21,7 @@ struct fixture {
     struct play play;
     struct cluster_view view;
     struct redis_service *service;
+    struct txn_cuts *cuts; /* the true coordinator, over the gateway below */
     /* The gateway: */
     struct gateway_request *requests[REQUESTS_MAX]; /* in order; NULL when answered */
     char *bodies[REQUESTS_MAX];
@@ -238,10 +240,16 @@ static inline struct fixture *fixture_make_with(uint32_t worker, uint32_t worker
     play_start(&fixture->play);
     fixture->play.world.worker = worker;
     view_fill(&fixture->view);
+    struct txn_cuts_options cuts = {.world = &fixture->play.world,
+                                    .gateway = (struct gateway *)fixture,
+                                    .view = &fixture->view,
+                                    .patience = 10 * SECOND};
+    fixture->cuts = txn_cuts_open(&cuts);
     struct redis_service_options options = {.world = &fixture->play.world,
                                             .gateway = (struct gateway *)fixture,
                                             .view = &fixture->view,
                                             .txn = (struct txn_worker *)fixture,
+                                            .cuts = fixture->cuts,
                                             .max_connections = 3,
                                             .request_timeout = 60 * SECOND,
                                             .output_timeout = 20 * SECOND,
@@ -275,6 +283,7 @@ static inline int drop(void **state)
     struct fixture *fixture = *state;
 
     redis_service_close(fixture->service);
+    txn_cuts_close(fixture->cuts);
     assert_int_equal(fixture->open_count, 0);
     for (size_t i = 0; i < fixture->request_count; i++)
         free(fixture->bodies[i]);

@@ -106,6 +106,27 @@ static void test_effects_have_the_documented_bytes(void **state)
     buffer_free(&buffer);
 }
 
+static void test_the_effect_of_a_cut_has_the_documented_bytes(void **state)
+{
+    struct buffer buffer;
+    struct effect effect;
+    static const uint8_t want[] = {7, 1, 8, 7, 6, 5, 4, 3, 2, 1, 3, 1, 0, 0, 0, 0, 0, 0,
+                                   7, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    buffer_init(&buffer, 1024);
+    assert_true(effect_cut_encode(&buffer, true, 0x0102030405060708, 0x103));
+    assert_true(effect_cut_encode(&buffer, false, 1, 0));
+    assert_int_equal(buffer_size(&buffer), sizeof(want));
+    assert_memory_equal(buffer_bytes(&buffer).data, want, sizeof(want));
+    struct reader reader = reader_make(buffer_bytes(&buffer));
+    assert_int_equal(effect_decode(&reader, &effect), STATUS_OK);
+    assert_true(effect.kind == EFFECT_CUT && effect.takes && effect.cut == 0x0102030405060708);
+    assert_int_equal(effect.lifetime, 0x103);
+    assert_int_equal(effect_decode(&reader, &effect), STATUS_OK);
+    assert_true(effect.kind == EFFECT_CUT && !effect.takes && effect.cut == 1);
+    assert_int_equal(effect_decode(&reader, &effect), STATUS_NOT_FOUND);
+    buffer_free(&buffer);
+}
+
 static enum status decode(const void *bytes, size_t size)
 {
     struct reader reader = reader_make(bytes_make(bytes, size));
@@ -116,7 +137,12 @@ static enum status decode(const void *bytes, size_t size)
 static void test_bad_effects_are_told_apart(void **state)
 {
     assert_int_equal(decode("\x00", 1), STATUS_VERSION);
-    assert_int_equal(decode("\x07", 1), STATUS_VERSION);
+    assert_int_equal(decode("\x08", 1), STATUS_VERSION);
+    assert_int_equal(decode("\x07\x01", 2), STATUS_CORRUPT); /* cut short */
+    assert_int_equal(decode("\x07\x02"
+                            "aaaaaaaabbbbbbbb",
+                            18),
+                     STATUS_CORRUPT);
     assert_int_equal(decode("\x02", 1), STATUS_CORRUPT);
     assert_int_equal(decode("\x02\x08key", 5), STATUS_CORRUPT); /* cut */
     assert_int_equal(decode("\x02\x03key", 5), STATUS_CORRUPT); /* no row has so short a key */
@@ -230,6 +256,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_entry_header_comes_back),
         cmocka_unit_test(test_effects_have_the_documented_bytes),
+        cmocka_unit_test(test_the_effect_of_a_cut_has_the_documented_bytes),
         cmocka_unit_test(test_bad_effects_are_told_apart),
         cmocka_unit_test(test_an_effect_that_does_not_fit_leaves_nothing),
         cmocka_unit_test(test_an_insert_is_a_put_that_counts_on_a_table_that_does_not_know_the_key),

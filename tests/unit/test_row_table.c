@@ -394,10 +394,10 @@ static void model_flush_begin(struct model *model)
 static void model_flush_copy(struct model *model, uint32_t work)
 {
     uint64_t given = model->given;
-    bool more = row_table_cut_step(model->table, work);
+    bool more = row_table_cut_step(model->table, &model->cut, work);
     assert_true(model->given - given <= work); /* so a turn of the loop stays short */
     if (more) return;
-    row_table_cut_end(model->table);
+    row_table_cut_end(model->table, &model->cut);
     model->cutting = false;
     for (size_t i = 0; i < model->key_count; i++) {
         struct model_key *key = &model->keys[i];

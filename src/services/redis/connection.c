@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "net/admission.h"
 #include "services/redis/frontend.h"
+#include "services/redis/snapshot.h"
 
 enum { KILL_LOG_INTERVAL_US = 1000 * 1000 }; /* a flood must not fill the log */
 
@@ -47,6 +48,7 @@ void connection_destroy(struct connection *connection)
     exec_cancel(connection);
     multi_drop(connection);
     connection_forget_all(connection);
+    snapshot_drop(connection);
     reads_set_stale(connection, 0);
     connection_account_gone(connection);
     admission_leave(service->options.admission, stream_peer_address(connection->stream));
@@ -93,7 +95,8 @@ void connection_kill(struct connection *connection, const char *why)
 static void end_if_answered(struct connection *connection)
 {
     bool open = !list_empty(&connection->slots) || connection->fanout != NULL ||
-                connection->staging != NULL || connection->exec != NULL;
+                connection->staging != NULL || connection->exec != NULL ||
+                snapshot_is_opening(connection);
 
     if (!connection->closing || connection->ended || open) return;
     connection->ended = true;
@@ -125,7 +128,8 @@ static bool wait_is_over(const struct connection *connection)
 /* May the next command be looked at? */
 static bool may_go_on(struct connection *connection)
 {
-    bool alone = connection->fanout || connection->staging || connection->exec;
+    bool alone = connection->fanout || connection->staging || connection->exec ||
+                 snapshot_is_opening(connection);
 
     if (connection->closing || connection->ended || alone) return false;
     return connection_has_room(connection) && wait_is_over(connection);
@@ -351,6 +355,7 @@ void connections_run_ready(struct redis_service *service)
         if (connection->fanout) fanout_continue(connection);
         if (connection->staging) staging_continue(connection);
         if (connection->exec) exec_continue(connection);
+        if (connection->snapshot) snapshot_continue(connection);
         process_waiting(connection);
     }
     service->backlogged = !through;

@@ -9,6 +9,7 @@
 #include "services/redis/local_functions.h"
 #include "services/redis/multi.h"
 #include "services/redis/slot_keys.h"
+#include "services/redis/snapshot.h"
 
 enum { SHOWN_ARGUMENTS_BYTES = 128, SHOWN_NAME_BYTES = 128 };
 
@@ -172,8 +173,9 @@ static bool dispatch_keyed(struct connection *connection, const struct redis_com
                                            "this version of Holon; nothing was executed");
         return true;
     }
-    if (connection->cluster_port && cluster_moved(connection, command, arguments, count))
-        return true;
+    bool at_snapshot = connection_at_snapshot(connection);
+    bool may_move = connection->cluster_port && !at_snapshot;
+    if (may_move && cluster_moved(connection, command, arguments, count)) return true;
     if (is_new(command) && !exec_is_ready(service)) {
         refuse_unready(connection, command);
         return true;
@@ -192,9 +194,9 @@ static bool dispatch_keyed(struct connection *connection, const struct redis_com
         return true;
     }
     /* Replicas that are behind answer key by key, and so does everybody in a cluster that is not
-     * upgraded yet. */
-    bool by_key =
-        (command->flags & REDIS_MERGES) && (connection->stale_ms > 0 || !exec_is_ready(service));
+     * upgraded yet. At a snapshot it is all of one instant anyway. */
+    bool by_key = (command->flags & REDIS_MERGES) &&
+                  (connection->stale_ms > 0 || at_snapshot || !exec_is_ready(service));
     return by_key ? fan_out(connection, command, arguments, count)
                   : run_transaction(connection, command, arguments, count);
 }
@@ -264,6 +266,7 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
         multi_queue(connection, command, arguments, count);
         return true;
     }
+    if (snapshot_refuses(connection, command)) return true;
     if (about_keys && !service_has_view(connection->service)) {
         connection_reply_error(connection, "UNAVAILABLE the cluster is being formed; the command "
                                            "was not executed, try again");
@@ -285,9 +288,15 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
         gather_start(connection, command, arguments, count);
         return true;
     }
+    if (snapshot_starts(connection, command, arguments, count)) {
+        if (!may_begin_alone(connection)) return false;
+        snapshot_start(connection, arguments, count);
+        return true;
+    }
     /* It tells of the last reply, and changes how later commands are answered. */
-    bool in_order = command->id == REDIS_HOLON_READS ||
-                    (command->id == REDIS_RESET && connection->stale_ms > 0);
+    bool reads_otherwise = connection->stale_ms > 0 || connection->snapshot != NULL;
+    bool in_order = command->id == REDIS_HOLON_READS || command->id == REDIS_HOLON_SNAPSHOT ||
+                    (command->id == REDIS_RESET && reads_otherwise);
     if (in_order && !may_begin_alone(connection)) return false;
     run_local(connection, command, arguments, count);
     return true;

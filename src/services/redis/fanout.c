@@ -24,6 +24,7 @@
 #include "services/redis/cluster_table.h"
 #include "services/redis/fanout_internal.h"
 #include "services/redis/scan.h"
+#include "services/redis/snapshot.h"
 
 /* Rows that one step of KEYS looks at. */
 #define KEYS_SCAN_COUNT "10000"
@@ -57,7 +58,9 @@ static bool is_about(const struct connection *connection, const struct redis_com
     const struct redis_service *service = connection->service;
     bool orphan = (command->flags & REDIS_WRITES) && !cluster_has_leader(service, partition);
 
-    return !connection->cluster_port || cluster_leads(service, partition) || orphan;
+    bool all = !connection->cluster_port || connection_at_snapshot(connection);
+
+    return all || cluster_leads(service, partition) || orphan;
 }
 
 struct fanout *fanout_make_over_partitions(struct connection *connection,
@@ -97,7 +100,7 @@ static void submit_part(struct part *part, const struct redis_command *command, 
     reads_prepare(connection, open_class_of(service, slot), &part->request);
     part->open = true;
     fanout->open_count++;
-    gateway_submit(service->options.gateway, &part->request);
+    connection_ask(connection, &part->request);
 }
 
 static uint16_t partition_slot(const struct redis_service *service, uint32_t partition)
@@ -201,7 +204,7 @@ static bool scan_seek(struct part *part)
         part->cursor !=
         redis_cursor_value((struct redis_cursor){.slot = partition_slot(service, partition)});
 
-    if (!connection->cluster_port || begun) return true;
+    if (!connection->cluster_port || connection_at_snapshot(connection) || begun) return true;
     while (partition < view->partition_count && !cluster_leads(service, partition))
         partition++;
     part->again = false;
@@ -381,7 +384,7 @@ void fanout_cancel(struct connection *connection)
     if (fanout == NULL) return;
     for (uint32_t i = 0; i < fanout->part_count; i++) {
         struct part *part = &fanout->parts[i];
-        if (part->open) gateway_forget(connection->service->options.gateway, &part->request);
+        if (part->open) connection_forget(connection, &part->request);
     }
     connection->fanout = NULL;
     fanout_free(fanout);

@@ -107,18 +107,19 @@ struct connection {
     /* Open at the gateway, by partition (modulo: a collision only makes some wait). */
     uint16_t open_requests[OPEN_CLASSES], open_reads[OPEN_CLASSES];
     /* HOLON.READS (local_reads.c). */
-    uint32_t stale_ms;        /* reads may be so far behind; 0: linearizable */
-    uint64_t staleness;       /* of the last reply from a partition, us; UINT64_MAX: not known */
-    uint64_t wrote_at;        /* boot clock: when a write was answered last; 0: never */
-    uint64_t *wrote_class_at; /* the same by OPEN_CLASSES; NULL: reads are linearizable */
-    size_t reply_size;        /* supposed of the next reply: greatest of late, decaying */
-    struct fanout *fanout;    /* running: nothing else is */
-    struct staging *staging;  /* the same */
-    struct exec *exec;        /* the same */
-    struct multi *multi;      /* MULTI or WATCH was said; or NULL */
-    uint64_t opened, active;  /* boot time */
-    uint64_t request_since;   /* when the first part of an unfinished command came; 0: none */
-    uint64_t output_moved;    /* when the other side took something last, or nothing waited */
+    uint32_t stale_ms;         /* reads may be so far behind; 0: linearizable */
+    uint64_t staleness;        /* of the last reply from a partition, us; UINT64_MAX: not known */
+    uint64_t wrote_at;         /* boot clock: when a write was answered last; 0: never */
+    uint64_t *wrote_class_at;  /* the same by OPEN_CLASSES; NULL: reads are linearizable */
+    size_t reply_size;         /* supposed of the next reply: greatest of late, decaying */
+    struct fanout *fanout;     /* running: nothing else is */
+    struct staging *staging;   /* the same */
+    struct exec *exec;         /* the same */
+    struct multi *multi;       /* MULTI or WATCH was said; or NULL */
+    struct snapshot *snapshot; /* at one, or one is being opened: nothing else runs; or NULL */
+    uint64_t opened, active;   /* boot time */
+    uint64_t request_since;    /* when the first part of an unfinished command came; 0: none */
+    uint64_t output_moved;     /* when the other side took something last, or nothing waited */
     uint64_t output_delivered;
     const struct redis_command *last_command;
     const char *last_subcommand; /* of it; or NULL */
@@ -263,6 +264,14 @@ void reads_answered(struct connection *connection, uint8_t open_class,
 /* A transaction was, which is never stale; it may have written anywhere. */
 void reads_after_transaction(struct connection *connection, bool wrote);
 void reads_set_stale(struct connection *connection, uint32_t stale_ms); /* 0: linearizable */
+
+/* snapshot.c: HOLON.SNAPSHOT */
+void snapshot_continue(struct connection *connection); /* from connections_run_ready() */
+void snapshot_drop(struct connection *connection);     /* back to the present */
+/* snapshot_read.c: gateway_submit() and gateway_forget() of this connection's requests, at its
+ * snapshot. */
+void connection_ask(struct connection *connection, struct gateway_request *request);
+void connection_forget(struct connection *connection, struct gateway_request *request);
 
 /* dispatch.c */
 /* False: it must wait, connection->waits_for says what for; give it again then. */

@@ -50,6 +50,7 @@ void local_reset(struct local_call *call)
 
     connection->database = 0;
     reads_set_stale(connection, 0);
+    snapshot_drop(connection);
     connection->resp3 = false;
     connection->readonly = false;
     multi_drop(connection);
@@ -167,15 +168,24 @@ void local_hello(struct local_call *call)
 
 /* --- subcommands of containers --------------------------------------------------------------- */
 
+static void name_in_capitals(const struct redis_command *command,
+                             char name[REDIS_NAME_SIZE_MAX + 1])
+{
+    size_t i = 0;
+
+    for (; command->name[i]; i++) {
+        bool letter = command->name[i] >= 'a' && command->name[i] <= 'z';
+        name[i] = letter ? (char)(command->name[i] - 'a' + 'A') : command->name[i];
+    }
+    name[i] = 0;
+}
+
 static void write_help(struct local_call *call, const struct local_subcommand *list, size_t count)
 {
     char line[160];
     char name[REDIS_NAME_SIZE_MAX + 1];
-    size_t i = 0;
 
-    for (; call->command->name[i]; i++)
-        name[i] = (char)(call->command->name[i] - 'a' + 'A');
-    name[i] = 0;
+    name_in_capitals(call->command, name);
     resp_write_array(call->out, 1 + 2 * count + 2);
     snprintf(line, sizeof(line),
              "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", name);
@@ -214,9 +224,8 @@ void local_run_subcommand(struct local_call *call, const struct local_subcommand
                                     call->command->name, list[i].name);
         return;
     }
-    char name[REDIS_NAME_SIZE_MAX + 1] = "";
-    for (size_t i = 0; call->command->name[i]; i++)
-        name[i] = (char)(call->command->name[i] - 'a' + 'A');
+    char name[REDIS_NAME_SIZE_MAX + 1];
+    name_in_capitals(call->command, name);
     resp_write_error_format(call->out, "ERR unknown subcommand '%.*s'. Try %s HELP.",
                             word.size < 128 ? (int)word.size : 128, (const char *)word.data, name);
 }

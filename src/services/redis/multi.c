@@ -98,6 +98,7 @@ static bool is_allowed(const struct redis_command *command, const struct bytes *
     case REDIS_RANDOMKEY:
     case REDIS_HELLO:
     case REDIS_HOLON_READS:
+    case REDIS_HOLON_SNAPSHOT:
         return false;
     case REDIS_CLIENT:
         return !redis_word_is(arguments[1], "reply") && !gather_wanted(command, arguments, count);

@@ -20,6 +20,7 @@ struct redis_question;
 struct redis_question_part;
 struct admission;
 struct txn_worker;
+struct txn_cuts;
 
 enum {
     REQUEST_BYTES_PER_SECOND = 64 << 10, /* slower is too slow */
@@ -47,6 +48,7 @@ struct redis_service_options {
     /* Of the same worker, open until the service is closed. NULL: there are no transactions, and
      * what needs them is refused. */
     struct txn_worker *txn;
+    struct txn_cuts *cuts; /* the same; NULL: there are no snapshots */
     /* Of the node, over all workers; NULL: max_connections are for this one alone. */
     struct admission *admission;
     uint32_t max_connections;
@@ -111,6 +113,8 @@ enum redis_error_word {
     REDIS_ERROR_NOPROTO,
     REDIS_ERROR_WRONGPASS,
     REDIS_ERROR_MOVED,
+    REDIS_ERROR_READONLY,
+    REDIS_ERROR_SNAPSHOTGONE,
     REDIS_ERROR_OTHER,
     REDIS_ERROR_WORD_COUNT,
 };

@@ -93,12 +93,9 @@ void slots_free_all(struct redis_service *service)
 
 void connection_forget_all(struct connection *connection)
 {
-    struct redis_service *service = connection->service;
-
     while (!list_empty(&connection->slots)) {
         struct reply_slot *slot = CONTAINER_OF(connection->slots.next, struct reply_slot, link);
-        if (slot->submitted && !slot->done)
-            gateway_forget(service->options.gateway, &slot->request);
+        if (slot->submitted && !slot->done) connection_forget(connection, &slot->request);
         slot_pop(connection, slot);
     }
 }
@@ -153,6 +150,8 @@ const char *redis_error_word_name(enum redis_error_word word)
         [REDIS_ERROR_NOPROTO] = "NOPROTO",
         [REDIS_ERROR_WRONGPASS] = "WRONGPASS",
         [REDIS_ERROR_MOVED] = "MOVED",
+        [REDIS_ERROR_READONLY] = "READONLY",
+        [REDIS_ERROR_SNAPSHOTGONE] = "SNAPSHOTGONE",
         [REDIS_ERROR_OTHER] = "OTHER",
     };
     return names[word];
@@ -396,7 +395,7 @@ static void submit_body(struct connection *connection, const struct redis_comman
         service->statistics.reads++;
     reads_prepare(connection, slot->open_class, &slot->request);
     open_add(slot);
-    gateway_submit(service->options.gateway, &slot->request); /* the slot may be gone now */
+    connection_ask(connection, &slot->request); /* the slot may be gone now */
 }
 
 bool connection_submit(struct connection *connection, const struct redis_command *command,

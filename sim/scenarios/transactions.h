@@ -1,0 +1,15 @@
+/* transactions.h - what scenarios with clients of transactions share. */
+#ifndef HOLON_SIM_SCENARIOS_TRANSACTIONS_H
+#define HOLON_SIM_SCENARIOS_TRANSACTIONS_H
+
+#include "sim/scenarios/stage.h"
+#include "sim/sim_plan.h"
+#include "sim/sim_txns.h"
+
+/* Starts them. */
+struct sim_txns *transactions_open(struct sim_bed *bed, const struct sim_plan *plan,
+                                   bool snapshots);
+/* What was said is true, nothing is left behind, and nobody waits. */
+void transactions_judge(struct sim_bed *bed, struct sim_txns *txns);
+
+#endif
