@@ -75,15 +75,13 @@ static enum status take_info(struct backup_run *run, struct error *error)
 
 enum status backup_use_snapshot(struct backup_run *run, struct error *error)
 {
-    struct bytes words[] = {bytes_of("HOLON.SNAPSHOT"), bytes_of("USE"),
-                            bytes_of(run->manifest.snapshot)};
     redisReply *reply;
 
-    enum status status = link_try(&run->control, words, 3, &reply, error);
-    if (status) return status;
-    bool open = reply->type != REDIS_REPLY_ERROR;
-    freeReplyObject(reply);
-    return open ? STATUS_OK : error_set(error, STATUS_NOT_FOUND, "its snapshot is gone");
+    enum status status = link_words(&run->control, &reply, error, "HOLON.SNAPSHOT", "USE",
+                                    run->manifest.snapshot, NULL);
+    if (status == STATUS_INVALID) return STATUS_NOT_FOUND;
+    if (status == STATUS_OK) freeReplyObject(reply);
+    return status;
 }
 
 enum status backup_open_snapshot(struct backup_run *run, struct error *error)

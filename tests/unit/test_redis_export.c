@@ -323,6 +323,16 @@ static void test_what_makes_no_sense_is_refused(void **state)
     assert_int_equal(RUN(h, "holon.export 99 \"\"")[0], '-');
 }
 
+static void put_row(struct redis_harness *h, struct bytes key, struct bytes value)
+{
+    struct row_header header = {.type = 1};
+
+    buffer_clear(&h->effects);
+    effect_insert_encode(&h->effects, key, &header, value);
+    h->effect_count = 1;
+    redis_harness_apply(h);
+}
+
 static void test_locks_come_with_their_tokens(void **state)
 {
     struct redis_harness *h = *state;
@@ -334,12 +344,18 @@ static void test_locks_come_with_their_tokens(void **state)
     row_prefix_store(key, key_slot(bytes_of("{t}k")), SERVICE_LOCK, 2);
     memset(key + ROW_PREFIX_SIZE, 0x55, REDIS_HASH_SIZE);
     memcpy(key + REDIS_ROW_PREFIX_SIZE, "lock", 4);
-    buffer_clear(&h->effects);
-    struct row_header header = {.type = 1};
-    effect_insert_encode(&h->effects, bytes_make(key, sizeof(key)), &header, bytes_of(""));
-    h->effect_count = 1;
-    redis_harness_apply(h);
+    put_row(h, bytes_make(key, sizeof(key)), bytes_of(""));
     assert_string_equal(text_of(h, NULL, "1", &text), "\n1 0 {t}k 0 1 0 v\n6 2 lock 0 0 2 ");
+
+    /* A floor is on top of each, and tells of locks that have no row. Reminders are no locks. */
+    uint8_t floor[9] = {1};
+    store_u64(floor + 1, 1000);
+    row_prefix_store(key, 0, SERVICE_LOCK, UINT32_C(0xffffffff));
+    put_row(h, bytes_make(key, ROW_PREFIX_SIZE), bytes_make(floor, sizeof(floor)));
+    row_prefix_store(key, 0, SERVICE_LOCK, UINT32_C(0xfffffffe));
+    put_row(h, bytes_make(key, sizeof(key)), bytes_of(""));
+    assert_string_equal(text_of(h, NULL, "1", &text),
+                        "\n6 0  0 0 1004 \n1 0 {t}k 0 1 0 v\n6 2 lock 0 0 1002 ");
     buffer_free(&text);
 }
 

@@ -2,6 +2,8 @@
 
 #include "services/redis/hash_row.h"
 
+enum { LOCKS_FLOOR_SIZE = 9 };
+#define LOCKS_FLOOR UINT32_C(0xffffffff)
 enum { NEXT_SIZE = 1 }; /* a key with a byte 0 behind it is the next one that there can be */
 
 struct bytes export_stage_prefix(const struct export_walk *walk, uint8_t at[ROW_PREFIX_SIZE])
@@ -118,15 +120,38 @@ static bool on_key(struct export_walk *walk, struct bytes key, const struct row_
     return !walk->damaged;
 }
 
-/* [slot][SERVICE_LOCK][database][hash][name]: a token is an index of this log, or the floor under
- * them, and the row's version is the index of its last entry. */
+/* What is added to each index to make a token of it (services/redis/lock.h has the rows). */
+static bool find_floor(struct export_walk *walk)
+{
+    struct row_context *rows = walk->call->rows;
+    uint8_t key[ROW_PREFIX_SIZE];
+    struct row_view row;
+
+    if (walk->has_floor) return true;
+    row_prefix_store(key, rows->slot_first, SERVICE_LOCK, LOCKS_FLOOR);
+    enum row_result result = row_get(rows, bytes_make(key, sizeof(key)), &row);
+    bool sound = result == ROW_FOUND && row.value.size == LOCKS_FLOOR_SIZE;
+    walk->floor = sound ? load_u64(row.value.data + 1) : 0;
+    walk->has_floor = result != ROW_STOP;
+    return walk->has_floor;
+}
+
+/* [slot][SERVICE_LOCK][database][hash][name]: a token is the index of the entry that gave it, and
+ * the floor on top; the row's version is the index of the last one. Locks that nobody holds have no
+ * row: below the floor and the index of the log are all that there were. */
 static bool on_lock(struct export_walk *walk, struct bytes key, const struct row_view *row)
 {
-    struct export_record record = {.kind = EXPORT_LOCK,
-                                   .database = (uint8_t)load_u32_be(key.data + 3),
-                                   .key = bytes_from(key, REDIS_ROW_PREFIX_SIZE),
-                                   .token = row->header.version};
+    uint32_t database = load_u32_be(key.data + 3);
+    struct export_record record = {.kind = EXPORT_LOCK};
+    bool floor = database == LOCKS_FLOOR;
 
+    if (!floor && (database >= EXPORT_DATABASES || key.size < REDIS_ROW_PREFIX_SIZE)) return true;
+    if (!find_floor(walk)) return false; /* runs again when it is there */
+    record.token = walk->floor + (floor ? walk->call->rows->commit_index : row->header.version);
+    if (!floor) {
+        record.database = (uint8_t)database;
+        record.key = bytes_from(key, REDIS_ROW_PREFIX_SIZE);
+    }
     give(walk, &record);
     return !walk->damaged;
 }
@@ -144,7 +169,8 @@ static bool on_row(void *context, struct bytes key, const struct row_view *row)
         next_stage(walk);
         return false;
     }
-    if (key.size < REDIS_ROW_PREFIX_SIZE) return true; /* none that this version knows */
+    bool locks = walk->stage == EXPORT_STAGE_LOCKS;
+    if (!locks && key.size < REDIS_ROW_PREFIX_SIZE) return true; /* none that this version knows */
     if (!export_walk_has_room(walk)) {
         walk->suffix = arena_copy(arena, bytes_from(key, prefix.size));
         walk->full = true;
@@ -152,7 +178,7 @@ static bool on_row(void *context, struct bytes key, const struct row_view *row)
     }
     walk->rows++;
     walk->row_bytes += key.size + row->value.size;
-    bool on = walk->stage == EXPORT_STAGE_LOCKS ? on_lock(walk, key, row) : on_key(walk, key, row);
+    bool on = locks ? on_lock(walk, key, row) : on_key(walk, key, row);
     if (!on) walk->suffix = arena_copy(arena, bytes_from(key, prefix.size));
     return on;
 }

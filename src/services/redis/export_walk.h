@@ -50,6 +50,8 @@ struct export_walk {
     bool full, damaged;
     /* Private: */
     uint32_t rows, scans;
+    uint64_t floor; /* of tokens */
+    bool has_floor;
     size_t row_bytes;
     struct bytes gap_from, gap_to; /* no rows between */
     struct buffer *piece;          /* scratch */
