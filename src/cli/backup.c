@@ -108,16 +108,38 @@ static enum status check_cluster(struct backup_run *run, struct error *error)
 
 /* --- the beginning --------------------------------------------------------------------------- */
 
-static void remove_parts(struct backup_run *run)
+/* What an earlier run has read: parts of its snapshot, and those of runs before it that it had not
+ * brought up to that yet. The caller's. */
+static struct backup_part *take_earlier(struct backup_manifest *manifest, uint32_t *ret_count)
 {
-    char path[PLACE_FILE_SIZE];
+    struct backup_part *parts = manifest->parts;
 
-    for (uint32_t i = 0; i < run->manifest.part_count; i++) {
-        backup_place_part(&run->place, i, path);
-        unlink(path);
+    for (uint32_t i = 0; i < manifest->part_count; i++)
+        if (!parts[i].done && manifest->earlier) parts[i] = manifest->earlier[i];
+    memory_free(manifest->earlier);
+    *ret_count = manifest->part_count;
+    manifest->parts = manifest->earlier = NULL;
+    manifest->part_count = 0;
+    return parts;
+}
+
+/* Those that can be brought up to the new snapshot; how many there are. */
+static uint32_t keep_earlier(struct backup_manifest *manifest, struct backup_part *earlier,
+                             uint32_t count)
+{
+    uint32_t kept = 0;
+    bool same = count == manifest->part_count;
+
+    for (uint32_t i = 0; same && i < count; i++) {
+        const struct backup_part *now = &manifest->parts[i];
+        same = earlier[i].slot_first == now->slot_first && earlier[i].slot_last == now->slot_last;
+        earlier[i].done &= earlier[i].version > 0 && earlier[i].version <= now->version &&
+                           earlier[i].since == now->since;
+        kept += earlier[i].done;
     }
-    backup_place_file(&run->place, PLACE_WHOLE, path);
-    unlink(path);
+    if (same) manifest->earlier = earlier;
+    if (!same) memory_free(earlier);
+    return same ? kept : 0;
 }
 
 /* What was not written since the base need not be read. */
@@ -151,13 +173,20 @@ static enum status begin_anew(struct backup_run *run, struct error *error)
 {
     uint8_t header[BACKUP_HEADER_SIZE];
     struct backup_manifest *manifest = &run->manifest;
+    uint32_t count;
+    struct backup_part *earlier = take_earlier(manifest, &count);
 
-    remove_parts(run);
     enum status status = backup_open_snapshot(run, error);
     if (status == STATUS_OK) status = backup_find_parts(run, error);
     if (status == STATUS_OK) status = stand_on_base(run, error);
-    if (status) return status;
-    backup_random(run->header.id, sizeof(run->header.id));
+    if (status) {
+        memory_free(earlier);
+        return status;
+    }
+    uint32_t kept = keep_earlier(manifest, earlier, count);
+    if (kept > 0) printf("backup: of %u partitions only what was written since is read\n", kept);
+    /* The id stays: files of both runs become one backup. */
+    if (!run->resumed) backup_random(run->header.id, sizeof(run->header.id));
     hex_print(bytes_make(run->header.id, BACKUP_ID_SIZE), manifest->id);
     run->header.kind = BACKUP_MANIFEST;
     backup_header_encode(&run->header, header);

@@ -22,6 +22,8 @@ static enum status write_manifest(struct backup_run *run, const char *path, uint
     header.kind = BACKUP_MANIFEST;
     header.partition = 0;
     run->manifest.header[0] = 0; /* is in the file's own */
+    memory_free(run->manifest.earlier);
+    run->manifest.earlier = NULL;
     buffer_init(&text, MANIFEST_SIZE_MAX);
     bool encoded = backup_manifest_encode(&run->manifest, &text);
     enum status status = backup_writer_open(&writer, path, header, &run->key, error);

@@ -11,7 +11,8 @@ enum { SUM_TEXT_SIZE = 33, FORMAT = 1 };
 void backup_manifest_free(struct backup_manifest *manifest)
 {
     memory_free(manifest->parts);
-    manifest->parts = NULL;
+    memory_free(manifest->earlier);
+    manifest->parts = manifest->earlier = NULL;
     manifest->part_count = 0;
 }
 
@@ -90,6 +91,10 @@ bool backup_manifest_encode(const struct backup_manifest *manifest, struct buffe
     json_object_set_new(object, "parts", parts);
     for (uint32_t i = 0; i < manifest->part_count; i++)
         json_array_append_new(parts, part_json(&manifest->parts[i]));
+    json_t *earlier = manifest->earlier ? json_array() : NULL;
+    if (earlier) json_object_set_new(object, "earlier", earlier);
+    for (uint32_t i = 0; earlier && i < manifest->part_count; i++)
+        json_array_append_new(earlier, part_json(&manifest->earlier[i]));
     bool written = json_dump_callback(object, append_text, out, JSON_INDENT(1)) == 0;
     json_decref(object);
     return written;
@@ -164,24 +169,26 @@ static bool take_part(const json_t *object, struct backup_part *part)
 }
 
 /* All slots, each in one of them. */
-static bool take_parts(const json_t *array, struct backup_manifest *manifest)
+static bool take_parts(const json_t *array, size_t count, struct backup_part **ret_parts)
 {
-    size_t count = json_array_size(array);
     uint32_t next = 0;
 
-    if (count == 0 || count > MANIFEST_PARTS_MAX) return false;
-    manifest->parts = memory_allocate_zero(count * sizeof(manifest->parts[0]));
-    manifest->part_count = (uint32_t)count;
+    if (count == 0 || count > MANIFEST_PARTS_MAX || json_array_size(array) != count) return false;
+    struct backup_part *parts = memory_allocate_zero(count * sizeof(parts[0]));
+    *ret_parts = parts;
     for (size_t i = 0; i < count; i++) {
-        if (!take_part(json_array_get(array, i), &manifest->parts[i])) return false;
-        if (manifest->parts[i].slot_first != next) return false;
-        next = manifest->parts[i].slot_last + 1;
+        if (!take_part(json_array_get(array, i), &parts[i]) || parts[i].slot_first != next)
+            return false;
+        next = parts[i].slot_last + 1;
     }
     return next == SLOT_COUNT;
 }
 
 static bool take_all(const json_t *object, struct backup_manifest *manifest)
 {
+    const json_t *parts = json_object_get(object, "parts");
+    const json_t *earlier = json_object_get(object, "earlier");
+    size_t count = json_array_size(parts);
     uint64_t cut_ms;
 
     bool taken = take_text(object, "id", manifest->id, sizeof(manifest->id)) &&
@@ -191,8 +198,10 @@ static bool take_all(const json_t *object, struct backup_manifest *manifest)
                  take_text(object, "base_id", manifest->base_id, sizeof(manifest->base_id)) &&
                  take_text(object, "base_path", manifest->base_path, sizeof(manifest->base_path)) &&
                  take_number(object, "cut_ms", &cut_ms) &&
-                 take_parts(json_object_get(object, "parts"), manifest);
+                 take_parts(parts, count, &manifest->parts) &&
+                 (earlier == NULL || take_parts(earlier, count, &manifest->earlier));
     if (!taken) return false;
+    manifest->part_count = (uint32_t)count;
     manifest->cut_ms = (int64_t)cut_ms;
     take_text(object, "header", manifest->header, sizeof(manifest->header));
     return true;

@@ -37,7 +37,9 @@ struct backup_manifest {
     char header[2 * BACKUP_HEADER_SIZE + 1]; /* of an unfinished one: id, salt, key check */
     int64_t cut_ms;                          /* wall clock */
     uint32_t part_count;
-    struct backup_part *parts; /* owned */
+    struct backup_part *parts;   /* owned */
+    struct backup_part *earlier; /* owned; of an unfinished one: files of an earlier snapshot that
+                                  * are there in their places (done), or NULL */
 };
 
 void backup_manifest_free(struct backup_manifest *manifest);

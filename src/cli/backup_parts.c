@@ -2,8 +2,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "cli/backup_run.h"
-#include "cli/backup_writer.h"
+#include "cli/backup_reuse.h"
 
 enum { MS_PER_S = 1000, NS_PER_MS = 1000000, CURSOR_SIZE_MAX = 256 << 10, NUMBER_SIZE = 24 };
 
@@ -14,6 +13,9 @@ struct part_job {
     struct backup_writer writer;
     struct buffer cursor;
     struct export_sequence sequence;
+    struct backup_reuse *reuse; /* of an earlier part, or NULL */
+    bool reuse_failed;          /* what is wrong is wrong with that */
+    uint64_t since;
 };
 
 enum status backup_save_state(const struct backup_run *run, struct error *error)
@@ -30,6 +32,15 @@ enum status backup_save_state(const struct backup_run *run, struct error *error)
     return status;
 }
 
+static enum status add_to_reused(struct part_job *job, const struct export_record *record,
+                                 struct error *error)
+{
+    enum status status = backup_reuse_add(job->reuse, record, &job->writer, error);
+
+    job->reuse_failed = status == STATUS_CORRUPT;
+    return status;
+}
+
 static enum status take_records(struct part_job *job, struct bytes records, uint64_t *ret_keys,
                                 struct error *error)
 {
@@ -41,15 +52,18 @@ static enum status take_records(struct part_job *job, struct bytes records, uint
         const char *wrong = export_record_read(&reader, &record)
                                 ? export_sequence_add(&job->sequence, &record)
                                 : "something that is no record of this version";
-        bool base = job->part->since > 0;
+        bool base = job->since > 0;
         if (!wrong && record.kind == EXPORT_SAME && !base)
             wrong = "a key that is said to be in another backup";
         if (wrong)
             return error_set(error, STATUS_INVALID, "%s exports, of slots %u to %u: %s",
                              job->link->node, job->part->slot_first, job->part->slot_last, wrong);
+        if (job->reuse == NULL) continue;
+        enum status status = add_to_reused(job, &record, error);
+        if (status) return status;
     }
     *ret_keys = job->sequence.keys_all - before;
-    return backup_writer_add(&job->writer, records, error);
+    return job->reuse ? STATUS_OK : backup_writer_add(&job->writer, records, error);
 }
 
 static enum status take_answer(struct part_job *job, const redisReply *reply, bool *ret_more,
@@ -84,7 +98,7 @@ static enum status read_part(struct part_job *job, struct error *error)
     bool more = true;
 
     snprintf(slot, sizeof(slot), "%u", job->part->slot_first);
-    snprintf(since, sizeof(since), "%llu", (unsigned long long)job->part->since);
+    snprintf(since, sizeof(since), "%llu", (unsigned long long)job->since);
     snprintf(size, sizeof(size), "%d", EXPORT_BYTES_MAX);
     while (more) {
         struct bytes words[] = {
@@ -93,7 +107,7 @@ static enum status read_part(struct part_job *job, struct error *error)
             bytes_of(since)};
         redisReply *reply;
         if (job->run->crew.failed) return error_set(error, STATUS_CLOSED, "given up");
-        enum status status = link_call(job->link, words, job->part->since ? 7 : 5, &reply, error);
+        enum status status = link_call(job->link, words, job->since ? 7 : 5, &reply, error);
         if (status) return status;
         status = take_answer(job, reply, &more, error);
         freeReplyObject(reply);
@@ -109,14 +123,15 @@ static enum status finish_part(struct part_job *job, struct error *error)
 {
     struct backup_run *run = job->run;
     struct backup_part part = *job->part;
+    const struct export_sequence *written = job->reuse ? &job->reuse->out : &job->sequence;
 
     enum status status = backup_writer_finish(&job->writer, &part.sum, error);
     if (status) return status;
-    memcpy(part.keys, job->sequence.keys, sizeof(part.keys));
-    part.keys_all = job->sequence.keys_all;
-    part.same = job->sequence.same;
-    part.locks = job->sequence.locks;
-    part.token_max = job->sequence.token_max;
+    memcpy(part.keys, written->keys, sizeof(part.keys));
+    part.keys_all = written->keys_all;
+    part.same = written->same;
+    part.locks = written->locks;
+    part.token_max = written->token_max;
     part.record_bytes = job->writer.plain_bytes;
     part.file_bytes = job->writer.file_bytes;
     part.done = true;
@@ -127,25 +142,51 @@ static enum status finish_part(struct part_job *job, struct error *error)
     return status;
 }
 
-static enum status make_part(void *context, uint32_t worker, uint32_t index, struct error *error)
+/* *ret_again: the earlier part is no good, and all has to be read. */
+static enum status make_with(struct backup_run *run, uint32_t worker, uint32_t number,
+                             struct backup_reuse *reuse, bool *ret_again, struct error *error)
 {
-    struct backup_run *run = context;
-    uint32_t number = run->pending[index];
-    struct part_job job = {
-        .run = run, .part = &run->manifest.parts[number], .link = &run->links[worker]};
+    struct part_job job = {.run = run,
+                           .part = &run->manifest.parts[number],
+                           .link = &run->links[worker],
+                           .reuse = reuse};
     struct backup_header header = run->header;
     char path[PLACE_FILE_SIZE];
 
     header.kind = BACKUP_PART;
     header.partition = number;
     backup_place_part(&run->place, number, path);
+    job.since = reuse ? run->manifest.earlier[number].version : job.part->since;
     buffer_init(&job.cursor, CURSOR_SIZE_MAX);
     enum status status = backup_writer_open(&job.writer, path, header, &run->key, error);
     if (status == STATUS_OK) status = read_part(&job, error);
+    if (status == STATUS_OK && reuse) {
+        status = backup_reuse_end(reuse, error);
+        job.reuse_failed = status != STATUS_OK;
+    }
     if (status == STATUS_OK) status = finish_part(&job, error);
     backup_writer_close(&job.writer);
     buffer_free(&job.cursor);
+    *ret_again = job.reuse_failed;
     return status;
+}
+
+static enum status make_part(void *context, uint32_t worker, uint32_t index, struct error *error)
+{
+    struct backup_run *run = context;
+    uint32_t number = run->pending[index];
+    bool earlier = run->manifest.earlier && run->manifest.earlier[number].done;
+    struct backup_reuse reuse = {0};
+    struct error cause;
+    bool again = true;
+    enum status status = STATUS_OK;
+
+    if (earlier) {
+        bool opened = backup_reuse_open(&reuse, run, number, &cause) == STATUS_OK;
+        if (opened) status = make_with(run, worker, number, &reuse, &again, error);
+        backup_reuse_close(&reuse);
+    }
+    return again ? make_with(run, worker, number, NULL, &again, error) : status;
 }
 
 /* --- meanwhile ------------------------------------------------------------------------------- */

@@ -164,7 +164,6 @@ enum status backup_find_parts(struct backup_run *run, struct error *error)
 {
     struct backup_manifest *manifest = &run->manifest;
 
-    memory_free(manifest->parts);
     manifest->parts = memory_allocate_zero(MANIFEST_PARTS_MAX * sizeof(manifest->parts[0]));
     manifest->part_count = 0;
     for (uint32_t slot = 0; slot < SLOT_COUNT;) {

@@ -13,6 +13,7 @@ struct backup_source {
     bool has_ahead;
     struct backup_source *base; /* or NULL */
     bool copying;               /* the pieces of a value of the base follow */
+    bool alone;
 };
 
 static enum status open_file(struct backup_source *source, const struct backup_whole *whole,
@@ -50,6 +51,22 @@ enum status backup_source_open(const struct backup_chain *chain, uint32_t level,
     enum status status = open_file(source, whole, index, error);
     if (status == STATUS_OK && source->part->since)
         status = backup_source_open(chain, level + 1, index, &source->base, error);
+    if (status)
+        backup_source_close(source);
+    else
+        *ret_source = source;
+    return status;
+}
+
+enum status backup_source_open_alone(const struct backup_chain *chain, uint32_t index,
+                                     struct backup_source **ret_source, struct error *error)
+{
+    struct backup_source *source = memory_allocate_zero(sizeof(*source));
+
+    source->part = &chain->items[0].manifest.parts[index];
+    source->file.fd = -1;
+    source->alone = true;
+    enum status status = open_file(source, &chain->items[0], index, error);
     if (status)
         backup_source_close(source);
     else
@@ -193,5 +210,6 @@ enum status backup_source_next(struct backup_source *source, struct export_recor
     status = own_next(source, ret_record, error);
     if (status == STATUS_NOT_FOUND) return finish_base(source, error);
     if (status) return status;
-    return ret_record->kind == EXPORT_SAME ? find_in_base(source, ret_record, error) : STATUS_OK;
+    bool in_base = ret_record->kind == EXPORT_SAME && !source->alone;
+    return in_base ? find_in_base(source, ret_record, error) : STATUS_OK;
 }

@@ -187,19 +187,57 @@ def test_an_interrupted_backup_is_none_and_can_be_made_whole(serve, directory, k
     if keep:  # it was not noticed that the client had gone
         source.snapshots.update(snapshots)
     source.export_pause = 0
+    if not keep:
+        change(source, random.Random(8))
     parts = {file.name: file.read_bytes() for file in (directory / "b").glob("part-*.holon")}
     state = json.loads((directory / "b/unfinished.json").read_text())
     text = run("backup", f"{directory}/b/", "--node", node)
     assert ("goes on with" in text) == keep and ("begins anew" in text) != keep
+    assert ("only what was written since" in text) != keep
     assert not (directory / "b/unfinished.json").exists()
     done = [i for i, part in enumerate(state["parts"]) if part["done"]]
     assert len(done) >= 2
     for i in done:
         same = (directory / f"b/part-{i:05}.holon").read_bytes() == parts[f"part-{i:05}.holon"]
         assert same == keep
+    run("backup", "verify", directory / "b")
     target = Store(3)
     run("restore", directory / "b", "--node", serve(target))
     assert target.content() == source.content()
+
+
+@pytest.mark.parametrize("base", [False, True])
+def test_a_backup_that_is_interrupted_again_and_again(serve, directory, base):
+    source, rng = filled(partitions=6), random.Random(8)
+    node, words = serve(source), []
+    if base:
+        run("backup", directory / "base.holon", "--node", node)
+        words = ["--incremental", directory / "base.holon"]
+        change(source, rng)
+    work = directory / "b.holon.unfinished"
+    for least in (2, 4):
+        source.export_pause = 0.05
+        client = start("backup", directory / "b.holon", "--node", node, "--streams", 1, *words)
+        held = until("its state is there", lambda: (work / "unfinished.json").exists() and set(source.snapshots))
+        until("some partitions are done", lambda: done(work, held) >= least - 1)
+        client.send_signal(signal.SIGKILL)
+        client.wait()
+        until("the connection that held it is gone", lambda: not source.snapshots)
+        change(source, rng)
+    source.export_pause = 0
+    damaged = work / "part-00000.holon"  # is found when it is read, and made anew
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    run("backup", directory / "b.holon", "--node", node, *words)
+    assert not work.exists()
+    run("backup", "verify", directory / "b.holon")
+    target = Store(3)
+    run("restore", directory / "b.holon", "--node", serve(target))
+    assert target.content() == source.content()
+
+
+def done(work: pathlib.Path, held: set) -> int:
+    state = json.loads((work / "unfinished.json").read_text())
+    return state["snapshot"] in held and sum(part["done"] for part in state["parts"])
 
 
 def test_an_interrupted_restore_goes_on(serve, directory):
