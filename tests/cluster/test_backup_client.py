@@ -235,6 +235,25 @@ def test_a_backup_that_is_interrupted_again_and_again(serve, directory, base):
     assert target.content() == source.content()
 
 
+def test_putting_one_file_together_can_be_interrupted(serve, directory):
+    source, rng = Store(8), random.Random(4)
+    for number in range(2000):
+        source.set(0, b"key:%d" % number, rng.randbytes(400))
+    words = ("backup", directory / "b.holon", "--node", serve(source))
+    limit = 350_000  # of any file: enough for parts, not for all of them
+    client = subprocess.run(["prlimit", f"--fsize={limit}", "--core=0", HOLON, *map(str, words)],
+                            capture_output=True, text=True, check=False, timeout=60)
+    assert client.returncode != 0 and not (directory / "b.holon").exists()
+    work = directory / "b.holon.unfinished"
+    assert 0 < len(list(work.glob("part-*.holon"))) < 8, "it was not in the middle"
+    assert "all partitions were read" in run(*words)
+    assert os.listdir(directory) == ["b.holon"]
+    run("backup", "verify", directory / "b.holon")
+    target = Store(1)
+    run("restore", directory / "b.holon", "--node", serve(target))
+    assert target.content() == source.content()
+
+
 def done(work: pathlib.Path, held: set) -> int:
     state = json.loads((work / "unfinished.json").read_text())
     return state["snapshot"] in held and sum(part["done"] for part in state["parts"])
