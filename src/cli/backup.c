@@ -287,6 +287,7 @@ static int make_backup(const struct cli_options *options, const char *path)
     enum status status = run_all(run, path, &error);
     if (status) {
         fprintf(stderr, "holon: error: %s\n", error.text);
+        if (run->place.made) rmdir(run->place.work); /* if nothing came into it */
         if (run->manifest.snapshot[0])
             fprintf(stderr, "holon: the backup is not finished: run the same command again\n");
     }

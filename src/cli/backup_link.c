@@ -128,9 +128,11 @@ static struct patience patience_begin(void)
     return (struct patience){.since_ms = now_ms(), .pause_ms = LINK_PAUSE_MS_MIN};
 }
 
-static bool is_worth_another(enum status status)
+/* Where nobody has answered yet, the address is more likely wrong. */
+static bool is_worth_another(const struct link *link, enum status status)
 {
-    return status == STATUS_CLOSED || status == STATUS_REFUSED || status == STATUS_TIMEOUT;
+    bool comes_back = status == STATUS_REFUSED && link->connections > 0;
+    return status == STATUS_CLOSED || status == STATUS_TIMEOUT || comes_back;
 }
 
 /* Waits, longer each time. False: long enough. */
@@ -164,7 +166,7 @@ enum status link_call(struct link *link, const struct bytes *arguments, size_t c
     for (;;) {
         redisReply *reply = NULL;
         enum status status = link_try(link, arguments, count, &reply, error);
-        if (status && (!is_worth_another(status) || !wait_on(link, &patience))) return status;
+        if (status && (!is_worth_another(link, status) || !wait_on(link, &patience))) return status;
         if (status) continue;
         if (reply->type != REDIS_REPLY_ERROR) {
             *ret_reply = reply;
@@ -229,7 +231,7 @@ enum status link_send_all(struct link *link, struct bytes commands, size_t count
     for (;;) {
         enum status status = send_once(link, commands, count, &temporary, error);
         if (status == STATUS_OK) return status;
-        bool again = temporary || is_worth_another(status);
+        bool again = temporary || is_worth_another(link, status);
         if (!again || !wait_on(link, &patience)) return status;
     }
 }

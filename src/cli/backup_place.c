@@ -117,8 +117,8 @@ enum status backup_place_to_write(const char *path, struct backup_place *ret_pla
                          ret_place->path);
     ret_place->single = !exists && !slash && has_extension(ret_place->path);
     set_work(ret_place);
-    if (mkdir(ret_place->work, DIRECTORY_MODE) != 0 && errno != EEXIST)
-        return system_error(error, "make", ret_place->work);
+    ret_place->made = mkdir(ret_place->work, DIRECTORY_MODE) == 0;
+    if (!ret_place->made && errno != EEXIST) return system_error(error, "make", ret_place->work);
     return check_is_ours(ret_place, error);
 }
 

@@ -19,6 +19,7 @@ enum { PLACE_PATH_SIZE = 1024, PLACE_FILE_SIZE = PLACE_PATH_SIZE + 64 };
 
 struct backup_place {
     bool single;                /* FILE */
+    bool made;                  /* the directory, by backup_place_to_write() */
     char path[PLACE_PATH_SIZE]; /* without / at the end */
     char work[PLACE_FILE_SIZE]; /* directory with the parts, until they are in FILE */
 };

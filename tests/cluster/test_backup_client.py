@@ -350,6 +350,9 @@ def test_what_is_no_backup_is_said_to_be_none(serve, directory):
 
 
 def test_a_cluster_that_cannot_is_told_from_one_that_is_not_there(serve, directory):
+    began = time.monotonic()
+    assert "nobody answers" in run("backup", directory / "b.holon", "--node", "127.0.0.1:1", ok=False)
+    assert time.monotonic() - began < 10 and not os.listdir(directory)
     old = Store()
     old.old = True
     assert "unknown command" in run("backup", directory / "b.holon", "--node", serve(old), ok=False)
