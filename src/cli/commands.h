@@ -16,6 +16,8 @@ int command_upgrade(const struct cli_options *options);
 int command_rebalance(const struct cli_options *options);
 int command_scrub(const struct cli_options *options);
 int command_salvage(const struct cli_options *options);
+int command_backup(const struct cli_options *options);
+int command_restore(const struct cli_options *options);
 int command_inspect(const struct cli_options *options);
 /* Becomes holon-sim, with the words as they are; returns only if that fails. */
 int command_sim(int count, char **words);

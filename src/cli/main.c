@@ -64,6 +64,18 @@ static const struct command commands[] = {
      "compare\ntheir rows with each other. What is damaged, or differs, is rebuilt from the others. "
      "--now begins a\npass on all nodes that are connected, faster than --scrub-rate.\n\nExit "
      "codes: 0 nothing was found, 1 something was or no node answered, 2 wrong options."},
+    {"backup", COMMAND_BACKUP, command_backup, "holon backup DIR|FILE | verify DIR|FILE",
+     "all of a running cluster as of one instant, in a directory or a file",
+     "A path that ends with / or is a directory becomes a file for each partition; one that does not "
+     "exist is a\nsingle file if its name has an extension. A run that was interrupted leaves no backup: "
+     "say the same again,\nand it is made. With a passphrase (--passphrase-file, HOLON_PASSPHRASE, or "
+     "--encrypt to be asked) it is\nencrypted. Verify reads all of one and writes nothing.\n\nExit "
+     "codes: 0 done, 1 refused, failed or damaged, 2 wrong options."},
+    {"restore", COMMAND_RESTORE, command_restore, "holon restore DIR|FILE",
+     "a backup into a running cluster, of any number of nodes",
+     "Nothing is written before the backup's manifest was found right, nor into a cluster that has keys, "
+     "unless\n--overwrite is given. A run that was interrupted goes on where it was: say the same "
+     "again.\n\nExit codes: 0 all of it is there, 1 refused, failed or damaged, 2 wrong options."},
     {"inspect", COMMAND_INSPECT, command_inspect, "holon inspect log|identity|engine DIR",
      "what is in a data directory, offline, changing nothing", ""},
     {"sim", 0, NULL, "holon sim [OPTIONS OF holon-sim]",

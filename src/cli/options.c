@@ -83,6 +83,8 @@ void cli_options_default(enum cli_command command, struct cli_options *options)
     options->dev_nodes = 3;
     options->token_ttl = UINT64_C(3600000000);
     options->base_port = BASE_PORT_DEFAULT;
+    options->backup_streams = 4;
+    snprintf(options->backup_node, sizeof(options->backup_node), "127.0.0.1:6379");
     snprintf(options->node.data, sizeof(options->node.data), "%s",
              command == COMMAND_DEV ? "data/dev" : "data");
     snprintf(options->node.redis, ADDRESS_SIZE_MAX, "127.0.0.1:6379");
@@ -375,7 +377,7 @@ static enum status unknown_option(enum cli_command command, const char *word, st
 static bool takes_words(enum cli_command command)
 {
     return command == COMMAND_INSPECT || command == COMMAND_NODE || command == COMMAND_UPGRADE ||
-           command == COMMAND_DATABASE;
+           command == COMMAND_DATABASE || command == COMMAND_BACKUP || command == COMMAND_RESTORE;
 }
 
 /* Next option of the line, or a word; *ret_used is what it took. */

@@ -17,6 +17,8 @@ enum cli_command { /* bits: which commands take an option */
                    COMMAND_SCRUB = 128,
                    COMMAND_UPGRADE = 256,
                    COMMAND_DATABASE = 512,
+                   COMMAND_BACKUP = 1024,
+                   COMMAND_RESTORE = 2048,
 };
 
 enum { DEV_NODES_MAX = 16, BASE_PORT_DEFAULT = 7000 };
@@ -41,6 +43,12 @@ struct cli_options {
     uint64_t token_ttl; /* us */
     /* salvage: */
     bool dry_run, salvage_accept_loss;
+    /* backup, restore: */
+    char backup_node[ADDRESS_SIZE_MAX];
+    char backup_base[1024];
+    char passphrase_file[1024];
+    uint32_t backup_streams;
+    bool backup_encrypt, backup_overwrite;
     /* Words that are no options, such as `log DIR`. */
     const char *words[4];
     uint32_t word_count;

@@ -46,7 +46,9 @@ static void test_every_option_is_documented(void **state)
         COMMAND_REBALANCE = 64,
         COMMAND_SCRUB = 128,
         COMMAND_UPGRADE = 256,
-        COMMAND_DATABASE = 512
+        COMMAND_DATABASE = 512,
+        COMMAND_BACKUP = 1024,
+        COMMAND_RESTORE = 2048
     };
     char *page = read_page("docs/reference/configuration.md");
 

@@ -130,5 +130,8 @@ bool redis_argument_i64(struct redis_call *call, uint32_t index, int64_t *ret_va
 /* The row that maps a database to its namespace (namespace.c). ROW_STOP as above. */
 enum row_result redis_namespace_find(struct redis_call *call, uint8_t database,
                                      uint32_t *ret_namespace);
+/* Also since when: the version of that row; 0: always. */
+enum row_result redis_namespace_find_version(struct redis_call *call, uint8_t database,
+                                             uint32_t *ret_namespace, uint64_t *ret_version);
 
 #endif

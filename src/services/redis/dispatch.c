@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
+#include "base/parse.h"
 #include "services/redis/cluster_table.h"
 #include "services/redis/exec.h"
 #include "services/redis/gather.h"
@@ -249,12 +250,34 @@ static bool watch(struct connection *connection, const struct redis_command *com
     return true;
 }
 
+/* To the partition of a slot that is named; it has no keys. Not within MULTI, where no snapshot can
+ * be, either. */
+static bool dispatch_export(struct connection *connection, const struct redis_command *command,
+                            const struct bytes *arguments, uint32_t count)
+{
+    int64_t slot;
+
+    multi_spoil(connection);
+    if (!connection_at_snapshot(connection)) {
+        connection_reply_error(connection, "ERR HOLON.EXPORT reads at a cut: HOLON.SNAPSHOT OPEN "
+                                           "or USE goes before it");
+        return true;
+    }
+    if (!parse_i64(arguments[1], &slot) || slot < 0 || slot >= SLOT_COUNT) {
+        connection_reply_error(connection, "ERR Invalid slot");
+        return true;
+    }
+    return connection_submit(connection, command, (uint16_t)slot, arguments, count);
+}
+
 static bool dispatch_known(struct connection *connection, const struct redis_command *command,
                            const struct bytes *arguments, uint32_t count)
 {
     bool of_slot = command->evaluate == NULL && slot_keys_wanted(command, arguments, count);
     bool about_keys = command->evaluate != NULL || (command->flags & REDIS_FANOUT) || of_slot;
 
+    if (command->id == REDIS_HOLON_EXPORT)
+        return dispatch_export(connection, command, arguments, count);
     if (multi_takes(connection, command)) {
         multi_queue(connection, command, arguments, count);
         return true;

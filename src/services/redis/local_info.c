@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "base/parse.h"
+#include "cluster/identity.h"
 #include "services/redis/gather.h"
 #include "services/redis/local.h"
 #include "services/redis/local_functions.h"
@@ -26,18 +27,20 @@ static void write_server(struct info *info)
     struct address address;
     const char *own = stream_own_address(info->call->connection->stream);
     unsigned port = parse_address(bytes_of(own), true, &address) ? address.port : 0;
+    char cluster[CLUSTER_ID_TEXT_SIZE];
 
+    cluster_id_print(view->cluster, cluster);
     buffer_append_format(
         info->text,
         "# Server\r\nredis_version:" REDIS_VERSION_COMPATIBLE "\r\nholon_version:%s\r\n"
         "redis_mode:%s\r\nos:Linux\r\narch_bits:64\r\nmultiplexing_api:epoll\r\n"
         "process_id:%" PRIu64 "\r\nrun_id:%s\r\ntcp_port:%u\r\nserver_time_usec:%" PRId64 "\r\n"
         "uptime_in_seconds:%" PRIu64 "\r\nuptime_in_days:%" PRIu64 "\r\nio_threads_active:%u\r\n"
-        "holon_workers:%u\r\nholon_workers_silent:%u\r\n",
+        "holon_workers:%u\r\nholon_workers_silent:%u\r\nholon_cluster_id:%s\r\n",
         info->facts.version, info->call->connection->cluster_port ? "cluster" : "standalone",
         info->facts.process_id, node ? node->hex_id : "", port,
         world_wall_time(service->options.world), uptime, uptime / 86400, info->facts.workers > 1,
-        info->facts.workers, info->numbers->workers_silent);
+        info->facts.workers, info->numbers->workers_silent, cluster);
 }
 
 static void write_clients(struct info *info)

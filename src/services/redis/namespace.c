@@ -25,10 +25,18 @@ static void map_key_store(uint8_t at[MAP_KEY_SIZE], const struct row_context *ro
 enum row_result redis_namespace_find(struct redis_call *call, uint8_t database,
                                      uint32_t *ret_namespace)
 {
+    uint64_t version;
+    return redis_namespace_find_version(call, database, ret_namespace, &version);
+}
+
+enum row_result redis_namespace_find_version(struct redis_call *call, uint8_t database,
+                                             uint32_t *ret_namespace, uint64_t *ret_version)
+{
     uint8_t key[MAP_KEY_SIZE];
     struct row_view row;
 
     *ret_namespace = database;
+    *ret_version = 0;
     /* Before the first FLUSHDB of the partition there is no such row, and this costs a hash
      * lookup instead of a search. Not row_count(): its answer depends on every proposal, and
      * each read would wait for the writes before it (rule A2). Here nothing uncommitted can be
@@ -40,8 +48,10 @@ enum row_result redis_namespace_find(struct redis_call *call, uint8_t database,
 
     map_key_store(key, call->rows, database);
     enum row_result result = row_get(call->rows, bytes_make(key, sizeof(key)), &row);
-    if (result == ROW_FOUND && row.value.size == sizeof(uint32_t))
+    if (result == ROW_FOUND && row.value.size == sizeof(uint32_t)) {
         *ret_namespace = load_u32(row.value.data);
+        *ret_version = row.header.version;
+    }
     return result;
 }
 
