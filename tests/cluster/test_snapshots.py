@@ -98,8 +98,9 @@ def test_of_writes_one_behind_the_other_none_is_seen_without_those_before(make_c
     cluster = make_cluster(proxied=True, options=("--partitions", "16"))
     cluster.wait_healthy()
     near, far = cluster[1], cluster[2]
-    pairs = [(cluster.key_led_by(near, near, f"a{number}."), cluster.key_led_by(far, near, f"b{number}."))
-             for number in range(6)]
+    pairs = until("both lead something", lambda: [(cluster.key_led_by(near, near, f"a{number}."),
+                                                   cluster.key_led_by(far, near, f"b{number}."))
+                                                  for number in range(6)], 30)
     told = {key: 0 for pair in pairs for key in pair}
     cluster.network.delay(cluster[0].name, far.name, DELAY_SECONDS)
     stopping, wrong = threading.Event(), []
