@@ -4,6 +4,7 @@ under way arrives. To whom a connection belongs is looked up in /proc, by its so
 import os
 import socket
 import threading
+import time
 from typing import Callable, Optional
 
 
@@ -35,6 +36,7 @@ class Network:
         self.pids = pids
         self.changed = threading.Condition()
         self.cuts: set = set()
+        self.delays: dict = {}
         self.listeners: list = []
         self.closed = False
 
@@ -46,6 +48,10 @@ class Network:
     def cut(self, a: str, b: str) -> None:
         with self.changed:
             self.cuts.add(frozenset((a, b)))
+
+    def delay(self, a: str, b: str, seconds: float) -> None:
+        """So long each way, as between two places."""
+        self.delays[frozenset((a, b))] = seconds
 
     def isolate(self, name: str, others) -> None:
         for other in others:
@@ -101,6 +107,7 @@ class Network:
             while True:
                 data = source.recv(65536)
                 self._wait_open(pair)
+                time.sleep(self.delays.get(pair, 0))
                 if not data or self.closed:
                     break
                 target.sendall(data)

@@ -13,6 +13,7 @@ from waiting import until
 PARTITIONS = 64
 CUTS_MAX = 8
 ROUNDS = 12
+DELAY_SECONDS = 0.015
 
 
 @pytest.fixture
@@ -89,6 +90,51 @@ def test_each_snapshot_is_one_instant_of_the_bank(cluster):
     bank.audit(cluster[0])
     assert metric(cluster, "holon_cut_taken_total") == ROUNDS
     until("no part is left", lambda: metric(cluster, "holon_cut_parts") == 0)
+
+
+def test_of_writes_one_behind_the_other_none_is_seen_without_those_before(make_cluster):
+    """Each client counts at a, and when that is answered at b, which hears of a snapshot much later. So b is never
+    ahead of a, nor a more than one step ahead of b."""
+    cluster = make_cluster(proxied=True, options=("--partitions", "16"))
+    cluster.wait_healthy()
+    near, far = cluster[1], cluster[2]
+    pairs = until("both lead something", lambda: [(cluster.key_led_by(near, near, f"a{number}."),
+                                                   cluster.key_led_by(far, near, f"b{number}."))
+                                                  for number in range(6)], 30)
+    told = {key: 0 for pair in pairs for key in pair}
+    cluster.network.delay(cluster[0].name, far.name, DELAY_SECONDS)
+    stopping, wrong = threading.Event(), []
+
+    def count(pair) -> None:
+        with near.client() as client:
+            while not stopping.is_set():
+                for key in pair:
+                    reply = client.call("INCR", key)
+                    if isinstance(reply, ErrorReply):
+                        wrong.append(reply)
+                        return
+                    told[key] = reply
+
+    threads = [threading.Thread(target=count, args=(pair,), daemon=True) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    try:
+        with cluster[0].client() as client:
+            keys = [key for pair in pairs for key in pair]
+            for _ in range(3 * ROUNDS):
+                floors = dict(told)
+                name = client.call("HOLON.SNAPSHOT", "OPEN")
+                assert not isinstance(name, ErrorReply), name
+                seen = dict(zip(keys, (int(value or 0) for value in client.call("MGET", *keys))))
+                assert all(seen[key] >= floors[key] for key in keys), "it is older than the question"
+                for a, b in pairs:
+                    assert seen[b] <= seen[a] <= seen[b] + 1, (seen[a], seen[b])
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join(20)
+    assert wrong == []
+    assert min(told.values()) > ROUNDS, "the clients hardly went on"
 
 
 def test_what_is_changed_later_is_not_seen(cluster):
