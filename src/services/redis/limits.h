@@ -25,8 +25,8 @@ enum redis_planted_bug {
     REDIS_BUG_WATCH_IGNORED = 1 << 5,        /* whatever was watched has not changed */
     REDIS_BUG_GUARD_IGNORED = 1 << 6,        /* every guard holds, and its lock is not read */
     REDIS_BUG_LOCK_TOKEN_AGAIN = 1 << 7,     /* tokens begin anew with every holder */
-    REDIS_BUG_LOCK_OVERTAKES = 1 << 8,       /* who comes takes it, whoever waits */
-    REDIS_BUG_LOCK_NOT_EXPIRED = 1 << 9,     /* a guard does not look at the time */
+    REDIS_BUG_LOCK_OVERTAKES = 1 << 8,       /* who asks takes it, the last one first */
+    REDIS_BUG_LOCK_NOT_EXPIRED = 1 << 9,     /* whose time is over stays, and another may come */
 };
 
 struct redis_limits {

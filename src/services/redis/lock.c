@@ -33,14 +33,14 @@ static struct bytes row_key_make(struct redis_call *call, uint8_t database, stru
 static bool read_holders(struct redis_call *call, struct reader *reader, struct lock *lock)
 {
     uint64_t count = read_varint(reader);
+    bool kept = call->limits->planted & REDIS_BUG_LOCK_NOT_EXPIRED;
 
     if (count > LOCK_PERMITS_MAX) return false;
     lock->holders = arena_allocate(call->rows->arena, (count + 1) * sizeof(lock->holders[0]));
     for (uint64_t i = 0; i < count; i++) {
         struct lock_holder holder = {.token = read_u64(reader)};
         holder.until = read_i64(reader);
-        if (call->rows->time < holder.until || lock->untimed)
-            lock->holders[lock->holder_count++] = holder;
+        if (call->rows->time < holder.until || kept) lock->holders[lock->holder_count++] = holder;
     }
     return !reader->failed;
 }
@@ -169,6 +169,15 @@ enum row_result lock_expire(struct redis_call *call, struct bytes row_key)
 
 /* --- holders and waiters --------------------------------------------------------------------- */
 
+uint32_t lock_holders_now(const struct redis_call *call, const struct lock *lock)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < lock->holder_count; i++)
+        count += call->rows->time < lock->holders[i].until;
+    return count;
+}
+
 struct lock_holder *lock_holder_of(const struct lock *lock, uint64_t token)
 {
     for (uint32_t i = 0; i < lock->holder_count; i++)
@@ -254,8 +263,7 @@ void lock_want(struct redis_call *call, struct bytes name)
 enum row_result lock_guard_holds(struct redis_call *call, const struct redis_guard *guard,
                                  bool *ret_holds)
 {
-    struct lock lock = {.row_key = row_key_make(call, guard->database, guard->name),
-                        .untimed = call->limits->planted & REDIS_BUG_LOCK_NOT_EXPIRED};
+    struct lock lock = {.row_key = row_key_make(call, guard->database, guard->name)};
 
     if (call->limits->planted & REDIS_BUG_GUARD_IGNORED) {
         *ret_holds = true;

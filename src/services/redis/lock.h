@@ -57,7 +57,6 @@ struct lock {
     struct bytes row_key;
     bool exists;      /* the row */
     bool damaged;     /* ... and makes no sense */
-    bool untimed;     /* a deliberate bug: holders whose time is over are there */
     uint32_t permits; /* 0: nobody has said how many */
     uint32_t holder_count, waiter_count;
     struct lock_holder *holders;
@@ -69,6 +68,8 @@ struct lock {
 enum row_result lock_get(struct redis_call *call, struct bytes name, struct lock *ret_lock);
 /* Writes the row, or deletes it if nobody is left. */
 void lock_put(struct redis_call *call, const struct lock *lock);
+/* As lock_get() has left out all others, all of them. */
+uint32_t lock_holders_now(const struct redis_call *call, const struct lock *lock);
 /* NULL: it does not hold it, or not any more. */
 struct lock_holder *lock_holder_of(const struct lock *lock, uint64_t token);
 void lock_remove_holder(struct lock *lock, struct lock_holder *holder);

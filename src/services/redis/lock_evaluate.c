@@ -86,7 +86,7 @@ static bool permits_are_right(struct redis_call *call, struct lock *lock, uint32
 static bool is_free(const struct redis_call *call, const struct lock *lock, uint32_t ahead)
 {
     if (call->limits->planted & REDIS_BUG_LOCK_OVERTAKES) ahead = 0;
-    return ahead == 0 && lock->holder_count < lock->permits;
+    return ahead == 0 && lock_holders_now(call, lock) < lock->permits;
 }
 
 static enum row_result take(struct redis_call *call, struct lock *lock, uint32_t ttl_ms,
@@ -200,7 +200,9 @@ static enum evaluate_result wait_more(struct redis_call *call, const struct lock
 
     if (rows->time >= until) return reply_attempt(call, 0, attempt->ticket);
     if (ahead == 0 && free_at(lock) < until) until = free_at(lock);
-    return row_wait(rows, lock->row_key, until, attempt->ticket);
+    bool last_first = call->limits->planted & REDIS_BUG_LOCK_OVERTAKES;
+    return row_wait(rows, lock->row_key, until,
+                    last_first ? UINT64_MAX - attempt->ticket : attempt->ticket);
 }
 
 /* locktry NAME PERMITS TTL TICKET MS: an attempt of a client that waits. */
