@@ -196,6 +196,13 @@ static const struct sim_planted planted[] = {
      "WHY 4.1: what was prepared, and decided, is not in a cut"},
     {"watch_ignored", NULL, 0, "transactions", 5,
      "WHY 1.11: EXEC does not look at what was watched"},
+    {"guard_ignored", NULL, 0, "locks", 5,
+     "L-1: a command under HOLON.GUARD is executed whoever holds the lock"},
+    {"lock_token_again", NULL, 0, "locks", 5, "L-3: tokens begin anew with every holder"},
+    {"lock_overtakes", NULL, 0, "locks", 5,
+     "L-4: who asks when a lock is free takes it, and the last one is woken first"},
+    {"lock_not_expired", NULL, 0, "locks", 5,
+     "L-1: a holder whose time is over may still write while its place is taken"},
     {"partial_reply_kept", "partial_reply_kept", 0, NULL, 800,
      "B5: what came of a reply in parts is kept when the request is sent again"},
 };
@@ -210,6 +217,10 @@ uint32_t sim_planted_redis_bit(const struct sim_planted *bug)
                 {"staged_not_collected", REDIS_BUG_STAGED_NOT_COLLECTED},
                 {"staged_again", REDIS_BUG_STAGED_AGAIN},
                 {"watch_ignored", REDIS_BUG_WATCH_IGNORED},
+                {"guard_ignored", REDIS_BUG_GUARD_IGNORED},
+                {"lock_token_again", REDIS_BUG_LOCK_TOKEN_AGAIN},
+                {"lock_overtakes", REDIS_BUG_LOCK_OVERTAKES},
+                {"lock_not_expired", REDIS_BUG_LOCK_NOT_EXPIRED},
                 {"part_id_used_twice", REDIS_BUG_ID_USED_TWICE}};
 
     for (size_t i = 0; i < ARRAY_COUNT(bits); i++)

@@ -53,7 +53,8 @@ static struct parked *first_of_client(struct replica *replica, struct gateway_id
     struct list *head = &replica->parked;
     for (struct list *at = head->next; at != head; at = at->next) {
         struct parked *parked = parked_at(at);
-        if (parked->item.client == client && parked_is_of(parked, gateway)) return parked;
+        bool same = parked->item.client == client && parked_is_of(parked, gateway);
+        if (same && parked->state != PARKED_ROW) return parked;
     }
     return NULL;
 }
@@ -120,6 +121,7 @@ static void leave_replica(struct parked *parked)
 
 static void parked_free(struct partition_host *host, struct parked *parked)
 {
+    if (parked->state == PARKED_ROW) parked_leave_row(parked);
     leave_replica(parked);
     list_remove(&parked->by_queue);
     host->cold.heavy_count -= parked->state == PARKED_HEAVY;
@@ -758,10 +760,12 @@ void cold_open(struct partition_host *host)
     list_init(&cold->heavy);
     list_init(&cold->locked);
     list_init(&cold->unlocked);
+    list_init(&cold->row_waits);
     cold->turn_end = (struct world_deferred){.run = cold_turn_end, .context = host};
     cold->retry_timer = (struct world_timer){.fire = on_retry, .context = host};
     cold->heavy_timer = (struct world_timer){.fire = on_heavy, .context = host};
     cold->unlock_timer = (struct world_timer){.fire = cold_on_unlocked, .context = host};
+    cold->row_timer = (struct world_timer){.fire = cold_on_row_timer, .context = host};
     histogram_init(&cold->latency);
 }
 
@@ -790,6 +794,7 @@ void cold_close(struct partition_host *host)
     world_timer_stop(host->world, &host->cold.retry_timer);
     world_timer_stop(host->world, &host->cold.heavy_timer);
     world_timer_stop(host->world, &host->cold.unlock_timer);
+    world_timer_stop(host->world, &host->cold.row_timer);
     while (!list_empty(&host->cold.jobs)) {
         struct cold_job *job = CONTAINER_OF(host->cold.jobs.next, struct cold_job, link);
         while (!list_empty(&job->parked))

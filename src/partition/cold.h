@@ -11,6 +11,9 @@
  * (`ordered`) waits behind that one if it is parked; everybody else goes on. A parked request
  * belongs to one term and one route: with either it is dropped, and the gateway asks again.
  *
+ * Or its evaluation waits for a row to be written by somebody else (row_wait()): for a short while,
+ * which its gateway takes for a slow leader's. Nobody waits behind it.
+ *
  * Bounded: PARKED_COUNT_MAX and PARKED_BYTES_MAX per host, then OUTCOME_BUSY; COLD_ROUNDS_MAX
  * fetches per evaluation; COLD_JOBS_MAX jobs of a host at once. */
 #ifndef HOLON_PARTITION_COLD_H
@@ -36,6 +39,7 @@ enum {
     HEAVY_FULL_PAUSE_US = 5 * 1000, /* while a partition has too much uncommitted */
     HEAVY_TURN_COST_MAX = 4096,     /* of what waited, in one turn of the loop: governor_cost(), */
     COLD_TURN_MAX = 64,             /* and requests */
+    ROW_WAIT_CLASSES = 1024,
     PARKED_CLASSES = 4096, /* of clients; with none parked of its class a request goes on */
     COLD_JOBS_MAX = 16,
     COLD_JOB_KEYS_MAX = 128,      /* of one job; a request is never split */
@@ -51,6 +55,7 @@ enum {
     COLD_RETRY_US = 10 * 1000,      /* after a failed read */
     COLD_LATE_US = 700 * 1000,      /* simulator only: how late a read may come */
     LOCKED_COUNT_MAX = 4096,        /* that wait for locks, of a host; then OUTCOME_BUSY */
+    ROW_WAITS_MAX = 4096,           /* that wait for a row to be written; then the same */
 };
 
 /* Does a request of this client have to wait behind a parked one? */
@@ -75,6 +80,15 @@ bool cold_park_frozen(struct replica *replica, struct session *session, uint64_t
                       const struct request_item *item, struct parked *again);
 /* One is gone: in the next turn of the loop, in the order in which they came. */
 void cold_unlocked(struct replica *replica);
+/* It waits for a row to be written (row_wait()). `again` and false as above. */
+bool cold_park_row(struct replica *replica, struct session *session, uint64_t route,
+                   const struct request_item *item, struct parked *again,
+                   const struct row_context *rows, uint64_t now);
+/* This leader has written a row while some wait (replica.row_waits): in the next turn of the loop
+ * the one runs that is to be woken. */
+void cold_row_written(struct replica *replica, struct bytes key);
+/* For row_context.waits_since. */
+int64_t cold_waits_since(const struct parked *parked);
 /* Does a heavy request have to wait for light ones of others (governor.h)? Then it is parked.
  * `again`: it is already, and runs. `chosen`: it has to, by the simulator. */
 bool cold_heavy_waits(struct replica *replica, struct session *session, uint64_t route,

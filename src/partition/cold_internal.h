@@ -1,5 +1,6 @@
 /* cold_internal.h - requests that are parked, shared by cold.c (rows of the engine, heavy ones) and
- * cold_locked.c (locks of transactions). Not for other modules. */
+ * cold_locked.c (locks of transactions) and cold_row.c (rows that others write). Not for other
+ * modules. */
 #ifndef HOLON_PARTITION_COLD_INTERNAL_H
 #define HOLON_PARTITION_COLD_INTERNAL_H
 
@@ -12,7 +13,8 @@ enum parked_state {
     PARKED_DELAYED,  /* a read failed: again in a moment */
     PARKED_HEAVY,    /* light requests of others go first */
     PARKED_LOCKED,   /* a transaction holds what it needs */
-    PARKED_UNLOCKED, /* it may have let go */
+    PARKED_ROW,      /* somebody else has to write a row, or time to pass */
+    PARKED_UNLOCKED, /* either may have happened */
     PARKED_RUNS,
 };
 
@@ -40,6 +42,10 @@ struct parked {
     uint64_t evictions; /* of the table when they were loaded */
     /* Of the table when the read began: what it gives is stale if one of them moved. */
     uint64_t flush_generation, cold_generation;
+    /* PARKED_ROW: */
+    int64_t waits_since; /* as row_context has it */
+    uint64_t wakes_at;   /* boot clock */
+    uint64_t row_hash, row_turn;
     size_t size;
     uint8_t body[];
 };
@@ -79,5 +85,10 @@ void parked_run_again(struct parked *parked, uint64_t now);
 bool parked_txn_of(struct replica *replica, const struct session *session,
                    const struct request_item *item);
 void cold_on_unlocked(struct world_timer *timer);
+
+/* cold_row.c */
+/* It is not one of those that wait for rows any more. */
+void parked_leave_row(struct parked *parked);
+void cold_on_row_timer(struct world_timer *timer);
 
 #endif

@@ -215,6 +215,7 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
         if (effect.kind == EFFECT_CUT && effect.takes) cut_unfreeze(replica);
         if (effect.key.size > 0 && effect.key.data[2] == SERVICE_TXN)
             txn_proposed(replica, &effect, index);
+        if (replica->row_waits > 0 && effect.key.size > 0) cold_row_written(replica, effect.key);
         effect_apply(&effect, index, true, replica->table);
     }
     return status == STATUS_NOT_FOUND;
@@ -335,7 +336,10 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
     rows->hash_secret[0] = host->options.hash_secret[0];
     rows->hash_secret[1] = host->options.hash_secret[1];
     rows->wanted = &scratch->wanted;
-    if (parked != NULL) cold_ranges(parked, rows);
+    if (parked != NULL) {
+        cold_ranges(parked, rows);
+        rows->waits_since = cold_waits_since(parked);
+    }
     rows->engine_index = replica->flushed;
     rows->next_index = raft_last_index(replica->raft) + 1;
     rows->options = host->options.service_options[request->service];
@@ -485,6 +489,10 @@ static bool has_no_space(const struct replica *replica, const struct request_ite
     "BUSY too many requests wait for transactions that hold their keys; the command was not "      \
     "executed, try again"
 
+#define ROW_WAITS_TEXT                                                                             \
+    "BUSY too many requests wait for something that others have to do; the command was not "       \
+    "executed, try again"
+
 /* It lets go of locks, and is so little that members take it whose logs are full. */
 static bool ends_transaction(const struct replica *replica, const struct request_item *item,
                              const struct buffer *effects)
@@ -552,6 +560,9 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
     if (result == EVALUATE_NEED_ROWS) {
         bool parks = cold_park(replica, session, route, item, time, parked, &scratch->wanted);
         if (!parks) refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_make(NULL, 0));
+    } else if (result == EVALUATE_WAIT && !rows.must_wait && rows.waits) {
+        if (!cold_park_row(replica, session, route, item, parked, &rows, now))
+            refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(ROW_WAITS_TEXT));
     } else if (result == EVALUATE_WAIT) {
         if (!cold_park_locked(replica, session, route, item, parked))
             refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(LOCKS_TEXT));

@@ -248,6 +248,7 @@ struct replica {
     uint64_t sample_index, sample_at; /* an entry that was proposed, and when */
     struct list parked;               /* cold.c */
     struct replica_freeze freeze;     /* cut.c */
+    uint32_t row_waits;               /* of those: that wait for a row (cold_row.c) */
     struct map sessions;
     uint64_t led_term;
     uint64_t fence_proposed; /* index of the newest own entry with one */
@@ -377,12 +378,14 @@ struct evaluate_scratch {
 struct cold { /* requests that wait for rows of the engine, or are heavy: cold.c */
     struct list queue, delayed, jobs, heavy;
     struct list locked, unlocked; /* wait for a lock; may run again */
-    uint32_t job_count, parked_count, heavy_count, locked_count;
+    struct list row_waits;        /* wait for a row, by the time at which they are woken */
+    uint32_t job_count, parked_count, heavy_count, locked_count, row_wait_count;
     uint32_t turn_left; /* so many may go on in this turn of the loop */
     uint64_t parked_bytes;
     uint16_t parked_of[PARKED_CLASSES];
     struct world_deferred turn_end;
-    struct world_timer retry_timer, heavy_timer, unlock_timer;
+    uint16_t row_waits_of[ROW_WAIT_CLASSES]; /* by hash of the key */
+    struct world_timer retry_timer, heavy_timer, unlock_timer, row_timer;
     struct histogram latency; /* from parked to answered, us */
 };
 

@@ -78,6 +78,8 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->locks_full = false;
     rows->must_wait = false;
     rows->refused = false;
+    rows->waits = false;
+    rows->waits_since = 0;
     rows->reads = NULL;
     rows->dedup = NULL;
     rows->services = NULL;
@@ -90,6 +92,15 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->pending = NULL;
     rows->pending_count = 0;
     rows->pending_capacity = 0;
+}
+
+enum evaluate_result row_wait(struct row_context *rows, struct bytes key, int64_t until,
+                              uint64_t turn)
+{
+    rows->wait = arena_allocate(rows->arena, sizeof(*rows->wait));
+    *rows->wait = (struct row_wait){.key = key, .until = until, .turn = turn};
+    rows->waits = true;
+    return EVALUATE_WAIT;
 }
 
 void row_context_end(struct row_context *rows)

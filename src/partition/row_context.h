@@ -102,6 +102,7 @@ struct row_context {
     bool locks_full;                    /* nothing more may be locked */
     bool must_wait;                     /* a lock is in the way: whatever the evaluation says */
     bool refused;                       /* row_refuse() */
+    bool waits;                         /* row_wait() */
     struct row_reads *reads;            /* NULL: not recorded */
     const struct dedup *dedup;          /* row_request_is_over() */
     evaluate_fn *const *services;       /* by enum row_service: for pieces, */
@@ -111,6 +112,9 @@ struct row_context {
     uint64_t freeze;             /* and which freeze that is; 0: none */
     uint8_t chore_service;       /* whose chore `chore_at` is of */
     bool planted_over;           /* simulator only: every request is over */
+    int64_t waits_since;         /* us, as `time`: when it was first run, if row_wait() made it wait
+                                  * since; else 0 */
+    struct row_wait *wait;       /* what it waits for, if `waits`; in the arena */
     struct row_pending *pending; /* private: this evaluation's own writes, seen by its reads */
     size_t pending_count;
     size_t pending_capacity;
@@ -161,6 +165,19 @@ row_scan(struct row_context *rows, struct bytes from, struct bytes to, void *con
  * have to stay fetched until the evaluation ends. False: this run has used what it should. A walk
  * that got somewhere and can say where to go on then ends; otherwise it may end as BUSY. */
 bool row_may_seek(const struct row_context *rows);
+/* Of an evaluation that waits for somebody else: it runs again when a row of that key is written by
+ * this leader, or `until` has come (as `time`), in any case ROW_WAIT_MAX_US after its first run
+ * (waits_since): then it must answer. Of several that wait for one key, a write wakes the one with
+ * the lowest `turn`. Effects are thrown away. Return what it returns. Not for a piece of a
+ * transaction. */
+struct row_wait {
+    struct bytes key;
+    int64_t until;
+    uint64_t turn;
+};
+enum { ROW_WAIT_MAX_US = 250 * 1000 };
+enum evaluate_result row_wait(struct row_context *rows, struct bytes key, int64_t until,
+                              uint64_t turn);
 /* For a piece of a transaction: its service does not want what the transaction would do, by what it
  * read (a condition that does not hold). Nothing is changed anywhere; the reply says why. Outside
  * of transactions it only drops the effects. */

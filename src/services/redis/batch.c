@@ -4,7 +4,10 @@
 #include "services/redis/watch.h"
 
 /* Of the encoding, so that a count is not believed that cannot be. */
-enum { WATCH_SIZE_MIN = 15, COMMAND_SIZE_MIN = 8 };
+enum { GUARD_SIZE_MIN = 10, WATCH_SIZE_MIN = 15, COMMAND_SIZE_MIN = 8 };
+#define LOCK_LOST                                                                                  \
+    "LOCKLOST a lock of HOLON.GUARD is not held with that token any more: its time was over, or "  \
+    "it was given back; nothing was executed"
 
 struct batch_item {
     bool expects;
@@ -18,7 +21,8 @@ struct batch {
     struct buffer *reply;
     size_t reply_start;
     uint64_t seed;
-    uint32_t watch_count, item_count;
+    uint32_t guard_count, watch_count, item_count;
+    struct redis_guard *guards;
     struct redis_watch *watches;
     struct batch_item *items;
     uint16_t ids_made;      /* by the commands so far */
@@ -26,6 +30,18 @@ struct batch {
 };
 
 /* --- decoding -------------------------------------------------------------------------------- */
+
+static bool read_guards(struct batch *batch, struct reader *reader)
+{
+    uint64_t count = read_varint(reader);
+
+    if (count > reader_left(reader) / GUARD_SIZE_MIN) return false;
+    batch->guards = arena_allocate(batch->rows->arena, count * sizeof(batch->guards[0]));
+    batch->guard_count = (uint32_t)count;
+    for (uint32_t i = 0; i < batch->guard_count; i++)
+        if (!redis_batch_read_guard(reader, &batch->guards[i])) return false;
+    return true;
+}
 
 static bool read_watches(struct batch *batch, struct reader *reader)
 {
@@ -77,7 +93,10 @@ static bool decode(struct batch *batch, struct bytes body)
 {
     struct reader reader = reader_make(body);
 
-    if (read_u8(&reader) != REDIS_BATCH_FORMAT || read_u8(&reader) != 0) return false;
+    if (read_u8(&reader) != REDIS_BATCH_FORMAT) return false;
+    uint8_t flags = read_u8(&reader);
+    if (flags & ~REDIS_BATCH_GUARDS) return false;
+    if (flags && !read_guards(batch, &reader)) return false;
     if (!read_watches(batch, &reader)) return false;
     batch->seed = read_u64(&reader);
     uint64_t count = read_varint(&reader);
@@ -131,6 +150,10 @@ static void want_all(struct batch *batch)
     for (uint8_t database = 0; database < REDIS_DATABASES; database++)
         if (databases >> database & 1) redis_namespace_find(&call, database, &namespaces[database]);
     if (batch->rows->need_rows || batch->rows->must_wait) return;
+    for (uint32_t i = 0; i < batch->guard_count; i++) {
+        call.database = batch->guards[i].database;
+        lock_want(&call, batch->guards[i].name);
+    }
     for (uint32_t i = 0; i < batch->watch_count; i++) {
         call.namespace = namespaces[batch->watches[i].database];
         redis_key_locate(&call, batch->watches[i].key, &key);
@@ -145,6 +168,26 @@ static void want_all(struct batch *batch)
 /* --- running --------------------------------------------------------------------------------- */
 
 enum step { STEP_ON, STEP_END }; /* END: *ret_result is what to return */
+
+/* Before anything else: what a former holder says is not even looked at. */
+static enum step check_guards(struct batch *batch, enum evaluate_result *ret_result)
+{
+    struct redis_call call = call_make(batch);
+
+    for (uint32_t i = 0; i < batch->guard_count; i++) {
+        bool holds = false;
+        if (lock_guard_holds(&call, &batch->guards[i], &holds) == ROW_STOP) {
+            *ret_result = redis_stop(&call);
+            return STEP_END;
+        }
+        if (call.misrouted || !holds) {
+            *ret_result =
+                refuse(batch, REDIS_BATCH_REFUSED, call.misrouted ? REDIS_MISROUTED : LOCK_LOST);
+            return STEP_END;
+        }
+    }
+    return STEP_ON;
+}
 
 static enum step check_watches(struct batch *batch, enum evaluate_result *ret_result)
 {
@@ -230,6 +273,7 @@ static enum evaluate_result run(struct batch *batch)
     enum evaluate_result result = EVALUATE_DONE;
     uint8_t executed = REDIS_BATCH_EXECUTED;
 
+    if (check_guards(batch, &result) == STEP_END) return result;
     if (check_watches(batch, &result) == STEP_END) return result;
     if (buffer_append(batch->reply, bytes_make(&executed, 1))) return EVALUATE_OVER_BUDGET;
     for (uint32_t i = 0; i < batch->item_count; i++)

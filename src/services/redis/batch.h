@@ -1,13 +1,15 @@
 /* batch.h - several commands in one request, evaluated one after the other in one entry: MULTI
  * whose keys are all in one partition, and the pieces of transactions (txn/txn.h).
  *
- *   body: u8 format (2) | u8 flags (0) | varint count, watches: u8 database, u8 existed,
+ *   body: u8 format (2) | u8 flags (1: guards) | with 1: varint count, guards: u8 database,
+ *         u64 token, varint size, name of a lock | varint count, watches: u8 database, u8 existed,
  *         u32 namespace, u64 version, varint size, key | u64 seed | varint count, commands: u8
  * flags (1: expects) | with 1: u64, u64 digest of the reply it must give, keyed with the seed |
  * varint size, body of request_body.h (format 1, no references) reply: u8 redis_batch_outcome |
  * EXECUTED: for each command u32 size, reply (RESP); REFUSED: an error (RESP)
  *
- * Each command sees what those before it wrote. A watch that fails, or a reply that is not the
+ * Each command sees what those before it wrote. A lock that is not held with that token any more
+ * (lock.h), a watch that fails, or a reply that is not the
  * expected one: nothing is changed (row_refuse()). Errors of commands are replies like others, and
  * change nothing by themselves, as in redis-server. What makes no sense, or does not fit, is
  * refused as a whole: half of a transaction must not be executed.
@@ -20,9 +22,10 @@
 
 #include "base/hash.h"
 #include "partition/row_context.h"
+#include "services/redis/lock.h"
 #include "services/redis/request_body.h"
 
-enum { REDIS_BATCH_FORMAT = 2 };
+enum { REDIS_BATCH_FORMAT = 2, REDIS_BATCH_GUARDS = 1 /* a flag */ };
 
 enum redis_batch_outcome {
     REDIS_BATCH_EXECUTED = 0,
@@ -51,8 +54,13 @@ enum evaluate_result redis_batch_evaluate(struct row_context *rows, const struct
 /* Of what a command must reply, `reply`. */
 struct hash128 redis_batch_digest(uint64_t seed, uint16_t command, struct bytes reply);
 
-/* The body: a head, its watches, then redis_batch_begin_commands() and its commands. */
-void redis_batch_begin(struct writer *writer, uint64_t watch_count);
+/* The body: a head with its guards, if there are any; its watches, then
+ * redis_batch_begin_commands() and its commands. */
+void redis_batch_begin(struct writer *writer, uint64_t watch_count); /* without guards */
+void redis_batch_begin_guards(struct writer *writer, uint64_t guard_count);
+void redis_batch_write_guard(struct writer *writer, const struct redis_guard *guard);
+bool redis_batch_read_guard(struct reader *reader, struct redis_guard *ret_guard);
+void redis_batch_begin_watches(struct writer *writer, uint64_t watch_count); /* after guards */
 void redis_batch_write_watch(struct writer *writer, const struct redis_watch *watch);
 void redis_batch_begin_commands(struct writer *writer, uint64_t seed, uint64_t command_count);
 void redis_batch_write_command(struct writer *writer, const struct redis_batch_command *command);

@@ -11,6 +11,33 @@ void redis_batch_begin(struct writer *writer, uint64_t watch_count)
     write_varint(writer, watch_count);
 }
 
+void redis_batch_begin_guards(struct writer *writer, uint64_t guard_count)
+{
+    write_u8(writer, REDIS_BATCH_FORMAT);
+    write_u8(writer, REDIS_BATCH_GUARDS);
+    write_varint(writer, guard_count);
+}
+
+void redis_batch_write_guard(struct writer *writer, const struct redis_guard *guard)
+{
+    write_u8(writer, guard->database);
+    write_u64(writer, guard->token);
+    write_sized(writer, guard->name);
+}
+
+bool redis_batch_read_guard(struct reader *reader, struct redis_guard *ret_guard)
+{
+    ret_guard->database = read_u8(reader);
+    ret_guard->token = read_u64(reader);
+    ret_guard->name = read_sized(reader);
+    return !reader->failed && ret_guard->database < REDIS_DATABASES;
+}
+
+void redis_batch_begin_watches(struct writer *writer, uint64_t watch_count)
+{
+    write_varint(writer, watch_count);
+}
+
 void redis_batch_write_watch(struct writer *writer, const struct redis_watch *watch)
 {
     write_u8(writer, watch->database);

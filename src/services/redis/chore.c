@@ -2,6 +2,7 @@
 
 #include "services/redis/chore_step.h"
 #include "services/redis/fronts.h"
+#include "services/redis/lock.h"
 #include "services/redis/request_body.h"
 
 enum {
@@ -141,6 +142,8 @@ enum evaluate_result redis_chore(struct row_context *rows, const struct request 
     step.rows_left = step.call.limits->chore_rows;
     if (chore_collect(&step) == ROW_STOP) return row_context_stop(rows);
     step.rows_left = step.call.limits->chore_rows; /* neither waits for the other */
+    if (lock_chore(&step) == ROW_STOP) return row_context_stop(rows);
+    step.rows_left = step.call.limits->chore_rows;
     for (uint8_t database = 0; database < REDIS_DATABASES; database++) {
         if (!chore_may_seek(&step)) {
             row_want_chore(rows, rows->time);

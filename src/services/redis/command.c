@@ -13,6 +13,7 @@ enum {
     CONTAINER = REDIS_CONTAINER,
     ADMIN = REDIS_ADMIN,
     STAGES = REDIS_STAGES,
+    LOCKS = REDIS_LOCKS,
 };
 
 static const struct redis_command commands[REDIS_COMMAND_ID_END] = {
@@ -23,6 +24,13 @@ static const struct redis_command commands[REDIS_COMMAND_ID_END] = {
 #include "services/redis/commands.def"
 #undef REDIS_COMMAND
 #undef REDIS_LOCAL
+    [REDIS_LOCKTRY] = {"locktry", REDIS_LOCKTRY, 6, WRITES | GROWS | LOCKS | REDIS_HIDDEN, 1, 1, 1,
+                       evaluate_locktry, "lock", "7.0.0", "O(N) where N is the number of waiters.",
+                       "An attempt of a client that waits for a lock."},
+    [REDIS_LOCKLEAVE] = {"lockleave", REDIS_LOCKLEAVE, 3, WRITES | LOCKS | REDIS_HIDDEN, 1, 1, 1,
+                         evaluate_lockleave, "lock", "7.0.0",
+                         "O(N) where N is the number of waiters.",
+                         "A client waits for a lock no longer."},
     [REDIS_READVALUE] = {"readvalue", REDIS_READVALUE, 2, READS | REDIS_HIDDEN, 1, 1, 1,
                          evaluate_readvalue, "generic", "7.0.0", "O(N)",
                          "A value as it goes to another partition."},

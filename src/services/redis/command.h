@@ -13,9 +13,11 @@ enum redis_command_id {
 #include "services/redis/commands.def"
 #undef REDIS_COMMAND
 #undef REDIS_LOCAL
-    /* Between nodes, no client can name them: of RENAME and COPY, of CLUSTER ...KEYSINSLOT, of
-     * INFO.
+    /* Between nodes, no client can name them: of HOLON.LOCK ... WAIT, of RENAME and COPY, of
+     * CLUSTER ...KEYSINSLOT, of INFO.
      */
+    REDIS_LOCKTRY = 250,
+    REDIS_LOCKLEAVE = 251,
     REDIS_READVALUE = 252,
     REDIS_WRITEVALUE = 253,
     REDIS_SLOTSCAN = 254,
@@ -34,6 +36,7 @@ enum redis_command_flags {
     REDIS_ADMIN = 1 << 7,
     REDIS_STAGES = 1 << 8, /* its big values may be sent ahead (stage.h) */
     REDIS_HIDDEN = 1 << 9, /* only nodes ask for it */
+    REDIS_LOCKS = 1 << 10, /* of locks: its key is the name of one (lock.h) */
 };
 
 struct redis_command {

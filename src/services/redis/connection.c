@@ -4,6 +4,8 @@
 #include "net/admission.h"
 #include "services/redis/frontend.h"
 #include "services/redis/snapshot.h"
+#include "services/redis/guard.h"
+#include "services/redis/lock_wait.h"
 
 enum { KILL_LOG_INTERVAL_US = 1000 * 1000 }; /* a flood must not fill the log */
 
@@ -47,6 +49,8 @@ void connection_destroy(struct connection *connection)
     staging_cancel(connection);
     exec_cancel(connection);
     multi_drop(connection);
+    guards_drop(connection);
+    lock_wait_cancel(connection);
     connection_forget_all(connection);
     snapshot_drop(connection);
     reads_set_stale(connection, 0);
@@ -96,7 +100,7 @@ static void end_if_answered(struct connection *connection)
 {
     bool open = !list_empty(&connection->slots) || connection->fanout != NULL ||
                 connection->staging != NULL || connection->exec != NULL ||
-                snapshot_is_opening(connection);
+                connection->locks != NULL || snapshot_is_opening(connection);
 
     if (!connection->closing || connection->ended || open) return;
     connection->ended = true;
@@ -106,6 +110,7 @@ static void end_if_answered(struct connection *connection)
 void connection_close_after_replies(struct connection *connection)
 {
     connection->closing = true;
+    lock_wait_give_up(connection);
     end_if_answered(connection);
 }
 
@@ -121,6 +126,8 @@ static bool wait_is_over(const struct connection *connection)
         return list_empty(&connection->slots);
     case WAIT_READS:
         return connection->open_reads[connection->waits_for_class] == 0;
+    case WAIT_LOCK:
+        return connection->locks == NULL;
     }
     return true;
 }
@@ -138,6 +145,8 @@ static bool may_go_on(struct connection *connection)
 /* Reads the socket exactly while nothing waits: then `input` holds less than a command. */
 static void pause_or_resume(struct connection *connection, bool waits)
 {
+    /* Whoever waits for a lock may do so for hours: if the client is gone, that shows here. */
+    if (connection->locks && buffer_size(&connection->input) < LOCK_INPUT_BYTES) waits = false;
     if (connection->ended || waits == connection->read_paused) return;
     connection->read_paused = waits;
     if (waits)
@@ -356,6 +365,7 @@ void connections_run_ready(struct redis_service *service)
         if (connection->staging) staging_continue(connection);
         if (connection->exec) exec_continue(connection);
         if (connection->snapshot) snapshot_continue(connection);
+        if (connection->locks) lock_wait_continue(connection);
         process_waiting(connection);
     }
     service->backlogged = !through;

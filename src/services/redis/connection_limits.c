@@ -176,7 +176,8 @@ static bool is_idle(const struct connection *connection, uint64_t now)
 {
     uint64_t timeout = connection->service->options.idle_timeout;
     bool open = !list_empty(&connection->slots) || connection->fanout != NULL ||
-                connection->staging != NULL || connection->exec != NULL;
+                connection->staging != NULL || connection->exec != NULL ||
+                connection->locks != NULL;
 
     return timeout && !open && now - connection->active > timeout;
 }

@@ -7,7 +7,9 @@
 #include "services/redis/cluster_table.h"
 #include "services/redis/exec.h"
 #include "services/redis/gather.h"
+#include "services/redis/guard.h"
 #include "services/redis/local_functions.h"
+#include "services/redis/lock_wait.h"
 #include "services/redis/multi.h"
 #include "services/redis/slot_keys.h"
 #include "services/redis/snapshot.h"
@@ -241,6 +243,43 @@ static bool is_one_transaction(const struct connection *connection,
     return flushes && !connection->cluster_port && exec_is_ready(connection->service);
 }
 
+/* Commands of locks. */
+static bool dispatch_lock(struct connection *connection, const struct redis_command *command,
+                          const struct bytes *arguments, uint32_t count)
+{
+    char text[256];
+    uint16_t slot;
+
+    if (!lock_is_ready(connection->service)) {
+        lock_format_unready(connection->service, text, sizeof(text));
+        connection_reply_error(connection, text);
+        return true;
+    }
+    if (command->id == REDIS_HOLON_TOKENFLOOR) {
+        if (lock_parse_slot(connection, arguments[1], &slot))
+            return connection_submit(connection, command, slot, arguments, count);
+        return true;
+    }
+    bool may_move = connection->cluster_port && !connection_at_snapshot(connection);
+    if (may_move && cluster_moved(connection, command, arguments, count)) return true;
+    if (lock_waits(command, arguments, count)) {
+        if (!may_begin_alone(connection)) return false;
+        lock_wait_start(connection, command, arguments, count);
+        return true;
+    }
+    return connection_submit(connection, command, key_slot(arguments[1]), arguments, count);
+}
+
+/* Something was said by HOLON.GUARD: it is run, alone, as a transaction with these guards. */
+static bool dispatch_guarded(struct connection *connection, const struct redis_command *command,
+                             const struct bytes *arguments, uint32_t count)
+{
+    if (!guards_allow(connection, command, arguments, count)) return true;
+    if (!may_begin_alone(connection)) return false;
+    exec_start_one(connection, command, arguments, count);
+    return true;
+}
+
 static bool watch(struct connection *connection, const struct redis_command *command,
                   const struct bytes *arguments, uint32_t count)
 {
@@ -288,9 +327,13 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
                                            "was not executed, try again");
         return true;
     }
+    if (connection->guards && about_keys && command->id != REDIS_WATCH)
+        return dispatch_guarded(connection, command, arguments, count);
     if (is_one_transaction(connection, command))
         return run_transaction(connection, command, arguments, count);
-    if (command->flags & REDIS_FANOUT) return fan_out(connection, command, arguments, count);
+    if (command->flags & (REDIS_FANOUT | REDIS_LOCKS))
+        return command->flags & REDIS_LOCKS ? dispatch_lock(connection, command, arguments, count)
+                                            : fan_out(connection, command, arguments, count);
     if (command->id == REDIS_WATCH) return watch(connection, command, arguments, count);
     if (command->id == REDIS_EXEC) return multi_exec(connection);
     if (of_slot) {

@@ -18,6 +18,9 @@ enum evaluate_result evaluate_keyspace(struct redis_call *call);
  * cursor's slot, from there on, as SCAN replies; COUNT 0: their number instead of them. The cursor
  * is 0 at the end of the slot. */
 enum evaluate_result evaluate_slotscan(struct redis_call *call);
+/* Of HOLON.LOCK ... WAIT: lock_wait.h. */
+enum evaluate_result evaluate_locktry(struct redis_call *call);
+enum evaluate_result evaluate_lockleave(struct redis_call *call);
 /* Of RENAME and COPY over partitions: value_move.h. */
 enum evaluate_result evaluate_readvalue(struct redis_call *call);
 enum evaluate_result evaluate_writevalue(struct redis_call *call);

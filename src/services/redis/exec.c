@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "services/redis/guard.h"
 #include "services/redis/multi.h"
 
 enum { ARENA_KEPT_BYTES = 64 << 10 };
@@ -70,6 +71,7 @@ static void exec_free(struct exec *exec)
     arena_free(&exec->looked);
     buffer_free(&exec->queue);
     buffer_free(&exec->watches);
+    guards_free(exec->guards);
     memory_free(exec->numbers);
     memory_free(exec);
 }
@@ -246,6 +248,7 @@ void exec_start_multi(struct connection *connection, struct multi *multi)
     struct buffer none;
 
     exec->multi = true;
+    exec->guards = guards_take(connection);
     exec->command_count = multi->command_count;
     exec->watch_count = multi->watch_count;
     buffer_init(&none, 0);
@@ -270,6 +273,7 @@ void exec_start_one(struct connection *connection, const struct redis_command *c
     char text[256];
 
     if (!fits) {
+        if (command->id != REDIS_WATCH) guards_drop(connection);
         exec_format_too_big(service, text, sizeof(text));
         connection_reply_error(connection, text);
         return;
@@ -279,6 +283,7 @@ void exec_start_one(struct connection *connection, const struct redis_command *c
     write_sized(&writer, buffer_bytes(&service->body));
     exec->command_count = 1;
     exec->watching = command->id == REDIS_WATCH;
+    if (!exec->watching) exec->guards = guards_take(connection);
     decode_commands(exec);
     begin_round(exec);
 }

@@ -11,6 +11,9 @@
  * What it has to write is known then, and the transaction says which replies it relies on. If one
  * is another, somebody wrote meanwhile, and all of it begins again.
  *
+ * What was guarded (guard.h) is run with its guards: each is a piece, or part of one, of the
+ * partition of its lock, which reads that lock's row.
+ *
  * Also WATCH: a look that asks for versions. Thread: the service's. */
 #ifndef HOLON_SERVICES_REDIS_EXEC_H
 #define HOLON_SERVICES_REDIS_EXEC_H
@@ -71,7 +74,7 @@ struct exec_command {
 struct exec_piece {
     uint32_t partition;
     struct exec_sub *first, *last;
-    uint32_t sub_count, watch_count;
+    uint32_t sub_count, watch_count, guard_count;
     struct buffer body;
 };
 
@@ -83,6 +86,7 @@ struct exec {
     bool answered;    /* it has */
     bool conditional; /* of the present plan: pieces refuse what is not as they expect it */
     uint64_t started;
+    struct guards *guards; /* guard.h; NULL: none */
     struct buffer queue;   /* bodies of the commands */
     struct buffer watches; /* as in a batch */
     uint32_t watch_count;

@@ -2,6 +2,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "services/redis/exec.h"
+#include "services/redis/guard.h"
 
 static void count_piece(struct exec *exec, uint32_t partition)
 {
@@ -31,11 +32,22 @@ static uint32_t watch_partition(const struct exec *exec, const struct redis_watc
     return service_partition(exec->connection->service, key_slot(watch->key));
 }
 
+static bool guard_of(const struct exec *exec, uint32_t i, struct redis_guard *ret_guard)
+{
+    return exec->guards && exec->looking == NULL && guards_get(exec->guards, i, ret_guard);
+}
+
+static uint32_t guard_partition(const struct exec *exec, const struct redis_guard *guard)
+{
+    return service_partition(exec->connection->service, key_slot(guard->name));
+}
+
 /* A look asks the partitions that the command reads in, and those alone. */
 static void number_pieces(struct exec *exec)
 {
     struct reader reader = reader_make(buffer_bytes(&exec->watches));
     struct redis_watch watch;
+    struct redis_guard guard;
 
     for (uint32_t i = 0; i < exec->command_count; i++) {
         const struct exec_command *command = &exec->commands[i];
@@ -45,6 +57,8 @@ static void number_pieces(struct exec *exec)
     }
     while (!exec->looking && read_watch(&reader, &watch))
         count_piece(exec, watch_partition(exec, &watch));
+    for (uint32_t i = 0; guard_of(exec, i, &guard); i++)
+        count_piece(exec, guard_partition(exec, &guard));
 }
 
 static void make_pieces(struct exec *exec)
@@ -88,6 +102,25 @@ static void put_subs(struct exec *exec)
             put_sub(exec, sub);
 }
 
+/* Head and guards of a piece, up to its watches. */
+static void write_head(struct exec *exec, struct exec_piece *piece)
+{
+    struct writer writer = writer_make(&piece->body);
+    struct redis_guard guard;
+
+    for (uint32_t i = 0; guard_of(exec, i, &guard); i++)
+        piece->guard_count += guard_partition(exec, &guard) == piece->partition;
+    if (piece->guard_count == 0) {
+        redis_batch_begin(&writer, piece->watch_count);
+        return;
+    }
+    redis_batch_begin_guards(&writer, piece->guard_count);
+    for (uint32_t i = 0; guard_of(exec, i, &guard); i++)
+        if (guard_partition(exec, &guard) == piece->partition)
+            redis_batch_write_guard(&writer, &guard);
+    redis_batch_begin_watches(&writer, piece->watch_count);
+}
+
 /* The watches of all pieces, behind their counts. False: they do not fit. */
 static bool write_watches(struct exec *exec)
 {
@@ -97,10 +130,8 @@ static bool write_watches(struct exec *exec)
     exec->conditional = false;
     for (int pass = 0; pass < 2; pass++) {
         struct reader reader = reader_make(buffer_bytes(&exec->watches));
-        for (uint32_t i = 0; pass == 1 && i < exec->piece_count; i++) {
-            struct writer writer = writer_make(&exec->pieces[i].body);
-            redis_batch_begin(&writer, exec->pieces[i].watch_count);
-        }
+        for (uint32_t i = 0; pass == 1 && i < exec->piece_count; i++)
+            write_head(exec, &exec->pieces[i]);
         while (!exec->looking && read_watch(&reader, &watch)) {
             struct exec_piece *piece = piece_of(exec, watch_partition(exec, &watch));
             struct writer writer = writer_make(&piece->body);

@@ -69,6 +69,7 @@ enum wait_kind {
     WAIT_NOTHING,
     WAIT_ALL,   /* all earlier commands are answered (rule C9) */
     WAIT_READS, /* no read of its partition is open (decision 0003) */
+    WAIT_LOCK,  /* a lock (lock_wait.h) */
 };
 
 enum reply_mode { REPLY_ON, REPLY_OFF, REPLY_SKIP_NEXT, REPLY_SKIP };
@@ -115,6 +116,8 @@ struct connection {
     struct fanout *fanout;     /* running: nothing else is */
     struct staging *staging;   /* the same */
     struct exec *exec;         /* the same */
+    struct lock_wait *locks;   /* the same: lock_wait.h */
+    struct guards *guards;     /* of the next command, or EXEC (guard.h); or NULL */
     struct multi *multi;       /* MULTI or WATCH was said; or NULL */
     struct snapshot *snapshot; /* at one, or one is being opened: nothing else runs; or NULL */
     uint64_t opened, active;   /* boot time */
@@ -165,8 +168,11 @@ struct redis_service {
     uint32_t question_count[2]; /* by kind */
     struct list ready;
     uint64_t turn;
-    uint32_t turn_commands;         /* in it, of all connections */
-    bool backlogged;                /* the last turn did not get through: who comes queues up */
+    uint32_t turn_commands; /* in it, of all connections */
+    bool backlogged;        /* the last turn did not get through: who comes queues up */
+    struct list locks_left; /* lock_wait.c: their clients are gone */
+    uint32_t locks_left_count;
+    struct world_timer lock_timer;
     struct world_timer ready_timer; /* not deferred work: that cannot be taken back at the end */
     struct world_timer sweep_timer; /* runs while there are connections */
     bool sweeping;

@@ -23,6 +23,10 @@ enum redis_planted_bug {
     REDIS_BUG_ID_USED_TWICE = 1 << 3,        /* ids are not those of the own entry */
     REDIS_BUG_STAGED_AGAIN = 1 << 4,         /* each leader gives them their whole time again */
     REDIS_BUG_WATCH_IGNORED = 1 << 5,        /* whatever was watched has not changed */
+    REDIS_BUG_GUARD_IGNORED = 1 << 6,        /* every guard holds, and its lock is not read */
+    REDIS_BUG_LOCK_TOKEN_AGAIN = 1 << 7,     /* tokens begin anew with every holder */
+    REDIS_BUG_LOCK_OVERTAKES = 1 << 8,       /* who asks takes it, the last one first */
+    REDIS_BUG_LOCK_NOT_EXPIRED = 1 << 9,     /* whose time is over stays, and another may come */
 };
 
 struct redis_limits {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/parse.h"
+#include "services/redis/guard.h"
 #include "services/redis/local.h"
 #include "services/redis/local_functions.h"
 
@@ -54,6 +55,7 @@ void local_reset(struct local_call *call)
     connection->resp3 = false;
     connection->readonly = false;
     multi_drop(connection);
+    guards_drop(connection);
     connection->name[0] = 0;
     /* It ends OFF; what SKIP skips is its own reply. */
     if (connection->reply_mode == REPLY_OFF)

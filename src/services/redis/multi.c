@@ -6,6 +6,8 @@
 #include "base/parse.h"
 #include "services/redis/exec.h"
 #include "services/redis/gather.h"
+#include "services/redis/guard.h"
+#include "services/redis/lock_wait.h"
 #include "services/redis/local_functions.h"
 #include "services/redis/slot_keys.h"
 
@@ -68,6 +70,7 @@ void local_discard(struct local_call *call)
         return;
     }
     multi_drop(call->connection);
+    guards_drop(call->connection);
     resp_write_simple(call->out, "OK");
 }
 
@@ -99,6 +102,9 @@ static bool is_allowed(const struct redis_command *command, const struct bytes *
     case REDIS_HELLO:
     case REDIS_HOLON_READS:
     case REDIS_HOLON_SNAPSHOT:
+    case REDIS_HOLON_LOCK:
+    case REDIS_HOLON_SEMAPHORE:
+    case REDIS_HOLON_TOKENFLOOR:
         return false;
     case REDIS_CLIENT:
         return !redis_word_is(arguments[1], "reply") && !gather_wanted(command, arguments, count);
@@ -120,9 +126,13 @@ static bool is_refused(struct connection *connection, const struct redis_command
                        const struct bytes *arguments, uint32_t count)
 {
     const struct multi *multi = connection->multi;
+    const char *wrong = NULL;
     char text[256];
 
-    if (!is_allowed(command, arguments, count)) {
+    if (command->flags & REDIS_LOCKS && !lock_is_ready(connection->service)) {
+        lock_format_unready(connection->service, text, sizeof(text));
+        refuse(connection, text);
+    } else if (!is_allowed(command, arguments, count)) {
         snprintf(text, sizeof(text),
                  "ERR '%s' like this is not allowed inside MULTI in this version of Holon",
                  command->name);
@@ -140,6 +150,9 @@ static bool is_refused(struct connection *connection, const struct redis_command
     } else if (multi->command_count == MULTI_COMMANDS_MAX) {
         refuse(connection,
                "ERR too many commands in MULTI: at most 16384 in this version of Holon");
+    } else if (command->id == REDIS_HOLON_GUARD &&
+               !guards_add(connection, multi->database, arguments, &wrong)) {
+        refuse(connection, wrong);
     } else {
         return false;
     }
@@ -186,6 +199,7 @@ void multi_queue(struct connection *connection, const struct redis_command *comm
 void multi_refuse_exec(struct connection *connection)
 {
     multi_drop(connection);
+    guards_drop(connection);
     connection_reply_error(connection,
                            "EXECABORT Transaction discarded because of: wrong number of "
                            "arguments for 'exec' command");
@@ -203,11 +217,13 @@ bool multi_exec(struct connection *connection)
     struct multi *multi = connection->multi;
 
     if (multi == NULL || !multi->open) {
+        guards_drop(connection);
         connection_reply_error(connection, "ERR EXEC without MULTI");
         return true;
     }
     if (multi->spoilt) {
         multi_drop(connection);
+        guards_drop(connection);
         connection_reply_error(connection, "EXECABORT Transaction discarded because of previous "
                                            "errors.");
         return true;

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "net/admission.h"
 #include "services/redis/gather.h"
+#include "services/redis/lock_wait.h"
 
 enum { SILENCE_BYTES_MAX = 64 << 20, BODY_BUFFER_MAX = 2 << 20 };
 
@@ -45,6 +46,7 @@ struct redis_service *redis_service_open(const struct redis_service_options *opt
     list_init(&service->free_slots);
     list_init(&service->ready);
     list_init(&service->questions);
+    lock_wait_open(service);
     buffer_init(&service->body, BODY_BUFFER_MAX);
     buffer_init(&service->silence, SILENCE_BYTES_MAX);
     histogram_init(&service->read_latency);
@@ -167,6 +169,7 @@ void redis_service_close(struct redis_service *service)
         connection_destroy(connection);
     }
     gather_forget_all(service);
+    lock_wait_close(service);
     slots_free_all(service);
     admission_destroy(service->own_admission);
     buffer_free(&service->body);

@@ -152,6 +152,7 @@ const char *redis_error_word_name(enum redis_error_word word)
         [REDIS_ERROR_MOVED] = "MOVED",
         [REDIS_ERROR_READONLY] = "READONLY",
         [REDIS_ERROR_SNAPSHOTGONE] = "SNAPSHOTGONE",
+        [REDIS_ERROR_LOCKLOST] = "LOCKLOST",
         [REDIS_ERROR_OTHER] = "OTHER",
     };
     return names[word];

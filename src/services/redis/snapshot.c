@@ -184,8 +184,9 @@ void snapshot_continue(struct connection *connection)
 
 bool snapshot_refuses(struct connection *connection, const struct redis_command *command)
 {
-    bool changes =
-        (command->flags & REDIS_WRITES) || command->id == REDIS_MULTI || command->id == REDIS_WATCH;
+    bool changes = (command->flags & REDIS_WRITES) || command->id == REDIS_MULTI ||
+                   command->id == REDIS_WATCH || command->id == REDIS_HOLON_GUARD ||
+                   (connection->guards != NULL && command->evaluate != NULL);
     struct local_reply reply;
 
     if (!connection_at_snapshot(connection) || !changes) return false;
