@@ -440,7 +440,8 @@ void parked_run_again(struct parked *parked, uint64_t now)
 
 static bool crowded(const struct partition_host *host)
 {
-    return host->cold.parked_count > HEAVY_COUNT_MAX || host->cold.parked_bytes > HEAVY_BYTES_MAX;
+    uint32_t count = host->cold.parked_count - host->cold.row_wait_count; /* these are small */
+    return count > HEAVY_COUNT_MAX || host->cold.parked_bytes > HEAVY_BYTES_MAX;
 }
 
 static struct parked *heavy_at(struct list *link)
