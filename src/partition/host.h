@@ -205,10 +205,14 @@ const struct row_table *host_rows(const struct partition_host *host, struct grou
 bool host_rows_each(const struct partition_host *host, struct group_id group, void *context,
                     bool (*on_row)(void *context, const struct row_found *row));
 
-/* The committed rows of transactions of a group that this worker leads, in key order. False: they
- * cannot be told now; on_txn() follows. */
+/* The keys of the committed rows of transactions of a group that this worker leads, in their order.
+ * O(those rows), whatever was deleted before. False: they cannot be told now; on_txn() follows. */
 bool host_txn_rows_each(struct partition_host *host, struct group_id group, void *context,
-                        void (*on_row)(void *context, struct bytes key, struct bytes value));
+                        void (*on_key)(void *context, struct bytes key));
+/* One of them; the value is borrowed until the table changes. May be called from inside on_key().
+ * False: it is not there, or cannot be read now. */
+bool host_txn_row(struct partition_host *host, struct group_id group, struct bytes key,
+                  struct bytes *ret_value);
 
 /* --- the gateway of the same worker: no frames, no copies --- */
 struct host_gateway {
@@ -291,14 +295,15 @@ struct host_statistics {
     uint64_t verify_disputed;           /* of which it cannot be told who is wrong */
     uint64_t replicas_fenced;           /* of this worker */
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
-    uint64_t cold_parked;   /* evaluations that waited for rows of the engine */
-    uint64_t lock_waits;    /* requests that met the lock of a transaction */
-    uint64_t heavy_delayed; /* large writes that waited for light ones of others */
-    uint64_t heavy_overdue; /* of which so long that they went on all the same */
-    uint64_t heavy_cost;    /* rows, or KiB, of large writes and of collection */
-    uint64_t cold_reads;    /* keys and ranges asked of the engine, */
-    uint64_t cold_rows;     /* and rows that came */
-    uint64_t cold_refused;  /* BUSY, because too much waited or an evaluation wanted too often */
+    uint64_t cold_parked;     /* evaluations that waited for rows of the engine */
+    uint64_t lock_waits;      /* requests that met the lock of a transaction */
+    uint64_t txn_rows_looked; /* by host_txn_rows_each() */
+    uint64_t heavy_delayed;   /* large writes that waited for light ones of others */
+    uint64_t heavy_overdue;   /* of which so long that they went on all the same */
+    uint64_t heavy_cost;      /* rows, or KiB, of large writes and of collection */
+    uint64_t cold_reads;      /* keys and ranges asked of the engine, */
+    uint64_t cold_rows;       /* and rows that came */
+    uint64_t cold_refused;    /* BUSY, because too much waited or an evaluation wanted too often */
     uint64_t evicted_bytes;
     uint64_t rows_foreseen;  /* whose memory was asked for before they were applied */
     uint64_t collected_rows; /* of dropped namespaces, deleted from the engine */
