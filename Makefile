@@ -29,10 +29,10 @@ sim: build ## simulate SEEDS seeds from FIRST_SEED on
 soak: ## simulate new seeds and fuzz for HOURS hours; summary in build/soak.log
 	@scripts/soak $(HOURS)
 
-bench: ## measure side by side with peers
+bench: ## measure side by side with peers, then what transactions cost
 	@scripts/install-packages --bench
 	@scripts/build build
-	@bench/run $(ARGS)
+	@bench/run $(ARGS); first=$$?; bench/transactions $(ARGS) && exit $$first
 
 fuzz: ## run each fuzz target for SECONDS seconds
 	@scripts/fuzz $(SECONDS)

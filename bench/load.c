@@ -16,29 +16,17 @@
  *
  * Prints one line of JSON. Ends with 1 if a connection breaks or no reply comes for 10 s. */
 #include "base/assert.h"
-#include "base/buffer.h"
 #include "base/hash.h"
 #include "base/histogram.h"
-#include "base/memory.h"
 #include "base/random.h"
-#include "bench/sockets.h"
+#include "bench/link.h"
 
-#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
-#include <sys/epoll.h>
 
 enum {
-    TARGETS_MAX = 16,
-    CLIENTS_MAX = 4096,
-    PIPELINE_MAX = 4096,
-    VALUE_SIZE_MAX = 262144,
-    REPLY_BYTES_MAX = 64 << 20,
-    EVENTS_MAX = 512,
     KEY_SIZE = 16,
     KEY_DIGITS = 12,
-    STALL_MS = 10000,
     LIMIT_REQUEST_SIZE = 64,
     LIMIT_REPLY_SIZE = 5,
 };
@@ -86,15 +74,13 @@ struct key_list {
 };
 
 struct connection {
-    int fd;
+    struct link link;
     uint32_t target;
-    struct buffer in, out;
     uint64_t sent_ns;
     uint32_t replies_due; /* of the current batch */
     uint32_t stream_next; /* etcd */
     uint32_t streams_with_data;
     uint64_t window_used;
-    bool wants_write;
 };
 
 struct load {
@@ -125,18 +111,6 @@ static void pattern_take(struct pattern *pattern, struct buffer *buffer)
     uint8_t *key = memmem(pattern->data, pattern->size, key_text, KEY_SIZE);
     pattern->key_offset = key ? (size_t)(key - pattern->data) + KEY_SIZE - KEY_DIGITS : 0;
     buffer_clear(buffer);
-}
-
-static void append(struct buffer *buffer, const void *data, size_t size)
-{
-    if (buffer_append(buffer, bytes_make(data, size))) fail("a request is too large");
-}
-
-static void append_resp(struct buffer *buffer, const char *word, size_t size)
-{
-    if (buffer_append_format(buffer, "$%zu\r\n", size)) fail("a request is too large");
-    append(buffer, word, size);
-    append(buffer, "\r\n", 2);
 }
 
 static void patterns_resp(struct load *load, struct buffer *buffer, const char *value)
@@ -398,16 +372,6 @@ static uint64_t key_draw(struct load *load, const struct connection *connection)
     return random_below(&load->random, load->options.keys);
 }
 
-static uint8_t *request_append(struct connection *connection, const struct pattern *pattern)
-{
-    uint8_t *at = buffer_reserve(&connection->out, pattern->size);
-
-    if (!at) fail("a batch is too large");
-    memcpy(at, pattern->data, pattern->size);
-    buffer_commit(&connection->out, pattern->size);
-    return at;
-}
-
 static void u32_put_big_endian(uint8_t *at, uint32_t value)
 {
     at[0] = (uint8_t)(value >> 24);
@@ -422,7 +386,7 @@ static void request_make(struct load *load, struct connection *connection)
                  random_below(&load->random, 100) < load->options.get_percent;
     const struct pattern *pattern = reads ? &load->get : &load->set;
     uint64_t key = key_draw(load, connection);
-    uint8_t *at = request_append(connection, pattern);
+    uint8_t *at = link_append(&connection->link, pattern->data, pattern->size);
 
     for (size_t i = KEY_DIGITS; i > 0 && key > 0; key /= 10)
         at[pattern->key_offset + --i] = (uint8_t)('0' + key % 10);
@@ -432,21 +396,6 @@ static void request_make(struct load *load, struct connection *connection)
         connection->stream_next += 2;
     }
     load->started++;
-}
-
-static void connection_flush(struct load *load, struct connection *connection)
-{
-    struct bytes bytes = buffer_bytes(&connection->out);
-    ssize_t size = bytes.size ? send(connection->fd, bytes.data, bytes.size, MSG_NOSIGNAL) : 0;
-
-    if (size < 0 && errno != EAGAIN) fail("send: %s", strerror(errno));
-    if (size > 0) buffer_consume(&connection->out, (size_t)size);
-    bool wants = buffer_size(&connection->out) > 0;
-    if (wants == connection->wants_write) return;
-    connection->wants_write = wants;
-    struct epoll_event event = {.events = wants ? EPOLLIN | EPOLLOUT : EPOLLIN,
-                                .data.ptr = connection};
-    epoll_ctl(load->epoll, EPOLL_CTL_MOD, connection->fd, &event);
 }
 
 /* Sends the next batch, or nothing if the run is over. */
@@ -463,12 +412,12 @@ static void batch_send(struct load *load, struct connection *connection, uint64_
         request_make(load, connection);
     connection->replies_due = (uint32_t)count;
     if (options->wait_replicas) {
-        request_append(connection, &load->wait);
+        link_append(&connection->link, load->wait.data, load->wait.size);
         connection->replies_due++;
     }
     load->outstanding += connection->replies_due;
     connection->sent_ns = now;
-    connection_flush(load, connection);
+    link_flush(&connection->link, load->epoll);
 }
 
 /* ---- replies ---- */
@@ -556,12 +505,13 @@ static size_t frame_take(struct load *load, struct connection *connection, struc
         *ret_done = true;
         break;
     case FRAME_SETTINGS:
-        if (!(flags & FLAG_ACK)) append_frame(&connection->out, 0, FRAME_SETTINGS, FLAG_ACK, 0);
+        if (!(flags & FLAG_ACK))
+            append_frame(&connection->link.out, 0, FRAME_SETTINGS, FLAG_ACK, 0);
         break;
     case FRAME_PING:
         if (flags & FLAG_ACK) break;
-        append_frame(&connection->out, body, FRAME_PING, FLAG_ACK, 0);
-        append(&connection->out, at + FRAME_HEADER_SIZE, body);
+        append_frame(&connection->link.out, body, FRAME_PING, FLAG_ACK, 0);
+        append(&connection->link.out, at + FRAME_HEADER_SIZE, body);
         break;
     case FRAME_GOAWAY:
         fail("the server sent GOAWAY");
@@ -580,14 +530,14 @@ static void window_open(struct connection *connection)
     uint8_t step[4];
 
     u32_put_big_endian(step, WINDOW_STEP);
-    append_frame(&connection->out, sizeof(step), FRAME_WINDOW_UPDATE, 0, 0);
-    append(&connection->out, step, sizeof(step));
+    append_frame(&connection->link.out, sizeof(step), FRAME_WINDOW_UPDATE, 0, 0);
+    append(&connection->link.out, step, sizeof(step));
 }
 
 static void connection_parse(struct load *load, struct connection *connection, uint64_t now)
 {
-    while (buffer_size(&connection->in) > 0) {
-        struct bytes bytes = buffer_bytes(&connection->in);
+    while (buffer_size(&connection->link.in) > 0) {
+        struct bytes bytes = buffer_bytes(&connection->link.in);
         bool done = true;
         size_t size = 0;
 
@@ -600,7 +550,7 @@ static void connection_parse(struct load *load, struct connection *connection, u
             size = frame_take(load, connection, bytes, &done);
         }
         if (size == 0) break;
-        buffer_consume(&connection->in, size);
+        buffer_consume(&connection->link.in, size);
         if (done) reply_done(load, connection, now);
     }
     if (connection->window_used > WINDOW_STEP / 2) {
@@ -611,37 +561,24 @@ static void connection_parse(struct load *load, struct connection *connection, u
 
 static void connection_read(struct load *load, struct connection *connection)
 {
-    uint8_t *at = buffer_reserve(&connection->in, 16384);
-
-    if (!at) fail("a reply is too large");
-    ssize_t size = recv(connection->fd, at, 16384, 0);
-    if (size < 0 && errno == EAGAIN) return;
-    if (size <= 0) fail("%s closed a connection", load->options.targets[connection->target]);
-    buffer_commit(&connection->in, (size_t)size);
+    if (!link_receive(&connection->link, load->options.targets[connection->target])) return;
     uint64_t now = now_ns();
     load->last_reply_ns = now;
     connection_parse(load, connection, now);
     if (connection->replies_due == 0 && load->options.rate == 0) batch_send(load, connection, now);
-    if (buffer_size(&connection->out) > 0) connection_flush(load, connection);
+    if (buffer_size(&connection->link.out) > 0) link_flush(&connection->link, load->epoll);
 }
 
 /* ---- the run ---- */
 
 static void connection_open(struct load *load, struct connection *connection, uint32_t target)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-
     connection->target = target;
-    connection->fd = socket_connect(load->options.targets[target], 10);
-    fcntl(connection->fd, F_SETFL, O_NONBLOCK);
-    buffer_init(&connection->in, REPLY_BYTES_MAX);
-    buffer_init(&connection->out, REPLY_BYTES_MAX);
+    link_open(&connection->link, load->epoll, load->options.targets[target], connection);
     connection->stream_next = 1;
-    if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, connection->fd, &event))
-        fail("epoll: %s", strerror(errno));
     if (load->options.protocol != PROTOCOL_ETCD) return;
-    append(&connection->out, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
-    append_frame(&connection->out, 0, FRAME_SETTINGS, 0, 0);
+    append(&connection->link.out, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 24);
+    append_frame(&connection->link.out, 0, FRAME_SETTINGS, 0, 0);
     window_open(connection);
 }
 
@@ -717,7 +654,7 @@ static void load_run(struct load *load)
                  (unsigned long long)load->outstanding);
         for (int i = 0; i < count; i++) {
             struct connection *connection = events[i].data.ptr;
-            if (events[i].events & EPOLLOUT) connection_flush(load, connection);
+            if (events[i].events & EPOLLOUT) link_flush(&connection->link, load->epoll);
             if (events[i].events & ~(uint32_t)EPOLLOUT) connection_read(load, connection);
         }
     }
@@ -761,19 +698,6 @@ static _Noreturn void usage(void)
          "  --wait N         redis: WAIT N 0 after each batch, and measure until its reply\n"
          "  --serializable   etcd: reads that any node answers by itself\n"
          "  --seed N         of the keys drawn (1)");
-}
-
-static void targets_parse(struct options *options, const char *text)
-{
-    char *list = memory_copy_string(text);
-
-    while (list) {
-        char *comma = strchr(list, ',');
-        if (options->target_count == TARGETS_MAX) fail("--to: at most %u", TARGETS_MAX);
-        options->targets[options->target_count++] = list;
-        if (comma) *comma++ = '\0';
-        list = comma;
-    }
 }
 
 static uint64_t *option_number(struct options *options, const char *name)
@@ -840,7 +764,7 @@ static void options_parse(struct options *options, int argc, char **argv)
             if (!parse_u64(bytes_of(value), number)) fail("%s: want a number", name);
             i++;
         } else if (strcmp(name, "--to") == 0) {
-            targets_parse(options, value);
+            options->target_count = targets_parse(options->targets, value);
             i++;
         } else if (strcmp(name, "--target") == 0) {
             options->target_name = value;

@@ -205,10 +205,14 @@ const struct row_table *host_rows(const struct partition_host *host, struct grou
 bool host_rows_each(const struct partition_host *host, struct group_id group, void *context,
                     bool (*on_row)(void *context, const struct row_found *row));
 
-/* The committed rows of transactions of a group that this worker leads, in key order. False: they
- * cannot be told now; on_txn() follows. */
+/* The keys of the committed rows of transactions of a group that this worker leads, in their order.
+ * O(those rows), whatever was deleted before. False: they cannot be told now; on_txn() follows. */
 bool host_txn_rows_each(struct partition_host *host, struct group_id group, void *context,
-                        void (*on_row)(void *context, struct bytes key, struct bytes value));
+                        void (*on_key)(void *context, struct bytes key));
+/* One of them; the value is borrowed until the table changes. May be called from inside on_key().
+ * False: it is not there, or cannot be read now. */
+bool host_txn_row(struct partition_host *host, struct group_id group, struct bytes key,
+                  struct bytes *ret_value);
 
 /* --- the gateway of the same worker: no frames, no copies --- */
 struct host_gateway {
@@ -293,6 +297,7 @@ struct host_statistics {
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
     uint64_t cold_parked;        /* evaluations that waited for rows of the engine */
     uint64_t lock_waits;         /* requests that met the lock of a transaction */
+    uint64_t txn_rows_looked; /* by host_txn_rows_each() */
     uint64_t row_waits;          /* times a request waited for a row to be written (row_wait()) */
     uint64_t cut_freezes;        /* of groups led here, for cuts through the cluster; */
     uint64_t cut_waits;          /* requests that waited meanwhile, */

@@ -237,10 +237,11 @@ struct replica {
     struct session *session_last;
     struct pending_write *pending; /* ring by index */
     size_t pending_capacity;
-    uint64_t released;     /* writes <= it are answered */
-    struct locks *locks;   /* of prepared transactions; NULL: there are none (txn.c) */
-    uint64_t txn_proposed; /* newest entry of this term that wrote rows of SERVICE_TXN */
-    uint64_t txn_told;     /* on_txn() was called for what was applied up to here */
+    uint64_t released;         /* writes <= it are answered */
+    struct locks *locks;       /* of prepared transactions; NULL: there are none (txn.c) */
+    struct txn_rows *txn_rows; /* NULL: there are none (txn.c) */
+    uint64_t txn_proposed;     /* newest entry of this term that wrote rows of SERVICE_TXN */
+    uint64_t txn_told;         /* on_txn() was called for what was applied up to here */
     uint64_t uncommitted_bytes;
     size_t read_wait_count, read_wait_capacity, read_wait_bytes;
     size_t read_wait_big_bytes; /* of which host->big_bytes has, too */
@@ -529,9 +530,11 @@ void replica_halt(struct replica *replica, const char *why);
 void replica_stop(struct replica *replica); /* the same without a word */
 
 /* txn.c */
-/* A leader's proposals: keeps the locks up, and notes that there is something to be told. */
+/* A leader's proposals: keeps the locks and the list of rows up, and notes that there is something
+ * to be told. */
 void txn_proposed(struct replica *replica, const struct effect *effect, uint64_t index);
-/* It begins to evaluate: what is prepared is locked (A1). False: not yet. */
+/* It begins to evaluate: all rows are found, and what is prepared is locked (A1). False: it cannot.
+ */
 bool txn_leads(struct replica *replica);
 /* From now on host_txn_rows_each() can tell. */
 void txn_ready(struct replica *replica);

@@ -1,7 +1,9 @@
-/* txn.c - what a leader keeps of prepared transactions in memory (rule A1: their locks), and whom
- * it tells that there is something to settle (C4, C11). The rows are the truth: txn_record.h. */
+/* txn.c - what a leader keeps of transactions in memory (rule A1: the locks of what is prepared;
+ * which rows there are), and whom it tells that there is something to settle (C4, C11). The rows
+ * are the truth: txn_record.h. */
 #include "partition/host_internal.h"
 #include "partition/locks.h"
+#include "partition/txn_rows.h"
 
 enum { KINDS = 2 }; /* of enum txn_row_kind */
 
@@ -98,30 +100,54 @@ static void unlock(struct replica *replica, struct txn_id id)
     cold_unlocked(replica);
 }
 
-static bool lock_found(struct replica *replica, const struct row_found *found)
+static bool lock_found(struct replica *replica, struct txn_id id, struct bytes value)
 {
-    enum txn_row_kind kind;
-    struct txn_id id;
     struct txn_prepared prepared;
-    if (!txn_row_key_parse(found->key, &kind, &id)) return false;
-    if (txn_prepared_decode(found->value, &prepared)) return false;
+    if (txn_prepared_decode(value, &prepared)) return false;
     if (PLANTED(replica->host->world, "txn_shared_locks_in_memory"))
         prepared.key_count = prepared.range_count = prepared.namespace_count = 0;
     lock(replica, id, &prepared);
     return true;
 }
 
-static bool lock_all(struct replica *replica)
+/* --- which rows there are --- */
+
+static void put(struct replica *replica, struct bytes key, uint64_t index)
+{
+    if (replica->txn_rows == NULL) replica->txn_rows = txn_rows_make();
+    txn_rows_put(replica->txn_rows, key, index);
+}
+
+static void forget_deleted(struct replica *replica)
+{
+    if (replica->txn_rows == NULL) return;
+    txn_rows_applied(replica->txn_rows, replica->applied);
+    if (txn_rows_count(replica->txn_rows) > 0) return;
+    txn_rows_free(replica->txn_rows);
+    replica->txn_rows = NULL;
+}
+
+static bool row_found(struct replica *replica, const struct row_found *found)
+{
+    enum txn_row_kind kind;
+    struct txn_id id;
+    if (!txn_row_key_parse(found->key, &kind, &id)) return false;
+    put(replica, found->key, 0);
+    if (kind != TXN_ROW_PREPARED || PLANTED(replica->host->world, "txn_locks_lost")) return true;
+    SOMETIMES(replica->host->world, "a new leader found prepared transactions");
+    return lock_found(replica, id, found->value);
+}
+
+static bool find_all(struct replica *replica)
 {
     uint8_t from[ROW_PREFIX_SIZE], to[ROW_PREFIX_SIZE];
     struct row_cursor cursor;
     struct row_found found;
     range_store(replica, TXN_ROW_PREPARED, from, to);
+    row_prefix_store(to, replica->slot_first, SERVICE_TXN, KINDS);
     row_cursor_seek(&cursor, replica->table, bytes_make(from, sizeof(from)));
     while (row_cursor_next(&cursor, bytes_make(to, sizeof(to)), &found)) {
-        if (found.tombstone) continue;
-        SOMETIMES(replica->host->world, "a new leader found prepared transactions");
-        if (!lock_found(replica, &found)) return false;
+        if (!found.tombstone && !row_found(replica, &found)) return false;
     }
     return true;
 }
@@ -135,12 +161,9 @@ static void tell(struct replica *replica)
 
 bool txn_leads(struct replica *replica)
 {
-    locks_free(replica->locks);
-    replica->locks = NULL;
-    replica->txn_proposed = replica->txn_told = 0;
+    txn_stops(replica);
     if (!has_rows(replica)) return true;
-    if (!rows_are_here(replica)) return false;
-    return PLANTED(replica->host->world, "txn_locks_lost") || lock_all(replica);
+    return rows_are_here(replica) && find_all(replica);
 }
 
 void txn_ready(struct replica *replica)
@@ -153,6 +176,8 @@ void txn_stops(struct replica *replica)
 {
     locks_free(replica->locks);
     replica->locks = NULL;
+    txn_rows_free(replica->txn_rows);
+    replica->txn_rows = NULL;
     replica->txn_proposed = replica->txn_told = 0;
 }
 
@@ -162,8 +187,13 @@ void txn_proposed(struct replica *replica, const struct effect *effect, uint64_t
     struct txn_id id;
     if (!txn_row_key_parse(effect->key, &kind, &id)) return;
     replica->txn_proposed = index;
+    bool deletes = effect->kind == EFFECT_DELETE;
+    if (!deletes)
+        put(replica, effect->key, index);
+    else if (replica->txn_rows != NULL)
+        txn_rows_delete(replica->txn_rows, effect->key, index);
     if (kind != TXN_ROW_PREPARED) return;
-    if (effect->kind == EFFECT_DELETE) {
+    if (deletes) {
         unlock(replica, id);
         return;
     }
@@ -175,37 +205,41 @@ void txn_proposed(struct replica *replica, const struct effect *effect, uint64_t
 
 void txn_applied(struct replica *replica)
 {
+    forget_deleted(replica);
     if (has_rows(replica))
         tell(replica);
     else
         replica->txn_told = replica->applied;
 }
 
-struct told {
-    void *context;
-    void (*on_row)(void *context, struct bytes key, struct bytes value);
-};
-
-static bool tell_row(void *context, const struct row_found *row)
+/* NULL: its rows cannot be told now. */
+static struct replica *teller(struct partition_host *host, struct group_id group)
 {
-    struct told *told = context;
-    if (!row->tombstone) told->on_row(told->context, row->key, row->value);
-    return true;
+    struct replica *replica = host_replica(host, group);
+    bool leads = replica != NULL && !replica->halted && replica->was_leader;
+    return leads && replica_may_evaluate(replica, world_now(host->world)) ? replica : NULL;
 }
 
 bool host_txn_rows_each(struct partition_host *host, struct group_id group, void *context,
-                        void (*on_row)(void *context, struct bytes key, struct bytes value))
+                        void (*on_key)(void *context, struct bytes key))
 {
-    struct replica *replica = host_replica(host, group);
-    struct told told = {.context = context, .on_row = on_row};
-    uint8_t from[ROW_PREFIX_SIZE], to[ROW_PREFIX_SIZE];
-    bool leads = replica != NULL && !replica->halted && replica->was_leader;
-    if (!leads || !replica_may_evaluate(replica, world_now(host->world))) return false;
-    if (!has_rows(replica)) return true;
-    if (!rows_are_here(replica)) return false;
-    range_store(replica, TXN_ROW_PREPARED, from, to);
-    row_prefix_store(to, replica->slot_first, SERVICE_TXN, KINDS);
-    row_table_applied_each(replica->table, bytes_make(from, sizeof(from)),
-                           bytes_make(to, sizeof(to)), &told, tell_row);
+    const struct replica *replica = teller(host, group);
+    if (replica == NULL) return false;
+    host->statistics.txn_rows_looked +=
+        txn_rows_each(replica->txn_rows, replica->applied, context, on_key);
+    return true;
+}
+
+bool host_txn_row(struct partition_host *host, struct group_id group, struct bytes key,
+                  struct bytes *ret_value)
+{
+    struct replica *replica = teller(host, group);
+    struct row_found found;
+    if (replica == NULL) return false;
+    if (!row_table_get_committed(replica->table, key, &found)) {
+        if (!rows_are_here(replica)) return false;
+        if (!row_table_get_committed(replica->table, key, &found)) return false;
+    }
+    *ret_value = found.value;
     return true;
 }

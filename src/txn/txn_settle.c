@@ -79,7 +79,16 @@ static void rows_drop(struct settled_group *group)
         unsettled_free(row_at(group->rows.next));
 }
 
-/* --- a look at the rows of a group --- */
+/* --- a look at the rows of a group ---
+ *
+ * It goes over the keys of all of them, which is little, and reads those that are new. */
+
+/* What cannot be seen now. */
+static void look_later(struct settled_group *group)
+{
+    group->partial = true;
+    world_timer_start(group->worker->world, &group->worker->full_timer, FULL_RETRY_US);
+}
 
 struct walk {
     struct settled_group *group;
@@ -103,11 +112,15 @@ static struct unsettled *row_make(struct settled_group *group, struct bytes key,
     return row;
 }
 
-static struct unsettled *decision_make(struct settled_group *group, struct bytes key,
-                                       struct bytes value)
+static struct unsettled *decision_make(struct settled_group *group, struct bytes key)
 {
     struct txn_decision decision;
+    struct bytes value;
 
+    if (!host_txn_row(group->worker->options.host, group->group, key, &value)) {
+        look_later(group);
+        return NULL;
+    }
     if (txn_decision_decode(value, &decision)) return NULL; /* of a newer node */
     struct unsettled *row = row_make(group, key, decision.group_count);
     row->decided = true;
@@ -126,7 +139,7 @@ static void row_first(struct unsettled *row)
         unsettled_later(row, row->kind == TXN_ROW_DECISION ? row->forget : QUERY_AFTER_US);
 }
 
-static void row_found(struct walk *walk, struct bytes key, struct bytes value)
+static void row_found(struct walk *walk, struct bytes key)
 {
     struct settled_group *group = walk->group;
     enum txn_row_kind kind;
@@ -134,12 +147,11 @@ static void row_found(struct walk *walk, struct bytes key, struct bytes value)
 
     if (!txn_row_key_parse(key, &kind, &id)) return;
     if (group->worker->unsettled >= TXN_UNSETTLED_MAX) {
-        group->partial = true;
-        world_timer_start(group->worker->world, &group->worker->full_timer, FULL_RETRY_US);
+        look_later(group);
         return;
     }
     bool decision = kind == TXN_ROW_DECISION;
-    struct unsettled *row = decision ? decision_make(group, key, value) : row_make(group, key, 0);
+    struct unsettled *row = decision ? decision_make(group, key) : row_make(group, key, 0);
     if (row == NULL) return;
     row->kind = kind;
     row->id = id;
@@ -148,7 +160,7 @@ static void row_found(struct walk *walk, struct bytes key, struct bytes value)
 }
 
 /* What is known, and was not shown, is gone. */
-static void on_row(void *context, struct bytes key, struct bytes value)
+static void on_key(void *context, struct bytes key)
 {
     struct walk *walk = context;
     int order = 1;
@@ -163,7 +175,7 @@ static void on_row(void *context, struct bytes key, struct bytes value)
     if (walk->at != &walk->group->rows && order == 0)
         walk->at = walk->at->next;
     else
-        row_found(walk, key, value);
+        row_found(walk, key);
 }
 
 static bool look(struct settled_group *group)
@@ -171,7 +183,7 @@ static bool look(struct settled_group *group)
     struct walk walk = {.group = group, .at = group->rows.next};
 
     group->partial = false;
-    if (!host_txn_rows_each(group->worker->options.host, group->group, &walk, on_row)) return false;
+    if (!host_txn_rows_each(group->worker->options.host, group->group, &walk, on_key)) return false;
     while (walk.at != &group->rows) {
         struct unsettled *row = row_at(walk.at);
         walk.at = row->link.next;
@@ -186,9 +198,8 @@ static void settle(struct settled_group *group)
         rows_drop(group);
         return;
     }
-    if (!look(group)) { /* there will be news, but if its rows cannot be read just now */
-        group->partial = true;
-        world_timer_start(group->worker->world, &group->worker->full_timer, FULL_RETRY_US);
+    if (!look(group)) { /* there will be news */
+        look_later(group);
         return;
     }
     while (!list_empty(&group->due)) {

@@ -356,7 +356,7 @@ static inline char value_of(uint32_t group, uint8_t name)
     return there ? (char)found.value.data[0] : '-';
 }
 
-static inline void count_row(void *context, struct bytes key, struct bytes value)
+static inline void count_row(void *context, struct bytes key)
 {
     ++*(uint32_t *)context;
 }
