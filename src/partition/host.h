@@ -297,7 +297,7 @@ struct host_statistics {
     uint64_t big_replies, big_replies_refused, big_reply_bytes; /* the last: that wait now */
     uint64_t cold_parked;        /* evaluations that waited for rows of the engine */
     uint64_t lock_waits;         /* requests that met the lock of a transaction */
-    uint64_t txn_rows_looked; /* by host_txn_rows_each() */
+    uint64_t txn_rows_looked;    /* by host_txn_rows_each() */
     uint64_t row_waits;          /* times a request waited for a row to be written (row_wait()) */
     uint64_t cut_freezes;        /* of groups led here, for cuts through the cluster; */
     uint64_t cut_waits;          /* requests that waited meanwhile, */
