@@ -64,14 +64,22 @@ struct effect {
     struct bytes key;
     struct row_header header; /* put, insert: type, flags, expiry */
     struct bytes value;
-    int64_t delta;
-    uint8_t service;
+    union { /* as it has no more than one meaning, it is no larger for those that are seldom */
+        int64_t delta;
+        uint64_t cut; /* EFFECT_CUT */
+    };
+    union {
+        uint8_t service;
+        bool takes; /* EFFECT_CUT: it is taken, else closed */
+    };
     uint32_t namespace;
-    node_id_t node;
-    boot_epoch_t epoch;
-    bool takes; /* EFFECT_CUT: it is taken, else closed */
-    uint64_t cut;
-    int64_t lifetime; /* us */
+    union {
+        struct {
+            node_id_t node;
+            boot_epoch_t epoch;
+        };
+        int64_t lifetime; /* EFFECT_CUT, us */
+    };
 };
 
 /* Encoders append the whole, or nothing and return false if the buffer's size_max forbids. */

@@ -520,6 +520,16 @@ static void wait_frozen(struct replica *replica, struct session *session, uint64
         refuse_item(replica, session, route, item, OUTCOME_BUSY, bytes_of(FROZEN_TEXT));
 }
 
+/* It is answered without an evaluation, or has to wait. */
+static bool waits_for_cut(struct replica *replica, struct session *session, uint64_t route,
+                          const struct request_item *item, struct parked *parked, uint64_t now)
+{
+    if (item->service == SERVICE_CUT) return cut_takes(replica, session, route, item, now);
+    if (!item->write || !is_frozen(replica, item)) return false;
+    wait_frozen(replica, session, route, item, parked);
+    return true;
+}
+
 /* `parked`: it waited for rows and runs again; NULL: for the first time. */
 static void evaluate_item(struct replica *replica, struct session *session, uint64_t route,
                           const struct request_item *item, struct parked *parked, uint64_t now)
@@ -536,11 +546,8 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         refuse_no_space(replica, session, route, item, now);
         return;
     }
-    if (item->service == SERVICE_CUT && cut_takes(replica, session, route, item, now)) return;
-    if (item->write && is_frozen(replica, item)) {
-        wait_frozen(replica, session, route, item, parked);
-        return;
-    }
+    bool cuts = item->service == SERVICE_CUT || cut_is_frozen(&replica->freeze);
+    if (cuts && waits_for_cut(replica, session, route, item, parked, now)) return;
     if (parked == NULL && memory_may_evict(replica) &&
         MAYBE(host->world, "evict rows before an evaluation"))
         row_table_evict(replica->table, UINT64_MAX);
@@ -582,7 +589,7 @@ static void evaluate_item(struct replica *replica, struct session *session, uint
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
     } else if (reads_past_expired(replica, item, &rows, now)) {
         finish_read(replica, session, route, item, rows.dep, now, buffer_bytes(&scratch->reply));
-    } else if (is_frozen(replica, item)) {
+    } else if (cuts && is_frozen(replica, item)) {
         wait_frozen(replica, session, route, item, parked);
     } else if (!item->write && space_refuses_all(replica) &&
                !ends_transaction(replica, item, &scratch->effects)) {

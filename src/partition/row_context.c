@@ -88,7 +88,6 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->chore_service = 0;
     rows->planted_over = false;
     rows->names_made = 0;
-    rows->frozen_for = rows->freeze = 0;
     rows->pending = NULL;
     rows->pending_count = 0;
     rows->pending_capacity = 0;

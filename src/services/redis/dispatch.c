@@ -321,7 +321,7 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
         multi_queue(connection, command, arguments, count);
         return true;
     }
-    if (snapshot_refuses(connection, command)) return true;
+    if (connection->snapshot != NULL && snapshot_refuses(connection, command)) return true;
     if (about_keys && !service_has_view(connection->service)) {
         connection_reply_error(connection, "UNAVAILABLE the cluster is being formed; the command "
                                            "was not executed, try again");

@@ -396,7 +396,10 @@ static void submit_body(struct connection *connection, const struct redis_comman
         service->statistics.reads++;
     reads_prepare(connection, slot->open_class, &slot->request);
     open_add(slot);
-    connection_ask(connection, &slot->request); /* the slot may be gone now */
+    if (connection->snapshot == NULL) /* the slot may be gone now */
+        gateway_submit(service->options.gateway, &slot->request);
+    else
+        connection_ask(connection, &slot->request);
 }
 
 bool connection_submit(struct connection *connection, const struct redis_command *command,
