@@ -469,7 +469,8 @@ static void refuse_no_space(struct replica *replica, struct session *session, ui
 static bool reads_past_expired(struct replica *replica, const struct request_item *item,
                                struct row_context *rows, uint64_t now)
 {
-    if (item->write || item->service == SERVICE_TXN) return false;
+    if (item->write || item->grows || item->service == SERVICE_TXN) return false;
+    if (rows->expired_at == INT64_MIN) return false; /* it changes something else */
     bool full = space_refuses_all(replica);
     if (!full && !MAYBE(replica->host->world, EXPIRED_LEFT)) return false;
     return expired_for_good(replica, rows, now, &rows->dep);

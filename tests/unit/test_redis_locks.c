@@ -372,21 +372,38 @@ static void test_guards_are_dropped(void **state)
         check(whole, "HOLON.GUARD a 9\r\n", "+OK\r\n");
     check_begins(whole, "HOLON.GUARD a 9\r\n", "-ERR too many HOLON.GUARD");
     check(whole, "PING\r\n", "+PONG\r\n"); /* touches no keys */
-    check_begins(whole, "SET b 1\r\n", LOST);
+    check_begins(whole, "SET b 1\r\n", "-ERR 'set' was not executed: a HOLON.GUARD");
+    check(whole, "SET b 1\r\n", "+OK\r\n");
+}
+
+/* Nothing is executed unguarded because its guard was refused. */
+static void test_a_guard_that_was_refused_lets_nothing_pass(void **state)
+{
+    struct whole *whole = *state;
+
     check_begins(whole, "HOLON.GUARD a x\r\n", "-ERR the token");
+    check_begins(whole, "SET b 1\r\n", "-ERR 'set' was not executed: a HOLON.GUARD");
+    check(whole, "SET b 2\r\n", "+OK\r\n"); /* once */
+    check_begins(whole, "HOLON.GUARD a\r\n", "-ERR wrong number");
+    check(whole, "MULTI\r\n", "+OK\r\n");
+    check(whole, "SET b 3\r\n", "+QUEUED\r\n");
+    check_begins(whole, "EXEC\r\n", "-EXECABORT");
+    check(whole, "GET b\r\n", "$1\r\n2\r\n");
 }
 
 static void test_before_the_upgrade_is_finished_there_are_none(void **state)
 {
     struct whole *whole = *state;
-    static const char *const all[] = {"HOLON.LOCK a 1\r\n",       "HOLON.UNLOCK a 1\r\n",
-                                      "HOLON.GUARD a 1\r\n",      "HOLON.LOCKINFO a\r\n",
-                                      "HOLON.RENEW a 1 1\r\n",    "HOLON.LOCK a 1 WAIT 1\r\n",
-                                      "HOLON.TOKENFLOOR 0 1\r\n", "HOLON.SEMAPHORE a 1 1\r\n"};
+    static const char *const all[] = {"HOLON.LOCK a 1\r\n",        "HOLON.UNLOCK a 1\r\n",
+                                      "HOLON.LOCKINFO a\r\n",      "HOLON.RENEW a 1 1\r\n",
+                                      "HOLON.LOCK a 1 WAIT 1\r\n", "HOLON.TOKENFLOOR 0 1\r\n",
+                                      "HOLON.SEMAPHORE a 1 1\r\n"};
 
     whole->front->view.cluster_version = VIEW_VERSION_LOCK - 1;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         check_begins(whole, all[i], "-ERR locks need all nodes to know them");
+    check_begins(whole, "HOLON.GUARD a 1\r\n", "-ERR locks need all nodes to know them");
+    check_begins(whole, "SET a 1\r\n", "-ERR 'set' was not executed");
     check_begins(whole, "MULTI\r\nHOLON.UNLOCK a 1\r\n", "+OK\r\n-ERR locks need");
 }
 
@@ -482,6 +499,7 @@ int main(void)
         TEST(test_a_guard_lets_pass_who_holds_and_nobody_else),
         TEST(test_guards_of_exec),
         TEST(test_guards_are_dropped),
+        TEST(test_a_guard_that_was_refused_lets_nothing_pass),
         TEST(test_before_the_upgrade_is_finished_there_are_none),
         TEST(test_what_is_not_allowed_in_multi),
         TEST(test_who_waits_gets_it_when_it_is_given_back),

@@ -375,10 +375,11 @@ bool dispatch_command(struct connection *connection, const struct bytes *argumen
         return true;
     }
     bool known = command != NULL && redis_arity_is_right(command, count);
-    if (!known)
+    if (!known) {
         refuse(connection, command, unsupported, arguments, count);
-    else if (!dispatch_known(connection, command, arguments, count))
-        return false;
+        if (command != NULL && command->id == REDIS_HOLON_GUARD) guards_break(connection);
+    }
+    if (known && !dispatch_known(connection, command, arguments, count)) return false;
 
     service->statistics.commands++;
     if (connection->reply_mode == REPLY_SKIP) connection->reply_mode = REPLY_ON;

@@ -150,7 +150,7 @@ static bool write_subs(struct exec *exec, struct exec_piece *piece)
     struct writer writer = writer_make(&piece->body);
 
     redis_batch_begin_commands(&writer, exec->seed, piece->sub_count);
-    exec->conditional = exec->conditional || piece->watch_count > 0;
+    exec->conditional = exec->conditional || piece->watch_count > 0 || piece->guard_count > 0;
     for (struct exec_sub *sub = piece->first; sub; sub = sub->next_of_piece) {
         struct redis_batch_command command = {.expects = sub->expects && exec->looking == NULL,
                                               .digest = sub->digest,

@@ -7,9 +7,27 @@
 #include "services/redis/lock_wait.h"
 
 struct guards {
+    bool broken; /* one was refused: nothing is executed without it */
     uint32_t count;
     struct redis_guard list[GUARDS_MAX]; /* names are owned */
 };
+
+static struct guards *guards_of(struct connection *connection)
+{
+    if (connection->guards == NULL)
+        connection->guards = memory_allocate_zero(sizeof(*connection->guards));
+    return connection->guards;
+}
+
+void guards_break(struct connection *connection)
+{
+    guards_of(connection)->broken = true;
+}
+
+bool guards_are_broken(const struct connection *connection)
+{
+    return connection->guards != NULL && connection->guards->broken;
+}
 
 bool guards_add(struct connection *connection, uint8_t database, const struct bytes *arguments,
                 const char **ret_wrong)
@@ -25,9 +43,7 @@ bool guards_add(struct connection *connection, uint8_t database, const struct by
         *ret_wrong = LOCK_WRONG_TOKEN;
         return false;
     }
-    if (connection->guards == NULL)
-        connection->guards = memory_allocate_zero(sizeof(*connection->guards));
-    struct guards *guards = connection->guards;
+    struct guards *guards = guards_of(connection);
     if (guards->count == GUARDS_MAX) {
         *ret_wrong = "ERR too many HOLON.GUARD for one command: at most 16";
         return false;
@@ -48,10 +64,12 @@ void local_holon_guard(struct local_call *call)
     if (!lock_is_ready(call->service)) {
         lock_format_unready(call->service, text, sizeof(text));
         resp_write_error(call->out, text);
+        guards_break(connection);
     } else if (guards_add(connection, connection->database, call->arguments, &wrong)) {
         resp_write_simple(call->out, "OK");
     } else {
         resp_write_error(call->out, wrong);
+        guards_break(connection);
     }
 }
 
@@ -79,6 +97,14 @@ bool guards_allow(struct connection *connection, const struct redis_command *com
     const char *why = why_not(connection, command, arguments, count);
     char text[256];
 
+    if (guards_are_broken(connection)) {
+        guards_drop(connection);
+        snprintf(text, sizeof(text),
+                 "ERR '%s' was not executed: a HOLON.GUARD or MULTI before it was refused",
+                 command->name);
+        connection_reply_error(connection, text);
+        return false;
+    }
     if (why == NULL) return true;
     guards_drop(connection);
     snprintf(

@@ -17,6 +17,10 @@ struct guards;
 /* HOLON.GUARD NAME TOKEN. False: *ret_wrong is the error, and those that there are stay. */
 bool guards_add(struct connection *connection, uint8_t database, const struct bytes *arguments,
                 const char **ret_wrong);
+/* What should have been guarded would not be: the next command that touches keys, or EXEC, is
+ * refused. */
+void guards_break(struct connection *connection);
+bool guards_are_broken(const struct connection *connection);
 /* Can the command be guarded? If not, that is the answer, and there are no guards any more. */
 bool guards_allow(struct connection *connection, const struct redis_command *command,
                   const struct bytes *arguments, uint32_t count);

@@ -96,9 +96,13 @@ enum row_result lock_get(struct redis_call *call, struct bytes name, struct lock
     return get_row(call, ret_lock);
 }
 
-/* Of a row that is new: those that are there have one. */
+/* Of a row that is new: those that are there have one. Soon, if it ends late: it is likely that the
+ * row goes before, and its reminder stays. The next one is put by who follows this one. */
 static void remind(struct redis_call *call, struct bytes row_key, int64_t until)
 {
+    int64_t soon = call->rows->time + LOCK_REMINDED_US;
+
+    if (until > soon) until = soon;
     size_t size = REMINDER_PREFIX_SIZE + row_key.size;
     uint8_t *at = arena_allocate(call->rows->arena, size);
     uint64_t second = (uint64_t)(until / 1000000) + 1;
@@ -246,6 +250,7 @@ enum row_result lock_raise_floor(struct redis_call *call, uint64_t floor, uint64
     enum row_result result = floor_get(call, ret_floor);
     if (result == ROW_STOP || floor <= *ret_floor) return result;
     *ret_floor = floor;
+    call->rows->written_is_enough = false; /* tokens never go back */
     store_u64(value + 1, floor);
     row_prefix_store(key, call->rows->slot_first, SERVICE_LOCK, LOCK_NAMESPACE_FLOOR);
     row_put(call->rows, bytes_make(key, sizeof(key)), LOCK_ROW_TYPE, 0, 0,

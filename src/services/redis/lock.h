@@ -32,8 +32,9 @@ enum {
     LOCK_TTL_MS_MAX = 24 * 3600 * 1000,
     LOCK_WAIT_MS_MAX = 24 * 3600 * 1000,
     LOCK_ATTEMPT_MS = 250, /* of a waiter, at the leader: less than a gateway's ROUTE_TIMEOUT_US */
-    LOCK_REFRESH_US = 1000 * 1000, /* a ticket is refreshed when it is so old, */
-    LOCK_TICKET_US = 3000 * 1000,  /* and dropped when it is so old */
+    LOCK_REFRESH_US = 1000 * 1000,        /* a ticket is refreshed when it is so old, */
+    LOCK_TICKET_US = 3000 * 1000,         /* and dropped when it is so old */
+    LOCK_REMINDED_US = 600 * 1000 * 1000, /* the background looks at a held lock so often */
     LOCK_ROW_TYPE = 1,
     LOCK_FORMAT = 1,
 };

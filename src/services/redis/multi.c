@@ -55,6 +55,7 @@ void local_multi(struct local_call *call)
         resp_write_error(call->out, "ERR MULTI calls can not be nested");
     } else if (!exec_is_ready(call->service)) {
         exec_write_unready(call->service, call->out, "MULTI");
+        if (call->connection->guards) guards_break(call->connection);
     } else {
         struct multi *multi = multi_of(call->connection);
         multi->open = true;
@@ -221,7 +222,7 @@ bool multi_exec(struct connection *connection)
         connection_reply_error(connection, "ERR EXEC without MULTI");
         return true;
     }
-    if (multi->spoilt) {
+    if (multi->spoilt || guards_are_broken(connection)) {
         multi_drop(connection);
         guards_drop(connection);
         connection_reply_error(connection, "EXECABORT Transaction discarded because of previous "
