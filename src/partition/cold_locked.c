@@ -36,7 +36,7 @@ void cold_drop_prepare(struct replica *replica, const struct session *session,
     for (struct list *at = head->next; at != head; at = at->next) {
         struct parked *parked = parked_at(at);
         if (!parked_is_locked(parked) || !parked_is_of(parked, session->gateway)) continue;
-        if (parked->item.body.data[1] != TXN_PREPARE || !is_its(parked, item->body)) continue;
+        if (!is_its(parked, item->body) || parked->item.body.data[1] != TXN_PREPARE) continue;
         SOMETIMES(replica->host->world, "a PREPARE that waited was given up");
         execute_parked_busy(replica, parked->gateway, parked->local, parked->route, &parked->item,
                             "BUSY");

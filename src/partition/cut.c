@@ -25,6 +25,8 @@ static enum cut_status freeze(struct replica *replica, const struct cut_request 
     if (cut_count(replica) >= CUTS_MAX) return CUT_FULL;
     if (replica->receive != NULL || host->stopping || replica->group.value == GROUP_META)
         return CUT_REFUSED;
+    /* Others are copied still, for which this replica's flush waits already. */
+    if (cut_holds_flush(replica) && flush_is_urgent(host)) return CUT_REFUSED;
     if (same) return CUT_OK; /* asked again: the freeze goes on, no longer than it would */
     *freeze = (struct replica_freeze){.cut = request->cut,
                                       .freeze = world_random(host->world) | 1,

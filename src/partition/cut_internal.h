@@ -40,7 +40,8 @@ struct cut_part {
     bool running;
     struct cut_answer *answers; /* requests, and what comes of them */
     size_t answer_count;
-    uint64_t bytes; /* of the table, when a job ended last */
+    uint64_t bytes;  /* of the table, when a job ended last */
+    uint64_t loaded; /* in this round */
     enum status status;
     struct error error;
 };

@@ -270,12 +270,12 @@ void cut_part_end(struct cut_part *part)
 
     world_timer_stop(host->world, &part->timer);
     if (part->stage == CUT_STAGE_COPIES) row_table_cut_end(part->replica->table, &part->copies);
+    list_remove(&part->link); /* what is answered may ask again */
     while (!list_empty(&part->reads)) {
         struct parked *parked = CONTAINER_OF(part->reads.next, struct parked, by_queue);
         list_remove(&parked->by_queue);
         cut_answer_now(host, parked, CUT_GONE);
     }
-    list_remove(&part->link);
     part->replica = NULL;
     if (part->running && !host->closing) return; /* its job frees it */
     if (part->running) host->snapshot_jobs--;

@@ -6,7 +6,13 @@
 #include "base/assert.h"
 #include "base/hash.h"
 
-enum { ANSWERS_MAX = 64, ROUNDS_MAX = COLD_ROUNDS_MAX, RANGE_ROWS = 1024, RANGE_BYTES = 1 << 20 };
+enum {
+    ANSWERS_MAX = 8, /* of one job: others wait for the threads, too */
+    ROUNDS_MAX = COLD_ROUNDS_MAX,
+    RANGE_ROWS = 1024,
+    RANGE_BYTES = 1 << 20,
+    ROUND_BYTES = COLD_JOB_BYTES_MAX, /* what is wanted beyond that is wanted by the next round */
+};
 
 struct reading { /* one job's */
     struct cut_part *part;
@@ -36,6 +42,7 @@ static bool load(struct cut_part *part, struct bytes key, struct bytes stored)
         return false;
     }
     row_table_load(part->table, key, &header, value);
+    part->loaded += key.size + stored.size;
     return true;
 }
 
@@ -96,7 +103,8 @@ static bool fetch_wanted(struct reading *reading)
     struct reader reader = reader_make(buffer_bytes(&reading->wanted));
     struct cut_part *part = reading->part;
 
-    while (reader_left(&reader) > 0) {
+    part->loaded = 0;
+    while (reader_left(&reader) > 0 && part->loaded < ROUND_BYTES) {
         struct bytes from = read_bytes(&reader, read_u32(&reader));
         struct bytes to = read_bytes(&reader, read_u32(&reader));
         if (to.size == 0) {

@@ -212,7 +212,8 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
     while ((status = effect_decode(&reader, &effect)) == STATUS_OK) {
         if (effect.kind == EFFECT_FENCE || effect.kind == EFFECT_CUT)
             replica->fence_proposed = index;
-        if (effect.kind == EFFECT_CUT && effect.takes) cut_unfreeze(replica);
+        if (effect.kind == EFFECT_CUT && (effect.takes || effect.cut == replica->freeze.cut))
+            cut_unfreeze(replica);
         if (effect.key.size > 0 && effect.key.data[2] == SERVICE_TXN)
             txn_proposed(replica, &effect, index);
         if (replica->row_waits > 0 && effect.key.size > 0) cold_row_written(replica, effect.key);
@@ -477,12 +478,13 @@ static bool reads_past_expired(struct replica *replica, const struct request_ite
 }
 
 /* What meta is asked is little, and needed: a node whose start it does not register serves nobody.
- */
+ * So is the end of a cut, which keeps files that could be deleted. */
 static bool has_no_space(const struct replica *replica, const struct request_item *item)
 {
     if (item->grows) return space_refuses(replica);
     if (!item->write) return false;
-    if (item->service == SERVICE_META && space_log_takes_small_here(replica->host)) return false;
+    bool small = item->service == SERVICE_META || item->service == SERVICE_CUT;
+    if (small && space_log_takes_small_here(replica->host)) return false;
     return space_refuses_all(replica);
 }
 

@@ -178,13 +178,17 @@ static void end_members(struct txn_together *together, enum txn_result result)
     memory_free(replies);
 }
 
-static void begin_again(struct txn_together *together, bool alone)
+/* `slow`: it was not prepared in time; the next one gets more. */
+static void begin_again(struct txn_together *together, bool alone, bool slow)
 {
     for (uint32_t i = 0; i < together->count; i++) {
         struct txn_attempt *attempt = together->members[i];
         if (attempt == NULL) continue;
         attempt->joined = NULL;
         attempt->alone = attempt->alone || alone;
+        if (slow) attempt->prepare_limit *= 2;
+        if (attempt->prepare_limit > TXN_PREPARE_LAST_US)
+            attempt->prepare_limit = TXN_PREPARE_LAST_US;
         txn_pause(attempt);
     }
 }
@@ -202,14 +206,16 @@ static void on_done(struct txn_request *request, enum txn_result result,
         end_members(together, result);
         break;
     case TXN_UNAVAILABLE:
+        begin_again(together, false, true);
+        break;
     case TXN_BUSY:
-        begin_again(together, false);
+        begin_again(together, false, false);
         break;
     case TXN_REFUSED:
     case TXN_NO_SPACE:
     case TXN_TOO_BIG:
         SOMETIMES(together->worker->world, "transactions could not be executed together");
-        begin_again(together, true);
+        begin_again(together, true, false);
         break;
     }
     together_free(together);
@@ -270,6 +276,10 @@ bool txn_together_begin(struct txn_attempt *attempt)
     SOMETIMES(worker->world, "transactions were executed together");
     for (uint32_t i = 0; i < attempt->part_count; i++)
         together->pieces[i].body = buffer_bytes(&together->bodies[i]);
-    txn_attempt_begin(txn_attempt_make(worker, &together->request), txn_lock_all);
+    struct txn_attempt *all = txn_attempt_make(worker, &together->request);
+    for (uint32_t i = 0; i < together->count; i++)
+        if (together->members[i]->prepare_limit > all->prepare_limit)
+            all->prepare_limit = together->members[i]->prepare_limit;
+    txn_attempt_begin(all, txn_lock_all);
     return true;
 }
