@@ -70,13 +70,19 @@ static void finish_failed(struct txn_cut *cut)
 
 /* --- one attempt ----------------------------------------------------------------------------- */
 
-static void ask_all(struct txn_cut *cut, enum cut_stage stage, enum cut_op op)
+static void ask(struct txn_cut *cut, enum cut_stage stage, enum cut_op op, uint32_t first,
+                uint32_t end)
 {
     cut->stage = stage;
     cut->asking = true;
-    for (uint32_t i = 0; i < cut->part_count && !cut->failed; i++)
+    for (uint32_t i = first; i < end && !cut->failed; i++)
         cut_part_ask(&cut->parts[i], op, bytes_make(NULL, 0), 0);
     cut->asking = false;
+}
+
+static void ask_all(struct txn_cut *cut, enum cut_stage stage, enum cut_op op)
+{
+    ask(cut, stage, op, 0, cut->part_count);
 }
 
 static void attempt_clear(struct txn_cut *cut)
@@ -109,7 +115,7 @@ static void attempt_begin(struct txn_cut *cut)
     cuts->statistics.attempts++;
     cut->frozen_at = world_now(cuts->world);
     world_timer_start(cuts->world, &cut->timer, (uint64_t)CUT_FREEZE_MS * 1000);
-    ask_all(cut, CUT_FREEZING, CUT_FREEZE);
+    ask(cut, CUT_FIRST, CUT_FREEZE, 0, 1);
 }
 
 /* Clients' writes wait no longer. */
@@ -190,6 +196,9 @@ static bool next_stage(struct txn_cut *cut)
     struct world *world = cut->cuts->world;
 
     switch (cut->stage) {
+    case CUT_FIRST:
+        ask(cut, CUT_FREEZING, CUT_FREEZE, 1, cut->part_count);
+        return true;
     case CUT_FREEZING: /* all of them: now is the instant */
         world_timer_start(world, &cut->timer, CUT_TAKE_US);
         ask_all(cut, CUT_TAKING, CUT_TAKE);
@@ -256,6 +265,7 @@ static void on_timer(struct world_timer *timer)
         if (cut->part_count == 0) cut_fail(cut, TXN_CUT_UNAVAILABLE, true); /* no view yet */
         if (!cut->hopeless) attempt_begin(cut);
         break;
+    case CUT_FIRST:
     case CUT_FREEZING:
     case CUT_TAKING:
         fail_late(cut);
