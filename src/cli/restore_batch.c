@@ -16,7 +16,7 @@ enum {
 void restore_batch_init(struct restore_batch *batch, bool replaces)
 {
     *batch = (struct restore_batch){.replaces = replaces, .database = -1};
-    buffer_init(&batch->commands, RESTORE_BATCH_BYTES_MAX + RESTORE_BATCH_BYTES);
+    buffer_init(&batch->commands, RESTORE_COMMANDS_BYTES_MAX);
     buffer_init(&batch->value, EXPORT_STRING_SIZE_MAX);
     buffer_init(&batch->key, EXPORT_KEY_SIZE_MAX);
 }
@@ -39,7 +39,7 @@ void restore_batch_clear(struct restore_batch *batch)
 
 static void append(struct restore_batch *batch, const struct bytes *arguments, size_t count)
 {
-    link_append(&batch->commands, arguments, count);
+    batch->too_large |= !link_append(&batch->commands, arguments, count);
     batch->count++;
 }
 

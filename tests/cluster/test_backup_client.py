@@ -377,6 +377,7 @@ def test_fields_of_any_size_fit_into_the_commands_of_a_restore(serve, directory,
     source.set(0, b"k" * 26000, {b"f%02d" % i: bytes(90) for i in range(38)} | {b"g": bytes(256 << 10)})
     source.set(0, b"great ones", {b"%d" % i: bytes(rest) for i, rest in enumerate((90 << 10, 256 << 10) * 3)})
     source.set(0, b"alike", {b"%d" % i: bytes(size) for i in range(20)})
+    source.set(0, b"a name in each command" * 2800, {b"%d" % i: b"" for i in range(150000)})
     source.set(0, b"n" * 20000, {b"n" * 3000 + b"%d" % i: b"" for i in range(200)})
     run("backup", directory / "b.holon", "--node", serve(source))
     run("restore", directory / "b.holon", "--node", serve(target))
