@@ -1,4 +1,5 @@
 /* holon backup - the whole cluster as of one instant, in a directory or a file. */
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>
@@ -55,12 +56,17 @@ static enum status make_key(struct backup_run *run, struct error *error)
     bool encrypted = run->resumed ? run->header.encryption != BACKUP_PLAIN
                                   : run->secret.given || run->options->backup_encrypt;
 
-    if (run->resumed && !encrypted && run->secret.given)
+    if (run->resumed && !encrypted && (run->secret.given || run->options->backup_encrypt))
         return error_set(error, STATUS_INVALID,
-                         "the unfinished backup in %s is not encrypted, and a passphrase is given: "
+                         "the unfinished backup in %s is not encrypted, and %s is given: "
                          "remove it to begin anew",
-                         run->place.work);
+                         run->place.work, run->secret.given ? "a passphrase" : "--encrypt");
     if (!encrypted) return STATUS_OK;
+    if (run->options->backup_base[0] && !backup_is_encrypted(&run->base))
+        return error_set(error, STATUS_REFUSED,
+                         "%s is not encrypted, and no encrypted backup stands on a plain one: make "
+                         "a whole one, without --incremental",
+                         run->options->backup_base);
     if (!run->secret.given) {
         enum status status = backup_secret_ask(run->place.path, !run->resumed, &run->secret, error);
         if (status) return status;
@@ -293,6 +299,8 @@ static int make_backup(const struct cli_options *options, const char *path)
     }
     crew_free(&run->crew);
     backup_whole_close(&run->base);
+    backup_place_unlock(&run->place);
+    OPENSSL_cleanse(&run->key, sizeof(run->key));
     backup_manifest_free(&run->manifest);
     backup_secret_forget(&run->secret);
     memory_free(run);

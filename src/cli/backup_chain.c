@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cluster/join_token.h"
 
@@ -15,6 +16,7 @@ static enum status find_manifest(const struct backup_place *place, char ret_path
 {
     uint8_t trailer[BACKUP_TRAILER_SIZE];
     struct stat found;
+    int fd;
 
     *ret_offset = *ret_size = 0;
     if (!place->single) {
@@ -22,16 +24,13 @@ static enum status find_manifest(const struct backup_place *place, char ret_path
         return STATUS_OK;
     }
     snprintf(ret_path, PLACE_FILE_SIZE, "%s", place->path);
-    FILE *file = fopen(place->path, "rb");
-    if (file == NULL || fstat(fileno(file), &found) != 0) {
-        if (file) fclose(file);
-        return error_set(error, STATUS_IO, "cannot read %s: %m", place->path);
-    }
-    uint64_t size = (uint64_t)found.st_size;
+    enum status status = file_open_regular(place->path, &fd, error);
+    if (status) return status;
+    uint64_t size = fstat(fd, &found) == 0 ? (uint64_t)found.st_size : 0;
     bool read = size >= BACKUP_TRAILER_SIZE &&
-                fseeko(file, (off_t)(size - BACKUP_TRAILER_SIZE), SEEK_SET) == 0 &&
-                fread(trailer, sizeof(trailer), 1, file) == 1;
-    fclose(file);
+                pread(fd, trailer, sizeof(trailer), (off_t)(size - BACKUP_TRAILER_SIZE)) ==
+                    (ssize_t)sizeof(trailer);
+    close(fd);
     bool right =
         read && backup_trailer_decode(bytes_make(trailer, sizeof(trailer)), ret_offset, ret_size);
     uint64_t end = size - BACKUP_TRAILER_SIZE;
@@ -42,10 +41,22 @@ static enum status find_manifest(const struct backup_place *place, char ret_path
     return STATUS_OK;
 }
 
+/* Who has a passphrase expects what only those can have written who know it. Those that an
+ * encrypted one stands on are opened after it, with its passphrase. */
+static enum status check_may_be_plain(const struct backup_whole *whole,
+                                      const struct backup_secret *secret, struct error *error)
+{
+    if (!secret->given) return STATUS_OK;
+    return error_set(error, STATUS_REFUSED,
+                     "%s is not encrypted, and a passphrase is given: anybody may have written it. "
+                     "If it is the right one, give no passphrase, nor " SECRET_VARIABLE,
+                     whole->place.path);
+}
+
 static enum status make_key(struct backup_whole *whole, struct backup_secret *secret,
                             struct error *error)
 {
-    if (!backup_is_encrypted(whole)) return STATUS_OK;
+    if (!backup_is_encrypted(whole)) return check_may_be_plain(whole, secret, error);
     if (!secret->given) {
         enum status status = backup_secret_ask(whole->place.path, false, secret, error);
         if (status) return status;

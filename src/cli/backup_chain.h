@@ -22,7 +22,8 @@ struct backup_chain {
     uint32_t count;
 };
 
-/* Asks for a passphrase at the terminal if one is needed and `secret` is not given. */
+/* Asks for a passphrase at the terminal if one is needed and `secret` is not given. STATUS_REFUSED:
+ * it is wrong; or it is given, and the backup is plain. */
 enum status backup_whole_open(const char *path, struct backup_secret *secret,
                               struct backup_whole *ret_whole, struct error *error);
 void backup_whole_close(struct backup_whole *whole);

@@ -119,10 +119,10 @@ static enum status append_end(struct backup_run *run, int to, const char *to_pat
     uint64_t size;
     off_t offset = lseek(to, 0, SEEK_END);
 
-    backup_place_file(&run->place, PLACE_MANIFEST, path);
+    backup_place_file(&run->place, PLACE_MANIFEST_OF_FILE, path);
     enum status status = write_manifest(run, path, &size, error);
     if (status == STATUS_OK) status = append_file(to, to_path, path, error);
-    unlink(path); /* the directory must not look whole */
+    unlink(path);
     if (status) return status;
     backup_trailer_encode((uint64_t)offset, size, trailer);
     bool written = write(to, trailer, sizeof(trailer)) == (ssize_t)sizeof(trailer);
@@ -134,7 +134,7 @@ static enum status finish_file(struct backup_run *run, struct error *error)
     char path[PLACE_FILE_SIZE];
 
     backup_place_file(&run->place, PLACE_WHOLE, path);
-    int to = open(path, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+    int to = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
     if (to < 0) return failed("write", path, error);
     enum status status = append_parts(run, to, path, error);
     if (status == STATUS_OK) status = append_end(run, to, path, error);

@@ -236,12 +236,13 @@ enum status link_send_all(struct link *link, struct bytes commands, size_t count
     }
 }
 
-void link_append(struct buffer *out, const struct bytes *arguments, size_t count)
+bool link_append(struct buffer *out, const struct bytes *arguments, size_t count)
 {
-    buffer_append_format(out, "*%zu\r\n", count);
-    for (size_t i = 0; i < count; i++) {
-        buffer_append_format(out, "$%zu\r\n", arguments[i].size);
-        buffer_append(out, arguments[i]);
-        buffer_append(out, bytes_of("\r\n"));
-    }
+    bool room = buffer_append_format(out, "*%zu\r\n", count) == STATUS_OK;
+
+    for (size_t i = 0; i < count && room; i++)
+        room = buffer_append_format(out, "$%zu\r\n", arguments[i].size) == STATUS_OK &&
+               buffer_append(out, arguments[i]) == STATUS_OK &&
+               buffer_append(out, bytes_of("\r\n")) == STATUS_OK;
+    return room;
 }

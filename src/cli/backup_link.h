@@ -44,8 +44,8 @@ enum status link_words(struct link *link, redisReply **ret_reply, struct error *
 enum status link_send_all(struct link *link, struct bytes commands, size_t count,
                           struct error *error);
 
-/* *n, $size ... as link_send_all() takes them. */
-void link_append(struct buffer *out, const struct bytes *arguments, size_t count);
+/* *n, $size ... as link_send_all() takes them. False: no room, and a part of it may be there. */
+bool link_append(struct buffer *out, const struct bytes *arguments, size_t count);
 static inline struct bytes link_text(const redisReply *reply)
 {
     return bytes_make(reply->str, reply->len);

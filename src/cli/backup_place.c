@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,9 +23,9 @@ static enum status take_path(const char *path, struct backup_place *place, bool 
 {
     size_t size = strlen(path);
 
+    *place = (struct backup_place){.lock = -1};
     if (size == 0 || size >= PLACE_PATH_SIZE)
         return error_set(error, STATUS_INVALID, "a path has 1 to %d bytes", PLACE_PATH_SIZE - 1);
-    *place = (struct backup_place){0};
     *ret_slash = path[size - 1] == '/';
     while (size > 1 && path[size - 1] == '/')
         size--;
@@ -101,25 +102,63 @@ static enum status check_is_ours(const struct backup_place *place, struct error 
                      place->work);
 }
 
+static enum status check_is_no_file(const struct backup_place *place, bool *ret_exists,
+                                    struct error *error)
+{
+    struct stat found;
+
+    *ret_exists = stat(place->path, &found) == 0;
+    if (!*ret_exists || S_ISDIR(found.st_mode)) return STATUS_OK;
+    return error_set(error, STATUS_EXISTS,
+                     "%s exists already, and a backup overwrites nothing: give another path, "
+                     "or remove it",
+                     place->path);
+}
+
+/* The directory itself is locked, so that nothing stays behind; the system ends the lock with the
+ * process. */
+static enum status lock(struct backup_place *place, struct error *error)
+{
+    struct stat ours, there;
+
+    place->lock = open(place->work, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (place->lock < 0) return system_error(error, "open", place->work);
+    bool taken = flock(place->lock, LOCK_EX | LOCK_NB) == 0;
+    bool busy = !taken && errno == EWOULDBLOCK;
+    if (!taken && !busy) /* NFS locks no directories */
+        fprintf(stderr, "holon: warning: cannot lock %s: %s. See that no other run writes to it\n",
+                place->work, strerror(errno));
+    bool gone = fstat(place->lock, &ours) != 0 || stat(place->work, &there) != 0 ||
+                ours.st_ino != there.st_ino || ours.st_dev != there.st_dev;
+    if (!busy && !gone) return STATUS_OK;
+    place->made = false; /* is the other's now */
+    return error_set(error, STATUS_REFUSED,
+                     "another run of `holon backup` writes to %s: wait for its end, or give "
+                     "another path",
+                     place->work);
+}
+
 enum status backup_place_to_write(const char *path, struct backup_place *ret_place,
                                   struct error *error)
 {
-    struct stat found;
-    bool slash;
+    bool slash, exists;
 
     enum status status = take_path(path, ret_place, &slash, error);
+    if (status == STATUS_OK) status = check_is_no_file(ret_place, &exists, error);
     if (status) return status;
-    bool exists = stat(ret_place->path, &found) == 0;
-    if (exists && !S_ISDIR(found.st_mode))
-        return error_set(error, STATUS_EXISTS,
-                         "%s exists already, and a backup overwrites nothing: give another path, "
-                         "or remove it",
-                         ret_place->path);
     ret_place->single = !exists && !slash && has_extension(ret_place->path);
     set_work(ret_place);
     ret_place->made = mkdir(ret_place->work, DIRECTORY_MODE) == 0;
     if (!ret_place->made && errno != EEXIST) return system_error(error, "make", ret_place->work);
-    return check_is_ours(ret_place, error);
+    status = lock(ret_place, error);
+    if (status == STATUS_OK) status = check_is_no_file(ret_place, &exists, error); /* since then */
+    return status ? status : check_is_ours(ret_place, error);
+}
+
+void backup_place_unlock(struct backup_place *place)
+{
+    if (place->lock >= 0) close(place->lock);
+    place->lock = -1;
 }
 
 void backup_place_part(const struct backup_place *place, uint32_t part,
@@ -142,6 +181,29 @@ bool file_exists(const char *path)
     struct stat found;
 
     return stat(path, &found) == 0;
+}
+
+int file_make_anew(const char *path)
+{
+    if (unlink(path) != 0 && errno != ENOENT) return -1;
+    return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
+}
+
+enum status file_open_regular(const char *path, int *ret_fd, struct error *error)
+{
+    struct stat found;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* does not wait for a pipe's writer */
+
+    if (fd < 0 || fstat(fd, &found) != 0) {
+        system_error(error, "read", path);
+        if (fd >= 0) close(fd);
+        return STATUS_IO;
+    }
+    *ret_fd = fd;
+    if (S_ISREG(found.st_mode)) return STATUS_OK;
+    close(fd);
+    *ret_fd = -1;
+    return error_set(error, STATUS_INVALID, "%s is no regular file", path);
 }
 
 enum status directory_sync(const char *directory, struct error *error)
@@ -191,7 +253,7 @@ enum status file_replace(const char *path, struct bytes bytes, struct error *err
     char path_new[PLACE_FILE_SIZE + 8];
 
     snprintf(path_new, sizeof(path_new), "%s.new", path);
-    int fd = open(path_new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, FILE_MODE);
+    int fd = file_make_anew(path_new);
     if (fd < 0) return system_error(error, "write", path_new);
     bool written = write_all(fd, bytes) && fsync(fd) == 0;
     enum status status = written ? STATUS_OK : system_error(error, "write", path_new);

@@ -1,7 +1,6 @@
 #include "cli/backup_reader.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,11 +56,12 @@ enum status backup_reader_open(struct backup_reader *reader, const char *path, u
     struct stat found;
     struct error cause;
 
-    *reader = (struct backup_reader){.offset = offset};
+    *reader = (struct backup_reader){.fd = -1, .offset = offset};
     snprintf(reader->path, sizeof(reader->path), "%s", path);
     buffer_init(&reader->block, BLOCK_MAX);
-    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (reader->fd < 0 || fstat(reader->fd, &found) != 0) return read_failed(reader, error);
+    enum status status = file_open_regular(path, &reader->fd, error);
+    if (status) return status;
+    if (fstat(reader->fd, &found) != 0) return read_failed(reader, error);
     reader->end = size ? offset + size : (uint64_t)found.st_size;
     if (reader->end > (uint64_t)found.st_size || reader->end < offset)
         return error_set(error, STATUS_CORRUPT,
@@ -69,7 +69,7 @@ enum status backup_reader_open(struct backup_reader *reader, const char *path, u
                          (unsigned long long)found.st_size, (unsigned long long)reader->end);
     size_t header_size =
         reader->end - offset < BACKUP_HEADER_SIZE ? reader->end - offset : BACKUP_HEADER_SIZE;
-    enum status status = read_at(reader, 0, header_size, error);
+    status = read_at(reader, 0, header_size, error);
     if (status) return status;
     status = backup_header_decode(buffer_bytes(&reader->block), &reader->header, &cause);
     if (status) return wrong_because(reader, status, &cause, error);

@@ -1,5 +1,7 @@
 #include "cli/backup_reuse.h"
 
+#include <openssl/crypto.h>
+
 #include "base/memory.h"
 
 enum { ENCODED_MAX = BACKUP_REPLY_MAX + EXPORT_KEY_SIZE_MAX };
@@ -26,6 +28,7 @@ void backup_reuse_close(struct backup_reuse *reuse)
 {
     backup_source_close(reuse->old);
     buffer_free(&reuse->encoded);
+    if (reuse->chain) OPENSSL_cleanse(reuse->chain, sizeof(*reuse->chain)); /* has the key */
     memory_free(reuse->chain);
     *reuse = (struct backup_reuse){0};
 }

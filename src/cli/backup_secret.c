@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -63,23 +66,51 @@ enum status backup_secret_find(const char *file, struct backup_secret *ret_secre
     return take(ret_secret, variable, strlen(variable), SECRET_VARIABLE, error);
 }
 
+/* Those that would end the process wait, and end it when the terminal is as it was. */
+static int hold_signals(sigset_t *ret_before)
+{
+    sigset_t ends;
+
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGQUIT);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGHUP);
+    sigprocmask(SIG_BLOCK, &ends, ret_before);
+    return signalfd(-1, &ends, SFD_CLOEXEC);
+}
+
+/* False: one of those signals has come, or nothing more will. */
+static bool read_byte(int fd, int signals, char *ret_byte)
+{
+    struct pollfd both[] = {{.fd = signals, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+
+    while (poll(both, 2, -1) < 0)
+        if (errno != EINTR) return false;
+    return both[0].revents == 0 && read(fd, ret_byte, 1) == 1;
+}
+
 /* Reads a line that is not shown. */
 static bool read_line(int fd, const char *what, char *ret_text, size_t size)
 {
     struct termios shown, hidden;
+    sigset_t before;
     size_t used = 0;
     char c = 0;
 
     if (tcgetattr(fd, &shown) != 0) return false;
     hidden = shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
-    dprintf(fd, "%s: ", what);
+    int signals = hold_signals(&before);
     tcsetattr(fd, TCSAFLUSH, &hidden);
-    while (used + 1 < size && read(fd, &c, 1) == 1 && c != '\n')
+    dprintf(fd, "%s: ", what);
+    while (used + 1 < size && read_byte(fd, signals, &c) && c != '\n')
         ret_text[used++] = c;
     ret_text[used] = 0;
     tcsetattr(fd, TCSAFLUSH, &shown);
     dprintf(fd, "\n");
+    if (signals >= 0) close(signals);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     return c == '\n';
 }
 

@@ -1,14 +1,11 @@
 #include "cli/backup_writer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/assert.h"
-
-enum { FILE_MODE = 0600 };
 
 void backup_random(uint8_t *ret_bytes, size_t size)
 {
@@ -64,7 +61,7 @@ enum status backup_writer_open(struct backup_writer *writer, const char *path,
     writer->codec = backup_codec_make(&header, key);
     backup_header_encode(&header, encoded);
     buffer_append(&writer->sealed, bytes_make(encoded, sizeof(encoded)));
-    writer->fd = open(writer->path_new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, FILE_MODE);
+    writer->fd = file_make_anew(writer->path_new);
     return writer->fd < 0 ? write_failed(writer, error) : flush(writer, error);
 }
 

@@ -4,12 +4,19 @@
 
 #include "cli/restore_run.h"
 
-enum { NUMBER_SIZE = 24, HSET_ARGUMENTS_MAX = 2 + 2 * RESTORE_FIELDS };
+enum {
+    NUMBER_SIZE = 24,
+    HSET_ARGUMENTS_MAX = 2 + 2 * RESTORE_FIELDS,
+    /* A cluster stores 283 KiB at once. That is enough for what came from one; but as long as a
+     * hash is small, in one row, its other fields (10 KiB so) are written again with the new. */
+    NEARLY_ALL = 256 << 10,
+    MORE_THAN_A_ROW = 8 << 10, /* then a hash has a row for each field */
+};
 
 void restore_batch_init(struct restore_batch *batch, bool replaces)
 {
     *batch = (struct restore_batch){.replaces = replaces, .database = -1};
-    buffer_init(&batch->commands, RESTORE_BATCH_BYTES_MAX + RESTORE_BATCH_BYTES);
+    buffer_init(&batch->commands, RESTORE_COMMANDS_BYTES_MAX);
     buffer_init(&batch->value, EXPORT_STRING_SIZE_MAX);
     buffer_init(&batch->key, EXPORT_KEY_SIZE_MAX);
 }
@@ -32,7 +39,7 @@ void restore_batch_clear(struct restore_batch *batch)
 
 static void append(struct restore_batch *batch, const struct bytes *arguments, size_t count)
 {
-    link_append(&batch->commands, arguments, count);
+    batch->too_large |= !link_append(&batch->commands, arguments, count);
     batch->count++;
 }
 
@@ -96,26 +103,41 @@ static void end_hash(struct restore_batch *batch)
     count_key(batch);
 }
 
+/* A field of which a small hash has no room is begun first, and written again as a whole. */
+static void append_fields(struct restore_batch *batch, struct bytes *arguments, size_t count)
+{
+    struct bytes value = arguments[3];
+    size_t size = arguments[1].size + arguments[2].size + value.size;
+
+    if (count == 4 && size > NEARLY_ALL && value.size > MORE_THAN_A_ROW) {
+        arguments[3] = bytes_make(value.data, MORE_THAN_A_ROW);
+        append(batch, arguments, count);
+        arguments[3] = value;
+    }
+    append(batch, arguments, count);
+}
+
 static void add_fields(struct restore_batch *batch, const struct export_record *record)
 {
-    struct bytes arguments[HSET_ARGUMENTS_MAX];
+    struct bytes arguments[HSET_ARGUMENTS_MAX] = {bytes_of("HSET"), buffer_bytes(&batch->key)};
     struct reader reader = reader_make(record->piece);
-    uint64_t left = record->field_count;
+    size_t count = 2, bytes = 0;
 
     select_database(batch, batch->open.database);
-    while (left) {
-        size_t count = 0, bytes = 0;
-        arguments[count++] = bytes_of("HSET");
-        arguments[count++] = buffer_bytes(&batch->key);
-        for (; left && count < HSET_ARGUMENTS_MAX && bytes < RESTORE_FIELDS_BYTES; left--) {
-            struct bytes name = read_sized(&reader), value = read_sized(&reader);
-            size_t size = name.size + value.size;
-            arguments[count++] = name;
-            arguments[count++] = value;
-            bytes += size;
+    for (uint64_t left = record->field_count; left; left--) {
+        struct bytes name = read_sized(&reader), value = read_sized(&reader);
+        size_t size = name.size + value.size;
+        bool full = count == HSET_ARGUMENTS_MAX || bytes + size > RESTORE_FIELDS_BYTES;
+        if (count > 2 && full) {
+            append_fields(batch, arguments, count);
+            count = 2;
+            bytes = 0;
         }
-        append(batch, arguments, count);
+        arguments[count++] = name;
+        arguments[count++] = value;
+        bytes += size;
     }
+    if (count > 2) append_fields(batch, arguments, count);
     batch->left -= record->field_count;
     if (batch->left == 0) end_hash(batch);
 }

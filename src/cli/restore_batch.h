@@ -9,6 +9,7 @@ struct restore_batch {
     bool replaces;          /* there may be other fields under the key of a hash */
     struct buffer commands; /* as link_send_all() takes them */
     size_t count;
+    bool too_large;                      /* no cluster exports such a record: not to be sent */
     uint64_t keys;                       /* that are whole with this batch */
     uint64_t expiring[EXPORT_DATABASES]; /* of them */
     /* Private: */

@@ -22,6 +22,10 @@ static enum status send(struct part_job *job, struct error *error)
     struct restore_batch *batch = &job->batch;
 
     if (run->crew.failed) return error_set(error, STATUS_CLOSED, "given up");
+    if (batch->too_large)
+        return error_set(error, STATUS_FULL,
+                         "a hash of the backup has more fields in one record "
+                         "than a cluster exports");
     if (batch->count > 0) {
         enum status status =
             link_send_all(job->link, buffer_bytes(&batch->commands), batch->count, error);

@@ -16,10 +16,14 @@ enum {
     RESTORE_BATCH_BYTES = 512 << 10, /* then it is sent */
     RESTORE_BATCH_COMMANDS = 512,
     RESTORE_BATCH_BYTES_MAX = EXPORT_STRING_SIZE_MAX + (1 << 20),
-    RESTORE_FIELDS_BYTES = 96 << 10, /* of one HSET: an entry of the log holds it */
+    RESTORE_FIELDS_BYTES = 96 << 10, /* of one HSET of several: an entry of the log holds it */
     RESTORE_FIELDS = 256,
+    /* 1.5 MiB of fields of 5 bytes, 256 in a command, and the longest key in each: 77 MiB. */
+    RESTORE_COMMANDS_BYTES_MAX = 96 << 20,
     RESTORE_SAVE_MS = 1000,
 };
+
+#define RESTORE_FLOOR_MAX (UINT64_C(1) << 62) /* of tokens, that a cluster takes */
 
 /* How far a partition of the backup has come. */
 struct restore_part {

@@ -62,7 +62,14 @@ enum status restore_raise_tokens(struct restore_run *run, struct error *error)
     redisReply *reply;
     struct error cause;
 
-    snprintf(value, sizeof(value), "%llu", (unsigned long long)run->totals.token_max);
+    uint64_t floor = run->totals.token_max;
+    if (floor > RESTORE_FLOOR_MAX) {
+        floor = RESTORE_FLOOR_MAX;
+        printf("restore: the backup has a fencing token of %llu, and a cluster begins again at "
+               "2^62 at most: later tokens may be less than that of the backup\n",
+               (unsigned long long)run->totals.token_max);
+    }
+    snprintf(value, sizeof(value), "%llu", (unsigned long long)floor);
     enum status status =
         link_words(&run->control, &reply, &cause, "HOLON.TOKENFLOOR", "0", value, NULL);
     bool unknown = status == STATUS_INVALID && strstr(cause.text, "unknown command") != NULL;

@@ -40,6 +40,7 @@ enum {
     BACKUP_SCRYPT_R_MAX = 16,
     BACKUP_SCRYPT_P = 1,
     BACKUP_SCRYPT_P_MAX = 4,
+    BACKUP_SCRYPT_MEMORY_MAX = 256 << 20, /* 128 N r: anybody can write a header that asks for it */
 };
 
 enum backup_kind { BACKUP_PART = 1, BACKUP_MANIFEST = 2 };
@@ -57,7 +58,8 @@ struct backup_header {
 };
 
 void backup_header_encode(const struct backup_header *header, uint8_t at[BACKUP_HEADER_SIZE]);
-/* STATUS_INVALID: foreign; STATUS_VERSION: of a later version; STATUS_CORRUPT. */
+/* STATUS_INVALID: foreign; STATUS_VERSION: of a later version; STATUS_FULL: scrypt shall take too
+ * much; STATUS_CORRUPT. */
 enum status backup_header_decode(struct bytes bytes, struct backup_header *ret_header,
                                  struct error *error);
 

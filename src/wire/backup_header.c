@@ -93,6 +93,12 @@ enum status backup_header_decode(struct bytes bytes, struct backup_header *ret_h
                                    .partition = load_u32(at + AT_PARTITION)};
     if (!is_sound(&header, at))
         return error_set(error, STATUS_CORRUPT, "the header makes no sense");
+    uint64_t memory = (UINT64_C(128) << header.scrypt_log_n) * header.scrypt_r;
+    if (memory > BACKUP_SCRYPT_MEMORY_MAX)
+        return error_set(error, STATUS_FULL,
+                         "the header asks for %llu MiB of memory to make the key of the "
+                         "passphrase, and %d are the most that it gets",
+                         (unsigned long long)(memory >> 20), BACKUP_SCRYPT_MEMORY_MAX >> 20);
     memcpy(header.id, at + AT_ID, BACKUP_ID_SIZE);
     memcpy(header.salt, at + AT_SALT, BACKUP_SALT_SIZE);
     memcpy(header.nonce, at + AT_NONCE, BACKUP_ID_SIZE);

@@ -34,9 +34,21 @@ def sized(data: bytes) -> bytes:
     return varint(len(data)) + data
 
 
+EFFECTS_MAX, PUT_EFFECTS, FIELD_EFFECTS = 283 << 10, 48, 42  # call.h, hash_value.c
+ROW_FIELDS_MAX, ROW_BYTES_MAX = 128, 4 << 10
+
+
 class Value:
-    def __init__(self, body, expiry: int, version: int):
+    def __init__(self, body, expiry: int, version: int, large: bool = False):
         self.body, self.expiry, self.version = body, expiry, version  # body: bytes or dict
+        self.large = large  # a hash with a row for each field
+
+    def row_size(self) -> int:
+        return sum(len(name) + len(text) + 10 for name, text in self.body.items())
+
+    def effects(self) -> int:
+        """What is written again of a hash when one of its fields is."""
+        return 0 if self.large else self.row_size() + len(self.body) * FIELD_EFFECTS
 
 
 class Store:
@@ -231,17 +243,26 @@ class Connection(socketserver.StreamRequestHandler):
     def do_hset(self, key, *pairs):
         with self.store.mutex:
             value = self.store.keys.get((self.database, key))
+            effects = len(key) + PUT_EFFECTS + sum(map(len, pairs)) + len(pairs) // 2 * FIELD_EFFECTS
+            if effects + (value.effects() if value else 0) > EFFECTS_MAX:
+                raise Wrong("ERR keys and values of one write exceed what can be stored at once; nothing was changed")
             body = dict(value.body) if value else {}
             body.update(zip(pairs[::2], pairs[1::2]))
             self.store.set(self.database, key, body, value.expiry if value else 0)
+            now = self.store.keys[self.database, key]
+            now.large = value is not None and value.large or len(body) > ROW_FIELDS_MAX or now.row_size() > ROW_BYTES_MAX
         return len(pairs) // 2
 
     def do_pexpireat(self, key, expiry):
         with self.store.mutex:
-            self.store.set(self.database, key, self.store.keys[self.database, key].body, int(expiry))
+            value = self.store.keys[self.database, key]
+            self.store.set(self.database, key, value.body, int(expiry))
+            self.store.keys[self.database, key].large = value.large
         return 1
 
     def do_holon_tokenfloor(self, slot, value):
+        if int(value) > 1 << 62:
+            raise Wrong("ERR a floor of tokens is an integer from 0 to 2^62")
         self.store.floors[int(slot)] = int(value)
         return "OK"
 

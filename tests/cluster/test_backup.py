@@ -49,6 +49,11 @@ def fill(node, seed=1, keys=400) -> None:
             client.call("HSET", "fields", *[part for i in range(first, first + 100)
                                             for part in (f"field{i}", f"value{i}")])
         client.call("PEXPIREAT", "fields", later)
+        # As much as one command can store; then small ones, which a restore may meet first.
+        most = (b"k" * 26000, b"great", bytes(256 << 10))
+        client.call("HSET", *most)
+        for number in range(38):
+            client.call("HSET", most[0], b"f%02d" % number, bytes(90))
 
 
 def content(node) -> dict:

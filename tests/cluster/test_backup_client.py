@@ -3,10 +3,12 @@ to disk, what an interruption leaves, what damage looks like. test_backup.py has
 import json
 import os
 import pathlib
+import pty
 import random
 import shutil
 import signal
 import subprocess
+import termios
 import time
 
 import pytest
@@ -251,6 +253,144 @@ def test_putting_one_file_together_can_be_interrupted(serve, directory):
     run("backup", "verify", directory / "b.holon")
     target = Store(1)
     run("restore", directory / "b.holon", "--node", serve(target))
+    assert target.content() == source.content()
+
+
+def test_a_file_whose_manifest_was_being_appended_can_be_finished(serve, directory):
+    source = filled(partitions=2, keys=40)
+    node = serve(source)
+    run("backup", directory / "first.holon", "--node", node)
+    whole = (directory / "first.holon").read_bytes()
+    offset = int.from_bytes(whole[-32:-24], "little")  # of the manifest: before the trailer's end
+    client = subprocess.run(["prlimit", f"--fsize={offset + 10}", "--core=0", HOLON, "backup", directory / "b.holon",
+                             "--node", node], capture_output=True, text=True, check=False, timeout=60)
+    assert client.returncode == -signal.SIGXFSZ
+    work = directory / "b.holon.unfinished"
+    assert (work / "whole.new").stat().st_size == offset + 10, "it was not at the manifest"
+    assert "all partitions were read" in run("backup", directory / "b.holon", "--node", node)
+    assert not work.exists()
+    run("backup", "verify", directory / "b.holon")
+
+
+@pytest.mark.parametrize("name", ["b.holon", "b/"])
+def test_two_runs_do_not_write_to_one_place(serve, directory, name):
+    source = filled(partitions=8, keys=100)
+    source.export_pause = 0.05
+    node, path = serve(source), f"{directory}/{name}"
+    work = directory / ("b" if name == "b/" else "b.holon.unfinished")
+    client = start("backup", path, "--node", node, "--streams", 1)
+    until("it has begun", lambda: (work / "unfinished.json").exists())
+    assert "another run" in run("backup", path, "--node", node, ok=False)
+    assert client.wait(60) == 0
+    run("backup", "verify", path)
+
+
+def test_what_lies_where_a_new_file_is_written_is_not_written_to(serve, directory):
+    source = filled(partitions=4, keys=40)
+    (directory / "b").mkdir()
+    (directory / "mine").write_text("mine")
+    source.export_pause = 0.05
+    node = serve(source)
+    client = start("backup", f"{directory}/b/", "--node", node, "--streams", 1)
+    until("it has begun", lambda: (directory / "b/unfinished.json").exists())
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+    for target in ("unfinished.json", "manifest.holon", *(f"part-0000{i}.holon" for i in range(4))):
+        (directory / f"b/{target}.new").unlink(missing_ok=True)
+        os.symlink(directory / "mine", directory / f"b/{target}.new")
+    run("backup", f"{directory}/b/", "--node", node)
+    assert (directory / "mine").read_text() == "mine"
+    run("backup", "verify", directory / "b")
+
+
+SECRET = {"HOLON_PASSPHRASE": PASSPHRASE}
+
+
+def test_with_a_passphrase_nothing_plain_is_taken(serve, directory):
+    source, target = filled(keys=20), Store(1)
+    node, to = serve(source), serve(target)
+    plain = directory / "plain.holon"
+    run("backup", plain, "--node", node)
+    assert "is not encrypted, and a passphrase is given" in run("backup", "verify", plain, env=SECRET, ok=False)
+    assert "is not encrypted, and a passphrase is given" in run("restore", plain, "--node", to, env=SECRET, ok=False)
+    assert target.writes == 0
+    text = run("backup", directory / "next.holon", "--node", node, "--incremental", plain, env=SECRET, ok=False)
+    assert "is not encrypted" in text and not (directory / "next.holon").exists()
+    text = run("backup", directory / "next.holon", "--node", node, "--incremental", plain, "--encrypt", ok=False)
+    assert "no encrypted backup stands on a plain one" in text
+
+
+def test_an_unfinished_plain_backup_is_not_gone_on_with_as_if_it_were_encrypted(serve, directory):
+    source = filled(partitions=8, keys=40)
+    source.export_pause = 0.05
+    node = serve(source)
+    client = start("backup", f"{directory}/b/", "--node", node, "--streams", 1)
+    until("it has begun", lambda: (directory / "b/unfinished.json").exists())
+    client.send_signal(signal.SIGKILL)
+    client.wait()
+    text = run("backup", f"{directory}/b/", "--node", node, "--encrypt", ok=False)
+    assert "is not encrypted, and --encrypt is given" in text
+    assert "a passphrase is given" in run("backup", f"{directory}/b/", "--node", node, env=SECRET, ok=False)
+
+
+@pytest.mark.parametrize("end", ["interrupt", "terminate"])
+def test_a_terminal_shows_again_what_is_typed(serve, directory, end):
+    source = filled(keys=5)
+    node = serve(source)
+    master, slave = pty.openpty()
+    client = subprocess.Popen(["setsid", "--ctty", HOLON, "backup", str(directory / "b.holon"), "--node", node,
+                               "--encrypt"], stdin=slave, stdout=slave, stderr=slave)
+    try:
+        said = b""
+        while not said.endswith(b"passphrase: "):
+            said += os.read(master, 1000)
+        assert not termios.tcgetattr(slave)[3] & termios.ECHO
+        if end == "interrupt":
+            os.write(master, b"abc\x03")
+        else:
+            client.terminate()
+        number = signal.SIGINT if end == "interrupt" else signal.SIGTERM
+        assert client.wait(20) == -number
+        assert termios.tcgetattr(slave)[3] & termios.ECHO
+    finally:
+        client.kill()
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_pipe_in_the_place_of_a_backup_is_not_waited_for(serve, directory):
+    node = serve(filled(keys=5))
+    run("backup", directory / "full.holon", "--node", node)
+    run("backup", directory / "next.holon", "--node", node, "--incremental", directory / "full.holon")
+    os.remove(directory / "full.holon")
+    os.mkfifo(directory / "full.holon")
+    assert "full.holon is no regular file" in run("backup", "verify", directory / "next.holon", ok=False, seconds=20)
+    (directory / "d").mkdir()
+    os.mkfifo(directory / "d/manifest.holon")
+    assert "is no regular file" in run("backup", "verify", directory / "d", ok=False, seconds=20)
+
+
+@pytest.mark.parametrize("size", [1000, 100 << 10, 240 << 10])
+def test_fields_of_any_size_fit_into_the_commands_of_a_restore(serve, directory, size):
+    source, target = Store(1), Store(1)
+    source.set(0, b"some and a great one", {b"f%d" % i: bytes(900) for i in range(100)} | {b"g": bytes(256 << 10)})
+    source.set(0, b"k" * 26000, {b"f%02d" % i: bytes(90) for i in range(38)} | {b"g": bytes(256 << 10)})
+    source.set(0, b"great ones", {b"%d" % i: bytes(rest) for i, rest in enumerate((90 << 10, 256 << 10) * 3)})
+    source.set(0, b"alike", {b"%d" % i: bytes(size) for i in range(20)})
+    source.set(0, b"a name in each command" * 2800, {b"%d" % i: b"" for i in range(150000)})
+    source.set(0, b"n" * 20000, {b"n" * 3000 + b"%d" % i: b"" for i in range(200)})
+    run("backup", directory / "b.holon", "--node", serve(source))
+    run("restore", directory / "b.holon", "--node", serve(target))
+    assert target.content() == source.content()
+
+
+def test_a_token_above_all_floors_does_not_end_a_restore(serve, directory):
+    source, target = filled(keys=5), Store(3)
+    source.locks[0, b"lock"] = (1 << 62) + 5
+    run("backup", directory / "b.holon", "--node", serve(source))
+    text = run("restore", directory / "b.holon", "--node", serve(target))
+    assert str((1 << 62) + 5) in text
+    assert set(target.floors.values()) == {1 << 62}
     assert target.content() == source.content()
 
 

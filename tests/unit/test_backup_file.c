@@ -251,6 +251,29 @@ static void test_scrypt_is_that_of_its_specification(void **state)
     assert_memory_equal(sample.key.bytes, expected, sizeof(expected));
 }
 
+static void test_a_header_cannot_ask_for_any_memory(void **state)
+{
+    static const struct {
+        uint8_t log_n, r;
+        enum status expected;
+    } costs[] = {{15, 8, STATUS_OK},     {18, 8, STATUS_OK},    {17, 16, STATUS_OK},
+                 {18, 9, STATUS_FULL},   {20, 16, STATUS_FULL}, {20, 3, STATUS_FULL},
+                 {21, 1, STATUS_CORRUPT}};
+    uint8_t at[BACKUP_HEADER_SIZE];
+    struct backup_header back;
+    struct sample sample;
+    struct error error;
+
+    make_header(&sample, true, 3);
+    for (size_t i = 0; i < sizeof(costs) / sizeof(costs[0]); i++) {
+        sample.header.scrypt_log_n = costs[i].log_n;
+        sample.header.scrypt_r = costs[i].r;
+        backup_header_encode(&sample.header, at);
+        assert_int_equal(backup_header_decode(bytes_make(at, sizeof(at)), &back, &error),
+                         costs[i].expected);
+    }
+}
+
 static void test_a_block_of_any_size(void **state)
 {
     static const size_t sizes[] = {0, 1, 15, 16, 4095, 65536, BACKUP_BLOCK_SIZE_MAX};
@@ -307,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_blocks_have_their_place_in_their_file),
         cmocka_unit_test(test_another_passphrase_is_told_from_damage),
         cmocka_unit_test(test_scrypt_is_that_of_its_specification),
+        cmocka_unit_test(test_a_header_cannot_ask_for_any_memory),
         cmocka_unit_test(test_a_block_of_any_size),
         cmocka_unit_test(test_a_trailer_says_where_the_manifest_is),
     };
