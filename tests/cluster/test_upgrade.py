@@ -92,7 +92,7 @@ def test_forward_back_and_forward_without_an_error_for_clients(make_cluster, pre
     assert one.status()["cluster_version"] == 1
     assert "holon upgrade finalize" in one.call("MULTI") and "holon upgrade finalize" in one.call("MSET", "a", 1, "b", 2)
     load = Load(cluster)
-    until("all know what the others run", lambda: all(node["supports"] == 4 for node in one.status()["nodes"]), 20)
+    until("all know what the others run", lambda: all(node["supports"] == 5 for node in one.status()["nodes"]), 20)
     holon(one, "upgrade", "finalize")
     until("all have the new version", lambda: all(node.status()["cluster_version"] == 5 for node in cluster), 20)
     end(load, total)
