@@ -190,8 +190,6 @@ static const struct sim_planted planted[] = {
      "WHY 4.1: writes are evaluated while a cut is taken"},
     {"cut_copies_no_replaced", "cut_copies_no_replaced", 0, "snapshots", 20,
      "WHY 4.2: a row that is written while a cut is copied is missing from it"},
-    {"cut_is_flushed_over", "cut_is_flushed_over", 0, "snapshots", 150,
-     "WHY 4.2: a flush that began later is in what a cut sees of the engine"},
     {"cut_without_outcomes", "cut_without_outcomes", 0, "snapshots", 20,
      "WHY 4.1: what was prepared, and decided, is not in a cut"},
     {"watch_ignored", NULL, 0, "transactions", 5,

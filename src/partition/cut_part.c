@@ -51,7 +51,6 @@ void cuts_count(const struct partition_host *host, uint64_t *ret_parts, uint64_t
 
 bool cut_holds_flush(const struct replica *replica)
 {
-    if (PLANTED(replica->host->world, "cut_is_flushed_over")) return false;
     for (struct list *at = replica->cuts.next; at != &replica->cuts; at = at->next) {
         const struct cut_part *part = CONTAINER_OF(at, struct cut_part, link);
         if (part->stage <= CUT_STAGE_WAITS) return true;
