@@ -185,7 +185,6 @@ static bool attempt_failed(struct txn_attempt *attempt)
 
 void txn_pause(struct txn_attempt *attempt)
 {
-    attempt->overdue = false;
     txn_fail(attempt);
     txn_step(attempt);
 }

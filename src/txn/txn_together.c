@@ -186,6 +186,7 @@ static void begin_again(struct txn_together *together, bool alone, bool slow)
         if (attempt == NULL) continue;
         attempt->joined = NULL;
         attempt->alone = attempt->alone || alone;
+        attempt->overdue = slow;
         if (slow) attempt->prepare_limit *= 2;
         if (attempt->prepare_limit > TXN_PREPARE_LAST_US)
             attempt->prepare_limit = TXN_PREPARE_LAST_US;
@@ -277,9 +278,11 @@ bool txn_together_begin(struct txn_attempt *attempt)
     for (uint32_t i = 0; i < attempt->part_count; i++)
         together->pieces[i].body = buffer_bytes(&together->bodies[i]);
     struct txn_attempt *all = txn_attempt_make(worker, &together->request);
-    for (uint32_t i = 0; i < together->count; i++)
-        if (together->members[i]->prepare_limit > all->prepare_limit)
-            all->prepare_limit = together->members[i]->prepare_limit;
+    for (uint32_t i = 0; i < together->count; i++) {
+        const struct txn_attempt *member = together->members[i];
+        if (member->prepare_limit > all->prepare_limit) all->prepare_limit = member->prepare_limit;
+        if (member->ends < all->ends) all->ends = member->ends; /* nobody waits longer than alone */
+    }
     txn_attempt_begin(all, txn_lock_all);
     return true;
 }
