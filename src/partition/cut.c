@@ -85,7 +85,7 @@ enum evaluate_result cut_evaluate(struct row_context *rows, const struct request
         row_cut_close(rows, body.cut);
         status = CUT_OK;
     } else if (sound && body.op == CUT_TAKE) {
-        bool frozen = rows->frozen_for == body.cut && rows->freeze == body.term;
+        bool frozen = rows->frozen_for == body.cut && rows->freeze == body.freeze;
         bool fits = body.lifetime > 0 && body.lifetime <= CUT_LIFETIME_MAX_US;
         status = frozen && fits ? CUT_OK : CUT_REFUSED;
         if (status == CUT_OK) row_cut_take(rows, body.cut, body.lifetime);

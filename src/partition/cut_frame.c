@@ -12,7 +12,7 @@ void cut_request_encode(struct writer *writer, const struct cut_request *request
     write_u64(writer, request->cut);
     if (request->op == CUT_FREEZE) write_u32(writer, request->freeze_ms);
     if (request->op == CUT_TAKE) {
-        write_u64(writer, request->term);
+        write_u64(writer, request->freeze);
         write_i64(writer, request->lifetime);
     }
     if (has_txns(request->op)) {
@@ -57,7 +57,7 @@ bool cut_request_decode(struct bytes body, struct cut_request *ret)
     if (request.op < CUT_FREEZE || request.op > CUT_READ) return false;
     if (request.op == CUT_FREEZE) request.freeze_ms = read_u32(&reader);
     if (request.op == CUT_TAKE) {
-        request.term = read_u64(&reader);
+        request.freeze = read_u64(&reader);
         request.lifetime = read_i64(&reader);
     }
     if (has_txns(request.op)) request.txns = read_txns(&reader, &request.txn_count);

@@ -3,12 +3,12 @@
  *
  *   request: u8 format (1) | u8 op | u64 cut, then
  *     FREEZE: u32 ms, at most CUT_FREEZE_MS_MAX
- *     TAKE:   u64 term of the freeze | i64 lifetime, us
+ *     TAKE:   u64 freeze, as the reply to FREEZE had it | i64 lifetime, us
  *     CLOSE, STATE
  *     OUTCOMES: varint count, txn ids (txn_record.h)
  *     READ:   varint count, txn ids that count as committed | u8 service | body of that service
  *   reply: u8 status, then if it is CUT_OK
- *     FREEZE: u64 term
+ *     FREEZE: u64 freeze: another one each time, also of the same leader for the same cut
  *     STATE:  u64 index | i64 time (us since 1970) | varint count, txn ids that are prepared there
  *     OUTCOMES: for each u8 1: committed in this cut, 0: not
  *     READ:   reply of that service
@@ -26,7 +26,7 @@ enum cut_op { CUT_FREEZE = 1, CUT_TAKE, CUT_CLOSE, CUT_STATE, CUT_OUTCOMES, CUT_
 
 enum cut_status {
     CUT_OK = 0,
-    CUT_REFUSED = 1, /* not frozen for it in that term, or nothing can be taken now */
+    CUT_REFUSED = 1, /* not frozen for it by that freeze, or nothing can be taken now */
     CUT_OPENING = 2, /* its rows are being copied: ask again */
     CUT_GONE = 3,    /* this replica does not have it: expired, closed, or it came here later */
     CUT_FULL = 4,    /* CUTS_MAX are open */
@@ -37,7 +37,7 @@ struct cut_request {
     uint8_t op; /* enum cut_op */
     uint64_t cut;
     uint32_t freeze_ms;
-    uint64_t term;
+    uint64_t freeze;
     int64_t lifetime; /* us */
     uint32_t txn_count;
     struct bytes txns; /* encoded ids, one behind the other: cut_txn_next() */

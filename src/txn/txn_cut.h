@@ -5,8 +5,8 @@
  *   there is an instant at which nobody evaluates a write --> TAKE to all: each logs its part and
  *   goes on --> STATE until each has its rows --> OUTCOMES for what was prepared there
  *
- * Any refusal, another term, or lateness: CLOSE to all, and again after a pause, until patience is
- * over. Clients' writes wait meanwhile, reads go on.
+ * Any refusal, another freeze, or lateness: CLOSE to all, and again after a pause, until patience
+ * is over. Clients' writes wait meanwhile, reads go on.
  *
  * Thread: its worker. */
 #ifndef HOLON_TXN_TXN_CUT_H

@@ -8,11 +8,11 @@ uint16_t cut_part_slot(const struct txn_cuts *cuts, uint32_t part)
 
 /* --- answers --------------------------------------------------------------------------------- */
 
-static bool take_term(struct cut_part *part, struct bytes rest)
+static bool take_freeze(struct cut_part *part, struct bytes rest)
 {
     struct reader reader = reader_make(rest);
 
-    part->term = read_u64(&reader);
+    part->freeze = read_u64(&reader);
     return !reader.failed;
 }
 
@@ -20,7 +20,7 @@ static bool take_rest(struct cut_part *part, struct bytes rest)
 {
     switch (part->op) {
     case CUT_FREEZE:
-        return take_term(part, rest);
+        return take_freeze(part, rest);
     case CUT_STATE:
         return cut_take_state(part, rest);
     case CUT_OUTCOMES:
@@ -105,7 +105,7 @@ void cut_part_ask(struct cut_part *part, enum cut_op op, struct bytes txns, uint
     struct cut_request request = {.op = (uint8_t)op,
                                   .cut = cut->id,
                                   .freeze_ms = CUT_FREEZE_MS,
-                                  .term = part->term,
+                                  .freeze = part->freeze,
                                   .lifetime = (int64_t)cut->lifetime,
                                   .txn_count = txn_count,
                                   .txns = txns};

@@ -43,7 +43,7 @@ struct cut_part { /* of one partition */
     bool asked;         /* the gateway has it */
     bool again;         /* its rows are being copied: the same once more */
     enum cut_op op;
-    uint64_t term; /* of the freeze */
+    uint64_t freeze; /* which one it answered */
     /* CUT_JUDGING, as the primary of sightings: those from `judged` up to `judging` are asked
      * about, those from there up to `end` are not yet. */
     uint32_t judged, judging, end;

@@ -57,7 +57,7 @@ static inline enum cut_status fake_take(struct fake_part *part, const struct cut
 
     if (part->full || room == NULL) return CUT_FULL;
     if (part->refuses > 0 && part->refuses-- > 0) return CUT_REFUSED;
-    if (part->frozen != request->cut || part->term != request->term) return CUT_REFUSED;
+    if (part->frozen != request->cut || part->term != request->freeze) return CUT_REFUSED;
     part->frozen = 0;
     *room = request->cut;
     return CUT_OK;

@@ -70,7 +70,8 @@ static enum cut_status freeze(uint64_t cut, uint32_t ms, uint64_t *ret_freeze)
 
 static enum cut_status take(uint64_t cut, uint64_t freeze, int64_t lifetime)
 {
-    struct cut_request request = {.op = CUT_TAKE, .cut = cut, .term = freeze, .lifetime = lifetime};
+    struct cut_request request = {
+        .op = CUT_TAKE, .cut = cut, .freeze = freeze, .lifetime = lifetime};
     return (enum cut_status)ask_cut(&request)->text[0];
 }
 

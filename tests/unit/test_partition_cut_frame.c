@@ -42,7 +42,7 @@ static struct cut_request request_of(struct fixture *fixture, uint8_t op)
     bool txns = op == CUT_OUTCOMES || op == CUT_READ;
 
     if (op == CUT_FREEZE) request.freeze_ms = 100;
-    if (op == CUT_TAKE) request.term = 12;
+    if (op == CUT_TAKE) request.freeze = 12;
     if (op == CUT_TAKE) request.lifetime = 300 * 1000 * 1000;
     if (txns) request.txn_count = 2;
     if (txns) request.txns = buffer_bytes(&fixture->txns);
@@ -71,7 +71,7 @@ static void test_all_come_as_they_were_sent(void **state)
         assert_int_equal(got.op, op);
         assert_int_equal(got.cut, CUT_ID);
         assert_int_equal(got.freeze_ms, sent.freeze_ms);
-        assert_int_equal(got.term, sent.term);
+        assert_int_equal(got.freeze, sent.freeze);
         assert_int_equal(got.lifetime, sent.lifetime);
         assert_int_equal(got.txn_count, sent.txn_count);
         assert_true(bytes_equal(got.txns, sent.txns));
@@ -85,7 +85,7 @@ static void test_the_layout_is_the_documented_one(void **state)
     struct fixture *fixture = *state;
     static const uint8_t take[] = {
         1,    2,    0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, /* format, op, cut */
-        12,   0,    0,    0,    0,    0,    0,    0,                /* term */
+        12,   0,    0,    0,    0,    0,    0,    0,                /* freeze */
         0x00, 0xa3, 0xe1, 0x11, 0,    0,    0,    0,                /* 300 s */
     };
     static const uint8_t read[] = {
