@@ -6,7 +6,7 @@
  * every replica that applies it:
  *
  *   copying --> rows that are only in memory, into a table of its own, in steps, while the live one
- *               goes on
+ *               goes on; of all parts of the host one after the other
  *   waiting --> for a flush that began before: then an iterator keeps what the engine has. Until
  *               then no later flush takes this replica's rows, and no collection those of drops
  *   open    --> requests are evaluated over that table, which is filled from the iterator, by one
@@ -57,6 +57,7 @@ static inline bool cut_is_frozen(const struct replica_freeze *freeze)
 /* Its effect was proposed here, or the leader steps down: those that wait go on. */
 void cut_unfreeze(struct replica *replica);
 void cut_freeze_over(struct world_timer *timer); /* of the host */
+void cut_copy_turn(struct world_timer *timer);   /* the same */
 
 /* The effect is applied, with everything before it and nothing behind it. */
 void cut_applied(struct replica *replica, const struct effect *effect, uint64_t index);

@@ -24,6 +24,7 @@ struct cut_part {
     uint64_t expires; /* boot clock */
     enum cut_stage stage;
     struct row_cut copies;
+    struct list copying;      /* host->cuts_copying */
     struct world_timer timer; /* steps; then the end of its life */
     struct row_table *table;  /* its own; the job's while one runs */
     struct cut_count *counts;

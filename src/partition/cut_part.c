@@ -9,6 +9,8 @@
 
 #include "base/assert.h"
 
+enum { ITERATOR_WORK = 64 }; /* what one costs to make, in rows copied */
+
 struct cut_part *cut_part_find(const struct replica *replica, uint64_t cut)
 {
     for (struct list *at = replica->cuts.next; at != &replica->cuts; at = at->next) {
@@ -143,31 +145,43 @@ static void go_on(struct cut_part *part)
     if (host->stores[store].flush_wanted) flush_store(host, store);
 }
 
+static void copy_step(struct cut_part *part, uint32_t *work)
+{
+    struct row_table *table = part->replica->table;
+
+    if (part->iterator == NULL) {
+        look_at_engine(part);
+        *work -= *work > ITERATOR_WORK ? ITERATOR_WORK : *work - 1;
+    }
+    if (row_table_cut_step(table, &part->copies, work)) return;
+    row_table_cut_end(table, &part->copies);
+    list_remove(&part->copying);
+    part->stage = CUT_STAGE_WAITS;
+    go_on(part);
+}
+
+/* A cut comes to all partitions at once, so what all of them do in a turn is bounded together:
+ * clients' writes, which have just been held back, wait behind it. */
+void cut_copy_turn(struct world_timer *timer)
+{
+    struct partition_host *host = timer->context;
+    uint32_t work = host_copy_work(host);
+
+    while (work > 0 && !list_empty(&host->cuts_copying))
+        copy_step(CONTAINER_OF(host->cuts_copying.next, struct cut_part, copying), &work);
+    if (!list_empty(&host->cuts_copying)) world_timer_start(host->world, timer, 0);
+}
+
 static void on_timer(struct world_timer *timer)
 {
     struct cut_part *part = timer->context;
-    struct partition_host *host = part->host;
-    struct row_table *table = part->replica->table;
 
-    switch (part->stage) {
-    case CUT_STAGE_COPIES:
-        look_at_engine(part);
-        if (row_table_cut_step(table, &part->copies, host_copy_work(host))) {
-            world_timer_start(host->world, timer, 0);
-            break;
-        }
-        row_table_cut_end(table, &part->copies);
-        part->stage = CUT_STAGE_WAITS;
+    if (part->stage == CUT_STAGE_WAITS) {
         go_on(part);
-        break;
-    case CUT_STAGE_WAITS:
-        go_on(part);
-        break;
-    default:
-        SOMETIMES(host->world, "a cut came to the end of its life");
-        cut_part_end(part);
-        break;
+        return;
     }
+    SOMETIMES(part->host->world, "a cut came to the end of its life");
+    cut_part_end(part);
 }
 
 void cut_flush_ended(struct partition_host *host, uint32_t store)
@@ -224,9 +238,9 @@ void cut_part_begin(struct replica *replica, uint64_t cut, int64_t lifetime, uin
     row_table_drops_each(replica->table, part, take_drop);
     row_table_counts_each(replica->table, part, take_count);
     row_table_cut_begin(replica->table, &part->copies, index);
-    look_at_engine(part);
+    list_insert_before(&host->cuts_copying, &part->copying);
     host->statistics.cut_parts++;
-    world_timer_start(host->world, &part->timer, 0);
+    world_timer_start(host->world, &host->cut_copy_timer, 0);
 }
 
 static void release(struct cut_part *part)
@@ -269,6 +283,7 @@ void cut_part_end(struct cut_part *part)
 
     world_timer_stop(host->world, &part->timer);
     if (part->stage == CUT_STAGE_COPIES) row_table_cut_end(part->replica->table, &part->copies);
+    list_remove(&part->copying);
     list_remove(&part->link); /* what is answered may ask again */
     while (!list_empty(&part->reads)) {
         struct parked *parked = CONTAINER_OF(part->reads.next, struct parked, by_queue);

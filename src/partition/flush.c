@@ -99,7 +99,8 @@ uint32_t host_copy_work(struct partition_host *host)
 static bool copy_step(struct flush_job *flush)
 {
     struct row_table *table = flush->copying->table;
-    if (row_table_cut_step(table, &flush->cut, host_copy_work(flush->host))) return true;
+    uint32_t work = host_copy_work(flush->host);
+    if (row_table_cut_step(table, &flush->cut, &work)) return true;
     row_table_cut_end(table, &flush->cut);
     flush->copying = NULL;
     return false;

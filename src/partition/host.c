@@ -332,6 +332,8 @@ struct partition_host *host_open(const struct host_options *options)
     host->options.evaluate[SERVICE_SYSTEM] = stale_evaluate;
     host->options.evaluate[SERVICE_CUT] = cut_evaluate;
     host->freeze_timer = (struct world_timer){.fire = cut_freeze_over, .context = host};
+    host->cut_copy_timer = (struct world_timer){.fire = cut_copy_turn, .context = host};
+    list_init(&host->cuts_copying);
     host->world = options->world;
     host->turn_end = (struct world_deferred){.run = turn_end, .context = host};
     host->tick_timer = (struct world_timer){.fire = tick, .context = host};
@@ -404,6 +406,7 @@ void host_close(struct partition_host *host)
     world_timer_stop(host->world, &host->memory_timer);
     world_timer_stop(host->world, &host->chore_timer);
     world_timer_stop(host->world, &host->freeze_timer);
+    world_timer_stop(host->world, &host->cut_copy_timer);
     copy_turns_close(host);
     for (uint32_t i = 0; i < host->replicas_capacity; i++) {
         if (host->replicas[i] == NULL) continue;

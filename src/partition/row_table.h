@@ -138,9 +138,10 @@ struct row_cut {
     struct row_cut *next;
 };
 void row_table_cut_begin(struct row_table *table, struct row_cut *cut, uint64_t index);
-/* Goes on for `work`: rows, leaves and pieces of ROW_CUT_WORK_BYTES. False: all are given. */
+/* Goes on for `*work`: rows, leaves and pieces of ROW_CUT_WORK_BYTES; what it did is taken off.
+ * False: all are given. */
 enum { ROW_CUT_WORK_BYTES = 512 };
-bool row_table_cut_step(struct row_table *table, struct row_cut *cut, uint32_t work);
+bool row_table_cut_step(struct row_table *table, struct row_cut *cut, uint32_t *work);
 /* Before it is freed, or earlier: what was not given will not be. */
 void row_table_cut_end(struct row_table *table, struct row_cut *cut);
 

@@ -50,12 +50,18 @@ static void stop_at(struct row_cut *cut, const struct row *row)
     buffer_append(&cut->after, row_key(row));
 }
 
-bool row_table_cut_step(struct row_table *table, struct row_cut *cut, uint32_t work)
+/* True: it is done. */
+static bool work_off(uint32_t *work, uint64_t done)
+{
+    *work -= done < *work ? (uint32_t)done : *work;
+    return *work == 0;
+}
+
+bool row_table_cut_step(struct row_table *table, struct row_cut *cut, uint32_t *work)
 {
     struct bytes after = buffer_bytes(&cut->after);
     struct node *leaf = table->tree.first;
     uint32_t first = 0;
-    uint64_t done = 0;
     bool begun = after.size > 0;
     if (begun) first = tree_seek(&table->tree, after, &leaf, &first) ? first + 1 : first;
     for (; leaf; leaf = leaf->next, first = 0) {
@@ -63,17 +69,17 @@ bool row_table_cut_step(struct row_table *table, struct row_cut *cut, uint32_t w
         for (; left; left &= left - 1) {
             const struct row *newest = leaf_row(leaf, (uint32_t)__builtin_ctzll(left));
             const struct row *row = row_applied((struct row *)(uintptr_t)newest);
-            done++;
+            uint64_t done = 1;
             if (row != NULL && is_of_cut(cut, row)) {
                 struct row_found found = row_found_make(row);
                 cut->on_row(cut->context, &found);
                 done += (row->key_size + row->value_size) / ROW_CUT_WORK_BYTES;
             }
-            if (done < work) continue;
+            if (!work_off(work, done)) continue;
             stop_at(cut, newest);
             return true;
         }
-        if (++done < work || leaf->next == NULL) continue;
+        if (!work_off(work, 1) || leaf->next == NULL) continue;
         stop_at(cut, leaf_row(leaf, leaf->count - 1u));
         return true;
     }

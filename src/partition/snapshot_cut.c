@@ -50,8 +50,9 @@ static void cut_step(struct world_timer *timer)
 {
     struct snapshot_cut *cut = timer->context;
     struct replica *replica = cut->replica;
+    uint32_t work = host_copy_work(replica->host);
 
-    if (row_table_cut_step(replica->table, &cut->cut, host_copy_work(replica->host))) {
+    if (row_table_cut_step(replica->table, &cut->cut, &work)) {
         SOMETIMES(replica->host->world, "a state was cut in several turns");
         world_timer_start(replica->host->world, timer, 0);
         return;

@@ -369,6 +369,7 @@ struct txn_worker *txn_open(const struct txn_worker_options *options)
     worker->world = options->world;
     worker->gateway = options->gateway;
     list_init(&worker->attempts);
+    list_init(&worker->together);
     list_init(&worker->errands);
     txn_retire_open(worker);
     txn_settle_open(worker);

@@ -7,6 +7,10 @@
  * came, each seeing what those before it wrote. All of them commit or none, which is no weaker than
  * one after the other. If one of them cannot be executed so, each is tried alone.
  *
+ * Of one set of partitions one such attempt of a worker is under way at a time: those that come
+ * meanwhile are the next one. More of them would only wait for each other's locks, each with fewer
+ * in it, as when what is written meanwhile shares the next sync.
+ *
  * What is executed is a request of its own; who is in it waits in STAGE_JOINED, and may go at any
  * time: then nobody hears its replies. */
 #include "base/hash.h"
@@ -14,6 +18,8 @@
 
 struct txn_together {
     struct txn_worker *worker;
+    struct list link; /* of the worker: those under way */
+    uint64_t groups_hash;
     struct txn_request request;
     uint32_t count;
     struct txn_attempt *members[TXN_TOGETHER_MAX]; /* NULL: gone */
@@ -24,9 +30,14 @@ struct txn_together {
 
 /* --- where there is contention --- */
 
-static uint64_t *contended(const struct txn_attempt *attempt)
+static uint64_t *contended(struct txn_worker *worker, uint64_t groups_hash)
 {
-    return &attempt->worker->contended_until[attempt->groups_hash % TXN_CONTENDED_SETS];
+    return &worker->contended_until[groups_hash % TXN_CONTENDED_SETS];
+}
+
+static void note(struct txn_worker *worker, uint64_t groups_hash)
+{
+    *contended(worker, groups_hash) = world_now(worker->world) + TXN_CONTENDED_US;
 }
 
 static bool may_join(const struct txn_attempt *attempt)
@@ -50,13 +61,15 @@ uint64_t txn_together_hash(const struct txn_attempt *attempt)
 void txn_together_note(struct txn_attempt *attempt)
 {
     attempt->met_lock = true;
-    *contended(attempt) = world_now(attempt->worker->world) + TXN_CONTENDED_US;
+    note(attempt->worker, attempt->groups_hash);
 }
 
 bool txn_together_waits(const struct txn_attempt *attempt)
 {
-    return may_join(attempt) && *contended(attempt) > world_now(attempt->worker->world);
+    struct txn_worker *worker = attempt->worker;
+    return may_join(attempt) && *contended(worker, attempt->groups_hash) > world_now(worker->world);
 }
+
 
 /* --- who is in it --- */
 
@@ -68,18 +81,33 @@ static struct txn_part *part_at(struct txn_attempt *attempt, struct group_id gro
     return NULL;
 }
 
-static bool same_groups(const struct txn_attempt *a, struct txn_attempt *b)
+/* Of the same partitions, and the same service. */
+static bool fits(const struct txn_together *together, struct txn_attempt *attempt)
 {
-    if (a->groups_hash != b->groups_hash || a->part_count != b->part_count) return false;
-    for (uint32_t i = 0; i < a->part_count; i++)
-        if (part_at(b, a->parts[i].group) == NULL) return false;
-    return a->request->service == b->request->service;
+    const struct txn_request *request = &together->request;
+
+    if (together->groups_hash != attempt->groups_hash) return false;
+    if (request->piece_count != attempt->part_count) return false;
+    if (request->service != attempt->request->service) return false;
+    for (uint32_t i = 0; i < request->piece_count; i++)
+        if (part_at(attempt, together->groups[i]) == NULL) return false;
+    return true;
 }
 
-static bool waits_like(const struct txn_attempt *first, struct txn_attempt *other)
+static bool waits_for(const struct txn_together *together, struct txn_attempt *attempt)
 {
-    return other != first && other->stage == STAGE_PAUSE && !other->failed && !other->stepping &&
-           may_join(other) && same_groups(first, other);
+    return attempt->stage == STAGE_PAUSE && !attempt->failed && !attempt->stepping &&
+           may_join(attempt) && fits(together, attempt);
+}
+
+/* One that is under way, and which it would have to wait for. */
+static bool is_held(struct txn_attempt *attempt)
+{
+    struct list *head = &attempt->worker->together;
+
+    for (struct list *at = head->next; at != head; at = at->next)
+        if (fits(CONTAINER_OF(at, struct txn_together, link), attempt)) return true;
+    return false;
 }
 
 static bool has_room(const struct txn_together *together, struct txn_attempt *attempt)
@@ -130,6 +158,7 @@ bool txn_together_decides(const struct txn_attempt *attempt)
 
 static void together_free(struct txn_together *together)
 {
+    list_remove(&together->link);
     for (uint32_t i = 0; i < together->request.piece_count; i++) {
         buffer_free(&together->bodies[i]);
         buffer_free(&together->pieces[i].reply);
@@ -194,12 +223,27 @@ static void begin_again(struct txn_together *together, bool alone, bool slow)
     }
 }
 
+/* Those that waited for it are the next one, with those of its own clients that come again. */
+static void release(struct txn_together *together)
+{
+    struct txn_worker *worker = together->worker;
+
+    list_remove(&together->link);
+    note(worker, together->groups_hash);
+    for (struct list *at = worker->attempts.next; at != &worker->attempts; at = at->next) {
+        struct txn_attempt *attempt = CONTAINER_OF(at, struct txn_attempt, link);
+        if (!waits_for(together, attempt)) continue;
+        world_timer_start(worker->world, &attempt->timer, TXN_GATHER_US);
+    }
+}
+
 static void on_done(struct txn_request *request, enum txn_result result,
                     const struct txn_piece *refused)
 {
     struct txn_together *together = request->context;
 
     (void)refused;
+    release(together);
     switch (result) {
     case TXN_DONE:
     case TXN_UNKNOWN:
@@ -230,6 +274,8 @@ static struct txn_together *together_make(struct txn_attempt *first)
     uint32_t count = first->part_count;
 
     together->worker = first->worker;
+    together->groups_hash = first->groups_hash;
+    list_init(&together->link);
     together->bodies = memory_allocate_zero(count * sizeof(*together->bodies));
     together->pieces = memory_allocate_zero(count * sizeof(*together->pieces));
     together->groups = memory_allocate_zero(count * sizeof(*together->groups));
@@ -249,33 +295,33 @@ static struct txn_together *together_make(struct txn_attempt *first)
     return together;
 }
 
-bool txn_together_begin(struct txn_attempt *attempt)
+/* `first`, and all that wait like it. NULL: there is nobody, or no room for two. */
+static struct txn_together *gather(struct txn_attempt *first)
 {
-    struct txn_worker *worker = attempt->worker;
-    struct txn_together *together = NULL;
+    struct list *head = &first->worker->attempts;
+    struct txn_together *together = together_make(first);
 
-    if (!may_join(attempt) || worker->closing) return false;
-    for (struct list *at = worker->attempts.next; at != &worker->attempts; at = at->next) {
+    if (has_room(together, first)) join(together, first);
+    for (struct list *at = head->next; at != head && together->count > 0; at = at->next) {
         struct txn_attempt *other = CONTAINER_OF(at, struct txn_attempt, link);
-        if (!waits_like(attempt, other)) continue;
-        if (together == NULL) {
-            together = together_make(attempt);
-            if (!has_room(together, attempt)) break;
-            join(together, attempt);
-        }
-        if (has_room(together, other)) join(together, other);
+        if (waits_for(together, other) && has_room(together, other)) join(together, other);
     }
-    if (together == NULL) return false;
-    if (together->count < 2) { /* no room for another */
-        if (together->count == 1) {
-            attempt->joined = NULL;
-            attempt->stage = STAGE_PAUSE;
-        }
-        together_free(together);
-        return false;
+    if (together->count > 1) return together;
+    if (together->count == 1) {
+        first->joined = NULL;
+        first->stage = STAGE_PAUSE;
     }
+    together_free(together);
+    return NULL;
+}
+
+static void begin(struct txn_together *together, uint32_t part_count)
+{
+    struct txn_worker *worker = together->worker;
+
     SOMETIMES(worker->world, "transactions were executed together");
-    for (uint32_t i = 0; i < attempt->part_count; i++)
+    list_insert_before(&worker->together, &together->link);
+    for (uint32_t i = 0; i < part_count; i++)
         together->pieces[i].body = buffer_bytes(&together->bodies[i]);
     struct txn_attempt *all = txn_attempt_make(worker, &together->request);
     for (uint32_t i = 0; i < together->count; i++) {
@@ -284,5 +330,20 @@ bool txn_together_begin(struct txn_attempt *attempt)
         if (member->ends < all->ends) all->ends = member->ends; /* nobody waits longer than alone */
     }
     txn_attempt_begin(all, txn_lock_all);
+}
+
+bool txn_together_begin(struct txn_attempt *attempt)
+{
+    struct txn_worker *worker = attempt->worker;
+    uint64_t now = world_now(worker->world);
+
+    if (!may_join(attempt) || worker->closing) return false;
+    if (is_held(attempt)) {
+        world_timer_start(worker->world, &attempt->timer, attempt->ends - now);
+        return true;
+    }
+    struct txn_together *together = gather(attempt);
+    if (together == NULL) return false;
+    begin(together, attempt->part_count);
     return true;
 }
