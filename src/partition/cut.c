@@ -14,6 +14,24 @@ static void reply_status(struct buffer *reply, enum cut_status status)
     write_u8(&writer, (uint8_t)status);
 }
 
+static bool is_others(const struct replica_freeze *freeze, uint64_t cut, uint64_t now)
+{
+    if (cut_is_frozen(freeze)) return freeze->cut != cut;
+    return freeze->claim != 0 && freeze->claim != cut && now < freeze->claim_until;
+}
+
+static enum cut_status claim(struct replica *replica, const struct cut_request *request,
+                             uint64_t now)
+{
+    struct replica_freeze *freeze = &replica->freeze;
+
+    if (is_others(freeze, request->cut, now)) return CUT_REFUSED;
+    if (cut_count(replica) >= CUTS_MAX) return CUT_FULL;
+    freeze->claim = request->cut;
+    freeze->claim_until = now + (uint64_t)request->freeze_ms * 1000;
+    return CUT_OK;
+}
+
 static enum cut_status freeze(struct replica *replica, const struct cut_request *request,
                               uint64_t now)
 {
@@ -21,7 +39,7 @@ static enum cut_status freeze(struct replica *replica, const struct cut_request 
     struct replica_freeze *freeze = &replica->freeze;
     bool same = freeze->cut == request->cut;
 
-    if (cut_is_frozen(freeze) && !same) return CUT_REFUSED;
+    if (is_others(freeze, request->cut, now)) return CUT_REFUSED;
     if (cut_count(replica) >= CUTS_MAX) return CUT_FULL;
     if (replica->receive != NULL || host->stopping || replica->group.value == GROUP_META)
         return CUT_REFUSED;
@@ -40,10 +58,19 @@ static enum cut_status freeze(struct replica *replica, const struct cut_request 
     return CUT_OK;
 }
 
+void cut_proposed(struct replica *replica, const struct effect *effect)
+{
+    const struct replica_freeze *freeze = &replica->freeze;
+
+    if (effect->takes || effect->cut == freeze->cut || effect->cut == freeze->claim)
+        cut_unfreeze(replica);
+}
+
 void cut_unfreeze(struct replica *replica)
 {
     struct partition_host *host = replica->host;
 
+    replica->freeze.claim = 0;
     if (!cut_is_frozen(&replica->freeze)) return;
     uint64_t lasted = world_now(host->world) - replica->freeze.since;
     if (host->frozen_last != replica->freeze.cut) host->statistics.cut_frozen_last_us = 0;
@@ -163,6 +190,8 @@ bool cut_takes(struct replica *replica, struct session *session, uint64_t route,
         reply_status(&reply, CUT_FAILED);
     } else if (request.op == CUT_FREEZE) {
         answer_freeze(replica, &request, now, &reply);
+    } else if (request.op == CUT_CLAIM) {
+        reply_status(&reply, claim(replica, &request, now));
     } else if (request.op == CUT_STATE) {
         answer_state(replica, &request, &reply);
     } else {

@@ -23,6 +23,7 @@
 #include "world/world.h"
 
 struct partition_host;
+struct effect;
 struct host_store;
 struct replica;
 struct session;
@@ -41,6 +42,7 @@ struct replica_freeze {
     uint64_t freeze;       /* drawn for each freeze: of one that had ended, and began again, nobody
                             * believes that it went on */
     uint64_t since, until; /* boot clock */
+    uint64_t claim, claim_until; /* no other cut freezes it before then */
 };
 
 /* TAKE and CLOSE: host_options.evaluate is not asked. */
@@ -54,7 +56,9 @@ static inline bool cut_is_frozen(const struct replica_freeze *freeze)
 {
     return freeze->cut != 0;
 }
-/* Its effect was proposed here, or the leader steps down: those that wait go on. */
+/* The effect was proposed here: those that wait for it go on. */
+void cut_proposed(struct replica *replica, const struct effect *effect);
+/* The leader steps down. */
 void cut_unfreeze(struct replica *replica);
 void cut_freeze_over(struct world_timer *timer); /* of the host */
 void cut_copy_turn(struct world_timer *timer);   /* the same */

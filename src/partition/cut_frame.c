@@ -1,5 +1,10 @@
 #include "partition/cut_frame.h"
 
+static bool has_time(uint8_t op)
+{
+    return op == CUT_FREEZE || op == CUT_CLAIM;
+}
+
 static bool has_txns(uint8_t op)
 {
     return op == CUT_OUTCOMES || op == CUT_READ;
@@ -10,7 +15,7 @@ void cut_request_encode(struct writer *writer, const struct cut_request *request
     write_u8(writer, CUT_FORMAT);
     write_u8(writer, request->op);
     write_u64(writer, request->cut);
-    if (request->op == CUT_FREEZE) write_u32(writer, request->freeze_ms);
+    if (has_time(request->op)) write_u32(writer, request->freeze_ms);
     if (request->op == CUT_TAKE) {
         write_u64(writer, request->freeze);
         write_i64(writer, request->lifetime);
@@ -39,7 +44,7 @@ static struct bytes read_txns(struct reader *reader, uint32_t *ret_count)
 static bool makes_sense(const struct cut_request *request)
 {
     if (request->cut == 0) return false;
-    if (request->op == CUT_FREEZE) return request->freeze_ms <= CUT_FREEZE_MS_MAX;
+    if (has_time(request->op)) return request->freeze_ms <= CUT_FREEZE_MS_MAX;
     if (request->op == CUT_TAKE) return request->lifetime > 0;
     /* A cut of a cut there is not: nothing here asks itself. */
     return request->op != CUT_READ || request->service != SERVICE_CUT;
@@ -54,8 +59,8 @@ bool cut_request_decode(struct bytes body, struct cut_request *ret)
     request.op = read_u8(&reader);
     request.cut = read_u64(&reader);
     if (reader.failed || format != CUT_FORMAT) return false;
-    if (request.op < CUT_FREEZE || request.op > CUT_READ) return false;
-    if (request.op == CUT_FREEZE) request.freeze_ms = read_u32(&reader);
+    if (request.op < CUT_FREEZE || request.op > CUT_CLAIM) return false;
+    if (has_time(request.op)) request.freeze_ms = read_u32(&reader);
     if (request.op == CUT_TAKE) {
         request.freeze = read_u64(&reader);
         request.lifetime = read_i64(&reader);

@@ -2,7 +2,7 @@
  * have in a cut through the whole cluster (cut.h; docs/reference/cuts.md). Little-endian.
  *
  *   request: u8 format (1) | u8 op | u64 cut, then
- *     FREEZE: u32 ms, at most CUT_FREEZE_MS_MAX
+ *     CLAIM, FREEZE: u32 ms, at most CUT_FREEZE_MS_MAX
  *     TAKE:   u64 freeze, as the reply to FREEZE had it | i64 lifetime, us
  *     CLOSE, STATE
  *     OUTCOMES: varint count, txn ids (txn_record.h)
@@ -22,7 +22,8 @@
 enum { CUT_FORMAT = 1, CUT_FREEZE_MS_MAX = 200, CUT_TXNS_MAX = 4096 };
 enum { CUTS_MAX = 8 }; /* open at once in a cluster */
 
-enum cut_op { CUT_FREEZE = 1, CUT_TAKE, CUT_CLOSE, CUT_STATE, CUT_OUTCOMES, CUT_READ };
+/* CLAIM: nothing is held back, but no other cut may freeze this partition for that long. */
+enum cut_op { CUT_FREEZE = 1, CUT_TAKE, CUT_CLOSE, CUT_STATE, CUT_OUTCOMES, CUT_READ, CUT_CLAIM };
 
 enum cut_status {
     CUT_OK = 0,

@@ -212,8 +212,7 @@ static bool apply_proposed(struct replica *replica, struct bytes effects, uint64
     while ((status = effect_decode(&reader, &effect)) == STATUS_OK) {
         if (effect.kind == EFFECT_FENCE || effect.kind == EFFECT_CUT)
             replica->fence_proposed = index;
-        if (effect.kind == EFFECT_CUT && (effect.takes || effect.cut == replica->freeze.cut))
-            cut_unfreeze(replica);
+        if (effect.kind == EFFECT_CUT) cut_proposed(replica, &effect);
         if (effect.key.size > 0 && effect.key.data[2] == SERVICE_TXN)
             txn_proposed(replica, &effect, index);
         if (replica->row_waits > 0 && effect.key.size > 0) cold_row_written(replica, effect.key);

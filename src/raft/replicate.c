@@ -91,20 +91,23 @@ void raft_commit_durable_to(struct raft *raft, uint64_t index)
     ASSERT(raft->commit_durable <= raft->commit);
 }
 
+static bool is_enough_written(const struct raft *raft, uint64_t index)
+{
+    return raft_entry_at(raft, index)->type == RAFT_ENTRY_WRITTEN;
+}
+
 /* Entries for which written is enough, behind what is committed: each as soon as a quorum has
  * written it and all before it are committed. Only behind the own term's no-op, which had to be
  * durable, so all of them are of this term. */
 static void commit_written(struct raft *raft)
 {
-    uint64_t agreed = raft_quorum_written(raft);
     bool all = raft_bug(raft, RAFT_BUG_WRITTEN_IS_DURABLE);
 
     if (raft->commit < raft->noop_index && !all) return;
-    while (raft->commit < agreed) {
-        uint64_t next = raft->commit + 1;
-        if (!all && raft_entry_at(raft, next)->type != RAFT_ENTRY_WRITTEN) break;
-        raft_commit_to(raft, next);
-    }
+    if (!all && !is_enough_written(raft, raft->commit + 1)) return; /* as a rule */
+    uint64_t agreed = raft_quorum_written(raft);
+    while (raft->commit < agreed && (all || is_enough_written(raft, raft->commit + 1)))
+        raft_commit_to(raft, raft->commit + 1);
     ASSERT(raft->commit <= last_index(raft));
 }
 

@@ -113,9 +113,17 @@ static void attempt_begin(struct txn_cut *cut)
         cut->id = world_random(cuts->world);
     while (cut->id == 0);
     cuts->statistics.attempts++;
-    cut->frozen_at = world_now(cuts->world);
     world_timer_start(cuts->world, &cut->timer, (uint64_t)CUT_FREEZE_MS * 1000);
-    ask(cut, CUT_FIRST, CUT_FREEZE, 0, 1);
+    ask(cut, CUT_CLAIMING, CUT_CLAIM, 0, 1);
+}
+
+static void freeze(struct txn_cut *cut)
+{
+    struct world *world = cut->cuts->world;
+
+    cut->frozen_at = world_now(world);
+    world_timer_start(world, &cut->timer, (uint64_t)CUT_FREEZE_MS * 1000);
+    ask_all(cut, CUT_FREEZING, CUT_FREEZE);
 }
 
 /* Clients' writes wait no longer. */
@@ -196,8 +204,8 @@ static bool next_stage(struct txn_cut *cut)
     struct world *world = cut->cuts->world;
 
     switch (cut->stage) {
-    case CUT_FIRST:
-        ask(cut, CUT_FREEZING, CUT_FREEZE, 1, cut->part_count);
+    case CUT_CLAIMING:
+        freeze(cut);
         return true;
     case CUT_FREEZING: /* all of them: now is the instant */
         world_timer_start(world, &cut->timer, CUT_TAKE_US);
@@ -265,7 +273,7 @@ static void on_timer(struct world_timer *timer)
         if (cut->part_count == 0) cut_fail(cut, TXN_CUT_UNAVAILABLE, true); /* no view yet */
         if (!cut->hopeless) attempt_begin(cut);
         break;
-    case CUT_FIRST:
+    case CUT_CLAIMING:
     case CUT_FREEZING:
     case CUT_TAKING:
         fail_late(cut);

@@ -28,6 +28,7 @@ static bool take_rest(struct cut_part *part, struct bytes rest)
     case CUT_TAKE:
     case CUT_CLOSE:
     case CUT_READ:
+    case CUT_CLAIM:
         break;
     }
     return true;

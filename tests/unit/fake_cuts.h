@@ -20,7 +20,7 @@ struct fake_part {
     bool broken;      /* answers CUT_FAILED */
     uint32_t refuses; /* so many TAKE, as if it had thawed before */
     uint32_t copying; /* so many STATE and OUTCOMES */
-    uint32_t asked[CUT_READ + 1];
+    uint32_t asked[CUT_CLAIM + 1];
     struct txn_id prepared[FAKE_TXNS_MAX], committed[FAKE_TXNS_MAX];
     uint32_t prepared_count, committed_count;
 };
@@ -97,7 +97,7 @@ static inline void fake_write_outcomes(const struct fake_part *part, struct byte
 
 static inline enum cut_status fake_status(struct fake_part *part, const struct cut_request *request)
 {
-    bool reads = request->op >= CUT_STATE;
+    bool reads = request->op >= CUT_STATE && request->op <= CUT_READ;
 
     if (part->broken) return CUT_FAILED;
     if (reads && fake_find(part, request->cut) == NULL) return CUT_GONE;

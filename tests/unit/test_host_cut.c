@@ -68,6 +68,13 @@ static enum cut_status freeze(uint64_t cut, uint32_t ms, uint64_t *ret_freeze)
     return (enum cut_status)answer->text[0];
 }
 
+static enum cut_status claim(uint64_t cut, uint32_t ms)
+{
+    return (enum cut_status)ask_cut(
+               &(struct cut_request){.op = CUT_CLAIM, .cut = cut, .freeze_ms = ms})
+        ->text[0];
+}
+
 static enum cut_status take(uint64_t cut, uint64_t freeze, int64_t lifetime)
 {
     struct cut_request request = {
@@ -118,6 +125,26 @@ static const struct answer *now(char kind, uint16_t first)
 {
     bench->answer_count = 0;
     return ask((struct ask){.kind = kind, .first = first, .number = 1});
+}
+
+static void test_who_claims_holds_others_back_and_no_write(void **state)
+{
+    uint64_t token = 0;
+
+    assert_int_equal(claim(CUT, 100), CUT_OK);
+    assert_int_equal(claim(CUT, 100), CUT_OK); /* asked again */
+    assert_int_equal(claim(CUT + 1, 100), CUT_REFUSED);
+    assert_int_equal(freeze(CUT + 1, 100, &token), CUT_REFUSED);
+    assert_string_equal(now('s', 7)->text, "s0");
+    assert_int_equal(freeze(CUT, 100, &token), CUT_OK);
+    assert_int_equal(claim(CUT + 1, 100), CUT_REFUSED);
+    assert_int_equal(take(CUT, token, 3600 * (int64_t)SECOND), CUT_OK);
+    assert_int_equal(claim(CUT + 1, 100), CUT_OK); /* the other goes on */
+    assert_int_equal(close_cut(CUT + 1), CUT_OK);
+    assert_int_equal(claim(CUT + 2, 20), CUT_OK); /* it gave up */
+    sim_run_for(&bed.sim, 20 * MS);
+    assert_int_equal(freeze(CUT + 3, 100, &token), CUT_OK); /* that claim came to its end */
+    assert_int_equal(close_cut(CUT + 3), CUT_OK);
 }
 
 static void test_a_part_keeps_rows_that_are_deleted_and_dropped(void **state)
@@ -294,6 +321,7 @@ static void test_parts_are_as_a_model_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_who_claims_holds_others_back_and_no_write),
         TEST(test_a_part_keeps_rows_that_are_deleted_and_dropped),
         TEST(test_what_is_asked_at_a_part_has_no_effects),
         TEST(test_writes_wait_while_it_is_frozen_and_reads_go_on),

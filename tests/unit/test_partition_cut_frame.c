@@ -41,7 +41,7 @@ static struct cut_request request_of(struct fixture *fixture, uint8_t op)
     struct cut_request request = {.op = op, .cut = CUT_ID};
     bool txns = op == CUT_OUTCOMES || op == CUT_READ;
 
-    if (op == CUT_FREEZE) request.freeze_ms = 100;
+    if (op == CUT_FREEZE || op == CUT_CLAIM) request.freeze_ms = 100;
     if (op == CUT_TAKE) request.freeze = 12;
     if (op == CUT_TAKE) request.lifetime = 300 * 1000 * 1000;
     if (txns) request.txn_count = 2;
@@ -65,7 +65,7 @@ static void test_all_come_as_they_were_sent(void **state)
 {
     struct fixture *fixture = *state;
 
-    for (uint8_t op = CUT_FREEZE; op <= CUT_READ; op++) {
+    for (uint8_t op = CUT_FREEZE; op <= CUT_CLAIM; op++) {
         struct cut_request sent = request_of(fixture, op), got;
         assert_true(cut_request_decode(encode(fixture, &sent), &got));
         assert_int_equal(got.op, op);
@@ -104,7 +104,7 @@ static void test_what_is_cut_short_or_longer_is_refused(void **state)
 {
     struct fixture *fixture = *state;
 
-    for (uint8_t op = CUT_FREEZE; op <= CUT_READ; op++) {
+    for (uint8_t op = CUT_FREEZE; op <= CUT_CLAIM; op++) {
         struct cut_request sent = request_of(fixture, op), got;
         struct bytes all = encode(fixture, &sent);
         size_t fixed = all.size - sent.body.size; /* a shorter body of a READ is its service's */
@@ -134,7 +134,7 @@ static void test_what_makes_no_sense_is_refused(void **state)
     close.cut = 0;
     assert_false(cut_request_decode(encode(fixture, &close), &got));
     close.cut = 1;
-    close.op = CUT_READ + 1;
+    close.op = CUT_CLAIM + 1;
     assert_false(cut_request_decode(encode(fixture, &close), &got));
     close.op = 0;
     assert_false(cut_request_decode(encode(fixture, &close), &got));
