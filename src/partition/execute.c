@@ -317,6 +317,24 @@ static inline void plant(const struct partition_host *host, const struct request
     rows->planted_over = PLANTED(host->world, "txn_tombstone_forgotten");
 }
 
+/* What only they need, and ordinary requests do not pay for. */
+static void for_transactions(const struct replica *replica, struct row_context *rows)
+{
+    const struct host_options *options = &replica->host->options;
+
+    rows->locks_full = rows->locks && locks_bytes(rows->locks) >= LOCKS_BYTES_MAX;
+    rows->dedup = replica->dedup;
+    rows->services = options->evaluate;
+    rows->service_options = options->service_options;
+    rows->term = raft_term(replica->raft);
+}
+
+static void for_cuts(const struct replica *replica, struct row_context *rows)
+{
+    rows->frozen_for = replica->freeze.cut;
+    rows->freeze = replica->freeze.freeze;
+}
+
 enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *evaluate,
                                       const struct request *request, uint64_t seed, int64_t time,
                                       struct evaluate_scratch *scratch, struct row_context *rows,
@@ -345,14 +363,9 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
     rows->options = host->options.service_options[request->service];
     rows->databases_in_memory = host->databases_in_memory;
     rows->locks = replica->locks;
-    if (rows->locks) rows->locks_full = locks_bytes(rows->locks) >= LOCKS_BYTES_MAX;
-    rows->dedup = replica->dedup;
-    rows->services = host->options.evaluate;
-    rows->service_options = host->options.service_options;
-    rows->term = raft_term(replica->raft);
-    rows->frozen_for = replica->freeze.cut;
-    rows->freeze = replica->freeze.freeze;
     rows->chore_service = request->service;
+    if (request->service == SERVICE_TXN) for_transactions(replica, rows);
+    if (request->service == SERVICE_CUT) for_cuts(replica, rows);
     plant(host, request, rows);
     enum evaluate_result result = evaluate(rows, request, &reply);
     if (rows->need_rows)

@@ -73,9 +73,10 @@ void peer_out_send(struct partition_host *host, struct peer_out *out, uint8_t ki
  * does; a tick sends the rest, should the answer be lost. */
 static void peer_out_raft(struct partition_host *host, struct peer_out *out)
 {
+    if (buffer_size(&out->raft) == 0) return;
     bool waits = !out->urgent && out->unanswered >= UNANSWERED_FRAMES_MAX &&
                  buffer_size(&out->raft) < RAFT_HELD_BYTES_MAX;
-    if (waits || buffer_size(&out->raft) == 0) return;
+    if (waits) return;
     out->urgent = false;
     out->unanswered++;
     peer_out_send(host, out, PEER_FRAME_RAFT, &out->raft);
@@ -86,6 +87,13 @@ void peer_out_answered(struct partition_host *host, node_id_t node, uint32_t wor
     struct peer_out *out = host_peer_out(host, node, worker);
     out->unanswered = 0;
     if (buffer_size(&out->raft) > 0) world_defer(host->world, &host->turn_end);
+}
+
+/* As a rule there is nothing of most kinds. */
+static inline void send_if_any(struct partition_host *host, struct peer_out *out, uint8_t kind,
+                               struct buffer *buffer)
+{
+    if (buffer_size(buffer) > 0) peer_out_send(host, out, kind, buffer);
 }
 
 static void peer_out_tick(struct partition_host *host)
@@ -126,11 +134,11 @@ static void turn_end(struct world_deferred *deferred)
     host->heartbeats_generated_at = 0;
     for (struct peer_out *out = host->peer_list; out != NULL; out = out->next) {
         peer_out_raft(host, out);
-        peer_out_send(host, out, PEER_FRAME_HEARTBEATS, &out->heartbeats);
-        peer_out_send(host, out, PEER_FRAME_HEARTBEAT_ACKS, &out->acks);
-        peer_out_send(host, out, PEER_FRAME_REPLIES, &out->replies);
-        peer_out_send(host, out, PEER_FRAME_VERIFY, &out->verify);
-        if (buffer_size(&out->rest) > 0) peer_out_send(host, out, PEER_FRAME_REST, &out->rest);
+        send_if_any(host, out, PEER_FRAME_HEARTBEATS, &out->heartbeats);
+        send_if_any(host, out, PEER_FRAME_HEARTBEAT_ACKS, &out->acks);
+        send_if_any(host, out, PEER_FRAME_REPLIES, &out->replies);
+        send_if_any(host, out, PEER_FRAME_VERIFY, &out->verify);
+        send_if_any(host, out, PEER_FRAME_REST, &out->rest);
     }
     log_queue_submit(host->queue);
     spare_consider(host);

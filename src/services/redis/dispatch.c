@@ -309,6 +309,13 @@ static bool dispatch_export(struct connection *connection, const struct redis_co
     return connection_submit(connection, command, (uint16_t)slot, arguments, count);
 }
 
+/* Of some keys, without anything special about it: nearly all are. */
+static inline bool is_ordinary(const struct redis_command *command)
+{
+    return command->evaluate != NULL && command->id != REDIS_WATCH &&
+           !(command->flags & (REDIS_FANOUT | REDIS_LOCKS));
+}
+
 static bool dispatch_known(struct connection *connection, const struct redis_command *command,
                            const struct bytes *arguments, uint32_t count)
 {
@@ -329,6 +336,7 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
     }
     if (connection->guards && about_keys && command->id != REDIS_WATCH)
         return dispatch_guarded(connection, command, arguments, count);
+    if (is_ordinary(command)) return dispatch_keyed(connection, command, arguments, count);
     if (is_one_transaction(connection, command))
         return run_transaction(connection, command, arguments, count);
     if (command->flags & (REDIS_FANOUT | REDIS_LOCKS))
@@ -341,7 +349,6 @@ static bool dispatch_known(struct connection *connection, const struct redis_com
         slot_keys_start(connection, command, arguments, count);
         return true;
     }
-    if (about_keys) return dispatch_keyed(connection, command, arguments, count);
     if (gather_wanted(command, arguments, count)) {
         if (!may_begin_alone(connection)) return false;
         gather_start(connection, command, arguments, count);
