@@ -203,8 +203,8 @@ static void refuse(struct gateway_request *request, enum gateway_outcome outcome
     request->on_reply(request, outcome, bytes_make(NULL, 0));
 }
 
-bool gateway_over_limit(const struct gateway *gateway, const struct gateway_stream *stream,
-                        const struct gateway_request *request)
+static inline bool over_limit(const struct gateway *gateway, const struct gateway_stream *stream,
+                              const struct gateway_request *request)
 {
     /* One that waits for its rows holds the watermark while others go on: the spread may be larger
      * than what is open, within what an entry's watermark distance can say. */
@@ -223,7 +223,7 @@ static void enlist_by_age(struct gateway *gateway, struct gateway_request *reque
     list_insert_before(at, &request->by_age);
 }
 
-void gateway_number(struct gateway_stream *stream, struct gateway_request *request)
+static inline void number(struct gateway_stream *stream, struct gateway_request *request)
 {
     ring_make_room(stream);
     request->stream = stream;
@@ -235,7 +235,7 @@ void gateway_number(struct gateway_stream *stream, struct gateway_request *reque
     *ring_at(stream, request->seq) = request;
 }
 
-void gateway_enlist(struct gateway_stream *stream, struct gateway_request *request)
+static inline void enlist(struct gateway_stream *stream, struct gateway_request *request)
 {
     struct gateway *gateway = stream->gateway;
     request->size = (uint32_t)request->body.size;
@@ -258,7 +258,8 @@ void gateway_enlist(struct gateway_stream *stream, struct gateway_request *reque
     }
 }
 
-void gateway_send_new(struct gateway_stream *stream, struct gateway_request *request, uint64_t now)
+static inline void send_new(struct gateway_stream *stream, struct gateway_request *request,
+                            uint64_t now)
 {
     if (!route_is_good(stream)) {
         if (stream->retry_at == 0) route_begin(stream, now);
@@ -266,6 +267,28 @@ void gateway_send_new(struct gateway_stream *stream, struct gateway_request *req
         if (stream->open == 1) stream->heard_at = now; /* silence counts from here */
         route_send(stream, request, now);
     }
+}
+
+/* For gateway_reserve.c; a request that is not reserved does all of it without a call. */
+bool gateway_over_limit(const struct gateway *gateway, const struct gateway_stream *stream,
+                        const struct gateway_request *request)
+{
+    return over_limit(gateway, stream, request);
+}
+
+void gateway_number(struct gateway_stream *stream, struct gateway_request *request)
+{
+    number(stream, request);
+}
+
+void gateway_enlist(struct gateway_stream *stream, struct gateway_request *request)
+{
+    enlist(stream, request);
+}
+
+void gateway_send_new(struct gateway_stream *stream, struct gateway_request *request, uint64_t now)
+{
+    send_new(stream, request, now);
 }
 
 void gateway_submit_to_leader(struct gateway *gateway, struct gateway_request *request)
@@ -277,17 +300,17 @@ void gateway_submit_to_leader(struct gateway *gateway, struct gateway_request *r
         refuse(request, GATEWAY_UNAVAILABLE);
         return;
     }
-    if (gateway_over_limit(gateway, stream, request)) {
+    if (over_limit(gateway, stream, request)) {
         gateway->statistics.busy++;
         refuse(request, GATEWAY_BUSY);
         return;
     }
     if (request->arrived == 0) request->arrived = now;
-    gateway_number(stream, request);
-    gateway_enlist(stream, request);
+    number(stream, request);
+    enlist(stream, request);
     uint64_t seq = request->seq;
     /* Inside on_reply while the stream is sent again: what was there before goes first. */
-    if (!stream->routing) gateway_send_new(stream, request, now);
+    if (!stream->routing) send_new(stream, request, now);
     gateway_keep_body(stream, request, seq);
 }
 

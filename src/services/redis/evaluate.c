@@ -33,7 +33,7 @@ static bool references_are_right(const struct redis_command *command, const stru
     return true;
 }
 
-bool redis_call_take(struct redis_call *call, const struct redis_body *body)
+static inline bool take(struct redis_call *call, const struct redis_body *body)
 {
     call->command =
         body->flags & REDIS_BODY_STAGE ? &stage_command : redis_command_by_id(body->command);
@@ -49,6 +49,11 @@ bool redis_call_take(struct redis_call *call, const struct redis_body *body)
     call->body = body;
     call->out.resp3 = body->flags & REDIS_BODY_RESP3;
     return true;
+}
+
+bool redis_call_take(struct redis_call *call, const struct redis_body *body)
+{
+    return take(call, body);
 }
 
 void redis_call_want_keys(struct redis_call *call)
@@ -89,7 +94,7 @@ static enum evaluate_result evaluate_one(struct row_context *rows, const struct 
                               .out = resp_writer_make(reply->buffer, false)};
 
     /* Only another node sends bodies; a newer one may know commands that this one does not. */
-    if (redis_body_decode(request->body, rows->arena, &body) || !redis_call_take(&call, &body))
+    if (redis_body_decode(request->body, rows->arena, &body) || !take(&call, &body))
         return redis_reply_error(&call, REDIS_NOT_UNDERSTOOD);
     if (redis_namespace_find(&call, call.database, &call.namespace) == ROW_STOP)
         return redis_stop(&call);
