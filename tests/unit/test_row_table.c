@@ -394,7 +394,8 @@ static void model_flush_begin(struct model *model)
 static void model_flush_copy(struct model *model, uint32_t work)
 {
     uint64_t given = model->given;
-    bool more = row_table_cut_step(model->table, &model->cut, &work);
+    uint32_t left = work;
+    bool more = row_table_cut_step(model->table, &model->cut, &left);
     assert_true(model->given - given <= work); /* so a turn of the loop stays short */
     if (more) return;
     row_table_cut_end(model->table, &model->cut);
