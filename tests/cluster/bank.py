@@ -21,6 +21,7 @@ BALANCE = 1000
 NOT_DONE = ("UNAVAILABLE", "EXECABORT", "BUSY")  # surely: nothing was executed
 AGAIN_SECONDS = 0.02
 TRANSFERS_PER_CONNECTION = 40
+RESTLESS_ONE_IN = 8  # of the movers, if the others rest
 
 
 class Client:
@@ -62,7 +63,7 @@ class Client:
         if not isinstance(reply, resp.ErrorReply):
             return False
         self.refused += 1
-        if not reply.startswith((*NOT_DONE, "UNKNOWN")):
+        if not reply.startswith((*NOT_DONE, "UNKNOWN", *["SNAPSHOTGONE"] * self.bank.snapshots)):
             self.bank.note(f"an error nobody expects: {reply}")
         return True
 
@@ -79,6 +80,8 @@ class Mover(Client):
         self.open = 0     # transfers of unknown outcome that it does not hold yet, as far as we know
 
     def work(self, connection: resp.Client) -> bool:
+        if self.bank.pause and self.number % RESTLESS_ONE_IN:
+            self.bank.stopping.wait(self.rng.uniform(0, self.bank.pause))
         source, target = self.rng.sample(self.bank.accounts, 2)
         amount = self.rng.randrange(1, 20)
         how = self.rng.choice((self._by_watch, self._by_watch_and_mset, self._blindly))
@@ -160,26 +163,45 @@ class Mover(Client):
 
 class Reader(Client):
     def work(self, connection: resp.Client) -> bool:
-        bank = self.bank
-        floors = bank.floors()
-        keys = [*bank.accounts, *floors]
-        if self.rng.random() < 0.5:
-            values = connection.call("MGET", *keys)
-        else:
-            values = connection.pipeline([("MULTI",), *(("GET", key) for key in keys), ("EXEC",)])[-1]
+        floors = self.bank.floors()
+        ways = [self._by_mget, self._by_multi, *[self._by_snapshot] * self.bank.snapshots]
+        values = self.rng.choice(ways)(connection, [*self.bank.accounts, *floors])
         if self.refusal(values):
             return False
         self.done += 1
-        bank.judge(values, floors)
+        self.bank.judge(values, floors)
         return True
+
+    @staticmethod
+    def _by_mget(connection, keys):
+        return connection.call("MGET", *keys)
+
+    @staticmethod
+    def _by_multi(connection, keys):
+        return connection.pipeline([("MULTI",), *(("GET", key) for key in keys), ("EXEC",)])[-1]
+
+    def _by_snapshot(self, connection, keys):
+        """Twice, at one instant."""
+        opened = connection.call("HOLON.SNAPSHOT", "OPEN")
+        if isinstance(opened, resp.ErrorReply):
+            return opened
+        values, again, closed = connection.pipeline([("MGET", *keys), ("MGET", *keys), ("HOLON.SNAPSHOT", "CLOSE")])
+        for reply in (values, again, closed):
+            if isinstance(reply, resp.ErrorReply):
+                return reply
+        if values != again:
+            self.bank.note(f"a snapshot has changed: {values} {again}")
+        return values
 
 
 class Bank:
     def __init__(self, doors, name: str = "bank", accounts: int = 64, partitions: int = 64, movers: int = 6,
-                 readers: int = 3, seed: int = 1, timeout: float = 15):
+                 readers: int = 3, seed: int = 1, timeout: float = 15, pause: float = 0, snapshots: bool = False):
+        """`pause`: seconds at most that most movers rest before each transfer; `snapshots`: a way of reading, too."""
         self.doors, self.seed, self.timeout = list(doors), seed, timeout
         self.accounts = keys_over(accounts, partitions, f"{name}:account:")
         self.total = accounts * BALANCE
+        self.pause, self.snapshots = pause, snapshots
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.wrong: list = []

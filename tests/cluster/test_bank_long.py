@@ -29,9 +29,11 @@ NODES = int(os.environ.get("HOLON_BANK_NODES", "3"))
 PARTITIONS = 64
 ACCOUNTS = 64
 MOVERS = 32
-READERS = 4
-PROGRESS = 40           # transfers
-PROGRESS_SECONDS = 30   # of all movers together, whatever the trouble
+READERS = 6
+PAUSE_SECONDS = 0.4     # at most, before most transfers: so that a read of everything has a chance
+PROGRESS = 40           # transfers,
+PROGRESS_SECONDS = 30   # in so long, whatever the trouble
+READS_PER_SECOND = 0.3  # at least
 BACKUP_PAUSE_SECONDS = 6.0  # at most
 SECONDS_PER_BACKUP = 30  # at least one in so many
 LAST_BACKUP_SECONDS = 150
@@ -94,14 +96,15 @@ class Watch:
 
 
 def everybody_is_answered(bank: Bank, deadline: float) -> None:
-    """Each client, once more than before; then they stop."""
+    """Each mover has moved something, each reader was answered, if only that others are in its way. Then they stop."""
     clients = [*bank.movers, *bank.readers]
-    before = [client.done for client in clients]
 
-    def waiting() -> list:
-        return [client.number for client, done in zip(clients, before) if client.done == done]
+    def answers() -> list:
+        return [client.done + client.refused * (client in bank.readers) for client in clients]
 
-    until("every client is answered", lambda: not waiting(), deadline - time.monotonic())
+    before = answers()
+    until("every client is answered", lambda: all(now > then for now, then in zip(answers(), before)),
+          deadline - time.monotonic())
     bank.finish(max(1.0, deadline - time.monotonic()))
 
 
@@ -130,7 +133,8 @@ def test_the_bank_in_trouble(machines, place, make_cluster):
     print(f"HOLON_SEED={SEED}: {NODES} nodes, {SECONDS:.0f} s, links {'lose packets' if machines else 'hold back'}")
     cluster = make_cluster(NODES, PARTITIONS, hosts=machines, proxied=not machines)
     add_ballast(cluster[0])
-    bank = Bank(cluster, accounts=ACCOUNTS, partitions=PARTITIONS, movers=MOVERS, readers=READERS, seed=SEED).start()
+    bank = Bank(cluster, accounts=ACCOUNTS, partitions=PARTITIONS, movers=MOVERS, readers=READERS, seed=SEED,
+                pause=PAUSE_SECONDS, snapshots=True).start()
     (place / "backups").mkdir()
     backups = Backups(bank, place / "backups", SEED, BACKUP_PAUSE_SECONDS).start()
     watch = Watch(bank, backups)
@@ -148,6 +152,7 @@ def test_the_bank_in_trouble(machines, place, make_cluster):
           f"were answered within {answered:.1f} s, and all was settled within {settled:.1f} s; {sum(counters.values())} "
           f"transfers in all")
     cluster.end()
+    assert bank.reads >= READS_PER_SECOND * SECONDS, bank.summary()
     assert len(backups.made) >= max(3, SECONDS / SECONDS_PER_BACKUP), backups.summary()
 
     restore_all(bank, backups, make_cluster)
