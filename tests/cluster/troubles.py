@@ -14,7 +14,7 @@ import time
 from typing import Callable, Optional
 
 from hosts import Hosts
-from waiting import observe, until
+from waiting import observe
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.2, 8.0
 CALM_SECONDS = 4.0  # at most
@@ -37,14 +37,22 @@ class Troubles:
         self.rng.shuffle(first)
         while first or time.monotonic() < end:
             self._one(first.pop() if first else self._draw())
-            for node in self.cluster:
-                until(f"{node} is healthy", lambda n=node: self._healthy(n), BACK_SECONDS)
+            self._wait_healthy()
             if first or time.monotonic() < end:
                 self._wait(self.rng.uniform(0, CALM_SECONDS))
 
-    def _healthy(self, node) -> bool:
-        self.check()
-        return node.healthy
+    def _wait_healthy(self) -> None:
+        deadline = time.monotonic() + BACK_SECONDS
+        while not all(self._is_healthy(node) for node in self.cluster):
+            assert time.monotonic() < deadline, f"not all nodes are healthy after {BACK_SECONDS} s"
+            self._wait(0.1)
+
+    @staticmethod
+    def _is_healthy(node) -> bool:
+        try:
+            return node.healthy
+        except OSError:
+            return False
 
     def _draw(self) -> str:
         return "all killed" if self.rng.randrange(ALL_KILLED_ONE_IN) == 0 else self.rng.choice(list(self.kinds))
