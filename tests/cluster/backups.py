@@ -67,9 +67,11 @@ def add_ballast(node) -> None:
 def check_ballast(node) -> None:
     with node.client(60) as client:
         client.call("SELECT", BALLAST_DATABASE)
-        assert client.call("DBSIZE") == BALLAST
+        count = client.call("DBSIZE")
+        assert count == BALLAST, f"{count} keys of ballast, not {BALLAST}"
         values = client.pipeline([("GET", f"ballast:{number}") for number in range(BALLAST)])
-        assert values == [ballast(number) for number in range(BALLAST)]
+        wrong = [number for number, value in enumerate(values) if value != ballast(number)]
+        assert wrong == [], f"ballast is not what it was: {wrong[:9]}"
 
 
 @dataclass
@@ -190,5 +192,6 @@ def restore_and_check(bank: Bank, backup: Backup, cluster, number: int) -> None:
     via = cluster[(number + 1) % len(cluster.nodes)]
     bank.judge(via.call("MGET", *bank.accounts, *bank.told), backup.floors, backup.most)
     assert bank.wrong == [], f"{backup.kind} {backup.path}: {bank.wrong[:5]}"
-    assert via.call("DBSIZE") == len(bank.accounts) + len(bank.told)
+    count = via.call("DBSIZE")
+    assert count == len(bank.accounts) + len(bank.told), f"{backup.kind} {backup.path}: {count} keys of the bank"
     check_ballast(via)
