@@ -9,7 +9,9 @@ is what it was at the beginning, and no counter is below what anybody was told b
 `doors` are the nodes, or anything else with a name and client(timeout). Readers and the first movers stay at their
 door, so that every door has somebody who waits for nothing else; the other movers go on to the next one when
 their connection breaks, and now and then without a reason."""
+import collections
 import random
+import re
 import threading
 import time
 from typing import Optional
@@ -63,6 +65,7 @@ class Client:
         if not isinstance(reply, resp.ErrorReply):
             return False
         self.refused += 1
+        self.bank.count_refusal(reply)
         if not reply.startswith((*NOT_DONE, "UNKNOWN", *["SNAPSHOTGONE"] * self.bank.snapshots)):
             self.bank.note(f"an error nobody expects: {reply}")
         return True
@@ -205,6 +208,7 @@ class Bank:
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.wrong: list = []
+        self.refusals: collections.Counter = collections.Counter()  # text without its numbers -> how often
         self.longest_gap, self.last_answer = 0.0, time.monotonic()  # seconds in which nobody was acknowledged anything
         counters = keys_over(movers, partitions, f"{name}:moved:")
         self.told = {counter: 0 for counter in counters}  # what somebody has seen of them
@@ -234,6 +238,10 @@ class Bank:
     def note(self, what: str) -> None:
         with self.lock:
             self.wrong.append(what)
+
+    def count_refusal(self, reply: str) -> None:
+        with self.lock:
+            self.refusals[re.sub(r"\d+", "N", reply)] += 1
 
     def saw(self, counter: str, value: int) -> None:
         with self.lock:

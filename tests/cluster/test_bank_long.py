@@ -151,6 +151,8 @@ def test_the_bank_in_trouble(machines, place, make_cluster):
     print(f"bank: {bank.summary()}\ntroubles: {dict(troubles.counts)}\n{backups.summary()}\nafter the last trouble all "
           f"were answered within {answered:.1f} s, and all was settled within {settled:.1f} s; {sum(counters.values())} "
           f"transfers in all")
+    for text, count in bank.refusals.most_common():
+        print(f"{count:6} x {text}")
     cluster.end()
     assert bank.reads >= READS_PER_SECOND * SECONDS, bank.summary()
     assert len(backups.made) >= max(3, SECONDS / SECONDS_PER_BACKUP), backups.summary()
