@@ -21,7 +21,6 @@ from cluster import HOLON, Cluster
 from hosts import Hosts, what_is_missing
 from settled import SETTLED_SECONDS, nobody_waits, wait_settled, wait_sound
 from troubles import BACK_SECONDS, Troubles
-from waiting import until
 
 SECONDS = float(os.environ.get("HOLON_BANK_SECONDS", "60"))
 SEED = int(os.environ.get("HOLON_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -95,19 +94,6 @@ class Watch:
         assert late < PROGRESS_SECONDS, f"no {PROGRESS} transfers in {late:.0f} s: {self.bank.summary()}"
 
 
-def everybody_is_answered(bank: Bank, deadline: float) -> None:
-    """Each mover has moved something, each reader was answered, if only that others are in its way. Then they stop."""
-    clients = [*bank.movers, *bank.readers]
-
-    def answers() -> list:
-        return [client.done + client.refused * (client in bank.readers) for client in clients]
-
-    before = answers()
-    until("every client is answered", lambda: all(now > then for now, then in zip(answers(), before)),
-          deadline - time.monotonic())
-    bank.finish(max(1.0, deadline - time.monotonic()))
-
-
 def judge_in_the_end(cluster, bank: Bank) -> dict:
     counters = [bank.audit(node) for node in cluster]
     assert all(each == counters[0] for each in counters), "two nodes show different counters"
@@ -142,7 +128,7 @@ def test_the_bank_in_trouble(machines, place, make_cluster):
 
     troubles.go_on(SECONDS)
     healed = time.monotonic()
-    everybody_is_answered(bank, healed + SETTLED_SECONDS)
+    bank.finish(SETTLED_SECONDS)  # who waits is answered, and does nothing more
     answered = time.monotonic() - healed
     wait_settled(cluster, max(1.0, healed + SETTLED_SECONDS - time.monotonic()))
     settled = time.monotonic() - healed
