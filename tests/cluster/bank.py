@@ -241,7 +241,7 @@ class Bank:
 
     def count_refusal(self, reply: str) -> None:
         with self.lock:
-            self.refusals[re.sub(r"\d+", "N", reply)] += 1
+            self.refusals[re.sub(r"\b[0-9a-f]{16}\b|\d+", "N", reply)] += 1
 
     def saw(self, counter: str, value: int) -> None:
         with self.lock:
