@@ -36,8 +36,8 @@ static bool none_open(struct sim_cluster *cluster, void *unused)
     return parts(cluster) == 0;
 }
 
-/* A snapshot goes with the connection that opened it, on every replica; what is left of one whose
- * node died goes at the end of its life. */
+/* A snapshot goes with the connection that opened it, on every replica; one whose node died goes
+ * when that has started again, or at the end of its life. */
 static void judge(struct sim_bed *bed, struct sim_txns *txns, uint64_t gone_us)
 {
     transactions_judge(bed, txns);

@@ -89,6 +89,7 @@ enum status backup_open_snapshot(struct backup_run *run, struct error *error)
     char seconds[16];
     redisReply *reply;
 
+    run->control.use = NULL; /* of an earlier one */
     snprintf(seconds, sizeof(seconds), "%d", BACKUP_SNAPSHOT_S);
     enum status status =
         link_words(&run->control, &reply, error, "HOLON.SNAPSHOT", "OPEN", "EX", seconds, NULL);
@@ -96,6 +97,8 @@ enum status backup_open_snapshot(struct backup_run *run, struct error *error)
     bool taken = (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_STATUS) &&
                  reply->len > 0 && reply->len < MANIFEST_NAME_SIZE;
     if (taken) memcpy(run->manifest.snapshot, reply->str, reply->len + 1);
+    /* On another connection nothing would be read at it, or at one that is closed by now. */
+    if (taken) run->control.use = run->manifest.snapshot;
     freeReplyObject(reply);
     return taken ? take_info(run, error)
                  : not_understood(&run->control, "HOLON.SNAPSHOT OPEN", error);

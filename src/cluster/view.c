@@ -71,6 +71,16 @@ const struct view_node *cluster_view_node(const struct cluster_view *view, node_
     return NULL;
 }
 
+/* An id that meta has given and its table does not have is that of a node that was removed. */
+boot_epoch_t cluster_view_later_epoch(const struct cluster_view *view, node_id_t id,
+                                      boot_epoch_t epoch)
+{
+    const struct view_node *node = cluster_view_node(view, id);
+
+    if (node != NULL) return node->epoch > epoch ? node->epoch : 0;
+    return id < view->next_node_id ? epoch + 1 : 0;
+}
+
 void cluster_view_index_slots(struct cluster_view *view)
 {
     for (uint32_t p = 0; p < view->partition_count; p++) {

@@ -94,6 +94,10 @@ void cluster_view_assign(struct cluster_view *to, const struct cluster_view *fro
 void cluster_view_set_leader(struct cluster_view *view, struct group_id group, node_id_t leader,
                              uint64_t term, uint64_t now);
 const struct view_node *cluster_view_node(const struct cluster_view *view, node_id_t id);
+/* Of a node of which the table knows a boot epoch later than `epoch`, that; of one that was
+ * removed, the next. `epoch` is over for ever then. 0: nothing is known. */
+boot_epoch_t cluster_view_later_epoch(const struct cluster_view *view, node_id_t id,
+                                      boot_epoch_t epoch);
 /* Slot 0..16383, or ROW_SLOT_META. */
 static inline struct group_id cluster_view_group_of_slot(const struct cluster_view *view,
                                                          uint16_t slot)

@@ -437,6 +437,13 @@ static uint64_t worker_part(const struct node *node, uint32_t part, uint64_t lea
     return bytes < least ? least : bytes;
 }
 
+static bool worker_gateway_is_over(void *context, struct gateway_id gateway)
+{
+    const struct node_worker *worker = context;
+
+    return cluster_view_later_epoch(&worker->view, gateway.node, gateway.epoch) != 0;
+}
+
 static bool worker_redis_is_linked(void *context, node_id_t node)
 {
     struct node_worker *worker = context;
@@ -574,6 +581,7 @@ static enum status worker_open_all(struct node_worker *worker, struct error *err
         .entries_bytes_max = node->options.entries_bytes_max,
         .memory_bytes = node->options.memory / node->platform.worker_count,
         .buffer_bytes = worker_buffer_bytes,
+        .gateway_is_over = worker_gateway_is_over,
         .reply_part_bytes = node->options.reply_part_bytes,
         .big_replies_bytes_max = node->options.big_replies_bytes_max,
         .cold_job_bytes_max = node->options.cold_job_bytes_max,

@@ -35,6 +35,7 @@ static enum status apply_normal(struct replica *replica, const struct raft_entry
     if (status) return status;
     status = apply_effects(replica, &reader, entry->index, own);
     if (status) return status;
+    replica->cut_gateway = header.gateway;
     if (header.gateway.node != 0) dedup_apply(replica->dedup, &header, entry->index);
     if (header.entry_time > replica->entry_time) replica->entry_time = header.entry_time;
     if (header.entry_time > replica->applied_time) replica->applied_time = header.entry_time;
@@ -67,7 +68,7 @@ static enum status apply_entry(struct replica *replica, const struct raft_entry 
 static void reach_cut(struct replica *replica)
 {
     if (replica->was_leader) row_table_commit(replica->table, replica->applied);
-    cut_applied(replica, &replica->cut_effect, replica->applied);
+    cut_applied(replica, &replica->cut_effect, replica->cut_gateway, replica->applied);
     replica->cut_effect = (struct effect){.kind = 0};
 }
 

@@ -212,10 +212,11 @@ bool cut_takes(struct replica *replica, struct session *session, uint64_t route,
 
 /* --- applied --- */
 
-void cut_applied(struct replica *replica, const struct effect *effect, uint64_t index)
+void cut_applied(struct replica *replica, const struct effect *effect, struct gateway_id gateway,
+                 uint64_t index)
 {
     if (effect->takes) {
-        cut_part_begin(replica, effect->cut, effect->lifetime, index);
+        cut_part_begin(replica, effect, gateway, index);
         return;
     }
     struct cut_part *part = cut_part_find(replica, effect->cut);

@@ -33,7 +33,8 @@ struct cut_part;
 enum {
     CUT_READS_MAX = 1024,
     CUT_CACHE_BYTES_MAX = 4 << 20,
-    CUT_LOOK_US = 20 * 1000, /* for the end of a flush */
+    CUT_LOOK_US = 20 * 1000,      /* for the end of a flush */
+    CUT_OPENER_LOOK_US = 1000000, /* whether the node of who opened it has started again */
 };
 #define CUT_LIFETIME_MAX_US ((int64_t)86400 * 1000000)
 
@@ -64,7 +65,8 @@ void cut_freeze_over(struct world_timer *timer); /* of the host */
 void cut_copy_turn(struct world_timer *timer);   /* the same */
 
 /* The effect is applied, with everything before it and nothing behind it. */
-void cut_applied(struct replica *replica, const struct effect *effect, uint64_t index);
+void cut_applied(struct replica *replica, const struct effect *effect, struct gateway_id gateway,
+                 uint64_t index);
 /* Its rows are to stay where they are: no flush takes them. */
 bool cut_holds_flush(const struct replica *replica);
 /* What a flush had is in the engine, or will not be. */

@@ -20,12 +20,13 @@ struct cut_part {
     struct partition_host *host;
     uint16_t slot_first, slot_last;
     uint64_t cut, index;
-    int64_t time;     /* us since 1970: of the last entry in it */
-    uint64_t expires; /* boot clock */
+    struct gateway_id opener; /* the part ends with that life of its node */
+    int64_t time;             /* us since 1970: of the last entry in it */
+    uint64_t expires;         /* boot clock */
     enum cut_stage stage;
     struct row_cut copies;
     struct list copying;      /* host->cuts_copying */
-    struct world_timer timer; /* steps; then the end of its life */
+    struct world_timer timer; /* waits; then looks for the end of its life */
     struct row_table *table;  /* its own; the job's while one runs */
     struct cut_count *counts;
     size_t count_count;
@@ -56,7 +57,8 @@ struct cut_answer {
 
 /* cut_part.c */
 struct cut_part *cut_part_find(const struct replica *replica, uint64_t cut);
-void cut_part_begin(struct replica *replica, uint64_t cut, int64_t lifetime, uint64_t index);
+void cut_part_begin(struct replica *replica, const struct effect *effect, struct gateway_id opener,
+                    uint64_t index);
 /* Requests that wait are told that it is gone. */
 void cut_part_end(struct cut_part *part);
 /* A job has ended, and its replica is gone. */

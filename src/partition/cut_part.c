@@ -172,16 +172,42 @@ void cut_copy_turn(struct world_timer *timer)
     if (!list_empty(&host->cuts_copying)) world_timer_start(host->world, timer, 0);
 }
 
+/* Nobody closes what was opened through a node that was killed. */
+static bool opener_is_over(const struct cut_part *part)
+{
+    const struct host_options *options = &part->host->options;
+
+    return options->gateway_is_over != NULL &&
+           options->gateway_is_over(options->context, part->opener);
+}
+
+/* Of one that is open: whether it is at the end of its life, now and later. */
+static void watch(struct cut_part *part)
+{
+    struct world *world = part->host->world;
+    uint64_t now = world_now(world);
+    uint64_t left = part->expires > now ? part->expires - now : 0;
+
+    if (left > 0 && !opener_is_over(part)) {
+        world_timer_start(world, &part->timer,
+                          left < CUT_OPENER_LOOK_US ? left : CUT_OPENER_LOOK_US);
+        return;
+    }
+    if (left == 0)
+        SOMETIMES(world, "a cut came to the end of its life");
+    else
+        SOMETIMES(world, "a cut ended with the life of its opener's node");
+    cut_part_end(part);
+}
+
 static void on_timer(struct world_timer *timer)
 {
     struct cut_part *part = timer->context;
 
-    if (part->stage == CUT_STAGE_WAITS) {
+    if (part->stage == CUT_STAGE_WAITS)
         go_on(part);
-        return;
-    }
-    SOMETIMES(part->host->world, "a cut came to the end of its life");
-    cut_part_end(part);
+    else
+        watch(part);
 }
 
 void cut_flush_ended(struct partition_host *host, uint32_t store)
@@ -208,11 +234,12 @@ static int64_t lifetime_left(const struct replica *replica, int64_t lifetime, ui
     return age <= 0 ? lifetime : lifetime - age;
 }
 
-void cut_part_begin(struct replica *replica, uint64_t cut, int64_t lifetime, uint64_t index)
+void cut_part_begin(struct replica *replica, const struct effect *effect, struct gateway_id opener,
+                    uint64_t index)
 {
     struct partition_host *host = replica->host;
-    uint64_t now = world_now(host->world);
-    int64_t left = lifetime_left(replica, lifetime, now);
+    uint64_t now = world_now(host->world), cut = effect->cut;
+    int64_t left = lifetime_left(replica, effect->lifetime, now);
     bool may = left > 0 && left <= CUT_LIFETIME_MAX_US && cut_count(replica) < CUTS_MAX;
 
     if (!may || cut_part_find(replica, cut) != NULL || replica->receive != NULL || host->stopping ||
@@ -224,6 +251,7 @@ void cut_part_begin(struct replica *replica, uint64_t cut, int64_t lifetime, uin
     part->slot_first = replica->slot_first;
     part->slot_last = replica->slot_last;
     part->cut = cut;
+    part->opener = opener;
     part->index = index;
     part->time = replica->applied_time;
     part->expires = now + (uint64_t)left;

@@ -496,12 +496,10 @@ static void load_run(struct world_job *job)
 static void load_done(struct world_job *job)
 {
     struct cut_part *part = job->context;
-    uint64_t now = world_now(part->host->world);
 
     if (!job_ended(part)) return;
     part->stage = CUT_STAGE_OPEN;
-    world_timer_start(part->host->world, &part->timer,
-                      part->expires > now ? part->expires - now : 0);
+    world_timer_start(part->host->world, &part->timer, 0);
     check_rows(part);
 }
 

@@ -104,6 +104,9 @@ struct host_options {
     /* What others of this worker hold of that share: buffers of clients and of the gateway. May be
      * NULL. */
     uint64_t (*buffer_bytes)(void *context);
+    /* That life of a gateway is over for certain: nothing comes of it any more. What it held open
+     * here ends. May be NULL. */
+    bool (*gateway_is_over)(void *context, struct gateway_id gateway);
     uint64_t flush_bytes;           /* dirty bytes of a store that start a flush: 32 MiB */
     uint64_t entries_bytes_max;     /* of entries kept in memory for one group: 4 MiB */
     uint32_t reply_part_bytes;      /* larger replies leave for other nodes in parts; 0: 256 KiB */

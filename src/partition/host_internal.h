@@ -278,15 +278,16 @@ struct replica {
     bool wish_known;
     uint64_t wish_ids_end; /* the table knows of ids below it */
     uint64_t wish_number;
-    bool wish_tell;           /* on_settled() is waited for */
-    uint64_t settled_at;      /* when it was called last; 0: not for this wish */
-    uint64_t unheard_since;   /* a leader does not hear one that is wished for; 0: it does */
-    uint32_t unheard_tries;   /* leaderships that were handed over for that, for this wish */
-    uint64_t crowded_since;   /* a successor has no room; 0: it has */
-    uint64_t kept_at;         /* when on_kept() was called last; 0: never */
-    struct list by_store;     /* host->stores[store].replicas, in slot order */
-    struct list cuts;         /* parts of cuts, of any role */
-    struct effect cut_effect; /* of the entry that is being applied; kind 0: none */
+    bool wish_tell;                /* on_settled() is waited for */
+    uint64_t settled_at;           /* when it was called last; 0: not for this wish */
+    uint64_t unheard_since;        /* a leader does not hear one that is wished for; 0: it does */
+    uint32_t unheard_tries;        /* leaderships that were handed over for that, for this wish */
+    uint64_t crowded_since;        /* a successor has no room; 0: it has */
+    uint64_t kept_at;              /* when on_kept() was called last; 0: never */
+    struct list by_store;          /* host->stores[store].replicas, in slot order */
+    struct list cuts;              /* parts of cuts, of any role */
+    struct effect cut_effect;      /* of the entry that is being applied; kind 0: none */
+    struct gateway_id cut_gateway; /* whose request that was */
     struct replica_fresh fresh;
 };
 

@@ -56,21 +56,12 @@ static void on_forgotten(void *context, const struct txn_answer *answer)
         unsettled_later(row, delay_doubled(&row->forget, FORGET_LAST_US));
 }
 
-/* Of its gateway, 0: that is the newest known. An id that meta has given and its table does not
- * have is that of a node that was removed. */
-static boot_epoch_t later_epoch(const struct unsettled *row)
+static void forget(struct unsettled *row)
 {
     const struct cluster_view *view = row->group->worker->options.view;
     struct gateway_id gateway = row->id.gateway;
-    const struct view_node *node = cluster_view_node(view, gateway.node);
-
-    if (node != NULL) return node->epoch > gateway.epoch ? node->epoch : 0;
-    return gateway.node < view->next_node_id ? gateway.epoch + 1 : 0;
-}
-
-static void forget(struct unsettled *row)
-{
-    struct txn_frame frame = {.op = TXN_FORGET, .epoch = later_epoch(row)};
+    struct txn_frame frame = {.op = TXN_FORGET,
+                              .epoch = cluster_view_later_epoch(view, gateway.node, gateway.epoch)};
 
     send(row, row->group->group, frame,
          (struct errand_options){.handle = &row->errand, .done = on_forgotten, .context = row});

@@ -9,7 +9,9 @@ is what it was at the beginning, and no counter is below what anybody was told b
 `doors` are the nodes, or anything else with a name and client(timeout). Readers and the first movers stay at their
 door, so that every door has somebody who waits for nothing else; the other movers go on to the next one when
 their connection breaks, and now and then without a reason."""
+import collections
 import random
+import re
 import threading
 import time
 from typing import Optional
@@ -21,6 +23,7 @@ BALANCE = 1000
 NOT_DONE = ("UNAVAILABLE", "EXECABORT", "BUSY")  # surely: nothing was executed
 AGAIN_SECONDS = 0.02
 TRANSFERS_PER_CONNECTION = 40
+RESTLESS_ONE_IN = 8  # of the movers, if the others rest
 
 
 class Client:
@@ -62,7 +65,8 @@ class Client:
         if not isinstance(reply, resp.ErrorReply):
             return False
         self.refused += 1
-        if not reply.startswith((*NOT_DONE, "UNKNOWN")):
+        self.bank.count_refusal(reply)
+        if not reply.startswith((*NOT_DONE, "UNKNOWN", *["SNAPSHOTGONE"] * self.bank.snapshots)):
             self.bank.note(f"an error nobody expects: {reply}")
         return True
 
@@ -79,6 +83,8 @@ class Mover(Client):
         self.open = 0     # transfers of unknown outcome that it does not hold yet, as far as we know
 
     def work(self, connection: resp.Client) -> bool:
+        if self.bank.pause and self.number % RESTLESS_ONE_IN:
+            self.bank.stopping.wait(self.rng.uniform(0, self.bank.pause))
         source, target = self.rng.sample(self.bank.accounts, 2)
         amount = self.rng.randrange(1, 20)
         how = self.rng.choice((self._by_watch, self._by_watch_and_mset, self._blindly))
@@ -160,29 +166,49 @@ class Mover(Client):
 
 class Reader(Client):
     def work(self, connection: resp.Client) -> bool:
-        bank = self.bank
-        floors = bank.floors()
-        keys = [*bank.accounts, *floors]
-        if self.rng.random() < 0.5:
-            values = connection.call("MGET", *keys)
-        else:
-            values = connection.pipeline([("MULTI",), *(("GET", key) for key in keys), ("EXEC",)])[-1]
+        floors = self.bank.floors()
+        ways = [self._by_mget, self._by_multi, *[self._by_snapshot] * self.bank.snapshots]
+        values = self.rng.choice(ways)(connection, [*self.bank.accounts, *floors])
         if self.refusal(values):
             return False
         self.done += 1
-        bank.judge(values, floors)
+        self.bank.judge(values, floors)
         return True
+
+    @staticmethod
+    def _by_mget(connection, keys):
+        return connection.call("MGET", *keys)
+
+    @staticmethod
+    def _by_multi(connection, keys):
+        return connection.pipeline([("MULTI",), *(("GET", key) for key in keys), ("EXEC",)])[-1]
+
+    def _by_snapshot(self, connection, keys):
+        """Twice, at one instant."""
+        opened = connection.call("HOLON.SNAPSHOT", "OPEN")
+        if isinstance(opened, resp.ErrorReply):
+            return opened
+        values, again, closed = connection.pipeline([("MGET", *keys), ("MGET", *keys), ("HOLON.SNAPSHOT", "CLOSE")])
+        for reply in (values, again, closed):
+            if isinstance(reply, resp.ErrorReply):
+                return reply
+        if values != again:
+            self.bank.note(f"a snapshot has changed: {values} {again}")
+        return values
 
 
 class Bank:
     def __init__(self, doors, name: str = "bank", accounts: int = 64, partitions: int = 64, movers: int = 6,
-                 readers: int = 3, seed: int = 1, timeout: float = 15):
+                 readers: int = 3, seed: int = 1, timeout: float = 15, pause: float = 0, snapshots: bool = False):
+        """`pause`: seconds at most that most movers rest before each transfer; `snapshots`: a way of reading, too."""
         self.doors, self.seed, self.timeout = list(doors), seed, timeout
         self.accounts = keys_over(accounts, partitions, f"{name}:account:")
         self.total = accounts * BALANCE
+        self.pause, self.snapshots = pause, snapshots
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.wrong: list = []
+        self.refusals: collections.Counter = collections.Counter()  # text without its numbers -> how often
         self.longest_gap, self.last_answer = 0.0, time.monotonic()  # seconds in which nobody was acknowledged anything
         counters = keys_over(movers, partitions, f"{name}:moved:")
         self.told = {counter: 0 for counter in counters}  # what somebody has seen of them
@@ -213,6 +239,10 @@ class Bank:
         with self.lock:
             self.wrong.append(what)
 
+    def count_refusal(self, reply: str) -> None:
+        with self.lock:
+            self.refusals[re.sub(r"\b[0-9a-f]{16}\b|\d+", "N", reply)] += 1
+
     def saw(self, counter: str, value: int) -> None:
         with self.lock:
             self.told[counter] = max(self.told[counter], value)
@@ -227,8 +257,14 @@ class Bank:
         with self.lock:
             return dict(self.told)
 
-    def judge(self, values, floors: dict) -> None:
-        """What one read of all accounts and counters showed."""
+    def sent(self) -> dict:
+        """As floors() is what the counters are at least, this is what they are at most."""
+        return {mover.counter: mover.sent for mover in self.movers}
+
+    def judge(self, values, floors: dict, most: Optional[dict] = None) -> None:
+        """What one read of all accounts and counters showed; or a backup, until whose end no more than `most` were
+        sent."""
+        most = most or self.sent()
         if not isinstance(values, list) or len(values) != len(self.accounts) + len(floors) or not all(
                 isinstance(value, str) for value in values):
             self.note(f"a read was answered {values!r}")
@@ -240,8 +276,8 @@ class Bank:
         for mover, value in zip(self.movers, numbers[len(self.accounts):]):
             if value < floors[mover.counter]:
                 self.note(f"{mover.counter} is {value}, after somebody had seen {floors[mover.counter]}")
-            if value > mover.sent:
-                self.note(f"{mover.counter} is {value}, of {mover.sent} transfers")
+            if value > most[mover.counter]:
+                self.note(f"{mover.counter} is {value}, of {most[mover.counter]} transfers")
             self.saw(mover.counter, value)
 
     # What a test asks.

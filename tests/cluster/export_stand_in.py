@@ -63,6 +63,7 @@ class Store:
         self.rng = random.Random(7)
         self.refuse_one_in = 0  # answers that say: not now
         self.cut_one_in = 0     # connections that end instead of an answer
+        self.opener_says = 0    # so many commands after it opened a snapshot, its connection ends; 0: it does not
         self.export_pause = 0.0
         self.writes = 0
         self.stop_after = 0  # writes: then nothing is answered any more
@@ -162,7 +163,7 @@ class Connection(socketserver.StreamRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.database, self.snapshot, self.opened = 0, None, None
+        self.database, self.snapshot, self.opened, self.said_since = 0, None, None, 0
 
     def finish(self) -> None:
         if self.opened:
@@ -186,7 +187,8 @@ class Connection(socketserver.StreamRequestHandler):
                 # A write may have been done all the same.
                 cut = store.cut_one_in and not self.opened and store.rng.randrange(store.cut_one_in) == 0
                 reply = self.reply(arguments)
-                if cut:
+                self.said_since += self.opened is not None
+                if cut or 0 < store.opener_says < self.said_since:
                     return
                 self.wfile.write(reply)
                 self.wfile.flush()

@@ -116,6 +116,20 @@ def test_refusals_and_lost_connections_are_met_with_patience(serve, directory):
     assert target.content() == source.content()
 
 
+@pytest.mark.parametrize("says", [1, 2, 4])
+def test_a_snapshot_that_ends_before_anything_is_read_is_named(serve, directory, says):
+    """Its connection is lost after OPEN, after INFO, or among the partitions: the command says so, and works again."""
+    source = filled(keys=50, partitions=8)
+    node = serve(source)
+    source.opener_says = says
+    text = run("backup", directory / "b.holon", "--node", node, ok=False)
+    assert "cannot be read any more" in text and "run the same command again" in text
+    assert not source.snapshots
+    source.opener_says = 0
+    run("backup", directory / "b.holon", "--node", node)
+    run("backup", "verify", directory / "b.holon")
+
+
 def change(store: Store, rng: random.Random) -> None:
     for where in rng.sample(sorted(store.keys), 40):
         store.delete(*where)

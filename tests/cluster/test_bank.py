@@ -76,6 +76,25 @@ def test_a_difference_after_the_end_is_found(server, bank):
         bank.audit(server)
 
 
+def test_what_a_backup_holds_is_found_wrong(server, bank):
+    """Too old, too new, of two instants, incomplete."""
+    floors = bank.floors()
+    values = server.call("MGET", *bank.accounts, *bank.told)
+    most = bank.sent()
+    goes_on(bank)
+    bank.judge(values, floors, most)
+    assert bank.wrong == []
+    later = server.call("MGET", *bank.accounts, *bank.told)
+    for wrong, words in ((later, "transfers"), (values[:len(bank.accounts) - 1] + later[len(bank.accounts) - 1:], ""),
+                         (values[:-1] + [None], "a read was answered")):
+        bank.wrong.clear()
+        bank.judge(wrong, floors, most)
+        assert any(words in text for text in bank.wrong), bank.wrong
+    bank.wrong.clear()
+    bank.judge(values, bank.floors(), most)
+    assert any("after somebody had seen" in text for text in bank.wrong)
+
+
 def test_connections_that_break_are_of_unknown_outcome(server, bank):
     """The server closes all of them, again and again."""
     for _ in range(10):

@@ -200,6 +200,20 @@ def test_so_many_are_open_at_once_and_no_more(cluster):
     until("no part is left", lambda: metric(cluster, "holon_cut_parts") == 0)
 
 
+def test_it_ends_with_the_node_that_opened_it(cluster):
+    """Nobody is left who could close it: that must not take until its lifetime is over, nor use up all there may be."""
+    assert cluster[0].call("SET", "key", "1") == "OK"
+    clients = [opened(cluster[0], "EX", "86400") for _ in range(CUTS_MAX)]
+    cluster[0].kill()
+    with using(cluster[1], clients[0][1]) as other:
+        cluster[0].start().wait_ready()
+        until("it has ended", lambda: gone(other.call("GET", "key")))
+    until("there is room", lambda: not isinstance(cluster[1].call("HOLON.SNAPSHOT", "OPEN"), ErrorReply))
+    for client, _ in clients:
+        client.close()
+    until("no part is left", lambda: metric(cluster, "holon_cut_parts") == 0)
+
+
 def test_it_expires(cluster):
     assert cluster[0].call("SET", "key", "1") == "OK"
     client, name = opened(cluster[0], "EX", "1")

@@ -7,7 +7,6 @@ test_bank.py and test_appends.py judge the judges. HOLON_TXN_AGAINST=redis runs 
 import os
 import pathlib
 import random
-import re
 import shutil
 import tempfile
 import threading
@@ -16,10 +15,11 @@ import time
 import pytest
 
 import races
+import settled
 from appends import Appenders
 from bank import NOT_DONE, Bank
 from cluster import HOLON, Cluster
-from operate import run_holon
+from settled import nobody_waits
 from slots import SLOTS, key_in
 from stand_in import StandIn
 from storm import Storm, pairs_over, write
@@ -31,8 +31,6 @@ AGAINST_REDIS = os.environ.get("HOLON_TXN_AGAINST") == "redis"
 PARTITIONS = 64
 ELECTION_SECONDS = 1.5
 DELAY_MAX = 2.0 + ELECTION_SECONDS  # a dead coordinator delays others by 2 s, its partitions need leaders besides
-SETTLED_SECONDS = 30
-AT_ONCE_SECONDS = 5  # beside another test
 SKEW_ROUNDS = 60
 
 
@@ -66,31 +64,11 @@ def steady():
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def unsettled(node) -> int:
-    """Transactions that this node knows of and that are not over."""
-    text = node.http("/metrics")[1]
-    found = re.findall(r"^holon_txn_unsettled(?:\{[^}]*\})? (\d+)$", text, re.M)
-    assert found, f"no holon_txn_unsettled in /metrics, but {sorted(set(re.findall(r'^holon_txn_[a-z_]*', text, re.M)))}"
-    return sum(map(int, found))
-
-
 def wait_settled(nodes) -> None:
     """No node has an open transaction, and none complains."""
-    for node in nodes:
-        until(f"{node} has no open transactions", lambda n=node: unsettled(n) == 0, SETTLED_SECONDS)
-    for node in nodes:
-        until(f"{node} has no problems", lambda n=node: not n.status().get("problems"), SETTLED_SECONDS)
-        until("`holon status` finds nothing wrong", lambda n=node: AGAINST_REDIS or run_holon(n, "status")[0] == 0,
-              SETTLED_SECONDS)
-
-
-def nobody_waits(nodes, keys) -> None:
-    """Every key, all are numbers, can be read and written in one transaction, by every node, at once."""
-    for node in nodes:
-        with node.client(timeout=AT_ONCE_SECONDS) as client:
-            replies = client.pipeline([("MULTI",), *(("EXISTS", key) for key in keys),
-                                       *(("INCRBY", key, 0) for key in keys), ("EXEC",)])
-            assert isinstance(replies[-1], list) and all(isinstance(reply, int) for reply in replies[-1]), replies[-1]
+    settled.wait_settled(nodes)
+    if not AGAINST_REDIS:
+        settled.wait_sound(nodes)
 
 
 # --- the cluster is disturbed ---------------------------------------------------------------------

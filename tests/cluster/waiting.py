@@ -17,7 +17,7 @@ def until(what: str, condition: Callable[[], T], seconds: float = 15, every: flo
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}; last: {problem!r}")
+            raise AssertionError(f"not within {seconds:.3g} s: {what}; last: {problem!r}")
         time.sleep(every)
 
 

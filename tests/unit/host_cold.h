@@ -36,7 +36,8 @@ struct bench {
     uint32_t answer_count;
     uint64_t seq, route, watermark;
     uint32_t positions[GATEWAYS];
-    uint32_t runs; /* of evaluate() */
+    uint32_t runs;     /* of evaluate() */
+    boot_epoch_t over; /* gateways of this epoch, and before, are */
 };
 
 static struct bench *bench;
@@ -202,6 +203,12 @@ static inline enum evaluate_result evaluate(struct row_context *rows, const stru
     return EVALUATE_DONE;
 }
 
+static inline bool gateway_is_over(void *context, struct gateway_id gateway)
+{
+    assert_int_equal(gateway.node, OTHER);
+    return gateway.epoch <= bench->over;
+}
+
 static inline void open_all(void *context)
 {
     struct host_options host = {.timing = {50000, 300000, 600000, 240000},
@@ -209,6 +216,7 @@ static inline void open_all(void *context)
                                 .flush_bytes = 64 << 10,
                                 .entries_bytes_max = 64 << 10,
                                 .memory_bytes = MEMORY_BYTES,
+                                .gateway_is_over = gateway_is_over,
                                 .reply_part_bytes = PART_BYTES,
                                 .big_replies_bytes_max = BIG_BYTES_MAX};
 

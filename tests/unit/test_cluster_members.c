@@ -214,6 +214,13 @@ static void test_a_node_goes_when_nothing_is_left_on_it(void **state)
     struct cluster_view view = view_of(fixture);
     assert_null(cluster_view_node(&view, 3));
     assert_int_equal(view.node_count, 3);
+    assert_int_equal(view.nodes[1].id, 2);
+    view.nodes[1].epoch = 5;
+    assert_int_equal(cluster_view_later_epoch(&view, 2, 4), 5);
+    assert_int_equal(cluster_view_later_epoch(&view, 2, 5), 0);
+    assert_int_equal(cluster_view_later_epoch(&view, 2, 6), 0); /* not heard of yet */
+    assert_int_equal(cluster_view_later_epoch(&view, 3, 7), 8); /* removed */
+    assert_int_equal(cluster_view_later_epoch(&view, view.next_node_id, 7), 0);
     cluster_view_free(&view);
     assert_refused(about(fixture, META_BOOT, 3), "was removed");
     assert_int_equal(join(fixture, "n3", 300).node, 5); /* never the id again */

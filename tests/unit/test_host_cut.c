@@ -3,7 +3,7 @@
 #include "base/random.h"
 #include "host_cold.h"
 
-enum { MS = 1000, CUT = 0xc0ffee, KEYS = 600 };
+enum { MS = 1000, CUT = 0xc0ffee, KEYS = 600, EPOCH = 3 /* of who asks */ };
 
 static struct {
     struct cut_request request;
@@ -29,7 +29,7 @@ static void send_cut(void *context)
                                 .body = buffer_bytes(&body)};
     request_section_encode(&writer, &section);
     request_item_encode(&writer, &item);
-    struct transport_peer peer = {.node = OTHER, .epoch = 3};
+    struct transport_peer peer = {.node = OTHER, .epoch = EPOCH};
     host_on_frame(bed.host, &peer, PEER_FRAME_REQUESTS, buffer_bytes(&buffer));
     buffer_free(&buffer);
     buffer_free(&body);
@@ -244,6 +244,21 @@ static void test_a_part_ends_with_its_lifetime(void **state)
     assert_int_equal(state_of(CUT), CUT_GONE);
 }
 
+/* Who would have closed it was killed. */
+static void test_a_part_ends_with_the_life_of_its_opener(void **state)
+{
+    open_cut(CUT);
+    wait_open(CUT);
+    bench->over = EPOCH - 1;
+    sim_run_for(&bed.sim, 10 * SECOND);
+    assert_int_equal(state_of(CUT), CUT_OK);
+    bench->over = EPOCH;
+    sim_run_for(&bed.sim, 2 * SECOND);
+    assert_int_equal(state_of(CUT), CUT_GONE);
+    sim_run_for(&bed.sim, SECOND);
+    assert_int_equal(statistics().cuts_open, 0);
+}
+
 static void test_what_makes_no_sense_is_refused(void **state)
 {
     assert_int_equal(take(CUT, 1, SECOND), CUT_REFUSED);
@@ -328,6 +343,7 @@ int main(void)
         TEST(test_a_freeze_ends_by_itself_and_is_not_taken_then),
         TEST(test_as_many_parts_as_there_may_be),
         TEST(test_a_part_ends_with_its_lifetime),
+        TEST(test_a_part_ends_with_the_life_of_its_opener),
         TEST(test_what_makes_no_sense_is_refused),
         TEST(test_parts_are_as_a_model_says),
     };
