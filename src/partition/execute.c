@@ -101,6 +101,20 @@ static void hold_section(struct replica *replica, struct gateway_id from, bool l
     host_poll_ready(replica->host);
 }
 
+/* Deliberate: rules B do not hold for PREPARE. */
+static bool is_planted_again(const struct replica *replica, const struct request_item *item)
+{
+    return PLANTED(replica->host->world, "txn_prepare_taken_again") &&
+           item->service == SERVICE_TXN && item->body.size > 1 && item->body.data[1] == TXN_PREPARE;
+}
+
+static bool begins_planted_again(const struct replica *replica, struct reader items)
+{
+    struct request_item item;
+    return replica->host->world->table->planted != NULL &&
+           request_item_decode(&items, &item) == STATUS_OK && is_planted_again(replica, &item);
+}
+
 /* Whose turn is it? True: go on; false: dropped or refused already (B5). */
 static bool route_accept(struct replica *replica, struct session *session, struct gateway_id from,
                          const struct request_section *section)
@@ -316,6 +330,8 @@ static inline void plant(const struct partition_host *host, const struct request
     if (ordinary && PLANTED(host->world, "txn_locks_ignored")) rows->locks = NULL;
     if (!ordinary && PLANTED(host->world, "txn_locks_of_others_ignored")) rows->locks = NULL;
     rows->planted_over = PLANTED(host->world, "txn_tombstone_forgotten");
+    rows->planted_by_value = PLANTED(host->world, "txn_reads_by_value");
+    rows->planted_apart = PLANTED(host->world, "together_blind");
 }
 
 enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *evaluate,
@@ -615,7 +631,10 @@ static void execute_item(struct replica *replica, struct session *session, uint6
     uint64_t index = 0;
     struct bytes outcome = bytes_make(NULL, 0);
     bool too_big = false;
-    switch (dedup_find(replica->dedup, session->gateway, item->seq, &index, &outcome, &too_big)) {
+    bool again = is_planted_again(replica, item);
+    switch (again ? DEDUP_NEW
+                  : dedup_find(replica->dedup, session->gateway, item->seq, &index, &outcome,
+                               &too_big)) {
     case DEDUP_KNOWN:
         answer_known(replica, session, route, item->seq, index, outcome, too_big);
         return;
@@ -630,7 +649,7 @@ static void execute_item(struct replica *replica, struct session *session, uint6
     case DEDUP_NEW:
         break;
     }
-    if (item->seq <= session->watermark) {
+    if (item->seq <= session->watermark && !again) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_STALE, bytes_make(NULL, 0));
         return;
     }
@@ -733,7 +752,8 @@ static void execute_now(struct replica *replica, struct gateway_id from, bool lo
                         const struct request_section *section, struct reader *items, uint64_t now)
 {
     struct session *session = session_find(replica, from, local);
-    if (!route_accept(replica, session, from, section)) return;
+    bool again = section->position < session->position && begins_planted_again(replica, *items);
+    if (!again && !route_accept(replica, session, from, section)) return;
     if (section->watermark > session->watermark) session->watermark = section->watermark;
     for (uint32_t i = 0; i < section->count && !session->refused; i++) {
         struct request_item item;

@@ -87,6 +87,8 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->term = 0;
     rows->chore_service = 0;
     rows->planted_over = false;
+    rows->planted_by_value = false;
+    rows->planted_apart = false;
     rows->names_made = 0;
     rows->pending = NULL;
     rows->pending_count = 0;
@@ -440,7 +442,9 @@ enum row_result row_get(struct row_context *rows, struct bytes key, struct row_v
         return ROW_STOP;
     enum row_result result = table_get(rows, key, &found);
     if (result == ROW_STOP) return ROW_STOP;
-    if (rows->reads) note_read(rows, key, found.header.version);
+    uint64_t version = found.header.version;
+    if (rows->planted_by_value && result == ROW_FOUND) version = hash64(0, found.value);
+    if (rows->reads) note_read(rows, key, version);
     if (!spend(rows, result == ROW_FOUND ? found.value.size : 0)) return ROW_STOP;
     if (result == ROW_ABSENT) return ROW_ABSENT;
     *ret = (struct row_view){.header = found.header, .value = found.value};
