@@ -217,13 +217,15 @@ static void given_up(struct cast *cast)
                                                        .kind = PEER_FRAME_REPLIES,
                                                        .to = cast->coordinator,
                                                        .group = b->group});
+    struct frame_rule *prepare = cast_rule(cast, SIM_FRAME_GOES, TXN_PREPARE, b->group);
     struct frame_rule *decide = cast_rule(cast, SIM_FRAME_KEPT, TXN_DECIDE, a->group);
 
     talk_say(cast->third, "MULTI\nINCR %s\nINCR %s\nEXEC", a->key, b->key);
     if (!cast_seen(cast, decide, 1, SEEN_US)) return;
     talk_say(cast->client, "MULTI\nINCR %s\nINCR %s\nEXEC", a->key, b->key);
-    bool gave_up = cast_seen(cast, resolve, 1, 600 * STAGE_MS);
+    if (!cast_seen(cast, prepare, 3, SEEN_US)) return; /* the holder's, a refused one, this one */
     uint32_t before = replies->seen;
+    bool gave_up = cast_seen(cast, resolve, 1, 600 * STAGE_MS);
     bool answered = gave_up && cast_seen(cast, replies, before + 1, ANSWER_US);
     bool held = decide->seen > 0;
     frames_clear(&cast->frames);
