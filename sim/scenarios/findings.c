@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "node/node_internal.h"
+#include "partition/host.h"
 #include "sim/scenarios/transactions.h"
 
 #include <stdarg.h>
@@ -57,12 +58,22 @@ static bool find_parts(struct cast *cast)
     return count == CAST_PARTS;
 }
 
+/* All that was begun is over. */
+static bool settle(struct cast *cast)
+{
+    frames_clear(&cast->frames);
+    if (!stage_repair(cast->bed)) return false;
+    if (!sim_cluster_wait(cast->bed->cluster, SETTLED_US, transactions_are_settled, NULL))
+        sim_violation(cast->sim, "V-5: rows of transactions are not settled after %u s",
+                      SETTLED_US / STAGE_S);
+    return !cast->sim->failed;
+}
+
 static bool cast_again(struct cast *cast)
 {
     uint64_t end = cast->sim->now + READY_US;
 
-    frames_clear(&cast->frames);
-    if (!stage_repair(cast->bed)) return false;
+    if (!settle(cast)) return false;
     do {
         sim_run_for(cast->sim, REST_US);
         cast->coordinator = (node_id_t)stage_draw(cast->bed, 1, NODES);
@@ -82,16 +93,6 @@ static bool cast_again(struct cast *cast)
                    cast->part[1].key, cast->part[1].group, cast->part[1].leader, cast->part[2].key,
                    cast->part[2].group, cast->part[2].leader);
     return true;
-}
-
-static void judge(struct cast *cast)
-{
-    frames_clear(&cast->frames);
-    if (!stage_repair(cast->bed)) return;
-    if (!sim_cluster_wait(cast->bed->cluster, SETTLED_US, transactions_are_settled, NULL))
-        sim_violation(cast->sim, "V-5: rows of transactions are not settled after %u s",
-                      SETTLED_US / STAGE_S);
-    if (!cast->sim->failed) stage_judge(cast->bed);
 }
 
 void findings_play(struct sim_bed *bed, uint64_t patience, uint32_t rounds,
@@ -114,7 +115,7 @@ void findings_play(struct sim_bed *bed, uint64_t patience, uint32_t rounds,
         talk_leave(cast.witness);
         talk_leave(cast.third);
     }
-    if (!bed->sim.failed) judge(&cast);
+    if (!bed->sim.failed && settle(&cast)) stage_judge(bed);
     sim_network_options(bed->cluster->network)->on_frame = NULL;
     talk_close(cast.talk);
 }
@@ -135,13 +136,27 @@ void cast_pass(struct cast *cast, uint64_t low_ms, uint64_t high_ms)
     sim_run_for(cast->sim, stage_draw(cast->bed, low_ms * STAGE_MS, high_ms * STAGE_MS));
 }
 
+struct move {
+    struct partition_host *host;
+    struct group_id group;
+};
+
+static void move_inside(void *context)
+{
+    const struct move *move = context;
+
+    host_transfer(move->host, move->group);
+}
+
 bool cast_move(struct cast *cast, uint32_t number)
 {
     struct part *part = &cast->part[number];
+    struct sim_incarnation *now = stage_node(cast->bed, part->leader)->now;
+    struct move move = {.host = node_host(now->node, 0), .group = {part->group}};
     uint64_t end = cast->sim->now + MOVE_US;
     node_id_t leader;
 
-    stage_transfer(cast->bed, part->leader);
+    sim_world_call(&now->process->worlds[0], 0, move_inside, &move);
     do {
         sim_run_for(cast->sim, STEP_US);
         leader = sim_inspect_leader(cast->bed->cluster, part->group);

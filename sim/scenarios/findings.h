@@ -47,7 +47,7 @@ void findings_play(struct sim_bed *bed, uint64_t patience, uint32_t rounds,
 bool cast_seen(struct cast *cast, const struct frame_rule *rule, uint32_t least, uint64_t duration);
 /* Runs for a time drawn from [low, high] ms. */
 void cast_pass(struct cast *cast, uint64_t low_ms, uint64_t high_ms);
-/* Hands over what the leader of a part leads, until another one leads it and may evaluate. False:
+/* The leader of a part hands it over; runs until another one leads it and may evaluate. False:
  * nobody else came to lead it. */
 bool cast_move(struct cast *cast, uint32_t part);
 /* Says it, and waits for the answer; "": there is none within the patience, and three seconds. */

@@ -17,7 +17,7 @@ static void two_pieces(struct ask *ask, uint32_t first, uint32_t second)
  * stands behind it, waits for nothing. */
 static void test_who_gives_up_waits_no_longer(void **state)
 {
-    struct ask holder, waiter;
+    static struct ask holder, waiter; /* in place still if this fails */
     uint32_t most = 0;
 
     bench->view.cluster_version = VIEW_VERSION_TOGETHER;
@@ -55,7 +55,7 @@ static void test_who_gives_up_waits_no_longer(void **state)
 static void test_a_joint_attempt_ends_with_the_patience_of_its_members(void **state)
 {
     enum { CLOSE_US = 60 * MS };
-    struct ask first, second;
+    static struct ask first, second;
     uint64_t began = bed.sim.now;
 
     bench->view.cluster_version = VIEW_VERSION_TOGETHER;
