@@ -1,7 +1,5 @@
 #include "sim/scenarios/findings.h"
 
-#include "base/hash.h"
-#include "node/node_internal.h"
 #include "partition/host.h"
 #include "sim/scenarios/transactions.h"
 
@@ -20,22 +18,6 @@ enum {
 };
 
 /* --- who is who --- */
-
-static const struct cluster_view *view_of(struct cast *cast)
-{
-    return &stage_node(cast->bed, 1)->now->node->workers[0].view;
-}
-
-static void name_key(struct cast *cast, struct part *part)
-{
-    const struct cluster_view *view = view_of(cast);
-    struct group_id group;
-
-    do {
-        snprintf(part->key, sizeof(part->key), "k%u", cast->keys++);
-        group = cluster_view_group_of_slot(view, key_slot(bytes_of(part->key)));
-    } while (group.value != part->group);
-}
 
 static bool leads_already(const struct cast *cast, uint32_t count, node_id_t node)
 {
@@ -82,7 +64,7 @@ static bool cast_again(struct cast *cast)
         sim_violation(cast->sim, "V-1: leaderships are not spread after %u s", READY_US / STAGE_S);
     if (cast->sim->failed) return false;
     for (uint32_t i = 0; i < CAST_PARTS; i++)
-        name_key(cast, &cast->part[i]);
+        talk_name_key(cast->talk, cast->part[i].group, cast->part[i].key);
     cast->client = talk_join(cast->talk, cast->coordinator);
     cast->witness = talk_join(cast->talk, cast->part[1].leader);
     cast->third = talk_join(cast->talk, cast->part[2].leader);

@@ -15,12 +15,12 @@
 #include "sim/sim_plan.h"
 #include "wire/peer_frame.h"
 
-enum { CAST_PARTS = 3, CAST_KEY_MAX = 16 };
+enum { CAST_PARTS = 3 };
 
 struct part { /* of the play: a partition, who leads it, a key that nobody has used */
     uint32_t group;
     node_id_t leader;
-    char key[CAST_KEY_MAX];
+    char key[TALK_KEY_MAX];
 };
 
 struct cast {
@@ -28,7 +28,6 @@ struct cast {
     struct sim *sim;
     struct frames frames;
     struct talk *talk;
-    uint32_t keys;
     uint64_t patience;
     /* Of the round: */
     node_id_t coordinator;

@@ -1,7 +1,9 @@
 #include "sim/scenarios/talk.h"
 
 #include "base/assert.h"
+#include "base/hash.h"
 #include "base/memory.h"
+#include "node/node_internal.h"
 #include "sim/sim_resp.h"
 
 #include <stdarg.h>
@@ -26,7 +28,7 @@ struct talk {
     struct sim_process *process;
     char addresses[SIM_NODES_MAX][64];
     struct talker *all[TALKERS_MAX];
-    uint32_t count;
+    uint32_t count, keys;
 };
 
 /* --- what is heard --- */
@@ -198,6 +200,18 @@ struct talker *talk_join(struct talk *talk, node_id_t node)
 void talk_leave(struct talker *talker)
 {
     call(talker->talk, leave_inside, talker);
+}
+
+void talk_name_key(struct talk *talk, uint32_t group, char ret_key[TALK_KEY_MAX])
+{
+    const struct sim_node *node = &talk->cluster->nodes[1];
+    const struct cluster_view *view = &node->now->node->workers[0].view;
+    uint16_t slot;
+
+    do {
+        snprintf(ret_key, TALK_KEY_MAX, "k%u", talk->keys++);
+        slot = key_slot(bytes_of(ret_key));
+    } while (cluster_view_group_of_slot(view, slot).value != group);
 }
 
 /* --- what is said --- */

@@ -6,13 +6,15 @@
 
 #include "sim/sim_cluster.h"
 
-enum { TALKERS_MAX = 32, TALK_REPLIES_MAX = 16, TALK_TEXT_MAX = 160 };
+enum { TALKERS_MAX = 32, TALK_TEXT_MAX = 160, TALK_KEY_MAX = 16 };
 
 struct talk;
 struct talker;
 
 struct talk *talk_open(struct sim_cluster *cluster);
 void talk_close(struct talk *talk); /* before the cluster is freed; NULL is fine */
+/* A key in the partition of that group, which was not named before. */
+void talk_name_key(struct talk *talk, uint32_t group, char ret_key[TALK_KEY_MAX]);
 /* Somebody who speaks to that node. Belongs to the talk. */
 struct talker *talk_join(struct talk *talk, node_id_t node);
 void talk_leave(struct talker *talker);
