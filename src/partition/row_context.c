@@ -427,6 +427,13 @@ void row_want(struct row_context *rows, struct bytes key)
     lives(rows, key);
 }
 
+static uint64_t version_read(const struct row_context *rows, enum row_result result,
+                             const struct row_found *found)
+{
+    bool by_value = rows->planted_by_value && result == ROW_FOUND; /* deliberate */
+    return by_value ? hash64(0, found->value) : found->header.version;
+}
+
 enum row_result row_get(struct row_context *rows, struct bytes key, struct row_view *ret)
 {
     ASSERT(key.size >= ROW_PREFIX_SIZE);
@@ -442,9 +449,7 @@ enum row_result row_get(struct row_context *rows, struct bytes key, struct row_v
         return ROW_STOP;
     enum row_result result = table_get(rows, key, &found);
     if (result == ROW_STOP) return ROW_STOP;
-    uint64_t version = found.header.version;
-    if (rows->planted_by_value && result == ROW_FOUND) version = hash64(0, found.value);
-    if (rows->reads) note_read(rows, key, version);
+    if (rows->reads) note_read(rows, key, version_read(rows, result, &found));
     if (!spend(rows, result == ROW_FOUND ? found.value.size : 0)) return ROW_STOP;
     if (result == ROW_ABSENT) return ROW_ABSENT;
     *ret = (struct row_view){.header = found.header, .value = found.value};
