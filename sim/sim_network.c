@@ -61,6 +61,8 @@ void sim_network_free(struct sim_network *network)
     }
     for (uint32_t i = 0; i < SIM_REPLAY_RING; i++)
         memory_free(network->replays[i].data);
+    for (uint32_t i = 0; i < network->kept_count; i++)
+        memory_free(network->kept[i].frame.data);
     for (uint32_t i = 0; i < SIM_OLD_FRAMES; i++)
         memory_free(network->old[i].data);
     memory_free(network);

@@ -12,13 +12,28 @@
 #include "net/transport.h"
 #include "sim/sim_process.h"
 
-enum { SIM_NODES_MAX = 64, SIM_REPLAY_RING = 32, SIM_OLD_FRAMES = 64 };
+enum { SIM_NODES_MAX = 64, SIM_REPLAY_RING = 32, SIM_OLD_FRAMES = 64, SIM_KEPT_FRAMES = 256 };
 
 struct sim_identity { /* what the handshake proves */
     struct cluster_id cluster;
     node_id_t node;
     boot_epoch_t epoch;
     store_id_t store;
+};
+
+/* What a scenario does to one frame between two nodes. */
+enum sim_frame_fate {
+    SIM_FRAME_GOES,
+    SIM_FRAME_LOST,
+    SIM_FRAME_KEPT,   /* it stays on its way until sim_network_let_go() */
+    SIM_FRAME_COPIED, /* it goes, and a copy of it is kept */
+};
+
+struct sim_frame_seen {
+    node_id_t from, to;
+    uint32_t kind; /* enum peer_frame_kind */
+    struct bytes payload;
+    uint32_t *ret_tag; /* of one that is kept */
 };
 
 struct sim_network_options {
@@ -31,6 +46,10 @@ struct sim_network_options {
     uint32_t snapshot_frames_left;
     /* A scenario wants this node's raft frames, or its requests; see sim_network_again(). */
     node_id_t capture_from, capture_requests_from;
+    /* Asked about every frame that leaves for another node; NULL: they go. Not with the real mesh.
+     */
+    enum sim_frame_fate (*on_frame)(void *context, const struct sim_frame_seen *frame);
+    void *on_frame_context;
 };
 
 struct sim_network;
@@ -67,6 +86,10 @@ bool sim_network_replay_old(struct sim_network *network);
 
 /* Delivers the newest captured frame from -> to once more, over any cut. False: none. */
 bool sim_network_again(struct sim_network *network, node_id_t from, node_id_t to);
+
+/* Those that on_frame kept under that tag go on, in their order, and arrive if their connection is
+ * still the same; copies arrive in any case. Returns how many there were. */
+uint32_t sim_network_let_go(struct sim_network *network, uint32_t tag);
 
 struct sim_network_counts {
     uint64_t sent, delivered, lost;

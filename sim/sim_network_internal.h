@@ -52,6 +52,11 @@ struct sim_replay {
     uint32_t size;
 };
 
+struct sim_kept { /* a frame that a scenario holds */
+    struct sim_replay frame;
+    uint32_t tag;
+};
+
 struct sim_network {
     struct sim *sim;
     uint32_t node_count;
@@ -64,6 +69,8 @@ struct sim_network {
     struct sim_replay replays[SIM_REPLAY_RING];
     uint32_t replay_count;
     struct sim_replay old[SIM_OLD_FRAMES]; /* a sample of all requests ever sent */
+    struct sim_kept kept[SIM_KEPT_FRAMES];
+    uint32_t kept_count;
     struct sim_network_counts counts;
 };
 

@@ -150,6 +150,75 @@ bool sim_network_again(struct sim_network *network, node_id_t from, node_id_t to
     return false;
 }
 
+/* --- what a scenario keeps --- */
+
+static void keep(struct sim_network *network, const struct sim_frame *frame, struct bytes payload,
+                 uint32_t tag, bool copy)
+{
+    struct sim_frame kept = *frame;
+
+    ASSERT(network->kept_count < SIM_KEPT_FRAMES);
+    struct sim_kept *at = &network->kept[network->kept_count++];
+    kept.replayed = copy;
+    *at = (struct sim_kept){.tag = tag};
+    remember_in(&at->frame, &kept, payload);
+}
+
+/* False: the frame does not go on now. */
+static bool passes(struct sim_network *network, const struct sim_frame *frame, struct bytes payload)
+{
+    const struct sim_network_options *options = &network->options;
+    uint32_t tag = 0;
+    struct sim_frame_seen seen = {.from = frame->from.node,
+                                  .to = frame->to,
+                                  .kind = frame->kind,
+                                  .payload = payload,
+                                  .ret_tag = &tag};
+
+    if (options->on_frame == NULL) return true;
+    enum sim_frame_fate fate = options->on_frame(options->on_frame_context, &seen);
+    if (fate == SIM_FRAME_LOST) {
+        sim_fault_hit(network->sim, SIM_FAULT_DROP);
+        network->counts.lost++;
+    } else if (fate != SIM_FRAME_GOES) {
+        keep(network, frame, payload, tag, fate == SIM_FRAME_COPIED);
+    }
+    return fate == SIM_FRAME_GOES || fate == SIM_FRAME_COPIED;
+}
+
+static void let_go(struct sim_network *network, const struct sim_replay *kept)
+{
+    struct sim_frame frame;
+
+    memcpy(&frame, kept->data, sizeof(frame));
+    struct sim_transport *to = receiver(network, frame.to, frame.to_worker);
+    struct sim_link *link = &network->links[frame.from.node][frame.to];
+    if (to == NULL || link->cut) return;
+    uint64_t at = network->sim->now + sim_network_latency(network);
+    if (at < link->arrival_last) at = link->arrival_last;
+    link->arrival_last = at;
+    schedule_frame(network, to, at, &frame,
+                   bytes_make(kept->data + sizeof(frame), kept->size - sizeof(frame)));
+    sim_fault_hit(network->sim, frame.replayed ? SIM_FAULT_DUPLICATE : SIM_FAULT_DELAY);
+}
+
+uint32_t sim_network_let_go(struct sim_network *network, uint32_t tag)
+{
+    uint32_t count = network->kept_count;
+
+    network->kept_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct sim_kept kept = network->kept[i];
+        if (kept.tag != tag) {
+            network->kept[network->kept_count++] = kept;
+            continue;
+        }
+        let_go(network, &kept.frame);
+        memory_free(kept.frame.data);
+    }
+    return count - network->kept_count;
+}
+
 /* --- sending --- */
 
 static bool chance(struct sim_network *network, uint32_t ppm)
@@ -190,6 +259,7 @@ static void send_over_link(struct sim_transport *transport, struct sim_transport
         (options->capture_from == frame->from.node && frame->kind == PEER_FRAME_RAFT) ||
         (options->capture_requests_from == frame->from.node && frame->kind == PEER_FRAME_REQUESTS);
     if (wanted) remember(network, frame, payload);
+    if (!passes(network, frame, payload)) return;
     if (options->few_snapshot_frames && frame->kind == PEER_FRAME_SNAPSHOT) {
         if (options->snapshot_frames_left == 0) {
             sim_fault_hit(sim, SIM_FAULT_DROP);

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "sim/sim_feature.h"
 #include "sim/sim_resp.h"
 
 #include <inttypes.h>
@@ -288,6 +289,8 @@ void sim_txn_send(struct sim_txn_client *client)
         draw_opening(client);
     else
         draw_steps(client);
+    sim_feature_seen(txns->sim, client->shape == SIM_TXN_SHAPE_SNAPSHOT ? SIM_FEATURE_CUT
+                                                                        : SIM_FEATURE_TRANSACTIONS);
     bool looks = client->shape == SIM_TXN_SHAPE_UPDATE || client->shape == SIM_TXN_SHAPE_TRANSFER;
     bool in_multi = client->shape == SIM_TXN_SHAPE_MULTI ||
                     (client->shape == SIM_TXN_SHAPE_AUDIT && draw(txns, 2) == 0);

@@ -4,6 +4,7 @@
  * all. */
 #include "base/assert.h"
 #include "sim/scenarios/moves.h"
+#include "sim/scenarios/transactions.h"
 #include "sim/sim_damage.h"
 #include "sim/sim_stream.h"
 
@@ -296,8 +297,29 @@ static bool plays_corruption(const struct sim_bed *bed)
     return false;
 }
 
+/* Few, and seldom: beside whatever is brought about there is one of each kind. */
+static struct sim_txns *start_transactions(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    struct sim_txns_options options = {.clients = 4,
+                                       .lists = 3,
+                                       .registers = 4,
+                                       .accounts = 4,
+                                       .think_min = 20 * STAGE_MS,
+                                       .think_max = 200 * STAGE_MS,
+                                       .give_up = plan->workload.give_up,
+                                       .snapshots = true};
+    char addresses[SIM_ADDRESSES_MAX][64];
+
+    sim_cluster_addresses(bed->cluster, addresses);
+    struct sim_txns *txns = sim_txns_make(&bed->sim, &options, (const char(*)[64])addresses,
+                                          bed->cluster->options.nodes);
+    sim_txns_start(txns);
+    return txns;
+}
+
 /* Goal: rare faults beside rare mechanisms lose nothing and end well.
- * Method: see above; clients send every kind of command, in pipelines. */
+ * Method: see above; clients send every kind of command, in pipelines, others transactions and
+ * snapshots. */
 void scenario_rare_pairs(struct sim_bed *bed)
 {
     struct sim_plan plan;
@@ -319,9 +341,12 @@ void scenario_rare_pairs(struct sim_bed *bed)
     plan.workload.think_max = 60 * STAGE_MS;
     bed->sim.maybe_permille = 30;
     if (!stage_open(bed, &plan)) return;
+    struct sim_txns *txns = start_transactions(bed, &plan);
     for (uint64_t round = 0; round < ROUNDS && !bed->sim.failed; round++) {
         sim_run_for(&bed->sim, 500 * STAGE_MS);
         play(bed, bed->sim.seed * ROUNDS + round);
     }
+    transactions_judge(bed, txns);
     if (!bed->sim.failed) stage_judge(bed);
+    sim_txns_free(txns);
 }

@@ -1,5 +1,7 @@
 /* The scripts of the crash sweep (sim_sweep.h): each does one thing of the product while clients
  * work, and goes on when a node dies in the middle of it. */
+#include "sim/scenarios/sweeps.h"
+
 #include "sim/scenarios/moves.h"
 #include "sim/sim_sweep.h"
 
@@ -17,8 +19,7 @@ static void supervise(struct sim *sim, void *context)
     sim_call(sim, SUPERVISE_US, supervise, cluster);
 }
 
-/* One partition, few clients that think much: a run has some thousand effects and not more. */
-static void sweep_plan(struct sim_plan *plan)
+void sweep_plan(struct sim_plan *plan)
 {
     stage_plan(plan);
     plan->workload.clients = 3;
@@ -28,15 +29,14 @@ static void sweep_plan(struct sim_plan *plan)
     plan->workload.think_max = 40 * STAGE_MS;
 }
 
-static bool sweep_open(struct sim_bed *bed, struct sim_plan *plan)
+bool sweep_open(struct sim_bed *bed, struct sim_plan *plan)
 {
     if (!stage_open(bed, plan)) return false;
     sim_call(&bed->sim, SUPERVISE_US, supervise, bed->cluster);
     return true;
 }
 
-/* What was begun ends, and the cluster is as it was: all voters, a leader, nothing under way. */
-static void sweep_close(struct sim_bed *bed)
+void sweep_close(struct sim_bed *bed)
 {
     uint64_t until = bed->sim.now + 40 * STAGE_S;
 

@@ -82,6 +82,11 @@ static bool all_settled(struct sim_cluster *cluster, void *unused)
     return unsettled_rows(cluster) == 0;
 }
 
+bool transactions_are_settled(struct sim_cluster *cluster, void *unused)
+{
+    return all_settled(cluster, unused);
+}
+
 void transactions_judge(struct sim_bed *bed, struct sim_txns *txns)
 {
     if (bed->sim.failed) return;

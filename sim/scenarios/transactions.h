@@ -11,5 +11,7 @@ struct sim_txns *transactions_open(struct sim_bed *bed, const struct sim_plan *p
                                    bool snapshots);
 /* What was said is true, nothing is left behind, and nobody waits. */
 void transactions_judge(struct sim_bed *bed, struct sim_txns *txns);
+/* No row of a transaction is left in any partition; for sim_cluster_wait(). */
+bool transactions_are_settled(struct sim_cluster *cluster, void *unused);
 
 #endif

@@ -33,6 +33,7 @@ void cold_drop_prepare(struct replica *replica, const struct session *session,
     uint64_t now = world_now(replica->host->world);
 
     if (*parked_count_of(replica, session->gateway, item->client) == 0) return;
+    if (PLANTED(replica->host->world, "waiting_prepare_stays")) return;
     for (struct list *at = head->next; at != head; at = at->next) {
         struct parked *parked = parked_at(at);
         if (!parked_is_locked(parked) || !parked_is_of(parked, session->gateway)) continue;

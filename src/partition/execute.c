@@ -101,9 +101,25 @@ static void hold_section(struct replica *replica, struct gateway_id from, bool l
     host_poll_ready(replica->host);
 }
 
-/* Whose turn is it? True: go on; false: dropped or refused already (B5). */
+/* Deliberate: rules B do not hold for PREPARE. */
+static bool is_planted_again(const struct replica *replica, const struct request_item *item)
+{
+    return PLANTED(replica->host->world, "txn_prepare_taken_again") &&
+           item->service == SERVICE_TXN && item->body.size > 1 && item->body.data[1] == TXN_PREPARE;
+}
+
+static bool begins_planted_again(const struct replica *replica, const struct reader *items)
+{
+    struct request_item item;
+    if (items == NULL || replica->host->world->table->planted == NULL) return false;
+    struct reader reader = *items;
+    return request_item_decode(&reader, &item) == STATUS_OK && is_planted_again(replica, &item);
+}
+
+/* Whose turn is it? True: go on; false: dropped or refused already (B5). `items`: of the section,
+ * or NULL. */
 static bool route_accept(struct replica *replica, struct session *session, struct gateway_id from,
-                         const struct request_section *section)
+                         const struct request_section *section, const struct reader *items)
 {
     if (PLANTED(replica->host->world, "no_route_numbers")) {
         session->route = section->route;
@@ -132,6 +148,7 @@ static bool route_accept(struct replica *replica, struct session *session, struc
         return false;
     }
     if (section->position < session->position) {
+        if (begins_planted_again(replica, items)) return true;
         SOMETIMES(replica->host->world, "a doubled request frame was dropped");
         return false;
     }
@@ -315,6 +332,8 @@ static inline void plant(const struct partition_host *host, const struct request
     if (ordinary && PLANTED(host->world, "txn_locks_ignored")) rows->locks = NULL;
     if (!ordinary && PLANTED(host->world, "txn_locks_of_others_ignored")) rows->locks = NULL;
     rows->planted_over = PLANTED(host->world, "txn_tombstone_forgotten");
+    rows->planted_by_value = PLANTED(host->world, "txn_reads_by_value");
+    rows->planted_apart = PLANTED(host->world, "together_blind");
 }
 
 /* What only they need, and ordinary requests do not pay for. */
@@ -629,6 +648,7 @@ static void execute_item(struct replica *replica, struct session *session, uint6
     bool too_big = false;
     switch (dedup_find(replica->dedup, session->gateway, item->seq, &index, &outcome, &too_big)) {
     case DEDUP_KNOWN:
+        if (is_planted_again(replica, item)) break;
         answer_known(replica, session, route, item->seq, index, outcome, too_big);
         return;
     case DEDUP_FENCED:
@@ -637,12 +657,13 @@ static void execute_item(struct replica *replica, struct session *session, uint6
         nack_deliver(replica, session->gateway, session->local, term, route, NACK_FENCED);
         return;
     case DEDUP_STALE:
+        if (is_planted_again(replica, item)) break;
         reply_deliver(replica, session, route, item->seq, OUTCOME_STALE, bytes_make(NULL, 0));
         return;
     case DEDUP_NEW:
         break;
     }
-    if (item->seq <= session->watermark) {
+    if (item->seq <= session->watermark && !is_planted_again(replica, item)) {
         reply_deliver(replica, session, route, item->seq, OUTCOME_STALE, bytes_make(NULL, 0));
         return;
     }
@@ -745,7 +766,7 @@ static void execute_now(struct replica *replica, struct gateway_id from, bool lo
                         const struct request_section *section, struct reader *items, uint64_t now)
 {
     struct session *session = session_find(replica, from, local);
-    if (!route_accept(replica, session, from, section)) return;
+    if (!route_accept(replica, session, from, section, items)) return;
     if (section->watermark > session->watermark) session->watermark = section->watermark;
     for (uint32_t i = 0; i < section->count && !session->refused; i++) {
         struct request_item item;
@@ -850,7 +871,7 @@ bool host_request_local(struct partition_host *host, struct group_id group,
         return true;
     }
     struct session *session = session_find(replica, request->gateway, true);
-    if (!route_accept(replica, session, request->gateway, &section)) return true;
+    if (!route_accept(replica, session, request->gateway, &section, NULL)) return true;
     if (section.watermark > session->watermark) session->watermark = section.watermark;
     execute_item(replica, session, section.term, section.route, &item, NULL, now);
     return true;

@@ -588,19 +588,28 @@ static struct replica_id best_successor(struct replica *replica, uint64_t now)
     return best;
 }
 
+static void hand_over(struct replica *replica, uint64_t now)
+{
+    if (replica == NULL || replica->halted || raft_role(replica->raft) != RAFT_LEADER) return;
+    struct replica_id to = best_successor(replica, now);
+    if (to.value == 0) return;
+    raft_transfer(replica->raft, to, now);
+    host_mark_dirty(replica);
+}
+
 void host_transfer_all(struct partition_host *host)
 {
     uint64_t now = world_now(host->world);
     rest_wake(host);
     host->transfer_all = true;
-    for (uint32_t i = 0; i < host->replicas_capacity; i++) {
-        struct replica *replica = host->replicas[i];
-        if (replica == NULL || replica->halted || raft_role(replica->raft) != RAFT_LEADER) continue;
-        struct replica_id to = best_successor(replica, now);
-        if (to.value == 0) continue;
-        raft_transfer(replica->raft, to, now);
-        host_mark_dirty(replica);
-    }
+    for (uint32_t i = 0; i < host->replicas_capacity; i++)
+        hand_over(host->replicas[i], now);
+}
+
+void host_transfer(struct partition_host *host, struct group_id group)
+{
+    rest_wake(host);
+    hand_over(host_replica(host, group), world_now(host->world));
 }
 
 bool host_rests(const struct partition_host *host)

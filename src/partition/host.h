@@ -194,6 +194,8 @@ void host_set_wish(struct partition_host *host, struct group_id group,
                    uint64_t number, bool tell);
 /* SIGTERM, drain: hand all leaderships over. host_leader_count() tells when it is done. */
 void host_transfer_all(struct partition_host *host);
+/* One leadership, which may come back. */
+void host_transfer(struct partition_host *host, struct group_id group);
 uint32_t host_leader_count(const struct partition_host *host);
 
 /* `now` without the time that the groups led here were at rest, in which no member was asked.

@@ -87,6 +87,8 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->term = 0;
     rows->chore_service = 0;
     rows->planted_over = false;
+    rows->planted_by_value = false;
+    rows->planted_apart = false;
     rows->names_made = 0;
     rows->pending = NULL;
     rows->pending_count = 0;
@@ -425,6 +427,13 @@ void row_want(struct row_context *rows, struct bytes key)
     lives(rows, key);
 }
 
+static uint64_t version_read(const struct row_context *rows, enum row_result result,
+                             const struct row_found *found)
+{
+    bool by_value = rows->planted_by_value && result == ROW_FOUND; /* deliberate */
+    return by_value ? hash64(0, found->value) : found->header.version;
+}
+
 enum row_result row_get(struct row_context *rows, struct bytes key, struct row_view *ret)
 {
     ASSERT(key.size >= ROW_PREFIX_SIZE);
@@ -440,7 +449,7 @@ enum row_result row_get(struct row_context *rows, struct bytes key, struct row_v
         return ROW_STOP;
     enum row_result result = table_get(rows, key, &found);
     if (result == ROW_STOP) return ROW_STOP;
-    if (rows->reads) note_read(rows, key, found.header.version);
+    if (rows->reads) note_read(rows, key, version_read(rows, result, &found));
     if (!spend(rows, result == ROW_FOUND ? found.value.size : 0)) return ROW_STOP;
     if (result == ROW_ABSENT) return ROW_ABSENT;
     *ret = (struct row_view){.header = found.header, .value = found.value};

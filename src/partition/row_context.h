@@ -111,7 +111,9 @@ struct row_context {
     uint64_t frozen_for;         /* the cut that evaluation waits for here, */
     uint64_t freeze;             /* and which freeze that is; 0: none */
     uint8_t chore_service;       /* whose chore `chore_at` is of */
-    bool planted_over;           /* simulator only: every request is over */
+    bool planted_over;           /* simulator only: every request is over; */
+    bool planted_by_value;       /* what was read has the version of its value; */
+    bool planted_apart;          /* bodies that are executed together do not see each other */
     int64_t waits_since;         /* us, as `time`: when it was first run, if row_wait() made it wait
                                   * since; else 0 */
     struct row_wait *wait;       /* what it waits for, if `waits`; in the arena */

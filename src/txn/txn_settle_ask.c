@@ -119,7 +119,8 @@ static void query(struct unsettled *row)
 {
     struct txn_worker *worker = row->group->worker;
     uint64_t age = world_now(worker->world) - row->since;
-    struct txn_frame frame = {.op = TXN_QUERY, .may_abort = age >= ABORT_AFTER_US};
+    bool old = age >= ABORT_AFTER_US || PLANTED(worker->world, "txn_query_aborts");
+    struct txn_frame frame = {.op = TXN_QUERY, .may_abort = old};
 
     worker->statistics.queried++;
     send(row, row->id.primary, frame,

@@ -6,6 +6,7 @@
 #include "services/redis/snapshot.h"
 #include "services/redis/guard.h"
 #include "services/redis/lock_wait.h"
+#include "world/probe.h"
 
 enum { KILL_LOG_INTERVAL_US = 1000 * 1000 }; /* a flood must not fill the log */
 
@@ -135,8 +136,9 @@ static bool wait_is_over(const struct connection *connection)
 /* May the next command be looked at? */
 static bool may_go_on(struct connection *connection)
 {
-    bool alone = connection->fanout || connection->staging || connection->exec ||
-                 snapshot_is_opening(connection);
+    bool exec = connection->exec && !PLANTED(connection->service->options.world, "barrier_passed");
+    bool alone =
+        connection->fanout || connection->staging || exec || snapshot_is_opening(connection);
 
     if (connection->closing || connection->ended || alone) return false;
     return connection_has_room(connection) && wait_is_over(connection);

@@ -148,13 +148,14 @@ static bool write_watches(struct exec *exec)
 static bool write_subs(struct exec *exec, struct exec_piece *piece)
 {
     struct writer writer = writer_make(&piece->body);
+    uint32_t planted = exec->connection->service->options.limits.planted;
+    bool validates = exec->looking == NULL && !(planted & REDIS_BUG_LOOK_NOT_VALIDATED);
 
     redis_batch_begin_commands(&writer, exec->seed, piece->sub_count);
     exec->conditional = exec->conditional || piece->watch_count > 0 || piece->guard_count > 0;
     for (struct exec_sub *sub = piece->first; sub; sub = sub->next_of_piece) {
-        struct redis_batch_command command = {.expects = sub->expects && exec->looking == NULL,
-                                              .digest = sub->digest,
-                                              .body = sub->body};
+        struct redis_batch_command command = {
+            .expects = sub->expects && validates, .digest = sub->digest, .body = sub->body};
         exec->conditional = exec->conditional || command.expects;
         redis_batch_write_command(&writer, &command);
     }

@@ -27,6 +27,7 @@ enum redis_planted_bug {
     REDIS_BUG_LOCK_TOKEN_AGAIN = 1 << 7,     /* tokens begin anew with every holder */
     REDIS_BUG_LOCK_OVERTAKES = 1 << 8,       /* who asks takes it, the last one first */
     REDIS_BUG_LOCK_NOT_EXPIRED = 1 << 9,     /* whose time is over stays, and another may come */
+    REDIS_BUG_LOOK_NOT_VALIDATED = 1 << 10,  /* what was looked at is taken to be so still */
 };
 
 struct redis_limits {
