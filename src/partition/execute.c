@@ -108,18 +108,18 @@ static bool is_planted_again(const struct replica *replica, const struct request
            item->service == SERVICE_TXN && item->body.size > 1 && item->body.data[1] == TXN_PREPARE;
 }
 
-static bool begins_planted_again(const struct replica *replica, const struct reader *items)
+static bool begins_planted_again(const struct replica *replica, const struct session *session,
+                                 const struct request_section *section, struct reader items)
 {
     struct request_item item;
-    if (items == NULL || replica->host->world->table->planted == NULL) return false;
-    struct reader reader = *items;
-    return request_item_decode(&reader, &item) == STATUS_OK && is_planted_again(replica, &item);
+    bool again = section->route == session->route && section->position < session->position;
+    return again && request_item_decode(&items, &item) == STATUS_OK &&
+           is_planted_again(replica, &item);
 }
 
-/* Whose turn is it? True: go on; false: dropped or refused already (B5). `items`: of the section,
- * or NULL. */
+/* Whose turn is it? True: go on; false: dropped or refused already (B5). */
 static bool route_accept(struct replica *replica, struct session *session, struct gateway_id from,
-                         const struct request_section *section, const struct reader *items)
+                         const struct request_section *section)
 {
     if (PLANTED(replica->host->world, "no_route_numbers")) {
         session->route = section->route;
@@ -148,7 +148,6 @@ static bool route_accept(struct replica *replica, struct session *session, struc
         return false;
     }
     if (section->position < session->position) {
-        if (begins_planted_again(replica, items)) return true;
         SOMETIMES(replica->host->world, "a doubled request frame was dropped");
         return false;
     }
@@ -331,9 +330,9 @@ static inline void plant(const struct partition_host *host, const struct request
     bool ordinary = request->service == SERVICE_REDIS;
     if (ordinary && PLANTED(host->world, "txn_locks_ignored")) rows->locks = NULL;
     if (!ordinary && PLANTED(host->world, "txn_locks_of_others_ignored")) rows->locks = NULL;
-    rows->planted_over = PLANTED(host->world, "txn_tombstone_forgotten");
-    rows->planted_by_value = PLANTED(host->world, "txn_reads_by_value");
-    rows->planted_apart = PLANTED(host->world, "together_blind");
+    if (PLANTED(host->world, "txn_tombstone_forgotten")) rows->planted |= ROW_PLANTED_OVER;
+    if (PLANTED(host->world, "txn_reads_by_value")) rows->planted |= ROW_PLANTED_BY_VALUE;
+    if (PLANTED(host->world, "together_blind")) rows->planted |= ROW_PLANTED_APART;
 }
 
 /* What only they need, and ordinary requests do not pay for. */
@@ -766,7 +765,9 @@ static void execute_now(struct replica *replica, struct gateway_id from, bool lo
                         const struct request_section *section, struct reader *items, uint64_t now)
 {
     struct session *session = session_find(replica, from, local);
-    if (!route_accept(replica, session, from, section, items)) return;
+    if (!route_accept(replica, session, from, section) &&
+        !begins_planted_again(replica, session, section, *items))
+        return;
     if (section->watermark > session->watermark) session->watermark = section->watermark;
     for (uint32_t i = 0; i < section->count && !session->refused; i++) {
         struct request_item item;
@@ -871,7 +872,7 @@ bool host_request_local(struct partition_host *host, struct group_id group,
         return true;
     }
     struct session *session = session_find(replica, request->gateway, true);
-    if (!route_accept(replica, session, request->gateway, &section, NULL)) return true;
+    if (!route_accept(replica, session, request->gateway, &section)) return true;
     if (section.watermark > session->watermark) session->watermark = section.watermark;
     execute_item(replica, session, section.term, section.route, &item, NULL, now);
     return true;

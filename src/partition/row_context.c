@@ -86,9 +86,7 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->service_options = NULL;
     rows->term = 0;
     rows->chore_service = 0;
-    rows->planted_over = false;
-    rows->planted_by_value = false;
-    rows->planted_apart = false;
+    rows->planted = 0;
     rows->names_made = 0;
     rows->pending = NULL;
     rows->pending_count = 0;
@@ -430,7 +428,7 @@ void row_want(struct row_context *rows, struct bytes key)
 static uint64_t version_read(const struct row_context *rows, enum row_result result,
                              const struct row_found *found)
 {
-    bool by_value = rows->planted_by_value && result == ROW_FOUND; /* deliberate */
+    bool by_value = rows->planted & ROW_PLANTED_BY_VALUE && result == ROW_FOUND; /* deliberate */
     return by_value ? hash64(0, found->value) : found->header.version;
 }
 
@@ -718,7 +716,7 @@ bool row_request_is_over(struct row_context *rows, struct gateway_id gateway, ui
     struct bytes outcome;
     bool too_big;
     if (rows->dedup == NULL) return false;
-    if (rows->planted_over) return true;
+    if ((rows->planted & ROW_PLANTED_OVER)) return true;
     enum dedup_result result = dedup_find(rows->dedup, gateway, seq, &index, &outcome, &too_big);
     if (result == DEDUP_KNOWN) consult(rows, index);
     return result != DEDUP_NEW;

@@ -60,6 +60,13 @@ struct row_reads {
     uint32_t noted_size;
 };
 
+enum row_planted {                           /* deliberate bugs: */
+                   ROW_PLANTED_OVER = 1,     /* every request is over, */
+                   ROW_PLANTED_BY_VALUE = 2, /* what was read has the version of its value, */
+                   ROW_PLANTED_APART =
+                       4, /* bodies that are executed together do not see each other */
+};
+
 struct row_context {
     struct row_table *table;
     uint16_t slot_first, slot_last; /* of the partition, both included */
@@ -111,9 +118,7 @@ struct row_context {
     uint64_t frozen_for;         /* the cut that evaluation waits for here, */
     uint64_t freeze;             /* and which freeze that is; 0: none */
     uint8_t chore_service;       /* whose chore `chore_at` is of */
-    bool planted_over;           /* simulator only: every request is over; */
-    bool planted_by_value;       /* what was read has the version of its value; */
-    bool planted_apart;          /* bodies that are executed together do not see each other */
+    uint8_t planted;             /* enum row_planted; simulator only */
     int64_t waits_since;         /* us, as `time`: when it was first run, if row_wait() made it wait
                                   * since; else 0 */
     struct row_wait *wait;       /* what it waits for, if `waits`; in the arena */

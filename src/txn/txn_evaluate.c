@@ -109,7 +109,7 @@ static enum evaluate_result evaluate_several(struct turn *turn, evaluate_fn *eva
         enum evaluate_result result = evaluate_one(turn, evaluate, piece);
         bool stops = rows->need_rows || rows->must_wait || rows->over_budget || rows->refused;
         if (result != EVALUATE_DONE || stops) return result;
-        if (rows->planted_apart) apart = row_take_effects(rows); /* the last one's */
+        if (rows->planted & ROW_PLANTED_APART) apart = row_take_effects(rows); /* the last one's */
     }
     if (apart.size > 0) row_put_effects(rows, apart);
     return rest.size == 0 ? EVALUATE_DONE : NOT_UNDERSTOOD;
