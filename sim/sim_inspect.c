@@ -37,6 +37,7 @@ struct sim_inspector {
     uint32_t group_count;
     uint64_t elections, committed;
     uint32_t turn;
+    uint32_t every, skipped; /* turns: looks after each such one */
     struct sim_moves *moves; /* NULL: not watched */
 };
 
@@ -296,6 +297,8 @@ static void after_event(struct sim *sim, void *context, struct sim_world *world)
     struct sim_inspector *inspector = context;
 
     if (world == NULL || world->process->dead || world->process->machine->number == 0) return;
+    if (++inspector->skipped < inspector->every) return;
+    inspector->skipped = 0;
     struct sim_node *node = &inspector->cluster->nodes[world->process->machine->number];
     struct sim_incarnation *incarnation = node->now;
     if (incarnation == NULL || incarnation->process != world->process || incarnation->node == NULL)
@@ -317,6 +320,11 @@ static void after_event(struct sim *sim, void *context, struct sim_world *world)
     }
     if (inspector->moves != NULL && !sim->failed)
         sim_moves_look(inspector->moves, incarnation, world->base.worker);
+}
+
+void sim_inspector_look_every(struct sim_inspector *inspector, uint32_t turns)
+{
+    inspector->every = turns;
 }
 
 void sim_inspector_watch_moves(struct sim_inspector *inspector)

@@ -6,10 +6,11 @@
 
 enum {
     PARTITIONS = 64,
+    LOOK_EVERY_TURNS = 16,
     MOVERS = 32,
     SNAPSHOT_CLIENTS = 1,
     THINK_MIN_US = 20 * STAGE_MS,
-    THINK_MAX_US = 4 * STAGE_S,
+    THINK_MAX_US = 6 * STAGE_S,
     READ_MIN_US = 1 * STAGE_S,
     READ_MAX_US = 10 * STAGE_S,
     SNAPSHOT_MIN_US = 2 * STAGE_S,
@@ -189,6 +190,7 @@ void scenario_bank_in_chaos(struct sim_bed *bed)
 
     draw_plan(bed, &plan);
     if (!stage_found(bed, &plan)) return;
+    sim_inspector_look_every(bed->inspector, LOOK_EVERY_TURNS);
     struct sim_bank *bank = make_bank(bed, &plan);
     sim_bank_open(bank);
     wait_until(bed, bed->sim.now + JUDGE_US, is_open, bank, "V-2: no money can be brought in");
