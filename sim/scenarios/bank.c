@@ -18,6 +18,10 @@ enum {
     PATIENCE_MIN_US = 3 * STAGE_S,
     PATIENCE_MAX_US = 10 * STAGE_S,
     BUSY_US = 300 * STAGE_S,
+    CALM_MIN_US = 4 * STAGE_S,
+    CALM_MAX_US = 30 * STAGE_S,
+    STORM_MIN_US = 2 * STAGE_S,
+    STORM_MAX_US = 30 * STAGE_S,
     SETTLED_US = 30 * STAGE_S, /* V-5: after healing */
     AGAIN_US = 10 * STAGE_S,   /* ... and money moves again */
     GONE_US = 60 * STAGE_S,    /* longer than the life of a snapshot */
@@ -57,10 +61,10 @@ static void draw_plan(struct sim_bed *bed, struct sim_plan *plan)
     plan->cluster.mesh = stage_draw(bed, 0, 9) == 0;
     plan->cluster.patience = draw_log(bed, PATIENCE_MIN_US, PATIENCE_MAX_US);
     plan->cluster.flush_bytes = draw_log(bed, 16 << 10, 256 << 10);
-    plan->outage_max = draw_log(bed, 500 * STAGE_MS, 15 * STAGE_S);
+    plan->outage_max = draw_log(bed, 500 * STAGE_MS, 12 * STAGE_S);
     plan->minority_only = stage_draw(bed, 0, 1);
     for (size_t i = 0; i < ARRAY_COUNT(strikes); i++) {
-        uint64_t pace = draw_log(bed, 2 * STAGE_S, 30 * STAGE_S);
+        uint64_t pace = draw_log(bed, 5 * STAGE_S, 60 * STAGE_S);
         if (stage_draw(bed, 1, 100) <= strikes[i].percent) plan->pace[strikes[i].kind] = pace;
     }
     plan->drop_ppm = (uint32_t)draw_log(bed, 100, 100000);
@@ -133,9 +137,9 @@ static struct sim_chaos *weather(struct sim_bed *bed, const struct sim_plan *pla
 
     while (!bed->sim.failed && bed->sim.now < end) {
         sim_chaos_rest(chaos, true);
-        sim_run_for(&bed->sim, draw_log(bed, 1 * STAGE_S, 20 * STAGE_S));
+        sim_run_for(&bed->sim, draw_log(bed, CALM_MIN_US, CALM_MAX_US));
         sim_chaos_rest(chaos, false);
-        sim_run_for(&bed->sim, draw_log(bed, 2 * STAGE_S, 30 * STAGE_S));
+        sim_run_for(&bed->sim, draw_log(bed, STORM_MIN_US, STORM_MAX_US));
     }
     return chaos;
 }
