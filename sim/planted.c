@@ -168,7 +168,7 @@ static const struct sim_planted planted[] = {
      "WHY 2.2: another attempt begins while the outcome of one is not known"},
     {"txn_reads_once", "txn_reads_once", 0, "transactions", 5,
      "WHY 3.2: what was read of several partitions is not read again"},
-    {"txn_absent_means_committed", "txn_absent_means_committed", 0, "transactions_in_chaos", 40,
+    {"txn_absent_means_committed", "txn_absent_means_committed", 0, "bank_in_chaos", 20,
      "C11: a participant takes the lack of a decision for a commit"},
     {"txn_locks_lost", "txn_locks_lost", 0, "transactions_move", 20,
      "WHY 3.8: a new leader evaluates without the locks of what is prepared"},

@@ -26,10 +26,10 @@ enum {
     AGAIN_US = 10 * STAGE_S,   /* ... and money moves again */
     GONE_US = 60 * STAGE_S,    /* longer than the life of a snapshot */
     JUDGE_US = 30 * STAGE_S,
-    /* What a run has at least; a calm one has ten times as much. */
-    TRANSFERS_MIN = 1000,
-    READS_MIN = 20,
-    SNAPSHOTS_MIN = 3,
+    /* What a run has at least; most have twice as much, or more. */
+    TRANSFERS_MIN = 3000,
+    READS_MIN = 40,
+    SNAPSHOTS_MIN = 5,
     AGAIN_TRANSFERS_MIN = 100,
 };
 
