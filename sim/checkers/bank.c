@@ -33,8 +33,8 @@ static struct sum sum_up(const struct sim_txn_history *history, const struct sim
     return sum;
 }
 
-static void explain(const struct sim_txn_history *history, uint32_t number, struct sim_bank_keys bank,
-                    struct sum sum, char *text, size_t size)
+static void explain(const struct sim_txn_history *history, uint32_t number,
+                    struct sim_bank_keys bank, struct sum sum, char *text, size_t size)
 {
     const struct sim_txn *txn = &history->txns[number];
     size_t used =
