@@ -2,11 +2,9 @@
 #include "sim/sim_bank.h"
 
 #include "base/assert.h"
-#include "base/hash.h"
 #include "base/memory.h"
 #include "sim/sim_bank_internal.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -14,8 +12,6 @@ enum {
     RECONNECT_MIN_US = 2000,
     RECONNECT_MAX_US = 200 * 1000,
     TURNS_PER_CONNECTION = 40, /* then a mover goes on at another node */
-    SLOTS = 16384,
-    KEYS_TRIED_MAX = 100 * 1000,
     SHOWN_MAX = 120,
 };
 
@@ -250,35 +246,6 @@ static void on_give_up(struct world_timer *timer)
 
 /* --- life --- */
 
-static uint32_t partition_of(const struct sim_bank *bank, const char *key)
-{
-    uint32_t slot = crc16_xmodem(bytes_of(key)) % SLOTS;
-
-    return slot * bank->options.partitions / SLOTS;
-}
-
-/* The `number`-th key of `what` lies in a partition of its own, as long as there are any. */
-static void name_key(struct sim_bank *bank, const char *what, uint32_t number, uint32_t partition)
-{
-    char *key = bank->keys[bank->key_count++];
-
-    for (uint32_t i = 0; i < KEYS_TRIED_MAX; i++) {
-        snprintf(key, SIM_BANK_KEY_SIZE_MAX, "%s:%u.%u", what, number, i);
-        if (partition_of(bank, key) == partition) return;
-    }
-    ASSERT(!"a partition without keys");
-}
-
-static void name_keys(struct sim_bank *bank)
-{
-    uint32_t partitions = bank->options.partitions, movers = bank->options.movers;
-
-    for (uint32_t i = 0; i < SIM_BANK_ACCOUNTS; i++)
-        name_key(bank, "account", i, i % partitions);
-    for (uint32_t i = 0; i < movers; i++)
-        name_key(bank, "moved", i, i * partitions / movers);
-}
-
 static void add_clients(struct sim_bank *bank, enum sim_bank_role role, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -309,7 +276,7 @@ struct sim_bank *sim_bank_make(struct sim *sim, const struct sim_bank_options *o
     sim_machine_init(&bank->machine, sim, 0);
     bank->process = sim_process_make(&bank->machine, 1, NULL, NULL);
     bank->machine.process = bank->process;
-    name_keys(bank);
+    sim_bank_name_keys(bank);
     add_clients(bank, SIM_BANK_MOVES, options->movers);
     add_clients(bank, SIM_BANK_READS, options->readers);
     add_clients(bank, SIM_BANK_SNAPSHOTS, options->snapshots);

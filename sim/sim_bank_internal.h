@@ -1,5 +1,5 @@
-/* sim_bank_internal.h - shared by sim_bank.c (connections), sim_bank_moves.c (who moves money) and
- * sim_bank_reads.c (who counts it). */
+/* sim_bank_internal.h - shared by sim_bank.c (connections), sim_bank_keys.c (names),
+ * sim_bank_moves.c (who moves money) and sim_bank_reads.c (who counts it). */
 #ifndef HOLON_SIM_SIM_BANK_INTERNAL_H
 #define HOLON_SIM_SIM_BANK_INTERNAL_H
 
@@ -83,6 +83,9 @@ void sim_bank_end(struct sim_bank_client *client, const char *how);
 void sim_bank_unexpected(struct sim_bank_client *client, const struct sim_reply *reply);
 void sim_bank_command(struct buffer *output, uint32_t arguments, const char *name);
 void sim_bank_key(struct buffer *output, const struct sim_bank *bank, uint32_t key);
+
+/* --- sim_bank_keys.c --- */
+void sim_bank_name_keys(struct sim_bank *bank);
 
 /* --- sim_bank_moves.c --- */
 /* MSET of all accounts and counters. */
