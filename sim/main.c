@@ -17,6 +17,7 @@ static const char usage[] =
     "                 [--with-scenarios N] [--require-sometimes FILE] [--table]\n"
     "                 [--table-file FILE] [--require-table] [--keep DIR] [--no-canary]\n"
     "                 [--require-members N]       so many changes of members at least\n"
+    "                 [--require-bank-hours N]    so many simulated hours of bank_in_chaos\n"
     "                 [--mesh]                    the real peer mesh in every seed\n"
     "       holon-sim --kept                      the seeds that once failed\n"
     "       holon-sim --table-file FILE [--require-table]   what campaigns have added up\n"
@@ -85,6 +86,7 @@ static void parse(struct sim_arguments *to, int argc, char **argv)
         {.name = "--at", .number = &to->at},
         {.name = "--runs", .number = &to->runs},
         {.name = "--require-members", .number = &to->require_members},
+        {.name = "--require-bank-hours", .number = &to->require_bank_hours},
         {.name = "--jobs", .number = &to->jobs},
         {.name = "--scenario", .text = &to->scenario},
         {.name = "--planted", .text = &to->planted},

@@ -170,6 +170,8 @@ static const struct sim_planted planted[] = {
      "WHY 3.2: what was read of several partitions is not read again"},
     {"txn_absent_means_committed", "txn_absent_means_committed", 0, "coordinator_dies_undecided", 5,
      "C11: a participant takes the lack of a decision for a commit"},
+    {"bank_absent_means_committed", "txn_absent_means_committed", 0, "bank_in_chaos", 20,
+     "C11: the same, as those see it who count the money"},
     {"txn_locks_lost", "txn_locks_lost", 0, "next_leader_knows_locks", 5,
      "WHY 3.8: a new leader evaluates without the locks of what is prepared"},
     {"txn_shared_locks_in_memory", "txn_shared_locks_in_memory", 0, "read_locks_outlive_leaders", 5,

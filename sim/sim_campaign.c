@@ -90,6 +90,14 @@ static void note_failure(struct sim_campaign_result *total, uint64_t seed, const
     snprintf(total->text, sizeof(total->text), "%s", text);
 }
 
+static void add_busy(struct sim_busy *to, const struct sim_busy *from)
+{
+    to->time_us += from->time_us;
+    to->transfers += from->transfers;
+    to->reads += from->reads;
+    to->snapshots += from->snapshots;
+}
+
 static void add_result(const struct sim_campaign *campaign, struct sim_campaign_result *total,
                        uint64_t seed, const struct sim_result *result)
 {
@@ -101,6 +109,7 @@ static void add_result(const struct sim_campaign *campaign, struct sim_campaign_
     total->variety.conflict += result->variety.conflict;
     total->variety.empty += result->variety.empty;
     total->variety.unknown += result->variety.unknown;
+    add_busy(&total->busy, &result->busy);
     sim_features_add(&total->features, &result->features);
     if (result->invalid && !campaign->quiet) printf("seed %" PRIu64 " %s\n", seed, result->text);
     total->events += result->events;
@@ -229,6 +238,7 @@ void sim_campaign_add(struct sim_campaign_result *to, const struct sim_campaign_
     to->committed += from->committed;
     to->sweep_crashes += from->sweep_crashes;
     to->membership_changes += from->membership_changes;
+    add_busy(&to->busy, &from->busy);
     for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
         to->faults[i] += from->faults[i];
     for (uint32_t i = 0; i < from->reached.count; i++)
@@ -254,6 +264,18 @@ static void print_commit(FILE *file)
     if (got) fprintf(file, "commit: %.12s\n", line);
 }
 
+/* scripts/soak adds the bank's hours up. */
+static void print_hours(const struct sim_campaign_result *result, FILE *file)
+{
+    fprintf(file, "simulated: %.1f hours\n", (double)result->virtual_us / SIM_HOUR_US);
+    if (result->busy.time_us == 0) return;
+    fprintf(file,
+            "bank: %.2f simulated hours, %" PRIu64 " transfers, %" PRIu64 " reads of all, %" PRIu64
+            " snapshots\n",
+            (double)result->busy.time_us / SIM_HOUR_US, result->busy.transfers, result->busy.reads,
+            result->busy.snapshots);
+}
+
 static void print_shares(const struct sim_variety *variety, FILE *file)
 {
     uint64_t all = variety->success + variety->conflict + variety->empty + variety->unknown;
@@ -276,6 +298,7 @@ void sim_campaign_print(const struct sim_campaign_result *result, FILE *file)
             result->busy_us ? (double)result->virtual_us / (double)result->busy_us : 0.0,
             result->ops_done, result->ops_unknown, result->ops_not_done, result->committed,
             result->undecided);
+    print_hours(result, file);
     print_shares(&result->variety, file);
     if (result->membership_changes)
         fprintf(file, "members: %" PRIu64 " nodes joined, were drained, taken back or removed\n",

@@ -26,6 +26,7 @@ struct sim_campaign_result {
     uint64_t ops_done, ops_unknown, ops_not_done, undecided, committed;
     uint64_t sweep_crashes, membership_changes;
     struct sim_variety variety;
+    struct sim_busy busy;
     struct sim_features features;
     struct sim_tags reached;
     uint64_t failed_seed; /* the first seen */
@@ -33,6 +34,7 @@ struct sim_campaign_result {
 };
 
 enum { SIM_KEEP_PATH_MAX = 1024 };
+#define SIM_HOUR_US 3.6e9
 
 void sim_campaign_run(const struct sim_campaign *campaign, struct sim_campaign_result *ret_result);
 /* Sums, of several campaigns; answers' shares and failures stay with each. */

@@ -81,6 +81,10 @@ static void run_strike(struct sim *sim, struct sim_event *event)
     struct sim_strike what = {.time = sim->now, .kind = (uint8_t)event->n, .percent = 100};
 
     if (chaos->over || (chaos->only_unhit && chaos->hit[what.kind])) return;
+    if (chaos->rests) {
+        schedule_next(chaos, (enum sim_chaos_kind)event->n, 0);
+        return;
+    }
     what.random = random_u64(&chaos->pace);
     bool hit = strike(chaos, &what);
     schedule_next(chaos, (enum sim_chaos_kind)event->n, hit ? 0 : RETRY_US);
@@ -166,6 +170,11 @@ const char *sim_chaos_unhit(const struct sim_chaos *chaos)
         if (kind != SIM_CHAOS_WIPE && chaos->struck[kind] && chaos->hit[kind] == 0)
             return sim_chaos_text(kind);
     return NULL;
+}
+
+void sim_chaos_rest(struct sim_chaos *chaos, bool rests)
+{
+    chaos->rests = rests;
 }
 
 void sim_chaos_only_unhit(struct sim_chaos *chaos)

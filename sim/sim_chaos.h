@@ -19,6 +19,8 @@ void sim_chaos_heal(struct sim_chaos *chaos, uint32_t nodes);
 uint64_t sim_chaos_stalled_until(const struct sim_chaos *chaos);
 void sim_chaos_free(struct sim_chaos *chaos);
 bool sim_chaos_clocks_jumped(const struct sim_chaos *chaos);
+/* While it rests nothing new strikes; what did strike ends as it would. */
+void sim_chaos_rest(struct sim_chaos *chaos, bool rests);
 /* From now on only kinds that never found a victim strike: as the others' outages end, somebody
  * is there to be struck. */
 void sim_chaos_only_unhit(struct sim_chaos *chaos);

@@ -9,6 +9,7 @@ struct sim_chaos {
     struct sim_clients *clients;
     struct sim_plan plan;
     bool over;
+    bool rests;
     bool only_unhit;    /* kinds that have struck somebody strike no more */
     struct random pace; /* when each kind strikes next: apart from what a strike draws */
     uint32_t outage_percent;

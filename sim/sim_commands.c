@@ -234,6 +234,23 @@ int sim_command_table(const struct sim_arguments *arguments)
     return good ? 0 : 1;
 }
 
+/* Claims about how much was simulated, kept by who makes them. */
+static bool enough_happened(const struct sim_arguments *arguments,
+                            const struct sim_campaign_result *result)
+{
+    double hours = (double)result->busy.time_us / SIM_HOUR_US;
+    bool members = result->membership_changes >= arguments->require_members;
+    bool bank = hours >= (double)arguments->require_bank_hours;
+
+    if (!members)
+        printf("%" PRIu64 " changes of members, fewer than %" PRIu64 "\n",
+               result->membership_changes, arguments->require_members);
+    if (!bank)
+        printf("%.2f simulated hours of the bank, fewer than %" PRIu64 ": more seeds are needed\n",
+               hours, arguments->require_bank_hours);
+    return members && bank;
+}
+
 int sim_command_campaign(const struct sim_arguments *arguments)
 {
     struct sim_campaign_result *result = memory_allocate_zero(sizeof(*result));
@@ -260,11 +277,7 @@ int sim_command_campaign(const struct sim_arguments *arguments)
     if (arguments->require_table) good &= sim_features_empty(&result->features, stdout) == 0;
     if (arguments->require_sometimes)
         good &= all_reached(arguments->require_sometimes, &result->reached);
-    if (result->membership_changes < arguments->require_members) {
-        printf("%" PRIu64 " changes of members, fewer than %" PRIu64 "\n",
-               result->membership_changes, arguments->require_members);
-        good = false;
-    }
+    good &= enough_happened(arguments, result);
     bool ordinary = !arguments->planted && !arguments->scenario && !arguments->no_canary;
     if (ordinary) {
         print_planted_head();

@@ -6,7 +6,7 @@
 
 struct sim_arguments {
     uint64_t seed, seeds, first_seed, twice, scenario_seeds, stride, at, runs;
-    uint64_t jobs, require_members;
+    uint64_t jobs, require_members, require_bank_hours;
     bool has_seed, has_twice, trace, list, planted_all, scenarios, no_canary;
     bool cost, minimise, table, require_table, mesh, kept;
     const char *scenario, *planted, *require_sometimes, *crash, *sweep, *decisions, *out, *keep,

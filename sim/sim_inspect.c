@@ -37,6 +37,7 @@ struct sim_inspector {
     uint32_t group_count;
     uint64_t elections, committed;
     uint32_t turn;
+    uint32_t every, skipped; /* turns: looks after each such one */
     struct sim_moves *moves; /* NULL: not watched */
 };
 
@@ -288,6 +289,17 @@ static void check_replica(struct view *view)
     check_lease(view);
 }
 
+/* What a start has found is looked at before anything is changed, so none of its turns is skipped.
+ */
+static bool is_skipped(struct sim_inspector *inspector, const struct sim_incarnation *incarnation)
+{
+    if (!incarnation->ready || ++inspector->skipped >= inspector->every) {
+        inspector->skipped = 0;
+        return false;
+    }
+    return true;
+}
+
 /* Every turn with few groups; with many, a part of them, all at the latest after some turns. But
  * entries leave memory in the turn after all members have them: those of all, while they are there.
  */
@@ -301,7 +313,7 @@ static void after_event(struct sim *sim, void *context, struct sim_world *world)
     if (incarnation == NULL || incarnation->process != world->process || incarnation->node == NULL)
         return;
     struct partition_host *host = node_host(incarnation->node, world->base.worker);
-    if (host == NULL) return;
+    if (host == NULL || is_skipped(inspector, incarnation)) return;
     uint32_t step = (inspector->group_count + GROUPS_EVERY_TURN - 1) / GROUPS_EVERY_TURN;
     uint32_t first = inspector->turn++ % step;
     if (inspector->turn % LOG_EVERY_TURNS == 0) sim_inspect_log_bound(inspector->cluster, node);
@@ -312,11 +324,18 @@ static void after_event(struct sim *sim, void *context, struct sim_world *world)
         struct view view = view_of(inspector, incarnation, group, raft, replica);
         if (group % step == first)
             check_replica(&view);
+        else if (view.self->incarnation != incarnation->number)
+            check_monotone(&view); /* before it can cut what the restart has found */
         else if (raft_commit_index(raft) != view.self->checked)
             check_entries(&view);
     }
     if (inspector->moves != NULL && !sim->failed)
         sim_moves_look(inspector->moves, incarnation, world->base.worker);
+}
+
+void sim_inspector_look_every(struct sim_inspector *inspector, uint32_t turns)
+{
+    inspector->every = turns;
 }
 
 void sim_inspector_watch_moves(struct sim_inspector *inspector)

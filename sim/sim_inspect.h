@@ -29,6 +29,9 @@ bool sim_inspect_replicas_equal(struct sim_cluster *cluster, uint32_t nodes, cha
 /* Elections won so far, over all groups (V-7). */
 uint64_t sim_inspector_elections(const struct sim_inspector *inspector);
 uint64_t sim_inspector_committed(const struct sim_inspector *inspector);
+/* Raft's invariants are looked at after every turn (of many groups: of some of them); from now on
+ * only after each such one, for runs of hours in which clients are the judges. */
+void sim_inspector_look_every(struct sim_inspector *inspector, uint32_t turns);
 /* From now on what sim_inspect_moves.c tells is looked at, too; the nodes are those that are there.
  */
 void sim_inspector_watch_moves(struct sim_inspector *inspector);

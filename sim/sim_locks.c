@@ -201,9 +201,7 @@ static bool starts_with(struct bytes text, const char *word)
 static bool is_failure(const struct sim_reply *reply)
 {
     return reply->kind == SIM_REPLY_ERROR &&
-           (starts_with(reply->text, "UNAVAILABLE") || starts_with(reply->text, "UNKNOWN") ||
-            starts_with(reply->text, "BUSY") || starts_with(reply->text, "MISCONF") ||
-            starts_with(reply->text, "TOOBIG what"));
+           (sim_resp_is_refusal(reply->text) || starts_with(reply->text, "UNKNOWN"));
 }
 
 /* L-4 */

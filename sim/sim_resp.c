@@ -25,8 +25,7 @@ void sim_resp_text(struct buffer *buffer, const char *text)
     sim_resp_bulk(buffer, bytes_of(text));
 }
 
-/* Digits with an optional minus; false on anything else. */
-static bool parse_integer(struct bytes line, int64_t *ret)
+bool sim_resp_integer(struct bytes line, int64_t *ret)
 {
     bool minus = line.size > 0 && line.data[0] == '-';
     int64_t value = 0;
@@ -38,6 +37,14 @@ static bool parse_integer(struct bytes line, int64_t *ret)
     }
     *ret = minus ? -value : value;
     return true;
+}
+
+bool sim_resp_is_refusal(struct bytes error)
+{
+    return bytes_starts_with(error, bytes_of("UNAVAILABLE")) ||
+           bytes_starts_with(error, bytes_of("BUSY")) ||
+           bytes_starts_with(error, bytes_of("MISCONF")) ||
+           bytes_starts_with(error, bytes_of("TOOBIG what"));
 }
 
 /* Elements of an array or map are only skipped. */
@@ -80,9 +87,9 @@ int sim_resp_parse(struct bytes input, struct sim_reply *ret_reply, size_t *ret_
         return 1;
     case ':':
         ret_reply->kind = SIM_REPLY_INTEGER;
-        return parse_integer(line, &ret_reply->integer) ? 1 : -1;
+        return sim_resp_integer(line, &ret_reply->integer) ? 1 : -1;
     case '$':
-        if (!parse_integer(line, &number) || number > BULK_SIZE_MAX) return -1;
+        if (!sim_resp_integer(line, &number) || number > BULK_SIZE_MAX) return -1;
         ret_reply->kind = number < 0 ? SIM_REPLY_NIL : SIM_REPLY_BULK;
         if (number < 0) return 1;
         if (input.size - after < (size_t)number + 2) return 0;
@@ -91,7 +98,7 @@ int sim_resp_parse(struct bytes input, struct sim_reply *ret_reply, size_t *ret_
         return input.data[*ret_size - 2] == '\r' && input.data[*ret_size - 1] == '\n' ? 1 : -1;
     case '*':
     case '%':
-        if (!parse_integer(line, &number) || number > LINE_SIZE_MAX) return -1;
+        if (!sim_resp_integer(line, &number) || number > LINE_SIZE_MAX) return -1;
         ret_reply->kind = number < 0 ? SIM_REPLY_NIL : SIM_REPLY_OTHER;
         return skip_elements(input, input.data[0] == '%' ? number * 2 : number, after, ret_size);
     default:

@@ -27,5 +27,9 @@ struct sim_reply {
 
 /* 1: a reply of *ret_size bytes is at the front of `input`; 0: more is needed; -1: not RESP. */
 int sim_resp_parse(struct bytes input, struct sim_reply *ret_reply, size_t *ret_size);
+/* Digits with an optional minus; false on anything else. */
+bool sim_resp_integer(struct bytes text, int64_t *ret);
+/* Whether an error says that the request surely had no effect. */
+bool sim_resp_is_refusal(struct bytes error);
 
 #endif

@@ -477,6 +477,12 @@ void sim_result_print(const struct sim_run_options *options, const struct sim_re
             result->real_us ? (double)result->virtual_us / (double)result->real_us : 0.0,
             result->ops_done, result->ops_unknown, result->ops_not_done, result->elections,
             result->committed);
+    if (result->busy.time_us)
+        fprintf(file,
+                "bank: %" PRIu64 " s, %" PRIu64 " transfers, %" PRIu64 " reads of all, %" PRIu64
+                " snapshots\n",
+                result->busy.time_us / S, result->busy.transfers, result->busy.reads,
+                result->busy.snapshots);
     for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
         if (result->faults[i])
             fprintf(file, "  %-34s %8" PRIu64 "\n", sim_fault_text(i), result->faults[i]);

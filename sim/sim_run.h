@@ -35,6 +35,11 @@ struct sim_variety {
     uint64_t unknown;
 };
 
+/* What clients did that move money for hours (sim_bank.h). */
+struct sim_busy {
+    uint64_t time_us, transfers, reads, snapshots;
+};
+
 struct sim_result {
     bool failed;
     bool invalid; /* too little happened to mean anything; `text` says what */
@@ -44,6 +49,7 @@ struct sim_result {
     uint64_t ops_done, ops_unknown, ops_not_done, elections, committed, undecided;
     struct sim_variety variety;
     struct sim_features features;
+    struct sim_busy busy;
     uint64_t sweep_effects, sweep_crashes;
     uint64_t membership_changes;
     struct sim_tags reached;

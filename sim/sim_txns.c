@@ -276,9 +276,9 @@ static void check_appends(struct sim_txns *txns)
 void sim_txns_check(struct sim_txns *txns)
 {
     char text[SIM_VIOLATION_SIZE_MAX] = "";
-    struct sim_bank bank = {.first_key = SIM_TXN_FIRST_ACCOUNT,
-                            .accounts = txns->options.accounts,
-                            .total = (uint64_t)MONEY_EACH * txns->options.accounts};
+    struct sim_bank_keys bank = {.first_key = SIM_TXN_FIRST_ACCOUNT,
+                                 .accounts = txns->options.accounts,
+                                 .total = (uint64_t)MONEY_EACH * txns->options.accounts};
     uint64_t judged = 0;
 
     check_appends(txns);

@@ -87,7 +87,6 @@ void sim_txn_add_step(struct sim_txn_client *client, enum sim_txn_op_kind kind, 
 void sim_txn_send_step(struct buffer *output, const struct sim_txn_step *step);
 bool sim_txn_take_result(struct sim_txn_client *client, struct sim_txn_step *step,
                          const struct sim_reply *reply);
-bool sim_txn_is_refusal(struct bytes text);
 void sim_txn_unexpected(struct sim_txn_client *client, const struct sim_reply *reply);
 void sim_txn_ended(struct sim_txn_client *client, enum sim_txn_outcome outcome, uint64_t at);
 

@@ -46,7 +46,7 @@ void sim_txn_snapshot_read(struct sim_txn_client *client)
 
 static bool is_gone(struct bytes text)
 {
-    return sim_txn_is_refusal(text) || bytes_starts_with(text, bytes_of("SNAPSHOTGONE")) ||
+    return sim_resp_is_refusal(text) || bytes_starts_with(text, bytes_of("SNAPSHOTGONE")) ||
            bytes_starts_with(text, bytes_of("UNKNOWN")) ||
            bytes_starts_with(text, bytes_of("SNAPSHOTFULL"));
 }

@@ -345,13 +345,6 @@ static bool starts_with(struct bytes text, const char *word)
     return bytes_starts_with(text, bytes_of(word));
 }
 
-/* Whether it surely had no effect. */
-bool sim_txn_is_refusal(struct bytes text)
-{
-    return starts_with(text, "UNAVAILABLE") || starts_with(text, "BUSY") ||
-           starts_with(text, "MISCONF") || starts_with(text, "TOOBIG what");
-}
-
 static uint32_t parse_list(struct bytes text, uint64_t *values)
 {
     uint32_t count = 0;
@@ -439,7 +432,7 @@ static void take_end(struct sim_txn_client *client, const struct sim_reply *repl
         bool abort = starts_with(reply->text, "EXECABORT") && client->queue_failed;
         if (starts_with(reply->text, "UNKNOWN"))
             end(client, SIM_TXN_UNKNOWN);
-        else if (abort || sim_txn_is_refusal(reply->text))
+        else if (abort || sim_resp_is_refusal(reply->text))
             end(client, SIM_TXN_FAILED);
         else
             sim_txn_unexpected(client, reply);
@@ -480,7 +473,7 @@ static void go_on(struct sim_txn_client *client)
 static bool take_look(struct sim_txn_client *client, const struct sim_reply *reply)
 {
     if (reply->kind == SIM_REPLY_ERROR) {
-        if (!sim_txn_is_refusal(reply->text)) sim_txn_unexpected(client, reply);
+        if (!sim_resp_is_refusal(reply->text)) sim_txn_unexpected(client, reply);
         return false;
     }
     uint32_t nth = client->replies_taken - 1;
@@ -515,7 +508,7 @@ bool sim_txn_replies(struct sim_txn_client *client)
             good = sim_txn_snapshot_reply(client, &reply);
         else if (client->replies_taken == client->replies_due)
             take_end(client, &reply, bytes_make(input.data, size));
-        else if (reply.kind == SIM_REPLY_ERROR && sim_txn_is_refusal(reply.text))
+        else if (reply.kind == SIM_REPLY_ERROR && sim_resp_is_refusal(reply.text))
             client->queue_failed = true;
         else if (reply.kind != SIM_REPLY_STATUS)
             sim_txn_unexpected(client, &reply);

@@ -14,7 +14,7 @@ struct sum {
 };
 
 static struct sum sum_up(const struct sim_txn_history *history, const struct sim_txn *txn,
-                         struct sim_bank bank)
+                         struct sim_bank_keys bank)
 {
     struct sum sum = {.says_something = txn->outcome == SIM_TXN_COMMITTED};
 
@@ -33,8 +33,8 @@ static struct sum sum_up(const struct sim_txn_history *history, const struct sim
     return sum;
 }
 
-static void explain(const struct sim_txn_history *history, uint32_t number, struct sim_bank bank,
-                    struct sum sum, char *text, size_t size)
+static void explain(const struct sim_txn_history *history, uint32_t number,
+                    struct sim_bank_keys bank, struct sum sum, char *text, size_t size)
 {
     const struct sim_txn *txn = &history->txns[number];
     size_t used =
@@ -49,7 +49,7 @@ static void explain(const struct sim_txn_history *history, uint32_t number, stru
                                  history->ops[i].key, history->ops[i].value);
 }
 
-bool check_bank(const struct sim_txn_history *history, struct sim_bank bank, char *text,
+bool check_bank(const struct sim_txn_history *history, struct sim_bank_keys bank, char *text,
                 size_t text_size, uint64_t *ret_judged)
 {
     uint64_t judged = 0;

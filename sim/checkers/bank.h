@@ -6,7 +6,7 @@
 
 #include "sim/checkers/txn_history.h"
 
-struct sim_bank {
+struct sim_bank_keys {
     uint32_t first_key; /* the accounts are this many keys from it on */
     uint32_t accounts;  /* 1 to SIM_TXN_OPS_MAX */
     uint64_t total;
@@ -15,7 +15,7 @@ struct sim_bank {
 /* Looks at committed transactions that read each account once and wrote none; the others say
  * nothing. A balance is never more than the total, as none is ever less than 0. *ret_judged: how
  * many there were; a run with few of them proves little. */
-bool check_bank(const struct sim_txn_history *history, struct sim_bank bank, char *text,
+bool check_bank(const struct sim_txn_history *history, struct sim_bank_keys bank, char *text,
                 size_t text_size, uint64_t *ret_judged);
 
 #endif

@@ -1,11 +1,7 @@
 /* Locks that the store enforces, whatever happens meanwhile. */
-#include "partition/host.h"
-#include "services/redis/limits.h"
 #include "services/redis/lock.h"
 #include "sim/scenarios/stage.h"
-#include "sim/sim_chaos.h"
 #include "sim/sim_locks.h"
-#include "sim/sim_plan.h"
 
 enum {
     CALM_US = 10 * STAGE_S,
@@ -43,31 +39,10 @@ static bool all_answered(struct sim_cluster *cluster, void *context)
     return sim_locks_idle(context);
 }
 
-static uint64_t rows_of(const struct partition_host *host, uint32_t partitions)
-{
-    uint64_t rows = 0;
-
-    for (uint32_t i = 0; i < partitions; i++) {
-        const struct row_table *table = host_rows(host, (struct group_id){GROUP_DATA_FIRST + i});
-        if (table == NULL) continue;
-        rows += row_table_count(table, SERVICE_LOCK, 0);
-        rows += row_table_count(table, SERVICE_LOCK, LOCK_NAMESPACE_REMINDERS);
-    }
-    return rows;
-}
-
 static uint64_t lock_rows(struct sim_cluster *cluster)
 {
-    uint64_t rows = 0;
-
-    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
-        if (!sim_node_is_up(&cluster->nodes[i])) continue;
-        for (uint32_t worker = 0; worker < cluster->options.workers; worker++) {
-            struct partition_host *host = node_host(cluster->nodes[i].now->node, worker);
-            rows += host == NULL ? 0 : rows_of(host, cluster->options.partitions);
-        }
-    }
-    return rows;
+    return stage_rows(cluster, SERVICE_LOCK, 0) +
+           stage_rows(cluster, SERVICE_LOCK, LOCK_NAMESPACE_REMINDERS);
 }
 
 static bool all_gone(struct sim_cluster *cluster, void *unused)
@@ -142,20 +117,10 @@ void scenario_locks_in_chaos(struct sim_bed *bed)
 {
     struct sim_plan plan;
 
-    sim_plan_draw(&bed->sim, &plan);
-    plan.cluster.partitions = (uint32_t)stage_draw(bed, 2, 12);
-    if (plan.workload.clients > 3) plan.workload.clients = 3;
-    plan.cluster.redis_limits = redis_limits_default();
+    stage_plan_chaos(bed, &plan);
     if (!stage_open(bed, &plan)) return;
-    sim_network_options(bed->cluster->network)->keep_old = plan.keep_old;
-    bed->sim.maybe_permille = plan.maybe_permille;
     struct sim_locks *locks = locks_open(bed, &plan, usual);
-    struct sim_chaos *chaos = sim_chaos_start(bed->cluster, bed->clients, &plan, NULL, NULL);
-    sim_run_for(&bed->sim, plan.chaos_time);
-    if (!bed->sim.failed) sim_chaos_heal(chaos, ((1u << plan.cluster.nodes) - 1) << 1);
-    if (!bed->sim.failed) sim_run_until(&bed->sim, sim_chaos_stalled_until(chaos));
-    bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
-    if (!bed->sim.failed) stage_repair(bed);
+    struct sim_chaos *chaos = stage_chaos(bed, &plan);
     judge(bed, locks);
     if (!bed->sim.failed) stage_judge(bed);
     sim_chaos_free(chaos);

@@ -1,8 +1,5 @@
 /* Cuts through the whole cluster, taken and read while transactions go on (DESIGN.md 8, WHY 4). */
-#include "partition/host.h"
-#include "services/redis/limits.h"
 #include "sim/scenarios/transactions.h"
-#include "sim/sim_chaos.h"
 
 enum {
     CALM_US = 8 * STAGE_S,
@@ -14,26 +11,9 @@ enum {
     GONE_US = 60 * STAGE_S,
 };
 
-static uint64_t parts(struct sim_cluster *cluster)
-{
-    uint64_t open = 0;
-
-    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
-        if (!sim_node_is_up(&cluster->nodes[i])) continue;
-        for (uint32_t worker = 0; worker < cluster->options.workers; worker++) {
-            struct partition_host *host = node_host(cluster->nodes[i].now->node, worker);
-            struct host_statistics statistics;
-            if (host == NULL) continue;
-            host_statistics(host, &statistics);
-            open += statistics.cuts_open;
-        }
-    }
-    return open;
-}
-
 static bool none_open(struct sim_cluster *cluster, void *unused)
 {
-    return parts(cluster) == 0;
+    return stage_cuts(cluster) == 0;
 }
 
 /* A snapshot goes with the connection that opened it, on every replica; one whose node died goes
@@ -43,7 +23,7 @@ static void judge(struct sim_bed *bed, struct sim_txns *txns, uint64_t gone_us)
     transactions_judge(bed, txns);
     if (!bed->sim.failed && !sim_cluster_wait(bed->cluster, gone_us, none_open, NULL))
         sim_violation(&bed->sim, "%llu parts of cuts are left",
-                      (unsigned long long)parts(bed->cluster));
+                      (unsigned long long)stage_cuts(bed->cluster));
     if (!bed->sim.failed) stage_judge(bed);
 }
 
@@ -94,21 +74,10 @@ void scenario_snapshots_in_chaos(struct sim_bed *bed)
 {
     struct sim_plan plan;
 
-    sim_plan_draw(&bed->sim, &plan);
-    plan.cluster.partitions = (uint32_t)stage_draw(bed, 2, 12);
-    if (plan.workload.clients > 3) plan.workload.clients = 3;
-    plan.cluster.redis_limits = redis_limits_default();
-    plan.cluster.big_replies_bytes_max = plan.cluster.partial_bytes_max = 0;
+    stage_plan_chaos(bed, &plan);
     if (!stage_open(bed, &plan)) return;
-    sim_network_options(bed->cluster->network)->keep_old = plan.keep_old;
-    bed->sim.maybe_permille = plan.maybe_permille;
     struct sim_txns *txns = transactions_open(bed, &plan, true);
-    struct sim_chaos *chaos = sim_chaos_start(bed->cluster, bed->clients, &plan, NULL, NULL);
-    sim_run_for(&bed->sim, plan.chaos_time);
-    if (!bed->sim.failed) sim_chaos_heal(chaos, ((1u << plan.cluster.nodes) - 1) << 1);
-    if (!bed->sim.failed) sim_run_until(&bed->sim, sim_chaos_stalled_until(chaos));
-    bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
-    if (!bed->sim.failed) stage_repair(bed);
+    struct sim_chaos *chaos = stage_chaos(bed, &plan);
     transactions_judge(bed, txns);
     if (!bed->sim.failed) stage_judge(bed);
     sim_chaos_free(chaos);

@@ -1,6 +1,7 @@
 #include "sim/scenarios/stage.h"
 
 #include "partition/host.h"
+#include "services/redis/limits.h"
 
 enum { STEP_US = 20 };
 
@@ -170,7 +171,105 @@ bool stage_wait_whole(struct sim_bed *bed, const char *what)
     return false;
 }
 
+uint32_t stage_all(const struct sim_bed *bed)
+{
+    return ((1u << bed->cluster->options.nodes) - 1) << 1;
+}
+
 void stage_judge(struct sim_bed *bed)
 {
-    if (stage_repair(bed)) sim_bed_judge(bed, ((1u << bed->cluster->options.nodes) - 1) << 1);
+    if (stage_repair(bed)) sim_bed_judge(bed, stage_all(bed));
+}
+
+/* --- what is in the replicas --- */
+
+/* Calls `of` with each host; `context` is its own. */
+static void each_host(struct sim_cluster *cluster,
+                      void (*of)(struct partition_host *host, void *context), void *context)
+{
+    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
+        if (!sim_node_is_up(&cluster->nodes[i])) continue;
+        for (uint32_t worker = 0; worker < cluster->options.workers; worker++) {
+            struct partition_host *host = node_host(cluster->nodes[i].now->node, worker);
+            if (host) of(host, context);
+        }
+    }
+}
+
+struct rows_wanted {
+    uint32_t partitions, namespace;
+    uint8_t service;
+    uint64_t count;
+};
+
+static void count_rows(struct partition_host *host, void *context)
+{
+    struct rows_wanted *wanted = context;
+
+    for (uint32_t i = 0; i < wanted->partitions; i++) {
+        const struct row_table *table = host_rows(host, (struct group_id){GROUP_DATA_FIRST + i});
+        if (table) wanted->count += row_table_count(table, wanted->service, wanted->namespace);
+    }
+}
+
+uint64_t stage_rows(struct sim_cluster *cluster, uint8_t service, uint32_t namespace)
+{
+    struct rows_wanted wanted = {
+        .partitions = cluster->options.partitions, .service = service, .namespace = namespace};
+
+    each_host(cluster, count_rows, &wanted);
+    return wanted.count;
+}
+
+static void count_cuts(struct partition_host *host, void *context)
+{
+    struct host_statistics statistics;
+
+    host_statistics(host, &statistics);
+    *(uint64_t *)context += statistics.cuts_open;
+}
+
+uint64_t stage_cuts(struct sim_cluster *cluster)
+{
+    uint64_t open = 0;
+
+    each_host(cluster, count_cuts, &open);
+    return open;
+}
+
+/* --- chaos --- */
+
+void stage_plan_chaos(struct sim_bed *bed, struct sim_plan *plan)
+{
+    sim_plan_draw(&bed->sim, plan);
+    plan->cluster.partitions = (uint32_t)stage_draw(bed, 2, 12);
+    if (plan->workload.clients > 3) plan->workload.clients = 3;
+    plan->cluster.redis_limits = redis_limits_default();
+    plan->cluster.big_replies_bytes_max = plan->cluster.partial_bytes_max = 0;
+}
+
+struct sim_chaos *stage_strike(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    sim_network_options(bed->cluster->network)->keep_old = plan->keep_old;
+    bed->sim.maybe_permille = plan->maybe_permille;
+    return sim_chaos_start(bed->cluster, bed->clients, plan, NULL, NULL);
+}
+
+uint64_t stage_heal(struct sim_bed *bed, struct sim_chaos *chaos)
+{
+    if (!bed->sim.failed) sim_chaos_heal(chaos, stage_all(bed));
+    if (!bed->sim.failed) sim_run_until(&bed->sim, sim_chaos_stalled_until(chaos));
+    bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
+    uint64_t healed = bed->sim.now;
+    if (!bed->sim.failed) stage_repair(bed);
+    return healed;
+}
+
+struct sim_chaos *stage_chaos(struct sim_bed *bed, const struct sim_plan *plan)
+{
+    struct sim_chaos *chaos = stage_strike(bed, plan);
+
+    sim_run_for(&bed->sim, plan->chaos_time);
+    stage_heal(bed, chaos);
+    return chaos;
 }

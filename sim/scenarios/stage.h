@@ -3,6 +3,7 @@
 #define HOLON_SIM_SCENARIOS_STAGE_H
 
 #include "sim/scenarios/scenarios.h"
+#include "sim/sim_chaos.h"
 #include "sim/sim_inspect.h"
 
 enum { STAGE_MS = 1000, STAGE_S = 1000 * 1000 };
@@ -37,8 +38,26 @@ void stage_transfer(struct sim_bed *bed, node_id_t leader);
 bool stage_repair(struct sim_bed *bed);
 /* Until no node lacks anything (60 s); else V-6, with `what` is still not so. */
 bool stage_wait_whole(struct sim_bed *bed, const char *what);
+/* Bits of all nodes. */
+uint32_t stage_all(const struct sim_bed *bed);
 /* The verdict, with all nodes. */
 void stage_judge(struct sim_bed *bed);
+
+/* Rows of a service's namespace, in all replicas of data groups. */
+uint64_t stage_rows(struct sim_cluster *cluster, uint8_t service, uint32_t namespace);
+/* Parts of cuts that are open, on all nodes. */
+uint64_t stage_cuts(struct sim_cluster *cluster);
+
+/* A drawn plan for clients that a scenario brings itself: of the usual ones there are few, and
+ * values are small. */
+void stage_plan_chaos(struct sim_bed *bed, struct sim_plan *plan);
+/* What the plan has strikes from now on. Freed by the caller, when the run is over. */
+struct sim_chaos *stage_strike(struct sim_bed *bed, const struct sim_plan *plan);
+/* No new faults; all nodes are healed, and ready again. Returns when they were healed: what must
+ * hold so long after healing counts from there. */
+uint64_t stage_heal(struct sim_bed *bed, struct sim_chaos *chaos);
+/* Both, with the plan's time between. */
+struct sim_chaos *stage_chaos(struct sim_bed *bed, const struct sim_plan *plan);
 
 /* Five nodes, many partitions, logs with room for eight segments. */
 void stage_pinned_log_plan(struct sim_plan *plan);

@@ -2,8 +2,6 @@
 #include "sim/scenarios/transactions.h"
 
 #include "partition/host.h"
-#include "services/redis/limits.h"
-#include "sim/sim_chaos.h"
 
 enum {
     TXN_CLIENTS = 8,
@@ -50,31 +48,10 @@ static bool judge_has_read(struct sim_cluster *cluster, void *context)
     return sim_txns_judged(context);
 }
 
-static uint64_t rows_of(const struct partition_host *host, uint32_t partitions)
-{
-    uint64_t rows = 0;
-
-    for (uint32_t i = 0; i < partitions; i++) {
-        const struct row_table *table = host_rows(host, (struct group_id){GROUP_DATA_FIRST + i});
-        if (table == NULL) continue;
-        rows += row_table_count(table, SERVICE_TXN, TXN_ROW_PREPARED);
-        rows += row_table_count(table, SERVICE_TXN, TXN_ROW_DECISION);
-    }
-    return rows;
-}
-
 static uint64_t unsettled_rows(struct sim_cluster *cluster)
 {
-    uint64_t rows = 0;
-
-    for (uint32_t i = 1; i <= cluster->options.nodes; i++) {
-        if (!sim_node_is_up(&cluster->nodes[i])) continue;
-        for (uint32_t worker = 0; worker < cluster->options.workers; worker++) {
-            struct partition_host *host = node_host(cluster->nodes[i].now->node, worker);
-            rows += host == NULL ? 0 : rows_of(host, cluster->options.partitions);
-        }
-    }
-    return rows;
+    return stage_rows(cluster, SERVICE_TXN, TXN_ROW_PREPARED) +
+           stage_rows(cluster, SERVICE_TXN, TXN_ROW_DECISION);
 }
 
 static bool all_settled(struct sim_cluster *cluster, void *unused)
@@ -87,6 +64,14 @@ bool transactions_are_settled(struct sim_cluster *cluster, void *unused)
     return all_settled(cluster, unused);
 }
 
+void transactions_settle(struct sim_bed *bed, uint64_t duration)
+{
+    if (bed->sim.failed) return;
+    if (!sim_cluster_wait(bed->cluster, duration, all_settled, NULL) && !bed->sim.failed)
+        sim_violation(&bed->sim, "V-5: %llu rows of transactions are not settled",
+                      (unsigned long long)unsettled_rows(bed->cluster));
+}
+
 void transactions_judge(struct sim_bed *bed, struct sim_txns *txns)
 {
     if (bed->sim.failed) return;
@@ -97,10 +82,7 @@ void transactions_judge(struct sim_bed *bed, struct sim_txns *txns)
     sim_txns_judge(txns);
     if (!sim_cluster_wait(bed->cluster, JUDGE_US, judge_has_read, txns))
         sim_violation(&bed->sim, "V-5: keys of transactions cannot be read");
-    if (bed->sim.failed) return;
-    if (!sim_cluster_wait(bed->cluster, SETTLED_US, all_settled, NULL))
-        sim_violation(&bed->sim, "V-5: %llu rows of transactions are not settled",
-                      (unsigned long long)unsettled_rows(bed->cluster));
+    transactions_settle(bed, SETTLED_US);
     if (!bed->sim.failed) sim_txns_check(txns);
 }
 
@@ -159,10 +141,9 @@ void scenario_transactions_cut_off(struct sim_bed *bed)
     plan.workload.clients = 2;
     if (!stage_open(bed, &plan)) return;
     struct sim_txns *txns = transactions_open(bed, &plan, false);
-    uint32_t all = ((1u << plan.cluster.nodes) - 1) << 1;
     for (int i = 0; i < CUTS && !bed->sim.failed; i++) {
         sim_run_for(&bed->sim, stage_draw(bed, 300, 900) * STAGE_MS);
-        stage_only(bed, all & ~(1u << stage_draw(bed, 1, plan.cluster.nodes)));
+        stage_only(bed, stage_all(bed) & ~(1u << stage_draw(bed, 1, plan.cluster.nodes)));
         sim_run_for(&bed->sim, PATIENCE_US + stage_draw(bed, 100, 900) * STAGE_MS);
         sim_network_heal_all(bed->cluster->network);
     }
@@ -176,22 +157,10 @@ void scenario_transactions_in_chaos(struct sim_bed *bed)
 {
     struct sim_plan plan;
 
-    sim_plan_draw(&bed->sim, &plan);
-    plan.cluster.partitions = (uint32_t)stage_draw(bed, 2, 12);
-    if (plan.workload.clients > 3) plan.workload.clients = 3;
-    plan.cluster.redis_limits =
-        redis_limits_default(); /* what is sent ahead is in no transaction */
-    plan.cluster.big_replies_bytes_max = plan.cluster.partial_bytes_max = 0; /* lists grow */
+    stage_plan_chaos(bed, &plan);
     if (!stage_open(bed, &plan)) return;
-    sim_network_options(bed->cluster->network)->keep_old = plan.keep_old;
-    bed->sim.maybe_permille = plan.maybe_permille;
     struct sim_txns *txns = transactions_open(bed, &plan, false);
-    struct sim_chaos *chaos = sim_chaos_start(bed->cluster, bed->clients, &plan, NULL, NULL);
-    sim_run_for(&bed->sim, plan.chaos_time);
-    if (!bed->sim.failed) sim_chaos_heal(chaos, ((1u << plan.cluster.nodes) - 1) << 1);
-    if (!bed->sim.failed) sim_run_until(&bed->sim, sim_chaos_stalled_until(chaos));
-    bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
-    if (!bed->sim.failed) stage_repair(bed);
+    struct sim_chaos *chaos = stage_chaos(bed, &plan);
     transactions_judge(bed, txns);
     if (!bed->sim.failed) stage_judge(bed);
     sim_chaos_free(chaos);

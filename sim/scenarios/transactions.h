@@ -9,6 +9,8 @@
 /* Starts them. */
 struct sim_txns *transactions_open(struct sim_bed *bed, const struct sim_plan *plan,
                                    bool snapshots);
+/* V-5: within that time, all rows of transactions are settled. */
+void transactions_settle(struct sim_bed *bed, uint64_t duration);
 /* What was said is true, nothing is left behind, and nobody waits. */
 void transactions_judge(struct sim_bed *bed, struct sim_txns *txns);
 /* No row of a transaction is left in any partition; for sim_cluster_wait(). */

@@ -805,7 +805,7 @@ static void test_a_short_buffer_is_enough(void **state)
 static void test_the_bank_keeps_its_total(void **state)
 {
     struct bed *bed = *state;
-    struct sim_bank bank = {.first_key = 5, .accounts = 3, .total = 30};
+    struct sim_bank_keys bank = {.first_key = 5, .accounts = 3, .total = 30};
     uint64_t judged;
 
     txn(bed, 1, 0, 10, "w5=9 w6=11");              /* a transfer */

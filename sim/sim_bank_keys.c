@@ -1,0 +1,37 @@
+/* Keys of the bank, chosen so that each account lies in a partition of its own. */
+#include "base/assert.h"
+#include "base/hash.h"
+#include "sim/sim_bank_internal.h"
+
+#include <stdio.h>
+
+enum { SLOTS = 16384, KEYS_TRIED_MAX = 100 * 1000 };
+
+static uint32_t partition_of(const struct sim_bank *bank, const char *key)
+{
+    uint32_t slot = crc16_xmodem(bytes_of(key)) % SLOTS;
+
+    return slot * bank->options.partitions / SLOTS;
+}
+
+/* The `number`-th key of `what` lies in a partition of its own, as long as there are any. */
+static void name_key(struct sim_bank *bank, const char *what, uint32_t number, uint32_t partition)
+{
+    char *key = bank->keys[bank->key_count++];
+
+    for (uint32_t i = 0; i < KEYS_TRIED_MAX; i++) {
+        snprintf(key, SIM_BANK_KEY_SIZE_MAX, "%s:%u.%u", what, number, i);
+        if (partition_of(bank, key) == partition) return;
+    }
+    ASSERT(!"a partition without keys");
+}
+
+void sim_bank_name_keys(struct sim_bank *bank)
+{
+    uint32_t partitions = bank->options.partitions, movers = bank->options.movers;
+
+    for (uint32_t i = 0; i < SIM_BANK_ACCOUNTS; i++)
+        name_key(bank, "account", i, i % partitions);
+    for (uint32_t i = 0; i < movers; i++)
+        name_key(bank, "moved", i, i * partitions / movers);
+}
