@@ -14,7 +14,7 @@ enum { JOBS_DEFAULT = 2 };
 static const char usage[] =
     "usage: holon-sim --seed N [--trace] [--scenario NAME] [--planted NAME] [--table]\n"
     "       holon-sim --seeds N [--first-seed M] [--jobs J] [--scenario NAME] [--planted NAME]\n"
-    "                 [--with-scenarios N] [--require-sometimes FILE] [--table]\n"
+    "                 [--with-scenarios N [--without NAME]] [--require-sometimes FILE] [--table]\n"
     "                 [--table-file FILE] [--require-table] [--keep DIR] [--no-canary]\n"
     "                 [--require-members N]       so many changes of members at least\n"
     "                 [--require-bank-hours N]    so many simulated hours of bank_in_chaos\n"
@@ -89,6 +89,7 @@ static void parse(struct sim_arguments *to, int argc, char **argv)
         {.name = "--require-bank-hours", .number = &to->require_bank_hours},
         {.name = "--jobs", .number = &to->jobs},
         {.name = "--scenario", .text = &to->scenario},
+        {.name = "--without", .text = &to->without},
         {.name = "--planted", .text = &to->planted},
         {.name = "--require-sometimes", .text = &to->require_sometimes},
         {.name = "--crash", .text = &to->crash},
@@ -112,6 +113,8 @@ static void check_names(const struct sim_arguments *arguments)
 {
     if (arguments->scenario && sim_scenario_find(arguments->scenario) == NULL)
         bad_option(arguments->scenario, "is no scenario; see --list");
+    if (arguments->without && sim_scenario_find(arguments->without) == NULL)
+        bad_option(arguments->without, "is no scenario; see --list");
     if (arguments->planted && sim_planted_find(arguments->planted) == NULL)
         bad_option(arguments->planted, "is no planted bug; see --list");
     if (arguments->crash && (!arguments->scenario || !arguments->at))

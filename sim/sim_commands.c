@@ -196,6 +196,7 @@ static bool run_all_scenarios(const struct sim_arguments *arguments, uint64_t se
     bool good = true;
 
     for (size_t i = 0; i < count; i++) {
+        if (arguments->without && strcmp(scenarios[i].name, arguments->without) == 0) continue;
         struct sim_campaign campaign = {.first_seed = 1,
                                         .seeds = seeds,
                                         .jobs = (uint32_t)arguments->jobs,

@@ -10,7 +10,7 @@ struct sim_arguments {
     bool has_seed, has_twice, trace, list, planted_all, scenarios, no_canary;
     bool cost, minimise, table, require_table, mesh, kept;
     const char *scenario, *planted, *require_sometimes, *crash, *sweep, *decisions, *out, *keep,
-        *table_file;
+        *table_file, *without;
 };
 
 int sim_command_one(const struct sim_arguments *arguments);

@@ -472,8 +472,8 @@ struct partition_host {
     struct world_timer freeze_timer;
     struct list cuts_copying; /* parts of cuts whose rows are copied, one after the other, */
     struct world_timer cut_copy_timer; /* in turns of this timer */
-    uint64_t frozen_last;  /* the last cut that something was frozen for */
-    uint64_t frozen_until; /* boot clock: it fires then; 0: it does not run */
+    uint64_t frozen_last;              /* the last cut that something was frozen for */
+    uint64_t frozen_until;             /* boot clock: it fires then; 0: it does not run */
     uint32_t depth;
     bool closing;
     bool stopping; /* host_begin_close(): no job is begun any more */

@@ -27,7 +27,7 @@ enum {
 };
 
 enum cut_stage {
-    CUT_PAUSING, /* before the first attempt, and the next ones */
+    CUT_PAUSING,  /* before the first attempt, and the next ones */
     CUT_CLAIMING, /* the first part is asked: of several coordinators it lets one go on */
     CUT_FREEZING,
     CUT_TAKING,

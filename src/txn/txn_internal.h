@@ -102,7 +102,7 @@ struct txn_worker {
     struct gateway *gateway;
     struct list attempts, errands;
     struct list together; /* txn_together.c: under way */
-    struct list retired; /* txn_retire.c */
+    struct list retired;  /* txn_retire.c */
     struct world_timer retire_timer;
     bool retire_runs;
     uint32_t open;

@@ -70,7 +70,6 @@ bool txn_together_waits(const struct txn_attempt *attempt)
     return may_join(attempt) && *contended(worker, attempt->groups_hash) > world_now(worker->world);
 }
 
-
 /* --- who is in it --- */
 
 /* Of that partition, or NULL. */
