@@ -122,7 +122,8 @@ static void look_at_engine(struct cut_part *part)
 
     /* A state that comes in brings what is later, and ends the part. */
     if (part->iterator != NULL || part->host->stopping || replica->receive != NULL) return;
-    if (!flush_is_in_engine(&part->host->stores[replica->store])) return;
+    if (!flush_is_in_engine(&part->host->stores[replica->store]) || drop_is_of(replica)) return;
+    ASSERT(replica->flushed <= part->index); /* flushes wait for it */
     replica_row_range(replica, from, to);
     part->iterator = engine_iterate(part->engine, bytes_make(from, 2), bytes_make(to, 2));
 }
@@ -218,7 +219,6 @@ void cut_flush_ended(struct partition_host *host, uint32_t store)
         struct replica *replica = CONTAINER_OF(at, struct replica, by_store);
         for (struct list *cut = replica->cuts.next; cut != &replica->cuts; cut = cut->next) {
             struct cut_part *part = CONTAINER_OF(cut, struct cut_part, link);
-            if (part->stage == CUT_STAGE_COPIES) look_at_engine(part);
             if (part->stage == CUT_STAGE_WAITS) go_on(part);
         }
     }
@@ -240,7 +240,8 @@ void cut_part_begin(struct replica *replica, const struct effect *effect, struct
     struct partition_host *host = replica->host;
     uint64_t now = world_now(host->world), cut = effect->cut;
     int64_t left = lifetime_left(replica, effect->lifetime, now);
-    bool may = left > 0 && left <= CUT_LIFETIME_MAX_US && cut_count(replica) < CUTS_MAX;
+    bool may = left > 0 && left <= CUT_LIFETIME_MAX_US && cut_count(replica) < CUTS_MAX &&
+               replica->flushed <= index; /* else the engine is beyond it */
 
     if (!may || cut_part_find(replica, cut) != NULL || replica->receive != NULL || host->stopping ||
         host->closing)

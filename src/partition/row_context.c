@@ -86,6 +86,8 @@ void row_context_begin(struct row_context *rows, struct row_table *table, struct
     rows->service_options = NULL;
     rows->term = 0;
     rows->chore_service = 0;
+    rows->frozen_for = 0;
+    rows->freeze = 0;
     rows->planted = 0;
     rows->names_made = 0;
     rows->pending = NULL;

@@ -271,6 +271,7 @@ static void ingested(struct replica *replica)
             replica->flushed = receive->index;
             replica->flushed_term = receive->term;
         }
+        cut_table_gone(replica); /* what has not looked at the engine yet would see too much */
         acknowledge(replica, SNAPSHOT_ACK_INSTALLED);
         receive_free(replica);
         return;

@@ -180,7 +180,9 @@ static void close_part(struct txn_cut *cut, uint32_t part)
 
 void cut_close_all(struct txn_cut *cut)
 {
-    for (uint32_t i = 0; i < cut->part_count; i++)
+    uint32_t count = cut->stage == CUT_CLAIMING ? 1 : cut->part_count; /* others know nothing */
+
+    for (uint32_t i = 0; i < count; i++)
         close_part(cut, i);
 }
 

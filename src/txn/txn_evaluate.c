@@ -78,7 +78,8 @@ static enum evaluate_result answer_refused(struct turn *turn)
 static evaluate_fn *service_of(const struct turn *turn)
 {
     uint8_t service = turn->frame.service;
-    bool known = service < SERVICE_COUNT && service != SERVICE_TXN && turn->rows->services != NULL;
+    bool own = service == SERVICE_TXN || service == SERVICE_CUT || service == SERVICE_SYSTEM;
+    bool known = service < SERVICE_COUNT && !own && turn->rows->services != NULL;
     return known ? turn->rows->services[service] : NULL;
 }
 

@@ -28,12 +28,15 @@ enum {
      * abort. */
     TXN_PREPARE_FIRST_US = 300 * 1000,
     TXN_PREPARE_LAST_US = 1000 * 1000,
-    TXN_UNSETTLED_MAX = 1 << 16,       /* rows of a worker that are looked after at once */
-    TXN_TOGETHER_MAX = 64,             /* in one attempt, */
-    TXN_TOGETHER_BYTES_MAX = 16 << 10, /* with bodies of so much in each partition */
-    TXN_GATHER_US = 500,               /* new ones wait for company where others met locks, */
-    TXN_CONTENDED_US = 50 * 1000,      /* for so long after */
-    TXN_CONTENDED_SETS = 64,           /* sets of partitions, by hash */
+    TXN_UNSETTLED_MAX = 1 << 16,         /* rows of a worker that are looked after at once */
+    TXN_TOGETHER_MAX = 64,               /* in one attempt, */
+    TXN_TOGETHER_BYTES_MAX = 16 << 10,   /* with bodies of so much in each partition */
+    TXN_GATHER_US = 500,                 /* new ones wait for company where others met locks, */
+    TXN_CONTENDED_US = 50 * 1000,        /* for so long after, and after each shared attempt */
+    TXN_CONTENDED_LAST_US = 1000 * 1000, /* until somebody meets a lock again */
+    TXN_GATHER_SPREAD_US = 8 * 1000,     /* longer, at random, after one that failed */
+    TXN_TOGETHER_CONFLICTS_MAX = 2,      /* shared attempts that met locks: then alone */
+    TXN_CONTENDED_SETS = 64,             /* sets of partitions, by hash */
 };
 
 /* --- a transaction under way --- */
@@ -87,6 +90,7 @@ struct txn_attempt {
     struct world_timer timer;
     bool met_lock;               /* of another, in an attempt before */
     bool alone;                  /* not together with others any more */
+    uint32_t met_together;       /* locks, with others */
     bool once;                   /* it is several: who is in it begins again, not it */
     struct txn_together *joined; /* STAGE_JOINED */
     uint64_t groups_hash;
@@ -94,6 +98,11 @@ struct txn_attempt {
     struct txn_part *primary;
     uint32_t part_count;
     struct txn_part parts[];
+};
+
+struct txn_contention { /* boot clock */
+    uint64_t until;
+    uint64_t met_at; /* a lock */
 };
 
 struct txn_worker {
@@ -113,7 +122,7 @@ struct txn_worker {
     struct world_timer look_timer; /* in the next turn; unlike deferred work it can be stopped */
     struct world_timer full_timer; /* runs while some rows are not looked after */
     uint32_t unsettled;
-    uint64_t contended_until[TXN_CONTENDED_SETS]; /* boot clock; txn_together.c */
+    struct txn_contention contended[TXN_CONTENDED_SETS]; /* txn_together.c */
     struct txn_statistics statistics;
 };
 
@@ -165,7 +174,7 @@ uint64_t txn_together_hash(const struct txn_attempt *attempt); /* attempt.groups
 /* It met a lock of another. */
 void txn_together_note(struct txn_attempt *attempt);
 /* A new one: wait for company first? */
-bool txn_together_waits(const struct txn_attempt *attempt);
+bool txn_together_waits(struct txn_attempt *attempt);
 void txn_together_left(struct txn_attempt *attempt); /* it goes */
 /* What is executed for it may have been decided. */
 bool txn_together_decides(const struct txn_attempt *attempt);

@@ -30,14 +30,27 @@ struct txn_together {
 
 /* --- where there is contention --- */
 
-static uint64_t *contended(struct txn_worker *worker, uint64_t groups_hash)
+static struct txn_contention *contention(struct txn_worker *worker, uint64_t groups_hash)
 {
-    return &worker->contended_until[groups_hash % TXN_CONTENDED_SETS];
+    return &worker->contended[groups_hash % TXN_CONTENDED_SETS];
 }
 
-static void note(struct txn_worker *worker, uint64_t groups_hash)
+/* There were others to share an attempt with. That alone does not say that they are in each other's
+ * way: it counts for a while. */
+static void note_shared(struct txn_worker *worker, uint64_t groups_hash)
 {
-    *contended(worker, groups_hash) = world_now(worker->world) + TXN_CONTENDED_US;
+    struct txn_contention *found = contention(worker, groups_hash);
+    uint64_t until = world_now(worker->world) + TXN_CONTENDED_US;
+    uint64_t last = found->met_at + TXN_CONTENDED_LAST_US;
+
+    if (until > last) until = last;
+    if (until > found->until) found->until = until;
+}
+
+/* With too little time left for an attempt of many, which would be over with it. */
+static bool is_late(const struct txn_attempt *attempt)
+{
+    return world_now(attempt->worker->world) + attempt->prepare_limit > attempt->ends;
 }
 
 static bool may_join(const struct txn_attempt *attempt)
@@ -46,7 +59,7 @@ static bool may_join(const struct txn_attempt *attempt)
     bool known = worker->options.view->cluster_version >= VIEW_VERSION_TOGETHER;
 
     return known && attempt->request != NULL && attempt->request->together && !attempt->alone &&
-           attempt->part_count > 1;
+           attempt->part_count > 1 && !is_late(attempt);
 }
 
 uint64_t txn_together_hash(const struct txn_attempt *attempt)
@@ -60,14 +73,11 @@ uint64_t txn_together_hash(const struct txn_attempt *attempt)
 
 void txn_together_note(struct txn_attempt *attempt)
 {
-    attempt->met_lock = true;
-    note(attempt->worker, attempt->groups_hash);
-}
+    uint64_t now = world_now(attempt->worker->world);
 
-bool txn_together_waits(const struct txn_attempt *attempt)
-{
-    struct txn_worker *worker = attempt->worker;
-    return may_join(attempt) && *contended(worker, attempt->groups_hash) > world_now(worker->world);
+    attempt->met_lock = true;
+    *contention(attempt->worker, attempt->groups_hash) =
+        (struct txn_contention){.until = now + TXN_CONTENDED_US, .met_at = now};
 }
 
 /* --- who is in it --- */
@@ -107,6 +117,15 @@ static bool is_held(struct txn_attempt *attempt)
     for (struct list *at = head->next; at != head; at = at->next)
         if (fits(CONTAINER_OF(at, struct txn_together, link), attempt)) return true;
     return false;
+}
+
+bool txn_together_waits(struct txn_attempt *attempt)
+{
+    struct txn_worker *worker = attempt->worker;
+    uint64_t now = world_now(worker->world);
+
+    return may_join(attempt) &&
+           (contention(worker, attempt->groups_hash)->until > now || is_held(attempt));
 }
 
 static bool has_room(const struct txn_together *together, struct txn_attempt *attempt)
@@ -213,7 +232,9 @@ static void begin_again(struct txn_together *together, bool alone, bool slow)
         struct txn_attempt *attempt = together->members[i];
         if (attempt == NULL) continue;
         attempt->joined = NULL;
-        attempt->alone = attempt->alone || alone;
+        /* Or maybe one of them is in the way of all others: it is so once, or twice. */
+        bool again = ++attempt->met_together >= TXN_TOGETHER_CONFLICTS_MAX;
+        attempt->alone = attempt->alone || alone || slow || again;
         attempt->overdue = slow;
         if (slow) attempt->prepare_limit *= 2;
         if (attempt->prepare_limit > TXN_PREPARE_LAST_US)
@@ -222,17 +243,19 @@ static void begin_again(struct txn_together *together, bool alone, bool slow)
     }
 }
 
-/* Those that waited for it are the next one, with those of its own clients that come again. */
-static void release(struct txn_together *together)
+/* Those that waited for it are the next one, with those of its own clients that come again. After
+ * one that failed not at the same time as those of another node, which failed by it. */
+static void release(struct txn_together *together, bool failed)
 {
     struct txn_worker *worker = together->worker;
+    uint64_t delay = TXN_GATHER_US;
 
     list_remove(&together->link);
-    note(worker, together->groups_hash);
+    note_shared(worker, together->groups_hash);
+    if (failed) delay += world_random(worker->world) % TXN_GATHER_SPREAD_US;
     for (struct list *at = worker->attempts.next; at != &worker->attempts; at = at->next) {
         struct txn_attempt *attempt = CONTAINER_OF(at, struct txn_attempt, link);
-        if (!waits_for(together, attempt)) continue;
-        world_timer_start(worker->world, &attempt->timer, TXN_GATHER_US);
+        if (waits_for(together, attempt)) world_timer_start(worker->world, &attempt->timer, delay);
     }
 }
 
@@ -242,7 +265,7 @@ static void on_done(struct txn_request *request, enum txn_result result,
     struct txn_together *together = request->context;
 
     (void)refused;
-    release(together);
+    release(together, result == TXN_UNAVAILABLE || result == TXN_BUSY);
     switch (result) {
     case TXN_DONE:
     case TXN_UNKNOWN:
@@ -337,8 +360,9 @@ bool txn_together_begin(struct txn_attempt *attempt)
     uint64_t now = world_now(worker->world);
 
     if (!may_join(attempt) || worker->closing) return false;
-    if (is_held(attempt)) {
-        world_timer_start(worker->world, &attempt->timer, attempt->ends - now);
+    if (is_held(attempt)) { /* at the latest until it is late */
+        uint64_t until = attempt->ends - attempt->prepare_limit + 1;
+        world_timer_start(worker->world, &attempt->timer, until > now ? until - now : 0);
         return true;
     }
     struct txn_together *together = gather(attempt);
