@@ -9,7 +9,11 @@
 
 #include "base/assert.h"
 
-enum { ITERATOR_WORK = 64 }; /* what one costs to make, in rows copied */
+enum {
+    ITERATOR_WORK = 64, /* what one costs to make, in rows copied */
+    TURN_LEAST = 128,   /* of work in a turn of the loop */
+    TURN_MOST = 2048,
+};
 
 struct cut_part *cut_part_find(const struct replica *replica, uint64_t cut)
 {
@@ -161,15 +165,28 @@ static void copy_step(struct cut_part *part, uint32_t *work)
     go_on(part);
 }
 
+/* A row takes about a microsecond, and clients' writes have twice as long. What copying took itself
+ * does not count, or one long turn would make the next one longer. */
+static uint32_t turn_work(const struct partition_host *host)
+{
+    uint64_t others = world_now(host->world) - host->cut_copied_at;
+    uint64_t work = others / 2;
+
+    if (MAYBE(host->world, "a short step of a cut")) return 1;
+    if (work < TURN_LEAST) return TURN_LEAST;
+    return work < TURN_MOST ? (uint32_t)work : TURN_MOST;
+}
+
 /* A cut comes to all partitions at once, so what all of them do in a turn is bounded together:
  * clients' writes, which have just been held back, wait behind it. */
 void cut_copy_turn(struct world_timer *timer)
 {
     struct partition_host *host = timer->context;
-    uint32_t work = host_copy_work(host);
+    uint32_t work = turn_work(host);
 
     while (work > 0 && !list_empty(&host->cuts_copying))
         copy_step(CONTAINER_OF(host->cuts_copying.next, struct cut_part, copying), &work);
+    host->cut_copied_at = world_now(host->world);
     if (!list_empty(&host->cuts_copying)) world_timer_start(host->world, timer, 0);
 }
 
