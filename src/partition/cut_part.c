@@ -11,8 +11,8 @@
 
 enum {
     ITERATOR_WORK = 64, /* what one costs to make, in rows copied */
-    TURN_LEAST = 128,   /* of work in a turn of the loop */
-    TURN_MOST = 2048,
+    TURN_WORK = 1024,   /* in a turn of the loop: about a millisecond */
+    TURN_PAUSE_US = 2000,
 };
 
 struct cut_part *cut_part_find(const struct replica *replica, uint64_t cut)
@@ -165,29 +165,17 @@ static void copy_step(struct cut_part *part, uint32_t *work)
     go_on(part);
 }
 
-/* A row takes about a microsecond, and clients' writes have twice as long. What copying took itself
- * does not count, or one long turn would make the next one longer. */
-static uint32_t turn_work(const struct partition_host *host)
-{
-    uint64_t others = world_now(host->world) - host->cut_copied_at;
-    uint64_t work = others / 2;
-
-    if (MAYBE(host->world, "a short step of a cut")) return 1;
-    if (work < TURN_LEAST) return TURN_LEAST;
-    return work < TURN_MOST ? (uint32_t)work : TURN_MOST;
-}
-
-/* A cut comes to all partitions at once, so what all of them do in a turn is bounded together:
- * clients' writes, which have just been held back, wait behind it. */
+/* A cut comes to all partitions at once, so what all of them do in a turn is bounded together, and
+ * there is a pause behind each: clients' writes, which have just been held back, go first, and
+ * processors that nodes share stay free for the next cut, too. */
 void cut_copy_turn(struct world_timer *timer)
 {
     struct partition_host *host = timer->context;
-    uint32_t work = turn_work(host);
+    uint32_t work = MAYBE(host->world, "a short step of a cut") ? 1 : TURN_WORK;
 
     while (work > 0 && !list_empty(&host->cuts_copying))
         copy_step(CONTAINER_OF(host->cuts_copying.next, struct cut_part, copying), &work);
-    host->cut_copied_at = world_now(host->world);
-    if (!list_empty(&host->cuts_copying)) world_timer_start(host->world, timer, 0);
+    if (!list_empty(&host->cuts_copying)) world_timer_start(host->world, timer, TURN_PAUSE_US);
 }
 
 /* Nobody closes what was opened through a node that was killed. */
@@ -284,9 +272,10 @@ void cut_part_begin(struct replica *replica, const struct effect *effect, struct
     row_table_drops_each(replica->table, part, take_drop);
     row_table_counts_each(replica->table, part, take_count);
     row_table_cut_begin(replica->table, &part->copies, index);
+    if (list_empty(&host->cuts_copying))
+        world_timer_start(host->world, &host->cut_copy_timer, TURN_PAUSE_US);
     list_insert_before(&host->cuts_copying, &part->copying);
     host->statistics.cut_parts++;
-    world_timer_start(host->world, &host->cut_copy_timer, 0);
 }
 
 static void release(struct cut_part *part)

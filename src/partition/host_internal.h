@@ -471,8 +471,7 @@ struct partition_host {
     uint64_t big_unacked;
     struct world_timer freeze_timer;
     struct list cuts_copying; /* parts of cuts whose rows are copied, one after the other, */
-    struct world_timer cut_copy_timer; /* in turns of this timer; */
-    uint64_t cut_copied_at;            /* boot clock: the end of the last one */
+    struct world_timer cut_copy_timer; /* in turns of this timer */
     uint64_t frozen_last;              /* the last cut that something was frozen for */
     uint64_t frozen_until;             /* boot clock: it fires then; 0: it does not run */
     uint32_t depth;
