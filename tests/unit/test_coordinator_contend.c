@@ -80,12 +80,81 @@ static void test_a_joint_attempt_ends_with_the_patience_of_its_members(void **st
     ask_free(&second);
 }
 
+/* Of another attempt than that: requests are sent again while nobody answers. */
+static const struct seen *next_prepare(const struct seen *known)
+{
+    const struct seen *seen;
+
+    while ((seen = next_seen(TXN_PREPARE)) != NULL)
+        if (!txn_id_equal(seen->frame.id, known->frame.id)) return seen;
+    return NULL;
+}
+
+/* Of the same partitions, one at a time: who comes meanwhile waits for its end. */
+static void test_who_comes_meanwhile_is_in_the_next_joint_attempt(void **state)
+{
+    static struct ask asks[4];
+
+    bench->view.cluster_version = VIEW_VERSION_TOGETHER;
+    for (size_t i = 0; i < ARRAY_COUNT(asks); i++)
+        two_pieces(&asks[i], SECOND, LAST);
+    run(&asks[0], 0);
+    run(&asks[1], 320 * MS); /* OTHER is silent: each has tried alone */
+    const struct seen *joint = last_seen(TXN_PREPARE);
+    assert_non_null(joint);
+    assert_true(joint->frame.several);
+    run(&asks[2], 0);
+    run(&asks[3], 200 * MS);
+    assert_null(next_prepare(joint));
+
+    say_status(joint, TXN_STATUS_CONFLICT);
+    sim_run_for(&bed.sim, 50 * MS);
+    const struct seen *next = next_prepare(joint);
+    assert_non_null(next);
+    assert_true(next->frame.several); /* all four: who met a lock once, too */
+    assert_null(next_prepare(next));
+    sim_run_for(&bed.sim, 5 * SECONDS);
+    for (size_t i = 0; i < ARRAY_COUNT(asks); i++) {
+        assert_int_equal(asks[i].answers, 1);
+        ask_free(&asks[i]);
+    }
+}
+
+/* One of its members may be in the way of all others, as long as its patience lasts. */
+static void test_after_a_joint_attempt_that_was_too_slow_each_goes_alone(void **state)
+{
+    static struct ask first, second;
+
+    bench->view.cluster_version = VIEW_VERSION_TOGETHER;
+    two_pieces(&first, SECOND, LAST);
+    two_pieces(&second, SECOND, LAST);
+    run(&first, 0);
+    run(&second, 320 * MS);
+    const struct seen *joint = last_seen(TXN_PREPARE);
+    assert_non_null(joint);
+    assert_true(joint->frame.several);
+    sim_run_for(&bed.sim, 700 * MS); /* it had twice the 300 ms of the first attempts */
+    const struct seen *one = next_prepare(joint);
+    assert_non_null(one);
+    const struct seen *other = next_prepare(one);
+    assert_non_null(other);
+    assert_false(one->frame.several);
+    assert_false(other->frame.several);
+    sim_run_for(&bed.sim, 5 * SECONDS);
+    assert_int_equal(first.answers, 1);
+    assert_int_equal(second.answers, 1);
+    ask_free(&first);
+    ask_free(&second);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
         TEST(test_who_gives_up_waits_no_longer),
         TEST(test_a_joint_attempt_ends_with_the_patience_of_its_members),
+        TEST(test_who_comes_meanwhile_is_in_the_next_joint_attempt),
+        TEST(test_after_a_joint_attempt_that_was_too_slow_each_goes_alone),
 #undef TEST
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
