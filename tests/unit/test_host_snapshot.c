@@ -642,6 +642,61 @@ static void test_an_install_is_not_heard_as_a_late_sync(void **state)
     buffer_free(&incoming.content);
 }
 
+/* --- a state that is overtaken by the log, and a cut --- */
+
+static struct raft_entry *cut_entry(uint64_t index)
+{
+    struct entry_header header = {
+        .gateway = {.node = 2, .epoch = 1}, .seq = index, .entry_time = world_wall_time(bed.world)};
+    struct buffer body;
+    buffer_init(&body, 4096);
+    assert_true(entry_header_encode(&header, &body));
+    assert_true(effect_cut_encode(&body, true, index, 300 * (int64_t)1000 * MS));
+    struct raft_entry *entry = entry_make(index, RAFT_ENTRY_NORMAL, buffer_bytes(&body));
+    buffer_free(&body);
+    return entry;
+}
+
+static void append_soon(uint64_t index, uint64_t commit, struct raft_entry *entry)
+{
+    struct append append = {.to = 11,
+                            .index = index - 1,
+                            .term_before = index == 2 ? BIRTH_TERM : 2,
+                            .commit = commit,
+                            .entry = entry};
+    bed_call(send_append, &append, 10);
+}
+
+/* What the engine has then is of a later index than the cut (WHY 4.2). */
+static void test_no_part_of_a_cut_sees_a_state_that_the_log_overtook(void **state)
+{
+    enum { CUT_AT = 2, LATER_CUT_AT = 30 };
+    const struct replica *replica = replica_here();
+    bench->on_sent = hear_ack;
+    content_make(&incoming.content);
+    append_soon(CUT_AT, CUT_AT, cut_entry(CUT_AT));
+    for (int i = 0; i < 1000 && cut_count(replica) == 0; i++)
+        sim_run_for(&bed.sim, 10);
+    assert_int_equal(cut_count(replica), 1);
+
+    bed_call(receive_begins, NULL, 10);
+    assert_non_null(replica->receive);
+    for (uint64_t index = CUT_AT + 1; index <= INDEX; index++)
+        append_soon(index, CUT_AT, index == LATER_CUT_AT ? cut_entry(index) : put_entry(index, 7));
+    for (int i = 0; i < 100 * 1000 && replica->receive != NULL; i++)
+        bed_call(send_as_told, NULL, 20);
+    assert_null(replica->receive);
+    assert_int_equal(replica->flushed, INDEX);
+    assert_int_equal(applied(), CUT_AT); /* overtaken, not installed */
+    assert_int_equal(cut_count(replica), 0);
+
+    append_soon(INDEX + 1, INDEX + 1, put_entry(INDEX + 1, 7));
+    sim_run_for(&bed.sim, 1000 * MS);
+    assert_int_equal(applied(), INDEX + 1);
+    assert_int_equal(cut_count(replica), 0);
+    buffer_free(&incoming.content);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -670,6 +725,8 @@ int main(void)
                                         setup_leader_with_gate, teardown_with_gate),
         cmocka_unit_test_setup_teardown(test_senders_that_end_give_back_what_they_took,
                                         setup_leader_with_gate, teardown_with_gate),
+        cmocka_unit_test_setup_teardown(test_no_part_of_a_cut_sees_a_state_that_the_log_overtook,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_halted_replica_writes_no_piece_that_waited,
                                         setup_with_gate, teardown_with_gate),
         cmocka_unit_test_setup_teardown(test_an_install_is_not_heard_as_a_late_sync,
