@@ -4,7 +4,8 @@ what each of them holds, once it is restored.
 Whole ones and incremental ones, in files and in directories, plain and encrypted, by `holon backup` at all doors in
 turn; now and then the command is killed. One that fails must say why (EXPECTED), is given again at the next door, and
 goes on or begins anew. What a backup holds is one instant between the begin of the run that took its snapshot and its
-end: so the total is what it always is, each counter at least what was acknowledged before and at most what was sent."""
+end: so the total is what it always is, each counter at least what was acknowledged before and at most what was sent, also
+those that were in use no longer, or not yet."""
 import collections
 import os
 import pathlib
@@ -104,6 +105,7 @@ class Backups:
         self.killed = 0
         self.longest = 0.0  # seconds of one command
         self.stopping = threading.Event()
+        self.given_up = threading.Event()
         self.problem: Optional[BaseException] = None
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -115,8 +117,14 @@ class Backups:
         """The one that is being made is made."""
         self.stopping.set()
         self.thread.join(seconds)
+        self.give_up()
         assert not self.thread.is_alive(), f"a backup of a sound cluster is not made after {seconds} s"
         self.check()
+
+    def give_up(self) -> None:
+        """No command is given any more."""
+        self.stopping.set()
+        self.given_up.set()
 
     def check(self) -> None:
         if self.problem:
@@ -146,17 +154,18 @@ class Backups:
         return Backup(f"{self.directory}/{name}", encrypted, base, base.depth + 1 if base else 0)
 
     def _make(self, backup: Backup) -> None:
-        first = self.bank.floors()
+        first = self.bank.floors(retired=True)
         while True:
-            floors = self.bank.floors()
+            floors = self.bank.floors(retired=True)
             code, said = self._attempt(backup)
             if code == 0:
                 break
             self._note_failure(code, said)
-            self.stopping.wait(AGAIN_SECONDS)
+            if self.given_up.wait(AGAIN_SECONDS):
+                return
         went_on = bool(SAME_INSTANT.search(said))
         self.resumed += went_on
-        backup.floors, backup.most = first if went_on else floors, self.bank.sent()
+        backup.floors, backup.most = first if went_on else floors, self.bank.most()
         self.last[backup.encrypted] = backup
         self.kinds[backup.kind] += 1
         self.made.append(backup)
@@ -192,8 +201,10 @@ def restore_and_check(bank: Bank, backup: Backup, cluster, number: int) -> None:
         code, said = run_cli(*words, passphrase=backup.passphrase)
         assert code == 0, f"{backup.kind} {backup.path}: {said}"
     via = cluster[(number + 1) % len(cluster.nodes)]
-    bank.judge(via.call("MGET", *bank.accounts, *bank.told), backup.floors, backup.most)
+    floors = {key: backup.floors.get(key, 0) for key in backup.most}
+    values = bank.look(via, floors)
+    bank.judge(values, floors, backup.most)
     assert bank.wrong == [], f"{backup.kind} {backup.path}: {bank.wrong[:5]}"
-    count = via.call("DBSIZE")
-    assert count == len(bank.accounts) + len(bank.told), f"{backup.kind} {backup.path}: {count} keys of the bank"
+    count, wanted = via.call("DBSIZE"), sum(value is not None for value in values)
+    assert count == wanted, f"{backup.kind} {backup.path}: {count} keys of the bank, not {wanted}"
     check_ballast(via)

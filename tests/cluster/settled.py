@@ -1,5 +1,6 @@
 """settled.py - whether transactions have left anything behind: rows in partitions, locks that others wait for."""
 import re
+import time
 
 from operate import run_holon
 from waiting import until
@@ -17,9 +18,11 @@ def unsettled(node) -> int:
 
 
 def wait_settled(nodes, seconds: float = SETTLED_SECONDS) -> None:
-    """No node has an open transaction."""
+    """No node has an open transaction, after so long for all of them together."""
+    deadline = time.monotonic() + seconds
     for node in nodes:
-        until(f"{node} has no open transactions", lambda n=node: unsettled(n) == 0, seconds)
+        until(f"{node} has no open transactions", lambda n=node: unsettled(n) == 0,
+              max(0.0, deadline - time.monotonic()))
 
 
 def wait_sound(nodes) -> None:

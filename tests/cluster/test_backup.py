@@ -107,7 +107,7 @@ def test_each_backup_is_one_instant_while_money_moves(make_cluster, source, dire
             run("backup", directory / f"{number}.holon", *at(source[number % 3]))
             target[0].call("FLUSHALL")
             run("restore", directory / f"{number}.holon", *at(target[0]))
-            values = target[0].call("MGET", *bank.accounts, *bank.told)
+            values = target[0].call("MGET", *bank.accounts, *told)
             bank.judge(values, told)  # the sum, and what was acknowledged before
             assert bank.wrong == [], bank.wrong[:5]
     finally:

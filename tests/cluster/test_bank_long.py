@@ -21,6 +21,7 @@ from cluster import HOLON, Cluster
 from hosts import Hosts, what_is_missing
 from settled import SETTLED_SECONDS, nobody_waits, wait_settled, wait_sound
 from troubles import BACK_SECONDS, Troubles
+from waiting import observe
 
 SECONDS = float(os.environ.get("HOLON_BANK_SECONDS", "60"))
 SEED = int(os.environ.get("HOLON_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -32,7 +33,9 @@ READERS = 6
 PAUSE_SECONDS = 0.4     # at most, before most transfers: so that a read of everything has a chance
 PROGRESS = 40           # transfers,
 PROGRESS_SECONDS = 30   # in so long, whatever the trouble
-READS_PER_SECOND = 0.3  # at least
+READS_PER_SECOND = 0.3  # at least,
+KIND_PER_SECOND = 0.05  # and of each kind of them
+SOUND_SECONDS = 5       # it goes on for so long after the last trouble
 BACKUP_PAUSE_SECONDS = 6.0  # at most
 SECONDS_PER_BACKUP = 30  # at least one in so many
 LAST_BACKUP_SECONDS = 150
@@ -126,21 +129,29 @@ def test_the_bank_in_trouble(machines, place, make_cluster):
     watch = Watch(bank, backups)
     troubles = Troubles(cluster, machines, SEED, watch.check)
 
-    troubles.go_on(SECONDS)
-    healed = time.monotonic()
-    bank.finish(SETTLED_SECONDS)  # who waits is answered, and does nothing more
-    answered = time.monotonic() - healed
-    wait_settled(cluster, max(1.0, healed + SETTLED_SECONDS - time.monotonic()))
-    settled = time.monotonic() - healed
-    backups.finish(LAST_BACKUP_SECONDS)
+    try:
+        troubles.go_on(SECONDS)
+        bank.say_healed()
+        observe(SOUND_SECONDS, watch.check)
+        stopped = time.monotonic()
+        bank.finish(SETTLED_SECONDS)  # who waits is answered, and does nothing more
+        answered = time.monotonic() - stopped
+        wait_settled(cluster, max(1.0, stopped + SETTLED_SECONDS - time.monotonic()))
+        settled = time.monotonic() - stopped
+        backups.finish(LAST_BACKUP_SECONDS)
+    finally:
+        bank.stopping.set()
+        backups.give_up()
     counters = judge_in_the_end(cluster, bank)
-    print(f"bank: {bank.summary()}\ntroubles: {dict(troubles.counts)}\n{backups.summary()}\nafter the last trouble all "
+    print(f"bank: {bank.summary()}\ntroubles: {dict(troubles.counts)}\n{backups.summary()}\nwhen it ended all "
           f"were answered within {answered:.1f} s, and all was settled within {settled:.1f} s; {sum(counters.values())} "
           f"transfers in all")
     for text, count in bank.refusals.most_common():
         print(f"{count:6} x {text}")
     cluster.end()
     assert bank.reads >= READS_PER_SECOND * SECONDS, bank.summary()
+    for kind in bank.kinds:
+        assert bank.reads_by_kind[kind] >= max(1, KIND_PER_SECOND * SECONDS), f"too few by {kind}: {bank.summary()}"
     assert len(backups.made) >= max(3, SECONDS / SECONDS_PER_BACKUP), backups.summary()
 
     restore_all(bank, backups, make_cluster)

@@ -63,27 +63,27 @@ def metric(nodes, name: str) -> int:
 
 def test_each_snapshot_is_one_instant_of_the_bank(cluster):
     bank = Bank(cluster, partitions=PARTITIONS).start()
-    keys = [*bank.accounts, *bank.told]
     held: list = []
     for number in range(ROUNDS):
         floors = bank.floors()  # what somebody was told before is in it
+        keys = [*bank.accounts, *floors]
         client, name = opened(cluster[number % 3])
         values = client.call("MGET", *keys)
         bank.judge(values, floors)
-        held.append((client, name, values))
+        held.append((client, keys, values))
         before = bank.transfers
         until("the bank goes on", lambda b=before: bank.transfers > b + 20)
         with using(cluster[(number + 1) % 3], name) as other:
             assert other.call("MGET", *keys) == values
             assert other.pipeline([("GET", key) for key in keys]) == values
             assert info(other) == {**info(client), "opener": 0}
-        for another, _, same in held:  # not only the newest
-            assert another.pipeline([("GET", key) for key in keys]) == same
+        for another, kept, same in held:  # not only the newest
+            assert another.pipeline([("GET", key) for key in kept]) == same
         if len(held) == 3:
             held.pop(0)[0].close()
     assert len({tuple(values) for _, _, values in held}) == len(held)
     bank.finish()
-    for client, _, values in held:
+    for client, keys, values in held:
         assert client.call("MGET", *keys) == values
         assert client.call("HOLON.SNAPSHOT", "CLOSE") == "OK"
         client.close()

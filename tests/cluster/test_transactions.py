@@ -131,6 +131,8 @@ def disturbed_bank(cluster, faults) -> None:
     cluster.wait_healthy()
     bank = Bank(cluster, partitions=PARTITIONS, seed=SEED).start()
     done = disturb(cluster, faults, lambda: progress(bank))
+    bank.say_healed()
+    progress(bank, reads=1)
     bank.finish()
     print(f"bank: {done} faults, {bank.summary()}")
     wait_settled(cluster)
