@@ -1,7 +1,7 @@
 /* txn_coordinator.c - transactions of a worker's clients, from txn_run() to on_done().
  *
  *   only reads ─▶ READ ─▶ READ ... equal ─────────────────────────▶ done
- *                   └─ 3 times not, or an expired row ─▶ with locks
+ *                   └─ too often not, or an expired row ─▶ with locks
  *   with locks ─▶ PREPARE all others ─▶ DECIDE ───────────────────▶ done
  *                   └─ conflict ─▶ give all up ─▶ pause ─▶ again, until patience is over
  *

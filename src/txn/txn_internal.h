@@ -19,9 +19,10 @@
 
 enum {
     TXN_OPEN_MAX_DEFAULT = 4096,
-    TXN_READ_FAILURES_MAX = 3, /* then with locks (C7) */
-    TXN_LOST_REPLIES_MAX = 2,  /* of attempts that were prepared, and whose replies are too big */
-    TXN_PAUSE_FIRST_US = 1000, /* before another attempt: a random part of it */
+    TXN_READ_FAILURES_MAX = 3,   /* then with locks (C7); of more partitions one for each, */
+    TXN_READ_FAILURES_LAST = 64, /* at most */
+    TXN_LOST_REPLIES_MAX = 2,    /* of attempts that were prepared, and whose replies are too big */
+    TXN_PAUSE_FIRST_US = 1000,   /* before another attempt: a random part of it */
     TXN_PAUSE_LAST_US = 64 * 1000,
     /* An attempt gives up that is not prepared by then: it would hold locks, and the place in its
      * stream, which a busy one needs (SEQ_SPREAD_MAX). Doubles, until participants would ask for an

@@ -65,6 +65,15 @@ static bool is_enough(const struct txn_attempt *attempt)
     return once || (attempt->read_rounds > 1 && is_as_before(attempt));
 }
 
+/* Locks of many partitions would have to be free at one instant, as they are not waited for while
+ * others are held: the more there are, the longer reading again is the better way. */
+static uint32_t failures_max(const struct txn_attempt *attempt)
+{
+    if (attempt->part_count < TXN_READ_FAILURES_MAX) return TXN_READ_FAILURES_MAX;
+    bool many = attempt->part_count > TXN_READ_FAILURES_LAST;
+    return many ? TXN_READ_FAILURES_LAST : attempt->part_count;
+}
+
 bool txn_read_over(struct txn_attempt *attempt)
 {
     struct txn_worker *worker = attempt->worker;
@@ -80,7 +89,7 @@ bool txn_read_over(struct txn_attempt *attempt)
         attempt->read_failures++;
         worker->statistics.read_retries++;
     }
-    if (attempt->read_failures < TXN_READ_FAILURES_MAX) {
+    if (attempt->read_failures < failures_max(attempt)) {
         txn_read_all(attempt);
     } else {
         SOMETIMES(worker->world, "a transaction of reads took locks");
