@@ -172,6 +172,8 @@ static const struct sim_planted planted[] = {
      "C11: a participant takes the lack of a decision for a commit"},
     {"bank_absent_means_committed", "txn_absent_means_committed", 0, "bank_in_chaos", 20,
      "C11: the same, as those see it who count the money"},
+    {"bank_decision_timed_out", "txn_decision_timed_out", 0, "bank_in_chaos", 20,
+     "WHY 2.2: another attempt begins when a decision takes long: a transfer is done twice"},
     {"txn_locks_lost", "txn_locks_lost", 0, "next_leader_knows_locks", 5,
      "WHY 3.8: a new leader evaluates without the locks of what is prepared"},
     {"txn_shared_locks_in_memory", "txn_shared_locks_in_memory", 0, "read_locks_outlive_leaders", 5,

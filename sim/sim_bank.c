@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "sim/sim_bank_internal.h"
+#include "sim/sim_stream.h"
 
 #include <string.h>
 
@@ -33,11 +34,6 @@ void sim_bank_command(struct buffer *output, uint32_t arguments, const char *nam
     sim_resp_text(output, name);
 }
 
-void sim_bank_key(struct buffer *output, const struct sim_bank *bank, uint32_t key)
-{
-    sim_resp_text(output, bank->keys[key]);
-}
-
 void sim_bank_sent(struct sim_bank_client *client, enum sim_bank_phase phase, uint32_t replies)
 {
     struct sim_bank *bank = client->bank;
@@ -61,20 +57,21 @@ void sim_bank_unexpected(struct sim_bank_client *client, const struct sim_reply 
 
 /* --- what a client does next --- */
 
-/* An audit is one read of each reader. */
 static bool may_begin(const struct sim_bank_client *client)
 {
     const struct sim_bank *bank = client->bank;
     bool audits = bank->auditing && client->role == SIM_BANK_READS && !client->audited;
+    bool works = bank->running && !(client->role == SIM_BANK_MOVES && sim_bank_is_spent(client));
 
-    return bank->running || audits || (!bank->open && client->number == 0);
+    return works || audits || (!bank->open && client->number == 0);
 }
 
 static void think(struct sim_bank_client *client)
 {
     struct sim_bank *bank = client->bank;
     const struct sim_bank_options *options = &bank->options;
-    uint64_t delay = options->think_min;
+    uint64_t delay =
+        client->role == SIM_BANK_SNAPSHOTS ? options->snapshot_min : options->think_min;
 
     if (!may_begin(client)) return;
     if (client->role == SIM_BANK_MOVES && bank->open)
@@ -82,7 +79,7 @@ static void think(struct sim_bank_client *client)
             sim_log_uniform(bank->sim, SIM_RANDOM_WORKLOAD, options->think_min, options->think_max);
     if (client->role == SIM_BANK_READS && bank->running)
         delay = sim_between(bank->sim, SIM_RANDOM_WORKLOAD, options->read_min, options->read_max);
-    if (client->role == SIM_BANK_SNAPSHOTS)
+    if (client->role == SIM_BANK_SNAPSHOTS && !bank->healed)
         delay = sim_between(bank->sim, SIM_RANDOM_WORKLOAD, options->snapshot_min,
                             options->snapshot_max);
     world_timer_start(sim_bank_world(bank), &client->next, delay);
@@ -238,7 +235,9 @@ static void on_give_up(struct world_timer *timer)
     struct sim_bank_client *client = timer->context;
     struct sim_bank *bank = client->bank;
 
-    if (bank->healed && client->sent_at >= bank->healed_at)
+    /* Of a node that lost power nobody hears; what was sent before all was healed has had its whole
+     * time since (sim_bank_healed()). */
+    if (bank->healed && client->stream && !sim_stream_is_lost(client->stream))
         sim_violation(bank->sim, "V-5: client %u has waited for an answer of node %u since %llu us",
                       client->number, client->node, (unsigned long long)client->sent_at);
     if (client->stream) stream_abort(client->stream);
@@ -345,17 +344,31 @@ bool sim_bank_is_idle(const struct sim_bank *bank)
     return true;
 }
 
+static void wait_anew(void *context)
+{
+    struct sim_bank *bank = context;
+
+    for (uint32_t i = 0; i < bank->count; i++) {
+        struct sim_bank_client *client = bank->all[i];
+        if (client->phase == SIM_BANK_IDLE || client->phase == SIM_BANK_WAITS) continue;
+        world_timer_start(sim_bank_world(bank), &client->give_up, bank->options.give_up);
+    }
+}
+
 void sim_bank_healed(struct sim_bank *bank)
 {
     bank->healed = true;
     bank->healed_at = bank->sim->now;
+    sim_world_call(&bank->process->worlds[0], 0, wait_anew, bank);
 }
 
 void sim_bank_audit(struct sim_bank *bank)
 {
     bank->auditing = true;
-    for (uint32_t i = 0; i < bank->count; i++)
+    for (uint32_t i = 0; i < bank->count; i++) {
         bank->all[i]->audited = false;
+        bank->all[i]->audit_pass = 0;
+    }
     wake(bank);
 }
 

@@ -2,16 +2,17 @@
  * through all nodes, and others that count it. It keeps no history, so a run may go on for hours.
  *
  * Each mover has a counter that every transfer of its own increments in the same transaction, so
- * the counter tells how many were done: those that were acknowledged, and some of those whose
- * outcome is unknown. What must hold:
+ * the counter tells how many were done. After one of unknown outcome the mover goes on with a fresh
+ * counter: so each is what was acknowledged on it, and at most one more. What must hold:
  *
  *   T-2  the accounts add up to the same total in every read of all of them, and in every snapshot
  *   T-1  no counter is less than what anybody had been told before the read began (or before the
  *        snapshot was asked for): no transfer that was acknowledged is lost
- *   T-5  no counter is more than what was acknowledged, may have been done, and is under way when
- *        the read ends (or the snapshot is open): no transfer is done twice; and whoever moved
- *        money is told the next number of its counter, but for those of unknown outcome
- *   V-5  once everything is healed, nobody waits for longer than the nodes' patience
+ *   T-5  no counter is more than what was acknowledged when the read ends (or the snapshot is
+ *        open), and one if that is under way or unknown: no transfer is done twice; and whoever
+ *        moved money is told the next number of its counter
+ *   V-5  once everything is healed, nobody waits for longer than the nodes' patience, and no
+ *        snapshot goes before its time
  *
  * They live on a machine of their own that never fails. Thread: one. */
 #ifndef HOLON_SIM_SIM_BANK_H
@@ -53,10 +54,11 @@ void sim_bank_start(struct sim_bank *bank);
 /* Nothing new; then sim_bank_is_idle() once everybody is answered. */
 void sim_bank_stop(struct sim_bank *bank);
 bool sim_bank_is_idle(const struct sim_bank *bank);
-/* Everything is well from now on: V-5. */
+/* No fault from now on: V-5. */
 void sim_bank_healed(struct sim_bank *bank);
-/* Each reader reads once more, until sim_bank_is_audited(). While nobody moves money T-1 and T-5
- * say together that each counter is what was acknowledged, but for unknown outcomes. */
+/* Each reader reads everything, and all counters that were ever used, until sim_bank_is_audited().
+ * While nobody moves money T-1 and T-5 say together that each is what was acknowledged, and that of
+ * an unknown outcome that or one more. */
 void sim_bank_audit(struct sim_bank *bank);
 bool sim_bank_is_audited(const struct sim_bank *bank);
 struct sim_bank_counts sim_bank_counts(const struct sim_bank *bank);

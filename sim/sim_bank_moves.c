@@ -1,5 +1,4 @@
-/* Transfers of the bank: two accounts and the counter of who moves the money, in one transaction.
- */
+/* Transfers of the bank: two accounts and a counter of who moves the money, in one transaction. */
 #include "sim/sim_bank_internal.h"
 
 #include <inttypes.h>
@@ -22,10 +21,10 @@ void sim_bank_send_money(struct sim_bank_client *client)
     const struct sim_bank *bank = client->bank;
     struct buffer *output = stream_output(client->stream);
 
-    sim_bank_command(output, 1 + 2 * bank->key_count, "MSET");
-    for (uint32_t i = 0; i < bank->key_count; i++) {
-        sim_bank_key(output, bank, i);
-        amount_argument(output, i < SIM_BANK_ACCOUNTS ? BALANCE : 0);
+    sim_bank_command(output, 1 + 2 * SIM_BANK_ACCOUNTS, "MSET");
+    for (uint32_t i = 0; i < SIM_BANK_ACCOUNTS; i++) {
+        sim_bank_account_key(output, bank, i);
+        amount_argument(output, BALANCE);
     }
     sim_bank_sent(client, SIM_BANK_FOUNDS, 1);
 }
@@ -49,10 +48,10 @@ static void send_look(struct sim_bank_client *client)
 
     sim_bank_command(output, 3, "WATCH");
     for (int i = 0; i < 2; i++)
-        sim_bank_key(output, client->bank, client->account[i]);
+        sim_bank_account_key(output, client->bank, client->account[i]);
     for (int i = 0; i < 2; i++) {
         sim_bank_command(output, 2, "GET");
-        sim_bank_key(output, client->bank, client->account[i]);
+        sim_bank_account_key(output, client->bank, client->account[i]);
     }
     sim_bank_sent(client, SIM_BANK_LOOKS, 3);
 }
@@ -60,19 +59,20 @@ static void send_look(struct sim_bank_client *client)
 static void send_execute(struct sim_bank_client *client)
 {
     static const char *const blind[] = {"DECRBY", "INCRBY"};
+    struct sim_bank *bank = client->bank;
     struct buffer *output = stream_output(client->stream);
 
     sim_bank_command(output, 1, "MULTI");
     for (int i = 0; i < 2; i++) {
         int64_t to = client->balance[i] + (i == 0 ? -client->amount : client->amount);
         sim_bank_command(output, 3, client->watches ? "SET" : blind[i]);
-        sim_bank_key(output, client->bank, client->account[i]);
+        sim_bank_account_key(output, bank, client->account[i]);
         amount_argument(output, client->watches ? to : client->amount);
     }
     sim_bank_command(output, 2, "INCR");
-    sim_bank_key(output, client->bank, SIM_BANK_ACCOUNTS + client->number);
+    sim_bank_counter_key(output, bank, client->number, bank->generations[client->number]);
     sim_bank_command(output, 1, "EXEC");
-    client->bank->counters[client->number].in_flight = true;
+    sim_bank_counter(bank, client->number)->in_flight = true;
     sim_bank_sent(client, SIM_BANK_EXECUTES, 5);
 }
 
@@ -121,31 +121,37 @@ bool sim_bank_take_look(struct sim_bank_client *client, const struct sim_reply *
 
 void sim_bank_lose_transfer(struct sim_bank_client *client)
 {
-    struct sim_bank_counter *counter = &client->bank->counters[client->number];
+    struct sim_bank *bank = client->bank;
+    uint32_t *generation = &bank->generations[client->number];
+    struct sim_bank_counter *counter = sim_bank_counter(bank, client->number);
 
     counter->in_flight = false;
-    counter->unknown++;
-    counter->open++;
-    client->bank->counts.unknown++;
+    counter->unknown = true;
+    if (*generation + 1 < SIM_BANK_GENERATIONS_MAX) ++*generation;
+    bank->counts.unknown++;
 }
 
-/* What the counter was told to be: the next number, unless some of unknown outcome came before. */
+bool sim_bank_is_spent(const struct sim_bank_client *mover)
+{
+    return sim_bank_counter(mover->bank, mover->number)->unknown;
+}
+
+/* The n-th transfer that a counter acknowledges is the n-th that was done. */
 static void acknowledge(struct sim_bank_client *client, uint64_t value)
 {
     struct sim_bank *bank = client->bank;
-    struct sim_bank_counter *counter = &bank->counters[client->number];
-    uint64_t least = counter->known + 1, most = least + counter->open;
+    struct sim_bank_counter *counter = sim_bank_counter(bank, client->number);
+    uint64_t next = counter->known + 1;
 
-    if (value < least || value > most) {
+    if (value != next) {
         sim_violation(bank->sim,
-                      "T-5: the counter of mover %u is %" PRIu64 ", not %" PRIu64 " to %" PRIu64
+                      "T-5: counter %u of mover %u is %" PRIu64 ", not %" PRIu64
                       ": a transfer was %s",
-                      client->number, value, least, most, value < least ? "lost" : "done twice");
+                      bank->generations[client->number], client->number, value, next,
+                      value < next ? "lost" : "done twice");
         return;
     }
     counter->in_flight = false;
-    counter->acknowledged++;
-    counter->open -= value - least;
     counter->known = value;
     if (value > counter->told) counter->told = value;
     bank->counts.transfers++;
@@ -176,7 +182,7 @@ static bool take_error(struct sim_bank_client *client, const struct sim_reply *r
 {
     bool aborted = client->queue_failed && bytes_starts_with(reply->text, bytes_of("EXECABORT"));
 
-    client->bank->counters[client->number].in_flight = false;
+    sim_bank_counter(client->bank, client->number)->in_flight = false;
     if (bytes_starts_with(reply->text, bytes_of("UNKNOWN"))) {
         sim_bank_lose_transfer(client);
         sim_bank_end(client, "unknown");
@@ -199,7 +205,7 @@ bool sim_bank_take_moved(struct sim_bank_client *client, const struct sim_reply 
     }
     if (reply->kind == SIM_REPLY_ERROR) return take_error(client, reply);
     if (reply->kind == SIM_REPLY_NIL && client->watches) {
-        client->bank->counters[client->number].in_flight = false;
+        sim_bank_counter(client->bank, client->number)->in_flight = false;
         client->bank->counts.conflicts++;
         sim_bank_end(client, "conflict");
         return true;

@@ -227,6 +227,11 @@ void sim_streams_end(struct sim_process *process, enum sim_end how)
     }
 }
 
+bool sim_stream_is_lost(struct stream *stream)
+{
+    return sim_stream_of(stream)->pipe->lost;
+}
+
 bool sim_stream_reset_random(struct sim_process *process)
 {
     struct sim *sim = process->sim;

@@ -46,5 +46,7 @@ void sim_stream_read_resume(struct stream *stream);
 void sim_stream_close(struct stream *stream);
 void sim_stream_abort(struct stream *stream);
 uint64_t sim_stream_delivered(struct stream *stream);
+/* The other side, or this one, lost power: nothing will come, and nobody says so. */
+bool sim_stream_is_lost(struct stream *stream);
 
 #endif

@@ -171,7 +171,6 @@ static void judge(struct sim_bed *bed, struct sim_bank *bank)
     uint64_t before = sim_bank_counts(bank).transfers;
 
     if (bed->sim.failed) return;
-    sim_bank_healed(bank);
     sim_bank_start(bank);
     sim_run_for(&bed->sim, AGAIN_US);
     uint64_t moved = sim_bank_counts(bank).transfers - before;
@@ -200,7 +199,10 @@ void scenario_bank_in_chaos(struct sim_bed *bed)
     wait_until(bed, bed->sim.now + JUDGE_US, is_open, bank, "V-2: no money can be brought in");
     if (!bed->sim.failed) sim_bank_start(bank);
     struct sim_chaos *chaos = weather(bed, &plan);
-    uint64_t healed = stage_heal(bed, chaos);
+    stage_calm(bed, chaos);
+    uint64_t healed = bed->sim.now;
+    sim_bank_healed(bank);
+    stage_repair(bed);
     settle(bed, bank, healed);
     struct sim_bank_counts counts = sim_bank_counts(bank);
     judge_worth(bed, &counts);

@@ -255,13 +255,18 @@ struct sim_chaos *stage_strike(struct sim_bed *bed, const struct sim_plan *plan)
     return sim_chaos_start(bed->cluster, bed->clients, plan, NULL, NULL);
 }
 
-uint64_t stage_heal(struct sim_bed *bed, struct sim_chaos *chaos)
+void stage_calm(struct sim_bed *bed, struct sim_chaos *chaos)
 {
     if (!bed->sim.failed) sim_chaos_heal(chaos, stage_all(bed));
     if (!bed->sim.failed) sim_run_until(&bed->sim, sim_chaos_stalled_until(chaos));
     bed->judge_expiry_times = !sim_chaos_clocks_jumped(chaos);
+}
+
+uint64_t stage_heal(struct sim_bed *bed, struct sim_chaos *chaos)
+{
+    stage_calm(bed, chaos);
     uint64_t healed = bed->sim.now;
-    if (!bed->sim.failed) stage_repair(bed);
+    stage_repair(bed);
     return healed;
 }
 

@@ -53,6 +53,8 @@ uint64_t stage_cuts(struct sim_cluster *cluster);
 void stage_plan_chaos(struct sim_bed *bed, struct sim_plan *plan);
 /* What the plan has strikes from now on. Freed by the caller, when the run is over. */
 struct sim_chaos *stage_strike(struct sim_bed *bed, const struct sim_plan *plan);
+/* No faults any more, and whoever is down starts; stage_repair() is to come. */
+void stage_calm(struct sim_bed *bed, struct sim_chaos *chaos);
 /* No new faults; all nodes are healed, and ready again. Returns when they were healed: what must
  * hold so long after healing counts from there. */
 uint64_t stage_heal(struct sim_bed *bed, struct sim_chaos *chaos);

@@ -202,7 +202,8 @@ void txn_decide(struct txn_attempt *attempt)
         if (&attempt->parts[i] != attempt->primary)
             write_u32(&writer, attempt->parts[i].group.value);
     ASSERT(!writer.failed);
-    world_timer_stop(attempt->worker->world, &attempt->timer);
+    if (!PLANTED(attempt->worker->world, "txn_decision_timed_out"))
+        world_timer_stop(attempt->worker->world, &attempt->timer);
     attempt->stage = STAGE_DECIDE;
     txn_part_make(attempt->primary, (struct txn_frame){.op = TXN_DECIDE,
                                                        .group_count = attempt->part_count - 1,
