@@ -22,10 +22,24 @@ static void map_key_store(uint8_t at[MAP_KEY_SIZE], const struct row_context *ro
     at[ROW_PREFIX_SIZE + 1] = database;
 }
 
+/* Before the first FLUSHDB of the partition there is no such row, and this costs a hash lookup
+ * instead of a search. Not row_count(): its answer depends on every proposal, and each read would
+ * wait for the writes before it (rule A2). Here nothing uncommitted can be overlooked: the rows are
+ * only ever put, and a proposed one is counted. But one that a transaction has prepared, or a
+ * command of the same batch has put, is not. */
+static inline bool has_no_map(const struct redis_call *call)
+{
+    bool counted = !call->batch && call->rows->locks == NULL && call->rows->reads == NULL;
+
+    return counted && row_table_count(call->rows->table, SERVICE_SYSTEM, MAP_NAMESPACE) == 0;
+}
+
 enum row_result redis_namespace_find(struct redis_call *call, uint8_t database,
                                      uint32_t *ret_namespace)
 {
     uint64_t version;
+    *ret_namespace = database;
+    if (has_no_map(call)) return ROW_ABSENT; /* as a rule: without another call */
     return redis_namespace_find_version(call, database, ret_namespace, &version);
 }
 
@@ -37,14 +51,7 @@ enum row_result redis_namespace_find_version(struct redis_call *call, uint8_t da
 
     *ret_namespace = database;
     *ret_version = 0;
-    /* Before the first FLUSHDB of the partition there is no such row, and this costs a hash
-     * lookup instead of a search. Not row_count(): its answer depends on every proposal, and
-     * each read would wait for the writes before it (rule A2). Here nothing uncommitted can be
-     * overlooked: the rows are only ever put, and a proposed one is counted. But one that a
-     * transaction has prepared, or a command of the same batch has put, is not. */
-    bool counted = !call->batch && call->rows->locks == NULL && call->rows->reads == NULL;
-    if (counted && row_table_count(call->rows->table, SERVICE_SYSTEM, MAP_NAMESPACE) == 0)
-        return ROW_ABSENT;
+    if (has_no_map(call)) return ROW_ABSENT;
 
     map_key_store(key, call->rows, database);
     enum row_result result = row_get(call->rows, bytes_make(key, sizeof(key)), &row);
