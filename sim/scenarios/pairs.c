@@ -308,13 +308,8 @@ static struct sim_txns *start_transactions(struct sim_bed *bed, const struct sim
                                        .think_max = 200 * STAGE_MS,
                                        .give_up = plan->workload.give_up,
                                        .snapshots = true};
-    char addresses[SIM_ADDRESSES_MAX][64];
 
-    sim_cluster_addresses(bed->cluster, addresses);
-    struct sim_txns *txns = sim_txns_make(&bed->sim, &options, (const char(*)[64])addresses,
-                                          bed->cluster->options.nodes);
-    sim_txns_start(txns);
-    return txns;
+    return transactions_start(bed, &options);
 }
 
 /* Goal: rare faults beside rare mechanisms lose nothing and end well.

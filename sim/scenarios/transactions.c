@@ -19,6 +19,17 @@ enum {
     JUDGE_US = 60 * STAGE_S,
 };
 
+struct sim_txns *transactions_start(struct sim_bed *bed, const struct sim_txns_options *options)
+{
+    char addresses[SIM_ADDRESSES_MAX][64];
+
+    sim_cluster_addresses(bed->cluster, addresses);
+    struct sim_txns *txns = sim_txns_make(&bed->sim, options, (const char(*)[64])addresses,
+                                          bed->cluster->options.nodes);
+    sim_txns_start(txns);
+    return txns;
+}
+
 struct sim_txns *transactions_open(struct sim_bed *bed, const struct sim_plan *plan, bool snapshots)
 {
     struct sim_txns_options options = {.clients = TXN_CLIENTS,
@@ -29,13 +40,8 @@ struct sim_txns *transactions_open(struct sim_bed *bed, const struct sim_plan *p
                                        .think_max = 30 * STAGE_MS,
                                        .give_up = plan->workload.give_up,
                                        .snapshots = snapshots};
-    char addresses[SIM_ADDRESSES_MAX][64];
 
-    sim_cluster_addresses(bed->cluster, addresses);
-    struct sim_txns *txns = sim_txns_make(&bed->sim, &options, (const char(*)[64])addresses,
-                                          bed->cluster->options.nodes);
-    sim_txns_start(txns);
-    return txns;
+    return transactions_start(bed, &options);
 }
 
 static bool all_answered(struct sim_cluster *cluster, void *context)

@@ -6,7 +6,8 @@
 #include "sim/sim_plan.h"
 #include "sim/sim_txns.h"
 
-/* Starts them. */
+struct sim_txns *transactions_start(struct sim_bed *bed, const struct sim_txns_options *options);
+/* As many as most scenarios have. */
 struct sim_txns *transactions_open(struct sim_bed *bed, const struct sim_plan *plan,
                                    bool snapshots);
 /* V-5: within that time, all rows of transactions are settled. */

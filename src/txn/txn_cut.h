@@ -1,6 +1,7 @@
 /* txn_cut.h - freeze-cut: one instant of the whole cluster, kept readable (DESIGN.md 8, WHY 4.1;
  * the protocol: docs/reference/cuts.md). The coordinator's side, of one worker.
  *
+ *   CLAIM of the first partition, so that of several coordinators one goes on -->
  *   FREEZE to the leaders of all data partitions --> all have acknowledged, within CUT_FREEZE_MS:
  *   there is an instant at which nobody evaluates a write --> TAKE to all: each logs its part and
  *   goes on --> STATE until each has its rows --> OUTCOMES for what was prepared there
