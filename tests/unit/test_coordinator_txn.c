@@ -429,6 +429,28 @@ static void test_reads_that_never_agree_take_locks(void **state)
     ask_free(&ask);
 }
 
+/* Of more than three partitions one round for each may differ (decision 0021). */
+static void test_reads_of_many_partitions_are_read_again_for_longer(void **state)
+{
+    struct ask ask;
+
+    ask_init(&ask);
+    ask_add(&ask, GROUP, "ra");
+    ask_add(&ask, SECOND, "ra");
+    ask_add(&ask, GROUP_COORD, "ra");
+    ask_add(&ask, LAST, "ra");
+    run(&ask, 10 * MS);
+    for (uint64_t round = 0; round < 5; round++) {
+        say_digest(round, "x"); /* of coord, and of LAST */
+        say_digest(round, "x");
+    }
+    assert_int_equal(ask.answers, 0);
+    assert_int_equal(statistics().read_retries, 4);
+    assert_non_null(next_seen(TXN_PREPARE)); /* and none before: say_digest() met READs alone */
+    sim_run_for(&bed.sim, 5000 * MS);
+    ask_free(&ask);
+}
+
 /* --- OTHER is the primary --- */
 
 static void led_by_other(struct ask *ask)
@@ -612,6 +634,7 @@ int main(void)
         TEST(test_silence_of_other_frees_the_others_and_ends_with_patience),
         TEST(test_reads_end_when_two_rounds_are_equal),
         TEST(test_reads_that_never_agree_take_locks),
+        TEST(test_reads_of_many_partitions_are_read_again_for_longer),
         TEST(test_an_outcome_that_is_not_known_is_said_to_be_so),
         TEST(test_a_participant_asks_before_it_asks_for_an_abort),
         TEST(test_what_the_decision_says_is_told),

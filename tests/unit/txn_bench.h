@@ -279,7 +279,7 @@ static inline int bench_teardown(void **state)
 
 /* --- transactions --- */
 
-enum { PIECES = 3 };
+enum { PIECES = 4 };
 
 struct ask {
     struct txn_request request;
