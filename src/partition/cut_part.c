@@ -231,9 +231,13 @@ void cut_flush_ended(struct partition_host *host, uint32_t store)
 
 /* --- life --- */
 
-/* What is left of it: a start that applies the entry again may come late. */
-static int64_t lifetime_left(const struct replica *replica, int64_t lifetime, uint64_t now)
+/* What is left of it: a start that applies the entry again may come late. By the clock, that is
+ * known only as well as clocks are: the time of entries follows one that was set over hours (D3).
+ * So what comes while the node runs is taken for new. */
+static int64_t lifetime_left(const struct replica *replica, int64_t lifetime, uint64_t index,
+                             uint64_t now)
 {
+    if (index > replica->recovered_last) return lifetime;
     int64_t age = wall_trusted(replica->host, now) - replica->applied_time;
 
     return age <= 0 ? lifetime : lifetime - age;
@@ -244,7 +248,7 @@ void cut_part_begin(struct replica *replica, const struct effect *effect, struct
 {
     struct partition_host *host = replica->host;
     uint64_t now = world_now(host->world), cut = effect->cut;
-    int64_t left = lifetime_left(replica, effect->lifetime, now);
+    int64_t left = lifetime_left(replica, effect->lifetime, index, now);
     bool may = left > 0 && left <= CUT_LIFETIME_MAX_US && cut_count(replica) < CUTS_MAX &&
                replica->flushed <= index; /* else the engine is beyond it */
 

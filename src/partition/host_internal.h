@@ -286,6 +286,7 @@ struct replica {
     uint64_t kept_at;              /* when on_kept() was called last; 0: never */
     struct list by_store;          /* host->stores[store].replicas, in slot order */
     struct list cuts;              /* parts of cuts, of any role */
+    uint64_t recovered_last;       /* index of the last entry that was in the log at the start */
     struct effect cut_effect;      /* of the entry that is being applied; kind 0: none */
     struct gateway_id cut_gateway; /* whose request that was */
     struct replica_fresh fresh;

@@ -373,6 +373,7 @@ static enum status open_raft(struct replica *replica, const struct replica_optio
         return error_set(error, STATUS_NOT_FOUND, "group %u: its configuration cannot be read",
                          replica->group.value);
     }
+    replica->recovered_last = raft_last_index(replica->raft);
     return STATUS_OK;
 }
 

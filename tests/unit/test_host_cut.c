@@ -244,6 +244,21 @@ static void test_a_part_ends_with_its_lifetime(void **state)
     assert_int_equal(state_of(CUT), CUT_GONE);
 }
 
+/* The time of entries follows a clock that was set by a tenth of what passes (D3): for half an hour
+ * and more an entry is older by it than a part lives. */
+static void test_a_clock_that_is_set_ends_no_part_before_it_begins(void **state)
+{
+    uint64_t token = 0;
+    sim_machine_jump_wall_clock(&bed.machine, 300ll * SECOND);
+    assert_int_equal(freeze(CUT, 100, &token), CUT_OK);
+    assert_int_equal(take(CUT, token, 5 * SECOND), CUT_OK);
+    wait_open(CUT);
+    sim_run_for(&bed.sim, 4 * SECOND);
+    assert_int_equal(state_of(CUT), CUT_OK);
+    sim_run_for(&bed.sim, 2 * SECOND);
+    assert_int_equal(state_of(CUT), CUT_GONE);
+}
+
 /* Who would have closed it was killed. */
 static void test_a_part_ends_with_the_life_of_its_opener(void **state)
 {
@@ -343,6 +358,7 @@ int main(void)
         TEST(test_a_freeze_ends_by_itself_and_is_not_taken_then),
         TEST(test_as_many_parts_as_there_may_be),
         TEST(test_a_part_ends_with_its_lifetime),
+        TEST(test_a_clock_that_is_set_ends_no_part_before_it_begins),
         TEST(test_a_part_ends_with_the_life_of_its_opener),
         TEST(test_what_makes_no_sense_is_refused),
         TEST(test_parts_are_as_a_model_says),
