@@ -3,6 +3,12 @@
  * must not leave before something is durable. */
 #include "partition/host_internal.h"
 
+static struct persist_wait *persist_last(struct partition_host *host)
+{
+    size_t at = host->persist_first + host->persist_count - 1;
+    return &host->persist[at % host->persist_capacity];
+}
+
 void persist_push(struct partition_host *host, struct replica *replica, uint64_t persist_id,
                   uint64_t position, uint64_t now)
 {
@@ -17,18 +23,19 @@ void persist_push(struct partition_host *host, struct replica *replica, uint64_t
         host->persist_first = 0;
         host->persist_capacity = capacity;
     }
-    size_t at = (host->persist_first + host->persist_count++) % host->persist_capacity;
-    host->persist[at] = (struct persist_wait){.position = position,
-                                              .replica = replica->id,
-                                              .group = replica->group,
-                                              .persist_id = persist_id,
-                                              .queued_at = now};
+    host->persist_count++;
+    *persist_last(host) = (struct persist_wait){.position = position,
+                                                .replica = replica->id,
+                                                .group = replica->group,
+                                                .persist_id = persist_id,
+                                                .queued_at = now};
 }
 
 static void persist_output(struct replica *replica, const struct raft_output *output, uint64_t now)
 {
     struct partition_host *host = replica->host;
     uint64_t position = 0;
+    bool patient = output->truncate_from == 0 && !output->hard_state_changed;
     if (output->truncate_from != 0) {
         position =
             log_append_truncate(host->queue, replica->group, replica->id, output->truncate_from);
@@ -48,10 +55,13 @@ static void persist_output(struct replica *replica, const struct raft_output *ou
                                    .lazy =
                                        host->written_counts && entry->type == RAFT_ENTRY_WRITTEN,
                                    .body = bytes_make(entry->body, entry->size)};
+        record.patient = entry->type == RAFT_ENTRY_NORMAL && entry_is_patient(record.body);
+        patient &= record.patient;
         position = log_append_entry(host->queue, replica->group, replica->id, &record);
     }
     ASSERT(position != 0);
     persist_push(host, replica, output->persist_id, position, now);
+    persist_last(host)->patient = patient;
 }
 
 static void send_message(struct replica *replica, const struct raft_message *message)
@@ -125,7 +135,7 @@ static void record_waited(struct partition_host *host, uint64_t position, uint64
     if (host->persist_written >= host->persist_count) return;
     size_t at = (host->persist_first + host->persist_written) % host->persist_capacity;
     const struct persist_wait *wait = &host->persist[at];
-    if (wait->position > position || wait->queued_at > now) return;
+    if (wait->position > position || wait->patient) return; /* which also waited for others */
     copy_record_waited(host, now - wait->queued_at, now);
 }
 

@@ -26,6 +26,11 @@ bool entry_header_encode(const struct entry_header *header, struct buffer *buffe
     return true;
 }
 
+bool entry_is_patient(struct bytes body)
+{
+    return body.size > 1 && (body.data[1] & ENTRY_PATIENT) != 0;
+}
+
 enum status entry_header_decode(struct reader *reader, struct entry_header *ret_header)
 {
     if (reader->failed || reader_left(reader) == 0) return STATUS_CORRUPT;

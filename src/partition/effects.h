@@ -39,7 +39,11 @@ enum effect_kind {
     EFFECT_CUT
 };
 /* Executed, but the reply was too big to keep; with an outcome, a text: the write was too big. */
-enum entry_flags { ENTRY_OUTCOME_TOO_BIG = 1 };
+enum entry_flags {
+    ENTRY_OUTCOME_TOO_BIG = 1,
+    ENTRY_PATIENT = 2, /* nobody waits for it: its sync may be that of what comes next. A hint,
+                        * which nodes that do not know it pass over */
+};
 
 struct gateway_id { /* rule B1 */
     node_id_t node;
@@ -84,6 +88,8 @@ struct effect {
 
 /* Encoders append the whole, or nothing and return false if the buffer's size_max forbids. */
 bool entry_header_encode(const struct entry_header *header, struct buffer *buffer);
+/* ENTRY_PATIENT, of the body of an entry of RAFT_ENTRY_NORMAL. */
+bool entry_is_patient(struct bytes body);
 /* Header, and *reader left at the first effect. STATUS_CORRUPT, STATUS_VERSION. */
 enum status entry_header_decode(struct reader *reader, struct entry_header *ret_header);
 /* STATUS_NOT_FOUND at the end; STATUS_VERSION for an unknown kind; STATUS_CORRUPT: cut short,

@@ -271,6 +271,15 @@ uint64_t execute_propose(struct replica *replica, uint8_t type, const struct ent
 #define TOO_BIG_TEXT                                                                               \
     "TOOBIG what this would change is larger than a log entry may be; nothing was executed"
 
+static uint8_t entry_flags_of(const struct replica *replica, const struct request_item *item,
+                              bool too_big)
+{
+    /* Who is parked may be so for a lock that it lets go of (decision 0022). */
+    bool patient = item->service == SERVICE_TXN && txn_request_is_patient(item->body) &&
+                   list_empty(&replica->parked);
+    return (uint8_t)((too_big ? ENTRY_OUTCOME_TOO_BIG : 0) | (patient ? ENTRY_PATIENT : 0));
+}
+
 /* `refused`: no entry can hold what it would change, now or later. That is its outcome then, and
  * remembered like any other, so that what its client sent behind it goes on (decision 0003). */
 static bool propose_write(struct replica *replica, struct session *session, uint64_t route,
@@ -289,7 +298,7 @@ static bool propose_write(struct replica *replica, struct session *session, uint
     uint64_t distance = item->seq - session->watermark;
     struct entry_header header = {
         .format = item->service == SERVICE_TXN ? ENTRY_FORMAT_TXN : ENTRY_FORMAT,
-        .flags = big_reply || refused ? ENTRY_OUTCOME_TOO_BIG : 0,
+        .flags = entry_flags_of(replica, item, big_reply || refused),
         .gateway = session->gateway,
         .seq = item->seq,
         .attempt = 1,
@@ -304,7 +313,8 @@ static bool propose_write(struct replica *replica, struct session *session, uint
                      NACK_BUSY);
         return false;
     }
-    if (replica->sample_index <= raft_commit_index(replica->raft)) {
+    bool patient = (header.flags & ENTRY_PATIENT) != 0;
+    if (!patient && replica->sample_index <= raft_commit_index(replica->raft)) {
         replica->sample_index = index;
         replica->sample_at = now;
         replica->sample_light = !is_heavy(replica, item);

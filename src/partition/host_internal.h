@@ -296,6 +296,7 @@ struct persist_wait { /* log position -> raft_persisted() */
     uint64_t position;
     struct replica_id replica;
     struct group_id group;
+    bool patient; /* nobody waits for it, so it was not written at once */
     uint64_t persist_id;
     uint64_t queued_at; /* boot clock, when the core was driven */
 };

@@ -53,6 +53,12 @@ void txn_row_key_store(uint8_t at[TXN_ROW_KEY_SIZE], uint16_t slot_first, enum t
 /* False: not such a key. */
 bool txn_row_key_parse(struct bytes key, enum txn_row_kind *ret_kind, struct txn_id *ret_id);
 
+/* Its sender has told its client already, or has none. */
+static inline bool txn_request_is_patient(struct bytes body)
+{
+    return body.size > 1 && (body.data[1] == TXN_RESOLVE || body.data[1] == TXN_FORGET);
+}
+
 /* What a participant holds for a transaction. The lists are encoded as the row has them: count
  * first (see the readers below). */
 struct txn_prepared {

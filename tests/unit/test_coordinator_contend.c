@@ -51,6 +51,32 @@ static void test_who_gives_up_waits_no_longer(void **state)
     ask_free(&waiter);
 }
 
+/* RESOLVE is not put off for its sync to be shared while somebody waits for a lock that it lets go
+ * of. Who only reads writes nothing that would share it. */
+static void test_a_lock_that_is_waited_for_is_let_go_at_once(void **state)
+{
+    struct ask holder, waiter;
+
+    two_pieces(&holder, GROUP, SECOND);
+    ask_init(&waiter);
+    ask_add(&waiter, SECOND, "ra");
+    run(&holder, 0);
+    for (int i = 0; i < 1000 && rows_left() == 0; i++)
+        sim_run_for(&bed.sim, 10);
+    run(&waiter, 0);
+    assert_int_equal(bed.host->cold.parked_count, 1);
+    for (int i = 0; i < 10000 && holder.answers == 0; i++)
+        sim_run_for(&bed.sim, 10);
+    uint64_t since = bed.sim.now;
+    for (int i = 0; i < 10000 && waiter.answers == 0; i++)
+        sim_run_for(&bed.sim, 10);
+    assert_int_equal(waiter.answers, 1);
+    assert_said(&waiter, 0, "1");
+    assert_true(bed.sim.now - since < LOG_PATIENT_US / 2);
+    ask_free(&holder);
+    ask_free(&waiter);
+}
+
 /* What is executed for several does not outlast their patience, though it began later. */
 static void test_a_joint_attempt_ends_with_the_patience_of_its_members(void **state)
 {
@@ -153,6 +179,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
         TEST(test_who_gives_up_waits_no_longer),
         TEST(test_a_joint_attempt_ends_with_the_patience_of_its_members),
+        TEST(test_a_lock_that_is_waited_for_is_let_go_at_once),
         TEST(test_who_comes_meanwhile_is_in_the_next_joint_attempt),
         TEST(test_after_a_joint_attempt_that_was_too_slow_each_goes_alone),
 #undef TEST

@@ -29,6 +29,44 @@ static void test_all_pieces_happen_and_nothing_is_left(void **state)
     ask_free(&ask);
 }
 
+static void run_to_its_end(struct ask *ask)
+{
+    run(ask, 0);
+    for (uint64_t end = bed.sim.now + SECONDS; ask->answers == 0 && bed.sim.now < end;)
+        sim_run_for(&bed.sim, 10);
+    assert_int_equal(ask->answers, 1);
+    assert_int_equal(ask->result, TXN_DONE);
+}
+
+static uint64_t log_batches(void)
+{
+    struct log_statistics statistics;
+    log_statistics(bed.log, &statistics);
+    return statistics.batches;
+}
+
+/* One after the other costs two syncs each, PREPARE's and DECIDE's: RESOLVE, for which nobody
+ * waits, is written with the next one's PREPARE. */
+static void test_the_end_of_a_transaction_is_written_with_the_next_one(void **state)
+{
+    enum { COUNT = 20, THINKS_US = 500 };
+    uint64_t before = log_batches();
+
+    for (int i = 0; i < COUNT; i++) {
+        char body[3] = {'w', (char)('a' + i)};
+        struct ask ask;
+        ask_init(&ask);
+        ask_add(&ask, GROUP, body);
+        ask_add(&ask, SECOND, body);
+        run_to_its_end(&ask);
+        sim_run_for(&bed.sim, THINKS_US); /* RESOLVE is on its way */
+        ask_free(&ask);
+    }
+    assert_true(log_batches() - before <= 2 * COUNT + 4);
+    sim_run_for(&bed.sim, 3 * SECONDS);
+    assert_int_equal(rows_left(), 0);
+}
+
 static void test_one_piece_is_one_request(void **state)
 {
     struct ask ask;
@@ -618,6 +656,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
         TEST(test_all_pieces_happen_and_nothing_is_left),
+        TEST(test_the_end_of_a_transaction_is_written_with_the_next_one),
         TEST(test_one_piece_is_one_request),
         TEST(test_reads_leave_nothing_and_are_done_twice),
         TEST(test_a_look_is_taken_once),

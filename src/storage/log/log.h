@@ -6,7 +6,9 @@
  * The writer (a job on LANE_LOG, one at a time) takes what all queues hold as one batch,
  * writes it aligned to 4 KiB, syncs, and tells each queue how far it is durable, while the
  * next batch gathers. A batch of lazy entries alone is not synced by itself, but with the next one
- * that is, or after LOG_LAZY_SYNC_US (decision 0012).
+ * that is, or after LOG_LAZY_SYNC_US (decision 0012). Patient entries are not even written by
+ * themselves: they stay with their worker until it has something else to submit, or for
+ * LOG_PATIENT_US (decision 0022).
  * Format: docs/reference/log-format.md (owned by this module).
  * A write or sync failure is world_fatal(). Thread: a queue belongs to its worker. */
 #ifndef HOLON_STORAGE_LOG_LOG_H
@@ -28,6 +30,7 @@ enum {
     LOG_SEGMENTS_MIN = 8,                 /* a bound holds at least so many */
     LOG_LAZY_SYNC_US = 50 * 1000,         /* lazy entries are synced after so long, if not before */
     LOG_LAZY_BYTES_MAX = 8 * 1024 * 1024, /* or when more was written without a sync */
+    LOG_PATIENT_US = 1000,                /* patient entries are handed over after so long */
 };
 
 /* Where damage was found: for those who repair and report it. */
@@ -68,7 +71,8 @@ struct log_entry {
     uint64_t index;
     uint64_t term;
     uint8_t type;
-    bool lazy; /* nobody waits for its sync; not on disk */
+    bool lazy;    /* nobody waits for its sync; not on disk */
+    bool patient; /* nobody waits for it at all; not on disk */
     struct bytes body;
 };
 

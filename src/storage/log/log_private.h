@@ -54,9 +54,12 @@ struct log_queue {
     struct log_chunk *gather;       /* NULL: nothing gathered */
     uint64_t position;              /* bytes of records appended so far, releases not counted */
     uint64_t submitted;             /* position at the last submit */
+    uint64_t hurried;               /* position of the last record that somebody waits for */
+    bool patient;                   /* `patient_timer` runs */
     bool closed;                    /* while not idle: on_durable must not be called any more */
     struct world_timer timer;       /* writes the mark when idle; retries when there is no space */
     struct world_timer spare_timer; /* tries again to prepare a spare while space is short */
+    struct world_timer patient_timer; /* what is patient has waited */
 
     /* Under log->mutex. */
     struct list link;    /* log->queues */

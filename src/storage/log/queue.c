@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "storage/log/log_private.h"
+#include "world/probe.h"
 
 /* A state record may put a second copy of its vote into the batch. */
 enum { VOTE_WEIGHT = LOG_BLOCK_SIZE / LOG_VOTES_PER_BLOCK + 1 };
@@ -93,8 +94,10 @@ static uint64_t queue_add(struct log_queue *queue, const struct log_record *reco
 
     size_t before = buffer_size(&queue->gather->records);
     log_chunk_add(queue->gather, record);
-    if (record->type != LOG_RECORD_RELEASE)
-        queue->position += buffer_size(&queue->gather->records) - before;
+    if (record->type == LOG_RECORD_RELEASE) return queue->position;
+    queue->position += buffer_size(&queue->gather->records) - before;
+    bool patient = record->type == LOG_RECORD_ENTRY && record->entry.patient;
+    if (!patient) queue->hurried = queue->position;
     return queue->position;
 }
 
@@ -167,12 +170,39 @@ static bool releases_due(const struct log_queue *queue)
     return due;
 }
 
-void log_queue_submit(struct log_queue *queue)
+/* All that is gathered can wait for what comes next. */
+static bool waits_for_company(struct log_queue *queue)
 {
-    if (queue->position == queue->submitted && !releases_due(queue)) return;
+    bool hurries = queue->hurried > queue->submitted || releases_due(queue);
+
+    if (hurries || MAYBE(queue->world, "log: a patient entry does not wait")) return false;
+    if (!queue->patient) world_timer_start(queue->world, &queue->patient_timer, LOG_PATIENT_US);
+    queue->patient = true;
+    return true;
+}
+
+static void queue_hand_over(struct log_queue *queue)
+{
+    if (queue->patient) world_timer_stop(queue->world, &queue->patient_timer);
+    queue->patient = false;
     queue->submitted = queue->position;
     queue_push(queue);
     log_writer_wake(queue);
+}
+
+void log_queue_submit(struct log_queue *queue)
+{
+    if (queue->position == queue->submitted && !releases_due(queue)) return;
+    if (!waits_for_company(queue)) queue_hand_over(queue);
+}
+
+static void queue_patient_timer_fired(struct world_timer *timer)
+{
+    struct log_queue *queue = timer->context;
+
+    SOMETIMES(queue->world, "log: patient entries waited in vain for others");
+    queue->patient = false;
+    queue_hand_over(queue);
 }
 
 /* --- reports ------------------------------------------------------------------------------ */
@@ -248,6 +278,8 @@ struct log_queue *log_queue_open(struct log *log, struct world *world, void *con
     queue->on_durable = on_durable;
     queue->timer = (struct world_timer){.fire = queue_timer_fired, .context = queue};
     queue->spare_timer = (struct world_timer){.fire = queue_spare_timer_fired, .context = queue};
+    queue->patient_timer =
+        (struct world_timer){.fire = queue_patient_timer_fired, .context = queue};
     queue->post = (struct world_post){.run = queue_posted, .context = queue};
     list_init(&queue->pending);
     list_init(&queue->kept);
@@ -287,6 +319,7 @@ void log_queue_close(struct log_queue *queue)
 
     world_timer_stop(queue->world, &queue->timer);
     world_timer_stop(queue->world, &queue->spare_timer);
+    world_timer_stop(queue->world, &queue->patient_timer);
     queue->closed = true;
     if (idle) log_queue_free(queue); /* else it waits for log_abandon() */
 }
