@@ -13,6 +13,7 @@ enum {
     ITERATOR_WORK = 64, /* what one costs to make, in rows copied */
     TURN_WORK = 1024,   /* in a turn of the loop: about a millisecond */
     TURN_PAUSE_US = 2000,
+    EFFECTS_MAX = 64, /* one, of a cut */
 };
 
 struct cut_part *cut_part_find(const struct replica *replica, uint64_t cut)
@@ -187,6 +188,22 @@ static bool opener_is_over(const struct cut_part *part)
            options->gateway_is_over(options->context, part->opener);
 }
 
+/* Whoever applies the beginning only later, or again, is to find the end in the log, too: by clocks
+ * it would have to guess. Replicas that hear nothing of it end theirs by themselves. */
+static void log_end(struct replica *replica, uint64_t cut, uint64_t now)
+{
+    struct entry_header header = {.attempt = 1}; /* of the system: node 0 */
+    struct buffer effects;
+
+    if (!replica_may_evaluate(replica, now)) return;
+    header.entry_time = replica_time(replica, now);
+    buffer_init(&effects, EFFECTS_MAX);
+    bool encoded = effect_cut_encode(&effects, false, cut, 0);
+    ASSERT(encoded);
+    execute_propose(replica, RAFT_ENTRY_NORMAL, &header, buffer_bytes(&effects));
+    buffer_free(&effects);
+}
+
 /* Of one that is open: whether it is at the end of its life, now and later. */
 static void watch(struct cut_part *part)
 {
@@ -203,6 +220,7 @@ static void watch(struct cut_part *part)
         SOMETIMES(world, "a cut came to the end of its life");
     else
         SOMETIMES(world, "a cut ended with the life of its opener's node");
+    log_end(part->replica, part->cut, now);
     cut_part_end(part);
 }
 

@@ -39,6 +39,8 @@ static void persist_output(struct replica *replica, const struct raft_output *ou
     if (output->truncate_from != 0) {
         position =
             log_append_truncate(host->queue, replica->group, replica->id, output->truncate_from);
+        if (replica->recovered_last >= output->truncate_from)
+            replica->recovered_last = output->truncate_from - 1;
         SOMETIMES(host->world, "a follower's tail was truncated");
     }
     if (output->hard_state_changed) {
@@ -55,7 +57,8 @@ static void persist_output(struct replica *replica, const struct raft_output *ou
                                    .lazy =
                                        host->written_counts && entry->type == RAFT_ENTRY_WRITTEN,
                                    .body = bytes_make(entry->body, entry->size)};
-        record.patient = entry->type == RAFT_ENTRY_NORMAL && entry_is_patient(record.body);
+        record.patient = entry->type == RAFT_ENTRY_NORMAL && entry_is_patient(record.body) &&
+                         !host->written_counts; /* lazy ones would queue behind its sync */
         patient &= record.patient;
         position = log_append_entry(host->queue, replica->group, replica->id, &record);
     }
@@ -129,14 +132,17 @@ static void mark_if_changed(struct replica *replica)
 }
 
 /* Of what the log tells of now the first waited longest. What was told to be written before may be
- * left without a sync on purpose. */
+ * left without a sync on purpose, and what is patient also waited for others. */
 static void record_waited(struct partition_host *host, uint64_t position, uint64_t now)
 {
-    if (host->persist_written >= host->persist_count) return;
-    size_t at = (host->persist_first + host->persist_written) % host->persist_capacity;
-    const struct persist_wait *wait = &host->persist[at];
-    if (wait->position > position || wait->patient) return; /* which also waited for others */
-    copy_record_waited(host, now - wait->queued_at, now);
+    for (size_t i = host->persist_written; i < host->persist_count; i++) {
+        size_t at = (host->persist_first + i) % host->persist_capacity;
+        const struct persist_wait *wait = &host->persist[at];
+        if (wait->position > position) return;
+        if (wait->patient) continue;
+        copy_record_waited(host, now - wait->queued_at, now);
+        return;
+    }
 }
 
 /* The log says: everything of this worker up to `position` is durable. */
@@ -235,8 +241,10 @@ void drive_raft_frame(struct partition_host *host, const struct transport_peer *
             count_entries(replica, &message);
             rest_touch(replica);
             rest_disturb(replica);
+            bool empty = message.type == RAFT_APPEND && message.entry_count == 0;
             raft_step(replica->raft, &message, now);
             if (raft_is_contradicted(replica->raft)) replica_contradicted(replica);
+            if (empty) patient_is_awaited_elsewhere(replica);
             replica_durable(replica);
             if (!replica->halted) mark_if_changed(replica);
         }

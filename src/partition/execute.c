@@ -217,6 +217,7 @@ static void finish_read(struct replica *replica, struct session *session, uint64
         return;
     }
     SOMETIMES(host->world, "a read waited for what it saw to commit");
+    if (replica->patient_last > raft_commit_index(replica->raft)) patient_is_awaited(replica);
     release_read_later(replica, session, route, item->seq, dep, round, OUTCOME_REPLY, reply);
 }
 
@@ -271,15 +272,6 @@ uint64_t execute_propose(struct replica *replica, uint8_t type, const struct ent
 #define TOO_BIG_TEXT                                                                               \
     "TOOBIG what this would change is larger than a log entry may be; nothing was executed"
 
-static uint8_t entry_flags_of(const struct replica *replica, const struct request_item *item,
-                              bool too_big)
-{
-    /* Who is parked may be so for a lock that it lets go of (decision 0022). */
-    bool patient = item->service == SERVICE_TXN && txn_request_is_patient(item->body) &&
-                   list_empty(&replica->parked);
-    return (uint8_t)((too_big ? ENTRY_OUTCOME_TOO_BIG : 0) | (patient ? ENTRY_PATIENT : 0));
-}
-
 /* `refused`: no entry can hold what it would change, now or later. That is its outcome then, and
  * remembered like any other, so that what its client sent behind it goes on (decision 0003). */
 static bool propose_write(struct replica *replica, struct session *session, uint64_t route,
@@ -295,10 +287,12 @@ static bool propose_write(struct replica *replica, struct session *session, uint
         effects = bytes_make(NULL, 0);
     }
     bool big_reply = reply.size > OUTCOME_SIZE_MAX;
+    bool patient = patient_may_be(replica, item);
     uint64_t distance = item->seq - session->watermark;
     struct entry_header header = {
         .format = item->service == SERVICE_TXN ? ENTRY_FORMAT_TXN : ENTRY_FORMAT,
-        .flags = entry_flags_of(replica, item, big_reply || refused),
+        .flags = (uint8_t)((big_reply || refused ? ENTRY_OUTCOME_TOO_BIG : 0) |
+                           (patient ? ENTRY_PATIENT : 0)),
         .gateway = session->gateway,
         .seq = item->seq,
         .attempt = 1,
@@ -313,15 +307,15 @@ static bool propose_write(struct replica *replica, struct session *session, uint
                      NACK_BUSY);
         return false;
     }
-    bool patient = (header.flags & ENTRY_PATIENT) != 0;
     if (!patient && replica->sample_index <= raft_commit_index(replica->raft)) {
         replica->sample_index = index;
         replica->sample_at = now;
         replica->sample_light = !is_heavy(replica, item);
     }
     host->statistics.writes++;
+    replica->patient_last = patient ? index : 0; /* what comes behind it hurries it */
     dedup_propose(replica->dedup, &header, index);
-    note_release(session, index, 0);
+    if (!patient) note_release(session, index, 0); /* of no client */
     if (PLANTED(host->world, "release_before_commit")) {
         uint8_t outcome = refused ? OUTCOME_TOO_BIG : OUTCOME_REPLY;
         reply_deliver(replica, session, route, item->seq, outcome, reply);

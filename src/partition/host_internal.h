@@ -247,6 +247,7 @@ struct replica {
     size_t read_wait_big_bytes; /* of which host->big_bytes has, too */
     struct read_wait *read_waits;
     uint64_t sample_index, sample_at; /* an entry that was proposed, and when */
+    uint64_t patient_last;            /* index of the last one, if it is patient, and not hurried */
     struct list parked;               /* cold.c */
     struct replica_freeze freeze;     /* cut.c */
     uint32_t row_waits;               /* of those: that wait for a row (cold_row.c) */
@@ -564,6 +565,7 @@ void execute_parked_answer(struct replica *replica, struct gateway_id gateway, b
 /* A5: may one more be proposed? */
 bool execute_has_room(const struct replica *replica, uint64_t now);
 bool replica_may_evaluate(const struct replica *replica, uint64_t now);
+
 void replica_time_correct(struct replica *replica, uint64_t now);
 void replica_time_start(struct replica *replica, uint64_t now);
 
@@ -578,6 +580,15 @@ enum evaluate_result execute_evaluate(struct replica *replica, evaluate_fn *eval
 /* `type`: NORMAL or WRITTEN. */
 uint64_t execute_propose(struct replica *replica, uint8_t type, const struct entry_header *header,
                          struct bytes effects);
+
+/* --- patient.c --- */
+/* Nobody waits for what that request writes. */
+bool patient_may_be(const struct replica *replica, const struct request_item *item);
+/* A read of this leader waits for such an entry after all: its sync begins now, here and, by an
+ * append without entries, at its followers. */
+void patient_is_awaited(struct replica *replica);
+/* Such an append has come. */
+void patient_is_awaited_elsewhere(struct replica *replica);
 
 /* stale.c: SERVICE_SYSTEM */
 enum evaluate_result stale_evaluate(struct row_context *rows, const struct request *request,

@@ -292,7 +292,7 @@ void leader_state_drop(struct replica *replica, bool tell)
     replica->read_wait_count = 0;
     replica->read_wait_bytes = replica->read_wait_big_bytes = 0;
     replica->uncommitted_bytes = 0;
-    replica->sample_index = 0;
+    replica->sample_index = replica->patient_last = 0;
     replica->sample_light = false;
     held_drop(replica, tell);
     cold_drop_all(replica);

@@ -39,6 +39,7 @@ static uint64_t age_of(const struct partition_host *host, size_t wait, uint64_t 
     if (wait >= host->persist_count) return 0;
     size_t at = (host->persist_first + wait) % host->persist_capacity;
     uint64_t queued_at = host->persist[at].queued_at;
+    if (host->persist[at].patient) queued_at += LOG_PATIENT_US; /* until then on purpose */
     if (queued_at < host->slow_disk.back_at) queued_at = host->slow_disk.back_at;
     return now > queued_at ? now - queued_at : 0;
 }

@@ -314,6 +314,7 @@ void snapshot_log_durable(struct replica *replica)
     ASSERT(status == STATUS_OK); /* checked before the ingest */
     replica->applied = replica->flushed = replica->trimmed = receive->index;
     replica->applied_term = replica->flushed_term = receive->term;
+    if (replica->recovered_last > receive->index) replica->recovered_last = receive->index;
     replica->entry_time = receive->record.entry_time;
     replica->entries_bytes = 0;
     replica->generation++;

@@ -182,8 +182,6 @@ static void send_probe(struct raft *raft, struct progress *progress)
 
 static void send_stream(struct raft *raft, struct progress *progress)
 {
-    if (progress->check_wanted) send_append(raft, progress, 0);
-    progress->check_wanted = false;
     while (progress->next <= last_index(raft) && raft_progress_has_room(progress)) {
         uint64_t bytes;
         uint32_t count = batch_of(raft, progress->next, &bytes);
@@ -191,6 +189,8 @@ static void send_stream(struct raft *raft, struct progress *progress)
         send_append(raft, progress, count);
         raft_progress_sent(progress, progress->next + count - 1, bytes);
     }
+    if (progress->check_wanted) send_append(raft, progress, 0);
+    progress->check_wanted = false;
 }
 
 void raft_replicate(struct raft *raft)
@@ -261,18 +261,24 @@ uint64_t raft_everywhere_index(const struct raft *raft)
     return raft->role == RAFT_LEADER ? raft_match_min(raft) : raft->everywhere;
 }
 
-bool raft_tell_everywhere(struct raft *raft, uint64_t entries)
+bool raft_send_empty(struct raft *raft)
 {
-    uint64_t index = raft_match_min(raft);
-    bool told = raft->role != RAFT_LEADER || index < raft->everywhere_told + entries;
-    if (told || raft->progress_count == 0) return false;
-    raft->everywhere_told = index;
+    if (raft->role != RAFT_LEADER) return false;
     for (size_t i = 0; i < raft->progress_count; i++) {
         struct progress *progress = &raft->progress[i];
         progress->check_wanted |= progress->state == PROGRESS_REPLICATE;
         raft->send_wanted |= progress->check_wanted;
     }
     return raft->send_wanted;
+}
+
+bool raft_tell_everywhere(struct raft *raft, uint64_t entries)
+{
+    uint64_t index = raft_match_min(raft);
+    bool told = raft->role != RAFT_LEADER || index < raft->everywhere_told + entries;
+    if (told || raft->progress_count == 0) return false;
+    raft->everywhere_told = index;
+    return raft_send_empty(raft);
 }
 
 uint64_t raft_match_of(const struct raft *raft, struct replica_id replica, uint64_t now,

@@ -77,6 +77,30 @@ static void test_a_lock_that_is_waited_for_is_let_go_at_once(void **state)
     ask_free(&waiter);
 }
 
+/* Nor does a read that comes behind it wait for others to write. */
+static void test_who_reads_what_was_just_written_waits_for_a_sync_alone(void **state)
+{
+    struct ask holder, reader;
+
+    two_pieces(&holder, GROUP, SECOND);
+    ask_init(&reader);
+    ask_add(&reader, SECOND, "ra");
+    run(&holder, 0);
+    for (int i = 0; i < 10000 && holder.answers == 0; i++)
+        sim_run_for(&bed.sim, 10);
+    for (int i = 0; i < 100 && rows_left() > 1; i++) /* RESOLVE is proposed */
+        sim_run_for(&bed.sim, 1);
+    uint64_t since = bed.sim.now;
+    run(&reader, 0);
+    for (int i = 0; i < 10000 && reader.answers == 0; i++)
+        sim_run_for(&bed.sim, 10);
+    assert_said(&reader, 0, "1");
+    assert_true(bed.sim.now - since > 50); /* it is not committed yet */
+    assert_true(bed.sim.now - since < LOG_PATIENT_US / 2);
+    ask_free(&holder);
+    ask_free(&reader);
+}
+
 /* What is executed for several does not outlast their patience, though it began later. */
 static void test_a_joint_attempt_ends_with_the_patience_of_its_members(void **state)
 {
@@ -180,6 +204,7 @@ int main(void)
         TEST(test_who_gives_up_waits_no_longer),
         TEST(test_a_joint_attempt_ends_with_the_patience_of_its_members),
         TEST(test_a_lock_that_is_waited_for_is_let_go_at_once),
+        TEST(test_who_reads_what_was_just_written_waits_for_a_sync_alone),
         TEST(test_who_comes_meanwhile_is_in_the_next_joint_attempt),
         TEST(test_after_a_joint_attempt_that_was_too_slow_each_goes_alone),
 #undef TEST

@@ -259,6 +259,31 @@ static void test_a_clock_that_is_set_ends_no_part_before_it_begins(void **state)
     assert_int_equal(state_of(CUT), CUT_GONE);
 }
 
+static void start_again(void)
+{
+    sim_run_for(&bed.sim, SECOND);
+    bed_call(bed_close, NULL, SECOND);
+    bench->route++; /* what the gateway knows of it begins anew */
+    memset(bench->positions, 0, sizeof(bench->positions));
+    bed_call(open_all, NULL, 2 * SECOND);
+}
+
+/* Which it would otherwise do by the clock, of what it applies again. */
+static void test_the_end_of_a_part_is_in_the_log(void **state)
+{
+    uint64_t token = 0;
+    open_cut(CUT + 1);
+    assert_int_equal(freeze(CUT, 100, &token), CUT_OK);
+    assert_int_equal(take(CUT, token, 5 * SECOND), CUT_OK);
+    wait_open(CUT);
+    sim_run_for(&bed.sim, 6 * SECOND);
+    assert_int_equal(state_of(CUT), CUT_GONE);
+    sim_machine_jump_wall_clock(&bed.machine, -3600ll * SECOND);
+    start_again();
+    wait_open(CUT + 1);
+    assert_int_equal(state_of(CUT), CUT_GONE);
+}
+
 /* Who would have closed it was killed. */
 static void test_a_part_ends_with_the_life_of_its_opener(void **state)
 {
@@ -359,6 +384,7 @@ int main(void)
         TEST(test_as_many_parts_as_there_may_be),
         TEST(test_a_part_ends_with_its_lifetime),
         TEST(test_a_clock_that_is_set_ends_no_part_before_it_begins),
+        TEST(test_the_end_of_a_part_is_in_the_log),
         TEST(test_a_part_ends_with_the_life_of_its_opener),
         TEST(test_what_makes_no_sense_is_refused),
         TEST(test_parts_are_as_a_model_says),

@@ -90,6 +90,26 @@ static void test_a_patient_entry_waits_no_longer_than_it_may(void **state)
     end(&patient);
 }
 
+static void test_a_patient_entry_that_is_waited_for_after_all_goes_at_once(void **state)
+{
+    struct log_fixture *fixture = *state;
+    struct patient patient;
+    begin(&patient, fixture);
+    uint64_t position = append(&patient, 1, true);
+    log_queue_hurry(patient.queue);
+    log_queue_submit(patient.queue);
+    fake_disk_run(fixture->disk);
+    assert_int_equal(patient.durable, position);
+    log_queue_hurry(patient.queue); /* before it is appended, in one turn */
+    position = append(&patient, 2, true);
+    assert_int_equal(patient.durable, position);
+    log_queue_hurry(patient.queue); /* for nothing */
+    log_queue_submit(patient.queue);
+    position = append(&patient, 3, true);
+    assert_true(patient.durable < position);
+    end(&patient);
+}
+
 /* Votes and terms are waited for, whatever they come with. */
 static void test_a_state_behind_a_patient_entry_does_not_wait(void **state)
 {
@@ -128,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_a_patient_entry_goes_with_the_next_one),
         CASE(test_a_patient_entry_waits_no_longer_than_it_may),
+        CASE(test_a_patient_entry_that_is_waited_for_after_all_goes_at_once),
         CASE(test_a_state_behind_a_patient_entry_does_not_wait),
         CASE(test_a_process_that_is_killed_meanwhile_has_written_nothing),
     };

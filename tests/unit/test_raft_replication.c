@@ -457,6 +457,30 @@ static void test_a_quiet_leader_tells_once_what_all_have(void **state)
     one_close(one);
 }
 
+/* Who is to hurry has got the entries before. */
+static void test_an_append_without_entries_goes_behind_those_with(void **state)
+{
+    (void)state;
+    struct one *one = one_open((struct one_disk){.vote_at_once = true});
+    assert_false(raft_send_empty(one->raft)); /* it does not lead */
+    one_lead(one);
+    one_acked(one, 2, 1);
+    one_acked(one, 3, 1);
+    raft_propose(one->raft, entry_of(1));
+    assert_true(raft_send_empty(one->raft));
+    one_take(one);
+    assert_int_equal(one_sent_count(one, RAFT_APPEND), 4);
+    bool has_entries[4] = {false};
+    for (size_t i = 0; i < one->sent_count; i++) {
+        const struct raft_message *message = &one->sent[i];
+        if (message->entry_count == 0) assert_true(has_entries[message->to.value]);
+        has_entries[message->to.value] |= message->entry_count > 0;
+    }
+    one_take(one);
+    assert_int_equal(one->sent_count, 0);
+    one_close(one);
+}
+
 /* What all had is gone when another member comes. */
 static void test_a_new_member_behind_what_all_have_is_offered_a_snapshot(void **state)
 {
@@ -511,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_a_leader_tells_what_the_slowest_member_has),
         cmocka_unit_test(test_a_new_leader_knows_nothing_of_what_all_have),
         cmocka_unit_test(test_a_quiet_leader_tells_once_what_all_have),
+        cmocka_unit_test(test_an_append_without_entries_goes_behind_those_with),
         cmocka_unit_test(test_a_new_member_behind_what_all_have_is_offered_a_snapshot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,6 +148,8 @@ uint64_t log_append_snapshot(struct log_queue *queue, struct group_id group,
 uint64_t log_append_removed(struct log_queue *queue, struct group_id group,
                             struct replica_id replica);
 void log_queue_submit(struct log_queue *queue);
+/* Somebody waits for a patient entry after all: the next submit hands it over, appended by then. */
+void log_queue_hurry(struct log_queue *queue);
 
 /* Entries <= index of this replica are durable in the engine and may be freed with their
  * segments. Cheap: waits for the next batch that has something else to write. Takes effect

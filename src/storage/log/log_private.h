@@ -55,6 +55,7 @@ struct log_queue {
     uint64_t position;              /* bytes of records appended so far, releases not counted */
     uint64_t submitted;             /* position at the last submit */
     uint64_t hurried;               /* position of the last record that somebody waits for */
+    bool hurries;                   /* until the next submit */
     bool patient;                   /* `patient_timer` runs */
     bool closed;                    /* while not idle: on_durable must not be called any more */
     struct world_timer timer;       /* writes the mark when idle; retries when there is no space */

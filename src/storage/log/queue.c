@@ -173,7 +173,7 @@ static bool releases_due(const struct log_queue *queue)
 /* All that is gathered can wait for what comes next. */
 static bool waits_for_company(struct log_queue *queue)
 {
-    bool hurries = queue->hurried > queue->submitted || releases_due(queue);
+    bool hurries = queue->hurries || queue->hurried > queue->submitted || releases_due(queue);
 
     if (hurries || MAYBE(queue->world, "log: a patient entry does not wait")) return false;
     if (!queue->patient) world_timer_start(queue->world, &queue->patient_timer, LOG_PATIENT_US);
@@ -192,8 +192,15 @@ static void queue_hand_over(struct log_queue *queue)
 
 void log_queue_submit(struct log_queue *queue)
 {
-    if (queue->position == queue->submitted && !releases_due(queue)) return;
-    if (!waits_for_company(queue)) queue_hand_over(queue);
+    bool nothing = queue->position == queue->submitted && !releases_due(queue);
+
+    if (!nothing && !waits_for_company(queue)) queue_hand_over(queue);
+    queue->hurries = false;
+}
+
+void log_queue_hurry(struct log_queue *queue)
+{
+    queue->hurries = true; /* what is driven in this turn is appended only at its end */
 }
 
 static void queue_patient_timer_fired(struct world_timer *timer)
