@@ -192,6 +192,8 @@ static const struct sim_planted planted[] = {
      "C6: a decision goes before its participants know of it"},
     {"txn_prepare_taken_again", "txn_prepare_taken_again", 0, "prepare_replayed", 5,
      "WHY 2.3: a copy of PREPARE is evaluated again, whatever its window and its route say"},
+    {"patient_not_hurried", "patient_not_hurried", 0, "read_behind_exec", 5,
+     "decision 0022: a follower does not hurry what is patient for who reads it"},
     {"txn_reads_by_value", "txn_reads_by_value", 0, "reads_of_no_instant", 5,
      "WHY 3.2: what was read again is compared by its values"},
     {"look_not_validated", NULL, 0, "error_of_torn_view", 5,

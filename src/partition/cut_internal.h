@@ -23,6 +23,7 @@ struct cut_part {
     struct gateway_id opener; /* the part ends with that life of its node */
     int64_t time;             /* us since 1970: of the last entry in it */
     uint64_t expires;         /* boot clock */
+    bool guessed;             /* `expires`: its entry was in the log at the start */
     enum cut_stage stage;
     struct row_cut copies;
     struct list copying;      /* host->cuts_copying */

@@ -189,13 +189,14 @@ static bool opener_is_over(const struct cut_part *part)
 }
 
 /* Whoever applies the beginning only later, or again, is to find the end in the log, too: by clocks
- * it would have to guess. Replicas that hear nothing of it end theirs by themselves. */
+ * it would have to guess, and what was guessed is not logged. Where it cannot be (a full log, a
+ * leader that is not ready), replicas end theirs by themselves. */
 static void log_end(struct replica *replica, uint64_t cut, uint64_t now)
 {
     struct entry_header header = {.attempt = 1}; /* of the system: node 0 */
     struct buffer effects;
 
-    if (!replica_may_evaluate(replica, now)) return;
+    if (!replica_may_evaluate(replica, now) || space_refuses_all(replica)) return;
     header.entry_time = replica_time(replica, now);
     buffer_init(&effects, EFFECTS_MAX);
     bool encoded = effect_cut_encode(&effects, false, cut, 0);
@@ -220,7 +221,7 @@ static void watch(struct cut_part *part)
         SOMETIMES(world, "a cut came to the end of its life");
     else
         SOMETIMES(world, "a cut ended with the life of its opener's node");
-    log_end(part->replica, part->cut, now);
+    if (left > 0 || !part->guessed) log_end(part->replica, part->cut, now);
     cut_part_end(part);
 }
 
@@ -283,6 +284,7 @@ void cut_part_begin(struct replica *replica, const struct effect *effect, struct
     part->index = index;
     part->time = replica->applied_time;
     part->expires = now + (uint64_t)left;
+    part->guessed = index <= replica->recovered_last;
     part->timer = (struct world_timer){.fire = on_timer, .context = part};
     part->copies = (struct row_cut){.context = part, .on_row = on_row, .on_replaced = on_replaced};
     part->engine = host->options.engines[replica->store];

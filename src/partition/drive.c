@@ -76,7 +76,9 @@ static void send_message(struct replica *replica, const struct raft_message *mes
     }
     uint32_t worker = host_remote_worker(host, message->to_node, replica->group);
     struct peer_out *out = host_peer_out(host, message->to_node, worker);
-    if (message->type != RAFT_APPEND) out->urgent = true;
+    /* An append without entries may be there to hurry what was sent before (patient.c). */
+    if (message->type != RAFT_APPEND || message->entry_count == 0) out->urgent = true;
+    if (!patient_is_all_of(message)) out->awaited = true;
     if (buffer_size(&out->raft) > PEER_OUT_FLUSH_BYTES) {
         peer_out_send(host, out, PEER_FRAME_RAFT, &out->raft);
     }

@@ -217,7 +217,8 @@ static void finish_read(struct replica *replica, struct session *session, uint64
         return;
     }
     SOMETIMES(host->world, "a read waited for what it saw to commit");
-    if (replica->patient_last > raft_commit_index(replica->raft)) patient_is_awaited(replica);
+    uint64_t commit = raft_commit_index(replica->raft);
+    if (dep > commit && replica->patient_last > commit) patient_is_awaited(replica);
     release_read_later(replica, session, route, item->seq, dep, round, OUTCOME_REPLY, reply);
 }
 
@@ -315,7 +316,7 @@ static bool propose_write(struct replica *replica, struct session *session, uint
     host->statistics.writes++;
     replica->patient_last = patient ? index : 0; /* what comes behind it hurries it */
     dedup_propose(replica->dedup, &header, index);
-    if (!patient) note_release(session, index, 0); /* of no client */
+    if (!patient) note_release(session, index, 0); /* reads have its index as theirs */
     if (PLANTED(host->world, "release_before_commit")) {
         uint8_t outcome = refused ? OUTCOME_TOO_BIG : OUTCOME_REPLY;
         reply_deliver(replica, session, route, item->seq, outcome, reply);

@@ -70,15 +70,16 @@ void peer_out_send(struct partition_host *host, struct peer_out *out, uint8_t ki
 
 /* Group commit over the network: while two frames are under way, more appends gather, to leave
  * with the next acknowledgement. Votes and acknowledgements never wait, and take along what
- * does; a tick sends the rest, should the answer be lost. */
+ * does; a tick sends the rest, should the answer be lost. Of patient entries alone no answer comes
+ * soon. */
 static void peer_out_raft(struct partition_host *host, struct peer_out *out)
 {
     if (buffer_size(&out->raft) == 0) return;
     bool waits = !out->urgent && out->unanswered >= UNANSWERED_FRAMES_MAX &&
                  buffer_size(&out->raft) < RAFT_HELD_BYTES_MAX;
     if (waits) return;
-    out->urgent = false;
-    out->unanswered++;
+    out->unanswered += out->awaited;
+    out->urgent = out->awaited = false;
     peer_out_send(host, out, PEER_FRAME_RAFT, &out->raft);
 }
 

@@ -100,6 +100,7 @@ struct peer_out {
      * with those, and a frame costs both sides a wake-up (see peer_out_raft()). */
     bool urgent; /* something in `raft` must not wait */
     uint32_t unanswered;
+    bool awaited; /* `raft` has more than patient entries */
     /* The reply section that is still open, to put more of the same route into it. */
     bool section_open;
     size_t section_count_at;
@@ -584,6 +585,8 @@ uint64_t execute_propose(struct replica *replica, uint8_t type, const struct ent
 /* --- patient.c --- */
 /* Nobody waits for what that request writes. */
 bool patient_may_be(const struct replica *replica, const struct request_item *item);
+/* It has entries, and only such. */
+bool patient_is_all_of(const struct raft_message *message);
 /* A read of this leader waits for such an entry after all: its sync begins now, here and, by an
  * append without entries, at its followers. */
 void patient_is_awaited(struct replica *replica);

@@ -10,6 +10,16 @@ bool patient_may_be(const struct replica *replica, const struct request_item *it
     return replica->host->cold.locked_count == 0 && replica->row_waits == 0;
 }
 
+bool patient_is_all_of(const struct raft_message *message)
+{
+    for (uint32_t i = 0; i < message->entry_count; i++) {
+        const struct raft_entry *entry = message->entries[i];
+        if (entry->type != RAFT_ENTRY_NORMAL) return false;
+        if (!entry_is_patient(bytes_make(entry->body, entry->size))) return false;
+    }
+    return message->entry_count > 0;
+}
+
 void patient_is_awaited(struct replica *replica)
 {
     SOMETIMES(replica->host->world, "a read hurried an entry that was patient");
@@ -22,6 +32,7 @@ void patient_is_awaited(struct replica *replica)
 void patient_is_awaited_elsewhere(struct replica *replica)
 {
     if (raft_durable_index(replica->raft) == raft_last_index(replica->raft)) return;
+    if (PLANTED(replica->host->world, "patient_not_hurried")) return;
     log_queue_hurry(replica->host->queue);
     host_mark_dirty(replica);
 }
