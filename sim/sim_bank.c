@@ -194,8 +194,11 @@ static void on_closed(void *context, struct stream *stream, enum status reason)
     if (client->phase == SIM_BANK_EXECUTES) sim_bank_lose_transfer(client);
     if (client->phase != SIM_BANK_IDLE) {
         bank->counts.lost++;
+        bool cut = client->role == SIM_BANK_SNAPSHOTS && !client->gave_up;
+        bank->counts.snapshots_cut += cut;
         sim_bank_end(client, "connection lost");
     }
+    client->gave_up = false;
     world_timer_stop(sim_bank_world(bank), &client->next);
     if (!client->stays) client->node = client->node % bank->address_count + 1;
     if (!may_begin(client)) return;
@@ -240,6 +243,7 @@ static void on_give_up(struct world_timer *timer)
     if (bank->healed && client->stream && !sim_stream_is_lost(client->stream))
         sim_violation(bank->sim, "V-5: client %u has waited for an answer of node %u since %llu us",
                       client->number, client->node, (unsigned long long)client->sent_at);
+    client->gave_up = client->stream && !sim_stream_is_lost(client->stream);
     if (client->stream) stream_abort(client->stream);
 }
 

@@ -37,6 +37,7 @@ struct sim_bank_options {
 struct sim_bank_counts {
     uint64_t busy_us; /* in which clients were at work */
     uint64_t transfers, reads, snapshots;
+    uint64_t snapshots_cut; /* for whoever was at work with one, the connection was */
     uint64_t conflicts, unknown, refused, lost; /* transfers; answers; connections */
 };
 

@@ -48,6 +48,7 @@ struct sim_bank_client {
     uint32_t node;
     bool stays; /* at its node */
     bool connecting, audited;
+    bool gave_up; /* although its node lives */
     struct stream *stream;
     struct buffer input;
     struct world_timer next, give_up;
