@@ -75,6 +75,7 @@ void cut_flush_ended(struct partition_host *host, uint32_t store);
 void cut_table_gone(struct replica *replica);
 /* The replica goes, or stops. */
 void cut_replica_gone(struct replica *replica);
+void cuts_close(struct partition_host *host); /* when its replicas are gone */
 
 uint64_t cut_count(const struct replica *replica);
 uint64_t cut_bytes(const struct replica *replica);

@@ -15,7 +15,7 @@ struct cut_count { /* live rows of a namespace */
 };
 
 struct cut_part {
-    struct list link;        /* replica->cuts */
+    struct list link;        /* replica->cuts; host->cuts_ended */
     struct replica *replica; /* NULL: it is gone, and the job frees the part */
     struct partition_host *host;
     uint16_t slot_first, slot_last;

@@ -318,6 +318,7 @@ void cut_part_free(struct cut_part *part)
     }
     memory_free(part->answers);
     if (part->table != NULL) release(part);
+    list_remove(&part->link);
     buffer_free(&part->state);
     memory_free(part->counts);
     memory_free(part);
@@ -350,16 +351,26 @@ void cut_part_end(struct cut_part *part)
         cut_answer_now(host, parked, CUT_GONE);
     }
     part->replica = NULL;
-    if (part->running && !host->closing) return; /* its job frees it */
-    if (part->running) host->snapshot_jobs--;
-    if (part->running || host->closing) {
+    if (host->closing) {
+        if (part->running) host->snapshot_jobs--;
         cut_part_free(part);
         return;
     }
+    list_insert_before(&host->cuts_ended, &part->link);
+    if (part->running) return; /* its job frees it */
     /* To free many rows takes milliseconds. */
     part->job = (struct world_job){.run = release_run, .done = release_done, .context = part};
     host->snapshot_jobs++;
     world_job_start(host->world, LANE_READ, &part->job);
+}
+
+/* A process that is killed: no job of its own ends any more. */
+void cuts_close(struct partition_host *host)
+{
+    while (!list_empty(&host->cuts_ended)) {
+        host->snapshot_jobs--;
+        cut_part_free(CONTAINER_OF(host->cuts_ended.next, struct cut_part, link));
+    }
 }
 
 void cut_table_gone(struct replica *replica)

@@ -343,6 +343,7 @@ struct partition_host *host_open(const struct host_options *options)
     host->freeze_timer = (struct world_timer){.fire = cut_freeze_over, .context = host};
     host->cut_copy_timer = (struct world_timer){.fire = cut_copy_turn, .context = host};
     list_init(&host->cuts_copying);
+    list_init(&host->cuts_ended);
     host->world = options->world;
     host->turn_end = (struct world_deferred){.run = turn_end, .context = host};
     host->tick_timer = (struct world_timer){.fire = tick, .context = host};
@@ -426,6 +427,7 @@ void host_close(struct partition_host *host)
         flush_abandon(host, i); /* of a store whose replicas went before */
         drops_free(&host->stores[i]);
     }
+    cuts_close(host);
     cold_close(host);
     verify_close(host);
     collect_close(host);

@@ -474,6 +474,7 @@ struct partition_host {
     uint64_t big_bytes;      /* of big replies kept anywhere */
     uint64_t big_unacked;
     struct world_timer freeze_timer;
+    struct list cuts_ended;   /* parts of cuts that a job still uses */
     struct list cuts_copying; /* parts of cuts whose rows are copied, one after the other, */
     struct world_timer cut_copy_timer; /* in turns of this timer */
     uint64_t frozen_last;              /* the last cut that something was frozen for */
