@@ -20,10 +20,16 @@ SECTOR, BLOCK = 512, 4096
 
 def middle(path: pathlib.Path) -> int:
     """Of what is in it, at the begin of a sector that holds something: what fills up a block is zeros,
-    and as good as before when it is zeros again."""
+    and as good as before when it is zeros again. Nor in the second copy of a vote, which nobody misses
+    while the first is sound."""
     content = path.read_bytes().rstrip(b"\0")
     at = len(content) // 2 // SECTOR * SECTOR
-    while at > 0 and not any(content[at + 40:at + 48]):
+
+    def is_missed(at: int) -> bool:
+        block = at // BLOCK * BLOCK
+        return any(content[at + 40:at + 48]) and content[block:block + 8] != b"HOLONVOT"
+
+    while at > 0 and not is_missed(at):
         at -= SECTOR
     return at
 
