@@ -305,7 +305,7 @@ uint64_t raft_everywhere_index(const struct raft *raft);
  * is not needed. */
 bool raft_tell_everywhere(struct raft *raft, uint64_t entries);
 /* The leader's next output has an append without entries to each follower that is not probed,
- * behind those with entries. False: there is none. */
+ * behind those with entries. False: it has nothing to send. */
 bool raft_send_empty(struct raft *raft);
 /* Match index of a member; leader only, else 0. Second: acked within an election timeout. */
 uint64_t raft_match_of(const struct raft *raft, struct replica_id replica, uint64_t now,
